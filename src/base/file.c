@@ -1,0 +1,150 @@
+#define _GNU_SOURCE
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static fsmoe_status io_error(const char *verb, const char *path)
+{
+    return fsm_fail(FSMOE_ERROR_IO, "cannot %s '%s': %s", verb, path, strerror(errno));
+}
+
+fsmoe_status fsm_file_map_open(const char *path, fsm_file_map *map)
+{
+    *map = (fsm_file_map){0};
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        fsmoe_status status = io_error("read", path);
+        if (fd >= 0) close(fd);
+        return status;
+    }
+    fsmoe_status status = FSMOE_OK;
+    if (S_ISDIR(info.st_mode)) {
+        status = fsm_fail(FSMOE_ERROR_IO, "cannot read '%s': it is a folder", path);
+    } else if (info.st_size > 0) {
+        void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (bytes == MAP_FAILED) status = io_error("map", path);
+        else *map = (fsm_file_map){bytes, (size_t)info.st_size};
+    }
+    close(fd);
+    return status;
+}
+
+void fsm_file_map_close(fsm_file_map *map)
+{
+    if (map->bytes) munmap((void *)map->bytes, map->size);
+    *map = (fsm_file_map){0};
+}
+
+fsmoe_status fsm_file_read(const char *path, char **bytes, size_t *size)
+{
+    fsm_file_map map;
+    FSM_TRY(fsm_file_map_open(path, &map));
+    *bytes = malloc(map.size + 1);
+    if (*bytes) {
+        if (map.size) memcpy(*bytes, map.bytes, map.size);
+        (*bytes)[map.size] = 0;
+        *size = map.size;
+    }
+    fsm_file_map_close(&map);
+    return *bytes ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", path);
+}
+
+fsmoe_status fsm_file_sync(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return io_error("open", path);
+    int failed = fsync(fd);
+    fsmoe_status status = failed ? io_error("sync", path) : FSMOE_OK;
+    close(fd);
+    return status;
+}
+
+static fsmoe_status sync_parent(const char *path)
+{
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (!slash) return fsm_file_sync(".");
+    slash[slash == folder ? 1 : 0] = 0;
+    return fsm_file_sync(folder);
+}
+
+static fsmoe_status write_all(int fd, const char *path, const char *bytes, size_t size)
+{
+    while (size > 0) {
+        ssize_t n = write(fd, bytes, size);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return io_error("write", path);
+        bytes += n;
+        size -= (size_t)n;
+    }
+    return fsync(fd) == 0 ? FSMOE_OK : io_error("sync", path);
+}
+
+fsmoe_status fsm_file_replace(const char *path, const void *bytes, size_t size)
+{
+    char temporary[4096];
+    if (snprintf(temporary, sizeof temporary, "%s.tmp", path) >= (int)sizeof temporary)
+        return fsm_fail(FSMOE_ERROR_IO, "path too long: '%s'", path);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return io_error("write", temporary);
+    fsmoe_status status = write_all(fd, temporary, bytes, size);
+    if (close(fd) != 0 && status == FSMOE_OK) status = io_error("close", temporary);
+    if (status == FSMOE_OK && rename(temporary, path) != 0) status = io_error("rename", temporary);
+    if (status != FSMOE_OK) {
+        unlink(temporary);
+        return status;
+    }
+    return sync_parent(path);
+}
+
+fsmoe_status fsm_file_make_dirs(const char *path)
+{
+    char partial[4096];
+    if (snprintf(partial, sizeof partial, "%s", path) >= (int)sizeof partial)
+        return fsm_fail(FSMOE_ERROR_IO, "path too long: '%s'", path);
+    for (char *at = partial + 1; *at; at++) {
+        if (*at != '/') continue;
+        *at = 0;
+        if (mkdir(partial, 0777) != 0 && errno != EEXIST) return io_error("make folder", partial);
+        *at = '/';
+    }
+    struct stat info;
+    if (mkdir(partial, 0777) != 0 && errno != EEXIST) return io_error("make folder", path);
+    if (stat(partial, &info) != 0 || !S_ISDIR(info.st_mode))
+        return fsm_fail(FSMOE_ERROR_IO, "cannot make folder '%s': a file of that name is in the way", path);
+    return FSMOE_OK;
+}
+
+static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *walk)
+{
+    (void)info, (void)type, (void)walk;
+    return remove(path);
+}
+
+fsmoe_status fsm_file_remove_tree(const char *path)
+{
+    if (!fsm_file_exists(path)) return FSMOE_OK;
+    return nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0 ? FSMOE_OK : io_error("remove", path);
+}
+
+bool fsm_file_exists(const char *path)
+{
+    struct stat info;
+    return lstat(path, &info) == 0;
+}
+
+char *fsm_file_join(const char *folder, const char *name)
+{
+    char *path = NULL;
+    return asprintf(&path, "%s/%s", folder, name) < 0 ? NULL : path;
+}

@@ -1,0 +1,40 @@
+/* Files: read whole, map, make folders, and replace so that a crash leaves the old or the new, never half.
+ * In:  paths. Out: bytes, or ERROR_IO with the path and the system's reason.
+ */
+#ifndef FSM_BASE_FILE_H
+#define FSM_BASE_FILE_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The whole file, with a 0 byte after it; the caller frees *bytes. */
+fsmoe_status fsm_file_read(const char *path, char **bytes, size_t *size);
+
+/* A read-only map of the file; an empty file maps to {NULL, 0}. */
+typedef struct fsm_file_map {
+    const char *bytes;
+    size_t size;
+} fsm_file_map;
+fsmoe_status fsm_file_map_open(const char *path, fsm_file_map *map);
+void fsm_file_map_close(fsm_file_map *map);
+
+/* Writes path.tmp, fsyncs it, renames it over path, fsyncs the folder. */
+fsmoe_status fsm_file_replace(const char *path, const void *bytes, size_t size);
+
+/* fsync of a file or a folder by name. */
+fsmoe_status fsm_file_sync(const char *path);
+
+/* mkdir -p */
+fsmoe_status fsm_file_make_dirs(const char *path);
+
+/* rm -r; a path that does not exist is fine. */
+fsmoe_status fsm_file_remove_tree(const char *path);
+
+bool fsm_file_exists(const char *path);
+
+/* "folder/name" in fresh memory that the caller frees; NULL when memory is out. */
+char *fsm_file_join(const char *folder, const char *name);
+
+#endif

@@ -1,0 +1,25 @@
+/* Random numbers by counter: a number is a pure function of (seed, stream, index), so every layout of ranks,
+ * every order of work and every resumed run draws the same ones. Philox4x32-10 of Random123
+ * (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+ * In:  seed of the run, stream (what the numbers are for), index (which one).
+ * Out: uniform in (0, 1), normal N(0, 1), or a whole 64-bit word. No state.
+ */
+#ifndef FSM_BASE_RNG_H
+#define FSM_BASE_RNG_H
+
+#include <stdint.h>
+
+/* What the numbers are for; the low 24 bits are free for a layer or tensor number. */
+typedef enum fsm_rng_stream {
+    FSM_RNG_INIT = 1 << 24,
+    FSM_RNG_GATE_NOISE = 2 << 24,
+    FSM_RNG_SHUFFLE = 3 << 24,
+    FSM_RNG_SAMPLE = 4 << 24,
+    FSM_RNG_TEST = 5 << 24,
+} fsm_rng_stream;
+
+uint64_t fsm_rng_bits(uint64_t seed, uint32_t stream, uint64_t index);
+double fsm_rng_uniform(uint64_t seed, uint32_t stream, uint64_t index);
+double fsm_rng_normal(uint64_t seed, uint32_t stream, uint64_t index);
+
+#endif

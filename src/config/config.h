@@ -1,0 +1,107 @@
+/* The configuration behind <fsmoe/config.h>: the table of keys, and what is checked and derived across keys.
+ * In:  the table in sections.c; values from YAML text (read.c).
+ * Out: a checked fsmoe_config; messages that say which line of which file set the key they complain about.
+ * A configuration made by fsmoe_config_create is the first member of fsm_config, which remembers those places;
+ * every function here that takes a fsmoe_config wants one made that way. None of them is thread safe on one object.
+ */
+#ifndef FSM_CONFIG_CONFIG_H
+#define FSM_CONFIG_CONFIG_H
+
+#include "base/status.h"
+
+#include <fsmoe/config.h>
+
+typedef enum fsm_config_type {
+    FSM_CONFIG_INT,     /* int64_t */
+    FSM_CONFIG_FLOAT,   /* double, finite */
+    FSM_CONFIG_BOOL,    /* bool */
+    FSM_CONFIG_STRING,  /* char *, owned, never NULL */
+    FSM_CONFIG_STRINGS, /* fsmoe_strings, owned */
+    FSM_CONFIG_CHOICE,  /* char *, owned, one of `choices` */
+} fsm_config_type;
+
+typedef struct fsm_config_field {
+    const char *key; /* "section.name" */
+    size_t offset;   /* in fsmoe_config */
+    fsm_config_type type;
+    const char *preset;  /* the default, written as in a file; unused by STRINGS, which start empty */
+    double min, max;     /* INT and FLOAT, both inclusive; integers are exact, so no limit exceeds 2^53 */
+    const char *choices; /* CHOICE: names between ", " */
+    const char *help;    /* one line, with the unit and what 0 means */
+} fsm_config_field;
+
+typedef struct fsm_config_section {
+    const char *name;
+    const char *help;
+} fsm_config_section;
+
+/* The keys, those of a section side by side, in the order of fsm_config_sections. */
+extern const fsm_config_field fsm_config_fields[];
+extern const size_t fsm_config_field_count;
+extern const fsm_config_section fsm_config_sections[];
+extern const size_t fsm_config_section_count;
+
+/* The row of "section.name"; NULL if there is none. */
+const fsm_config_field *fsm_config_find(const char *key);
+
+/* The key most likely meant by `key`: the same name in another section, otherwise the least edit distance. */
+const char *fsm_config_nearest_key(const char *key);
+const char *fsm_config_nearest_section(const char *name);
+
+typedef struct fsm_config {
+    fsmoe_config values; /* first, so that the two pointers convert */
+    char *where[];       /* a row of the table each: "demo.yaml:12" or "--set"; NULL: nobody set it */
+} fsm_config;
+
+static inline const void *fsm_config_at(const fsmoe_config *config, const fsm_config_field *field)
+{
+    return (const char *)config + field->offset;
+}
+
+/* A YAML value before its type is known. */
+typedef enum fsm_config_shape { FSM_CONFIG_SCALAR, FSM_CONFIG_LIST, FSM_CONFIG_MAPPING } fsm_config_shape;
+typedef struct fsm_config_value {
+    fsm_config_shape shape;
+    bool quoted;         /* a quoted scalar is a string, whatever it looks like */
+    char *text;          /* SCALAR: never NULL; owned by whoever filled the value */
+    fsmoe_strings items; /* LIST */
+} fsm_config_value;
+
+/* Frees the items and leaves an empty list. */
+void fsm_config_free_strings(fsmoe_strings *strings);
+
+/* Converts, checks and stores a value; `where` is copied. The old value stays on failure. ERROR_CONFIG (wrong type, out
+ * of range, unknown choice; the message starts with the key and leaves the place to the caller), ERROR_MEMORY. */
+fsmoe_status fsm_config_assign(fsmoe_config *config, const fsm_config_field *field, const fsm_config_value *value,
+                               const char *where);
+
+/* Whether the present value of one field lies in its range or list of choices. ERROR_CONFIG, without a place. */
+fsmoe_status fsm_config_check_field(const fsmoe_config *config, const fsm_config_field *field);
+
+/* Whether the field holds its default. */
+bool fsm_config_is_default(const fsmoe_config *config, const fsm_config_field *field);
+
+/* A JSON number, all of `text` (so 1e-3 yes; 0x10, 010, 4_096, .5, inf no), in any locale. */
+bool fsm_config_parse_int(const char *text, int64_t *number);
+bool fsm_config_parse_float(const char *text, double *number);
+
+/* User text made fit for a one-line message: control bytes become '?', long text ends in "...". */
+enum { FSM_CONFIG_EXCERPT_BYTES = 96 };
+typedef struct fsm_config_excerpt {
+    char text[FSM_CONFIG_EXCERPT_BYTES];
+} fsm_config_excerpt;
+fsm_config_excerpt fsm_config_excerpt_of(const char *text);
+
+/* Everything that one key alone cannot tell: relations between keys, and keys that the others leave without effect.
+ * A key without effect is an error unless it holds its default, so that a dumped configuration stays valid. May be
+ * called before or after fsm_config_derive. ERROR_CONFIG: file, line, keys, values and the reason. */
+fsmoe_status fsm_config_check(const fsmoe_config *config);
+
+/* Fills the zeros and "auto"s that depend on other keys only: num_kv_heads, head_dim, max_seq_len, micro_batch,
+ * moe.expert, moe.order. Wants a checked configuration. ERROR_MEMORY. */
+fsmoe_status fsm_config_derive(fsmoe_config *config);
+
+/* The numbers among them; allocates nothing, so it also works on a flat copy. */
+void fsm_config_derive_numbers(fsmoe_config *config);
+
+#endif

@@ -1,0 +1,136 @@
+/* Every key of a configuration file: its place, type, default, range and help. The one list that parsing, defaults,
+ * messages, dumps and docs/configuration.md are made from. */
+#include "config/config.h"
+
+#include "base/text.h"
+
+#include <string.h>
+
+#define KEY(section, name) #section "." #name, offsetof(fsmoe_config, section.name)
+#define INT(section, name, preset, min, max, help) \
+    {KEY(section, name), FSM_CONFIG_INT, #preset, min, max, NULL, help}
+#define FLOAT(section, name, preset, min, max, help) \
+    {KEY(section, name), FSM_CONFIG_FLOAT, #preset, min, max, NULL, help}
+#define BOOL(section, name, preset, help) {KEY(section, name), FSM_CONFIG_BOOL, preset, 0, 0, NULL, help}
+#define STRING(section, name, preset, help) {KEY(section, name), FSM_CONFIG_STRING, preset, 0, 0, NULL, help}
+#define STRINGS(section, name, help) {KEY(section, name), FSM_CONFIG_STRINGS, NULL, 0, 0, NULL, help}
+#define CHOICE(section, name, preset, choices, help) \
+    {KEY(section, name), FSM_CONFIG_CHOICE, preset, 0, 0, choices, help}
+
+/* Small enough that a product of two never leaves int64_t; every integer up to WHOLE is exact in a double. */
+#define COUNT 2147483647.0
+#define WIDTH 1048576.0
+#define WHOLE 9007199254740992.0
+#define BELOW_ONE 0.999999999
+
+const fsm_config_section fsm_config_sections[] = {
+    {"model", "The transformer."},
+    {"moe", "The mixture-of-experts layers."},
+    {"parallel", "How the model is laid over ranks."},
+    {"data", "What is learned from. Relative paths start at the working directory of the command."},
+    {"train", "The optimizer and the loop."},
+    {"run", "What a run leaves behind."},
+};
+const size_t fsm_config_section_count = sizeof fsm_config_sections / sizeof *fsm_config_sections;
+
+const fsm_config_field fsm_config_fields[] = {
+    CHOICE(model, family, "mixtral", "gpt2, mixtral",
+           "gpt2: learned positions, layer norm, GELU; mixtral: rotary positions, RMS norm, SwiGLU"),
+    INT(model, vocab_size, 0, 0, 16777216, "tokens in the vocabulary; 0: the tokenizer's"),
+    INT(model, hidden, 128, 1, WIDTH, "width M of the residual stream"),
+    INT(model, ffn_hidden, 256, 1, WIDTH, "inner width H of an expert, and of the dense feed-forward of other layers"),
+    INT(model, num_layers, 4, 1, 4096, "transformer layers"),
+    INT(model, num_heads, 4, 1, 4096, "attention heads"),
+    INT(model, num_kv_heads, 0, 0, 4096, "key and value heads; 0: num_heads; gpt2 has no others"),
+    INT(model, head_dim, 0, 0, WIDTH, "width of a head; 0: hidden / num_heads; even for mixtral"),
+    INT(model, max_seq_len, 0, 0, WIDTH, "positions the model knows; 0: data.seq_len"),
+    INT(model, moe_every, 1, 1, 4096, "n: layers n-1, 2n-1, ... (from 0) have experts, the others are dense; 1: all"),
+    FLOAT(model, rope_theta, 10000, 1, 1e12, "base of the rotary position frequencies; mixtral only"),
+    FLOAT(model, norm_eps, 1e-5, 1e-30, 1, "added to the variance in layer or RMS norm"),
+    FLOAT(model, init_std, 0.02, 0, 10, "standard deviation of the initial weights"),
+    BOOL(model, tie_embeddings, "false", "whether the output head is the token embedding"),
+
+    INT(moe, num_experts, 8, 1, 65536, "experts E of a layer, all ranks together"),
+    INT(moe, top_k, 2, 1, 65536, "experts k that each token goes to"),
+    FLOAT(moe, capacity_factor, 0, 0, 1e6,
+          "f: an expert takes ceil(k f G / E) of every G tokens and drops the rest; 0: dropless, it takes all"),
+    INT(moe, capacity_group, 0, 0, COUNT, "G, tokens that share a capacity; 0: those a rank holds at the gate"),
+    CHOICE(moe, gate, "gshard", "gshard", "how tokens choose experts"),
+    CHOICE(moe, order, "auto", "auto, tutel, sorted",
+           "layout of the tokens sent to experts; auto: sorted if dropless, otherwise tutel"),
+    CHOICE(moe, alltoall, "direct", "direct", "algorithm that exchanges tokens between ranks"),
+    CHOICE(moe, expert, "auto", "auto, gpt, mixtral", "an expert's network; auto: that of model.family"),
+    BOOL(moe, noisy, "false", "noise on the gate's logits in training"),
+    BOOL(moe, normalize_top_k, "false",
+         "with top_k 1: weight 1 rather than the softmax probability; the weights of top_k > 1 always sum to 1"),
+    FLOAT(moe, aux_loss_coeff, 0.01, 0, 1000, "weight of the load-balancing loss; 0: none"),
+    FLOAT(moe, z_loss_coeff, 0, 0, 1000, "weight of the router's z-loss; 0: none"),
+
+    INT(parallel, nodes, 0, 0, WIDTH, "machines; 0: ask MPI"),
+    INT(parallel, ranks_per_node, 0, 0, WIDTH, "ranks on a machine; 0: ask MPI"),
+    INT(parallel, ep_size, 1, 1, 65536, "ranks that share out the experts of a layer"),
+    INT(parallel, esp_size, 1, 1, 65536, "ranks that each hold a slice of every expert"),
+    INT(parallel, mp_size, 1, 1, 65536, "ranks that share out attention heads (tensor parallelism)"),
+    INT(parallel, threads, 0, 0, 4096, "compute threads of a rank; 0: cores of the node / ranks on it, at least 1"),
+    CHOICE(parallel, schedule, "dsmoe", "dsmoe", "what overlaps with what in a step"),
+
+    STRINGS(data, train, "training files: text, .jsonl or .tokens"),
+    STRINGS(data, valid, "validation files, likewise; []: no evaluation"),
+    STRING(data, tokenizer, "bytes", "bytes, gpt2, a tokenizer.json or a folder that has one"),
+    INT(data, seq_len, 128, 1, WIDTH, "tokens L of a sample"),
+    BOOL(data, shuffle, "true", "whether samples come in random order"),
+
+    INT(train, steps, 1000, 0, COUNT, "optimizer steps"),
+    INT(train, global_batch, 8, 1, COUNT, "samples of a step, all ranks together"),
+    INT(train, micro_batch, 0, 0, COUNT, "samples of all ranks that go through the model at once; 0: global_batch"),
+    FLOAT(train, lr, 1e-3, 0, 1000, "largest learning rate, reached after the warmup"),
+    FLOAT(train, min_lr, 0, 0, 1000, "learning rate at the end of the cosine"),
+    INT(train, warmup_steps, 0, 0, COUNT, "steps in which the learning rate rises linearly"),
+    FLOAT(train, weight_decay, 0.1, 0, 1000, "decoupled weight decay (AdamW)"),
+    FLOAT(train, beta1, 0.9, 0, BELOW_ONE, "decay of Adam's first moment"),
+    FLOAT(train, beta2, 0.95, 0, BELOW_ONE, "decay of Adam's second moment"),
+    FLOAT(train, adam_eps, 1e-8, 1e-30, 1, "added to the root of Adam's second moment"),
+    FLOAT(train, clip_grad, 1.0, 0, 1e12, "largest global gradient norm; 0: no clipping"),
+    INT(train, seed, 1, 0, WHOLE, "seed of everything random"),
+    INT(train, eval_every, 0, 0, COUNT, "steps between evaluations; 0: only at the end"),
+    INT(train, eval_tokens, 0, 0, WHOLE, "validation tokens used at most; 0: all"),
+    INT(train, checkpoint_every, 0, 0, COUNT, "steps between checkpoints; 0: only at the end"),
+
+    STRING(run, dir, "runs/latest", "folder of the run: log.jsonl, report.html, model/, checkpoint-N/"),
+    STRING(run, sample_prompt, "", "text that the model continues at the end; \"\": none"),
+    INT(run, sample_tokens, 200, 1, WIDTH, "tokens of that continuation"),
+    FLOAT(run, sample_temperature, 0.8, 0, 100, "divides the logits; 0: always the likeliest token"),
+    FLOAT(run, sample_top_p, 0.95, 1e-6, 1, "probability mass of the tokens drawn from; 1: all tokens"),
+};
+const size_t fsm_config_field_count = sizeof fsm_config_fields / sizeof *fsm_config_fields;
+
+enum {
+    FIELD_COUNT = sizeof fsm_config_fields / sizeof *fsm_config_fields,
+    SECTION_COUNT = sizeof fsm_config_sections / sizeof *fsm_config_sections,
+};
+
+const fsm_config_field *fsm_config_find(const char *key)
+{
+    for (size_t i = 0; i < FIELD_COUNT; i++)
+        if (strcmp(fsm_config_fields[i].key, key) == 0) return &fsm_config_fields[i];
+    return NULL;
+}
+
+const char *fsm_config_nearest_key(const char *key)
+{
+    const char *dot = strchr(key, '.');
+    const char *name = dot ? dot + 1 : key;
+    const char *keys[FIELD_COUNT];
+    for (size_t i = 0; i < FIELD_COUNT; i++) {
+        keys[i] = fsm_config_fields[i].key;
+        if (strcmp(strchr(keys[i], '.') + 1, name) == 0) return keys[i];
+    }
+    return fsm_text_nearest(key, keys, FIELD_COUNT);
+}
+
+const char *fsm_config_nearest_section(const char *name)
+{
+    const char *names[SECTION_COUNT];
+    for (size_t i = 0; i < SECTION_COUNT; i++) names[i] = fsm_config_sections[i].name;
+    return fsm_text_nearest(name, names, SECTION_COUNT);
+}

@@ -1,0 +1,21 @@
+/* Matrix products of the fast table: gemm_onednn.c or gemm_cblas.c, whichever library the build chose.
+ * In:  as the slots of ops.h; a weight's packed copies, where the library has a better layout for few rows.
+ * Out: fsm_cpu_gemm (a slot); for linear.c, products of the leading rows by the packed copies.
+ * Inside an OpenMP parallel region fsm_cpu_gemm runs on the calling thread alone.
+ */
+#ifndef FSM_CPU_GEMM_H
+#define FSM_CPU_GEMM_H
+
+#include "ops/ops.h"
+
+/* y = x w^T of the first rows; returns how many rows it did (0 without packed copies). x [n, in] and y [n, out] must be
+ * dense. One call at a time a weight. */
+int64_t fsm_cpu_packed_forward(int64_t n, const fsm_weight *weight, const float *x, float *y);
+
+/* dx = dy w likewise; dy [n, out], dx [n, in]. */
+int64_t fsm_cpu_packed_backward_input(int64_t n, const fsm_weight *weight, const float *dy, float *dx);
+
+/* weight_create that packs even where the library's best layout is the plain one, for tests on machines where it is. */
+bool fsm_cpu_weight_create_forced(fsm_weight *weight);
+
+#endif

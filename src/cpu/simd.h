@@ -1,0 +1,136 @@
+/* Loops that the compiler vectorises, each compiled for three widths of vector and chosen when called.
+ * In:  a body: an FSM_CPU_BODY function of plain loops, with `#pragma omp simd` where iterations are independent.
+ * Out: FSM_CPU_KERNEL(name, (parameters), (arguments)) defines the static function `name`, which runs name_body as
+ *      compiled for AVX-512, for AVX2 with FMA, or for the baseline, whichever is the best this processor has.
+ * Also the exponential and the normal distribution's tail as vectorisable functions.
+ */
+#ifndef FSM_CPU_SIMD_H
+#define FSM_CPU_SIMD_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __clang__
+#pragma clang diagnostic ignored "-Wpass-failed" /* a loop left scalar, as without optimisation, is no error */
+#endif
+
+/* Inlined into each version, so that it is compiled for that version's instructions. */
+#define FSM_CPU_BODY static inline __attribute__((always_inline))
+
+/* Not the compilers' target_clones: clang 14 drops levels of it silently, and ifuncs crash under a thread sanitizer. */
+#if defined(__x86_64__)
+#define FSM_CPU_KERNEL(name, parameters, arguments)                                                                    \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))) static void name##_avx512 parameters        \
+    {                                                                                                                  \
+        name##_body arguments;                                                                                         \
+    }                                                                                                                  \
+    __attribute__((target("avx2,fma"))) static void name##_avx2 parameters                                             \
+    {                                                                                                                  \
+        name##_body arguments;                                                                                         \
+    }                                                                                                                  \
+    static void name##_baseline parameters                                                                             \
+    {                                                                                                                  \
+        name##_body arguments;                                                                                         \
+    }                                                                                                                  \
+    static void name parameters                                                                                        \
+    {                                                                                                                  \
+        if (__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))                                  \
+            name##_avx512 arguments;                                                                                   \
+        else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))                                      \
+            name##_avx2 arguments;                                                                                     \
+        else                                                                                                           \
+            name##_baseline arguments;                                                                                 \
+    }
+#else
+#define FSM_CPU_KERNEL(name, parameters, arguments)                                                                    \
+    static void name parameters                                                                                        \
+    {                                                                                                                  \
+        name##_body arguments;                                                                                         \
+    }
+#endif
+
+FSM_CPU_BODY float fsm_cpu_float_of_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+FSM_CPU_BODY uint32_t fsm_cpu_bits_of_float(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+/* e^x for x <= 88, within 2 units in the last place; 0 below -126.5 ln 2 = -87.7 (expf would be subnormal), NaN for NaN.
+ * x = n ln 2 + r, |r| <= ln 2 / 2: a polynomial in r (Moshier, Cephes expf) times 2^n, whose bits for n = -127 are those of
+ * 0. No clamp above, as nobody here needs it: with two, gcc threads branches from one to the other and makes no vectors. */
+FSM_CPU_BODY float fsm_cpu_exp(float x)
+{
+    const float round = 12582912; /* 1.5 * 2^23: adding it leaves the nearest whole number in the low bits */
+    x = x < -88 ? -88 : x;
+    float shifted = x * 1.44269504088896341f + round, n = shifted - round;
+    float r = x - n * 0.693359375f;
+    r = r - n * -2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1;
+    return p * fsm_cpu_float_of_bits((fsm_cpu_bits_of_float(shifted) + 127) << 23);
+}
+
+/* The largest of x, -infinity of nothing; a NaN is passed over. Sixteen maxima side by side, since compilers make
+ * vectors of a single one only where NaNs are excluded. */
+FSM_CPU_BODY float fsm_cpu_max(int64_t n, const float *x)
+{
+    enum { LANES = 16 };
+    float lane[LANES], largest = -INFINITY;
+    int64_t whole = n / LANES * LANES;
+    for (int j = 0; j < LANES; j++) lane[j] = -INFINITY;
+    for (int64_t i = 0; i < whole; i += LANES) {
+#pragma omp simd
+        for (int j = 0; j < LANES; j++) lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+    }
+    for (int j = 0; j < LANES; j++) largest = lane[j] > largest ? lane[j] : largest;
+    for (int64_t i = whole; i < n; i++) largest = x[i] > largest ? x[i] : largest;
+    return largest;
+}
+
+/* 1 for x > 0 and 0 for x < 0, less the `tail` of a symmetric distribution beyond |x|: its distribution function,
+ * accurate on both sides and without a branch. */
+FSM_CPU_BODY float fsm_cpu_distribution(float x, float tail)
+{
+    return 0.5f + copysignf(0.5f, x) - copysignf(tail, x);
+}
+
+/* 1 / (1 + e^-x) */
+FSM_CPU_BODY float fsm_cpu_sigmoid(float x)
+{
+    float e = fsm_cpu_exp(-fabsf(x));
+    return fsm_cpu_distribution(x, e / (1 + e));
+}
+
+/* P(Z > |x|) of the standard normal distribution, given e = exp(-x^2/2): e times a polynomial in t = 1/(1 + 0.35 |x|).
+ * A minimax fit of exp(x^2/2) erfc(x/sqrt 2)/2 on [0, 13.3]: relative error 3.2e-8 before rounding (the
+ * form of Abramowitz & Stegun 7.1.26, four terms longer). */
+FSM_CPU_BODY float fsm_cpu_normal_tail(float x, float e)
+{
+    float t = 1 / (1 + 0.35f * fabsf(x));
+    float p = -0.02911502f;
+    p = p * t + 0.14381845f;
+    p = p * t - 0.25539108f;
+    p = p * t + 0.15879663f;
+    p = p * t - 0.02284347f;
+    p = p * t + 0.10539216f;
+    p = p * t + 0.11986308f;
+    p = p * t + 0.13985756f;
+    p = p * t + 0.13962166f;
+    return e * t * p;
+}
+
+#endif

@@ -1,0 +1,63 @@
+/* The slots that the fast table overrides, by name; cpu.c is the table.
+ * In, out: as ops.h says for each slot.
+ */
+#ifndef FSM_CPU_SLOTS_H
+#define FSM_CPU_SLOTS_H
+
+#include "ops/ops.h"
+
+void fsm_cpu_gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+                  const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+bool fsm_cpu_weight_create(fsm_weight *weight);
+void fsm_cpu_weight_update(fsm_weight *weight);
+void fsm_cpu_weight_destroy(fsm_weight *weight);
+void fsm_cpu_linear_forward(int64_t n, const fsm_weight *weight, const float *bias, const float *x, int64_t ld_x,
+                            float *y, int64_t ld_y);
+void fsm_cpu_linear_backward_input(int64_t n, const fsm_weight *weight, const float *dy, int64_t ld_dy, float beta,
+                                   float *dx, int64_t ld_dx);
+void fsm_cpu_linear_backward_weight(int64_t n, int64_t out, int64_t in, const float *dy, int64_t ld_dy, const float *x,
+                                    int64_t ld_x, float *dw, float *dbias);
+
+void fsm_cpu_rmsnorm_forward(int64_t n, int64_t width, float eps, const float *x, const float *gain, float *y,
+                             float *rstd);
+void fsm_cpu_rmsnorm_backward(int64_t n, int64_t width, const float *x, const float *gain, const float *rstd,
+                              const float *dy, float *dx, float *dgain);
+void fsm_cpu_layernorm_forward(int64_t n, int64_t width, float eps, const float *x, const float *gain,
+                               const float *bias, float *y, float *mean, float *rstd);
+void fsm_cpu_layernorm_backward(int64_t n, int64_t width, const float *x, const float *gain, const float *mean,
+                                const float *rstd, const float *dy, float *dx, float *dgain, float *dbias);
+
+void fsm_cpu_rope(int64_t n, int64_t heads, int64_t head_dim, const int32_t *position, const float *cosine,
+                  const float *sine, int direction, float *x, int64_t ld);
+size_t fsm_cpu_attention_work_bytes(const fsm_attention_shape *shape);
+void fsm_cpu_attention_forward(const fsm_attention_shape *shape, const float *q, const float *k, const float *v,
+                               float *o, float *lse, void *work);
+void fsm_cpu_attention_backward(const fsm_attention_shape *shape, const float *q, const float *k, const float *v,
+                                const float *o, const float *lse, const float *do_, float *dq, float *dk, float *dv,
+                                void *work);
+
+void fsm_cpu_gelu_forward(int64_t n, const float *x, float *y);
+void fsm_cpu_gelu_backward(int64_t n, const float *x, const float *dy, float *dx);
+void fsm_cpu_swiglu_forward(int64_t n, int64_t width, const float *ab, float *y);
+void fsm_cpu_swiglu_backward(int64_t n, int64_t width, const float *ab, const float *dy, float *dab);
+
+void fsm_cpu_embedding_forward(int64_t n, int64_t width, const int32_t *id, const float *token_table,
+                               const int32_t *position, const float *position_table, float *y);
+void fsm_cpu_embedding_backward(int64_t n, int64_t width, const int32_t *id, const float *dy, float *dtable);
+void fsm_cpu_gather_rows(int64_t n, int64_t width, const int32_t *row, const float *x, float *y);
+void fsm_cpu_combine_rows(int64_t n, int64_t k, int64_t width, const int32_t *row, const float *weight, const float *x,
+                          float *y);
+void fsm_cpu_combine_rows_backward(int64_t n, int64_t k, int64_t width, const int32_t *from, const int32_t *to,
+                                   const float *weight, const float *x, const float *dy, float *dx, float *dweight);
+
+void fsm_cpu_softmax(int64_t n, int64_t width, const float *x, float *y, float *lse);
+void fsm_cpu_cross_entropy(int64_t n, int64_t vocab, float *logits, const int32_t *target, float scale, bool gradient,
+                           double *loss);
+
+void fsm_cpu_add(int64_t n, const float *x, float *y);
+void fsm_cpu_scale(int64_t n, float a, float *y);
+void fsm_cpu_zero(int64_t n, float *y);
+double fsm_cpu_sum_squares(int64_t n, const float *x);
+void fsm_cpu_adamw(int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p);
+
+#endif

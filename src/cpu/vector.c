@@ -1,0 +1,103 @@
+#include "cpu/simd.h"
+#include "cpu/slots.h"
+#include "cpu/threads.h"
+
+/* Shares begin at whole cache lines. */
+enum { LINE_ELEMS = 16 };
+
+FSM_CPU_BODY void add_body(int64_t n, const float *x, float *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] += x[i];
+}
+FSM_CPU_KERNEL(add, (int64_t n, const float *x, float *y), (n, x, y))
+
+FSM_CPU_BODY void scale_body(int64_t n, float a, float *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] *= a;
+}
+FSM_CPU_KERNEL(scale, (int64_t n, float a, float *y), (n, a, y))
+
+void fsm_cpu_add(int64_t n, const float *x, float *y)
+{
+#pragma omp parallel num_threads(fsm_cpu_threads(n))
+    {
+        fsm_cpu_share mine = fsm_cpu_my_share(n, LINE_ELEMS);
+        add(mine.count, x + mine.begin, y + mine.begin);
+    }
+}
+
+void fsm_cpu_scale(int64_t n, float a, float *y)
+{
+#pragma omp parallel num_threads(fsm_cpu_threads(n))
+    {
+        fsm_cpu_share mine = fsm_cpu_my_share(n, LINE_ELEMS);
+        scale(mine.count, a, y + mine.begin);
+    }
+}
+
+void fsm_cpu_zero(int64_t n, float *y)
+{
+#pragma omp parallel num_threads(fsm_cpu_threads(n))
+    {
+        fsm_cpu_share mine = fsm_cpu_my_share(n, LINE_ELEMS);
+        if (mine.count > 0) memset(y + mine.begin, 0, sizeof *y * (size_t)mine.count);
+    }
+}
+
+/* Many sums side by side: one alone would wait for the latency of every addition. */
+FSM_CPU_BODY void sum_squares_body(int64_t n, const float *x, double *sum)
+{
+    double lane[32] = {0}, total = 0;
+    int64_t whole = n / 32 * 32;
+    for (int64_t i = 0; i < whole; i += 32) {
+#pragma omp simd
+        for (int64_t j = 0; j < 32; j++) lane[j] += (double)x[i + j] * x[i + j];
+    }
+    for (int64_t i = whole; i < n; i++) total += (double)x[i] * x[i];
+    for (int64_t j = 0; j < 32; j++) total += lane[j];
+    *sum = total;
+}
+FSM_CPU_KERNEL(sum_squares, (int64_t n, const float *x, double *sum), (n, x, sum))
+
+/* Always the same 64 pieces, added in order: the sum does not depend on the number of threads. */
+double fsm_cpu_sum_squares(int64_t n, const float *x)
+{
+    enum { PIECES = 64 };
+    double piece[PIECES], total = 0;
+#pragma omp parallel for schedule(static) num_threads(fsm_cpu_threads(n))
+    for (int p = 0; p < PIECES; p++) {
+        int64_t begin = n * p / PIECES, end = n * (p + 1) / PIECES;
+        sum_squares(end - begin, x + begin, &piece[p]);
+    }
+    for (int p = 0; p < PIECES; p++) total += piece[p];
+    return total;
+}
+
+FSM_CPU_BODY void adamw_body(int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p)
+{
+    const float b1 = step->beta1, b2 = step->beta2, eps = step->eps, grad_scale = step->grad_scale;
+    const float one_b1 = (float)(1 - (double)b1), one_b2 = (float)(1 - (double)b2);
+    const float rate = (float)((double)step->lr / step->correction1), scale2 = (float)(1 / (double)step->correction2);
+    const float shrink = step->lr * step->decay;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float gradient = grad_scale * g[i];
+        float first = b1 * m[i] + one_b1 * gradient, second = b2 * v[i] + one_b2 * (gradient * gradient);
+        m[i] = first;
+        v[i] = second;
+        p[i] -= rate * first / (sqrtf(second * scale2) + eps) + shrink * p[i];
+    }
+}
+FSM_CPU_KERNEL(adamw, (int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p),
+               (n, step, g, m, v, p))
+
+void fsm_cpu_adamw(int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p)
+{
+#pragma omp parallel num_threads(fsm_cpu_threads(n))
+    {
+        fsm_cpu_share mine = fsm_cpu_my_share(n, LINE_ELEMS);
+        adamw(mine.count, step, g + mine.begin, m + mine.begin, v + mine.begin, p + mine.begin);
+    }
+}

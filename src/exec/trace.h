@@ -1,0 +1,21 @@
+/* A trace: when each task of each step ran on each rank, as Chrome trace JSON (opens in Perfetto and chrome://tracing).
+ * In:  the graph whose tasks are recorded, room for a number of steps.
+ * Out: one slice a task; process = rank, thread = resource; the slice's name is the task's.
+ */
+#ifndef FSM_EXEC_TRACE_H
+#define FSM_EXEC_TRACE_H
+
+#include "comm/comm.h"
+#include "exec/exec.h"
+
+/* Room for max_steps steps of the graph (borrowed); steps after that are not recorded. */
+fsmoe_status fsm_trace_create(const fsm_graph *graph, int64_t max_steps, fsm_trace **trace);
+void fsm_trace_destroy(fsm_trace *trace);
+
+/* Task `index` of the present step ran from start_s to end_s (fsm_clock_s). Never allocates. */
+void fsm_trace_add(fsm_trace *trace, int index, double start_s, double end_s);
+
+/* Gathers the slices of all ranks and writes them on rank 0. Collective over world. */
+fsmoe_status fsm_trace_write(const fsm_trace *trace, fsm_comm *world, const char *path);
+
+#endif

@@ -1,0 +1,80 @@
+/* The wire: where every row of a layer lies while it travels, for one way of cutting the rows into chunks.
+ * In:  rows[e] this rank sends to each expert; the same numbers of every rank of the expert group; the cuts.
+ * Out: index maps between three orders of the same rows, and the counts of each chunk's collectives.
+ *
+ * Orders of rows:
+ *   choice   (token, choice) at the source
+ *   wire     [chunk][destination ep][expert][row] where sent;  [chunk][esp][source ep][expert][row] where gathered
+ *   expert   (local expert, row, source) where computed: the canonical order that no cut changes. Rows of one expert are
+ *            sorted by (t + 1) / n, t the row among the n of its source, then by source. A chunk [first, last) of the
+ *            nominal T rows takes rows floor(first n / T) .. floor(last n / T) of each source, so it is one contiguous
+ *            block of every expert, whatever the counts and the cuts: one GEMM a chunk and expert, and a weight
+ *            gradient over any range of rows is one GEMM too.
+ * Forward and backward each have a wire; buffers saved for backward are addressed through the wire that wrote them.
+ */
+#ifndef FSM_MOE_WIRE_H
+#define FSM_MOE_WIRE_H
+
+#include "base/arena.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { FSM_MAX_CHUNKS = 256 };
+
+/* Sizes that do not change from step to step. */
+typedef struct fsm_wire_shape {
+    int ep, esp, ep_index, esp_index;
+    int64_t num_experts;   /* global; num_experts / ep are local */
+    int64_t top_k;
+    int64_t max_tokens;    /* of any rank */
+    int64_t max_rows;      /* rows one rank sends at most, over all experts */
+    int64_t max_expert_rows; /* rows this rank computes at most */
+    int64_t nominal_rows;  /* T, what cuts are counted in */
+} fsm_wire_shape;
+
+/* One source's rows of one expert and chunk, while they are merged into expert order. */
+typedef struct fsm_wire_cursor {
+    int64_t rows;       /* n, of all chunks */
+    int64_t next, last; /* rows still to come in this chunk */
+    int64_t base;       /* gathered wire row of row t is base + t */
+} fsm_wire_cursor;
+
+typedef struct fsm_wire {
+    fsm_wire_shape shape;
+    int chunks;
+    int64_t cuts[FSM_MAX_CHUNKS + 1]; /* 0 = cuts[0] < … < cuts[chunks] = T */
+    bool identity;           /* wire order = expert order: one source and one chunk */
+    int64_t send_total, gather_total; /* rows in all */
+    /* at the source */
+    int32_t *send_row;       /* [N, k] wire row of a choice, -1 when dropped */
+    int32_t *token;          /* [send_total] token of a wire row, -1: padding */
+    int64_t *send_first;     /* [chunks + 1] */
+    int64_t *send_counts;    /* [chunks, ep] rows for each destination */
+    int64_t *recv_first;     /* [chunks + 1] rows before a chunk where received */
+    int64_t *recv_counts;    /* [chunks, ep] rows from each source of my esp_index */
+    /* at the experts */
+    int64_t *gather_first;   /* [chunks + 1] */
+    int64_t *gather_counts;  /* [chunks, esp] rows from each member of my ESP group */
+    int64_t *expert_first;   /* [chunks + 1, E_local] first expert-order row of a chunk, absolute */
+    int32_t *wire_of_row;    /* [gather_total] expert order -> wire order (gathered) */
+    int32_t *row_of_wire;    /* [gather_total] its inverse */
+    /* scratch */
+    int64_t *base;           /* [E] */
+    fsm_wire_cursor *merge; /* [ep * esp] */
+} fsm_wire;
+
+void fsm_wire_take(fsm_arena *arena, const fsm_wire_shape *shape, fsm_wire *wire);
+
+/* Sets the cuts: chunks boundaries of the nominal T rows. One chunk: {0, T}. */
+void fsm_wire_cut(int chunks, const int64_t *cuts, fsm_wire *wire);
+
+/* Builds maps and counts. choice, row [n, k] and rows [E] of this rank (fsm_route); counts [ep * esp, E]: rows of every
+ * member of the expert group, in its rank order (ep_index * esp + esp_index). */
+void fsm_wire_build(int64_t n, const int32_t *choice, const int32_t *row, const int64_t *rows, const int64_t *counts,
+                    fsm_wire *wire);
+
+/* The chunk whose first nominal row is `first`. */
+int fsm_wire_chunk(const fsm_wire *wire, int64_t first);
+
+#endif

@@ -1,0 +1,50 @@
+/* The order: which row of an expert's input each (token, choice) takes, and how many rows each expert is sent.
+ * In:  choices [n, k] of the gate.
+ * Out: a route: rows by expert. Copying tokens into rows and back is the same for all kinds (gather_rows, combine_rows).
+ * Capacity is counted in groups of `group` tokens (GShard's groups): T = ceil(k f G / E), at most G, rows a group.
+ */
+#ifndef FSM_MOE_ORDER_H
+#define FSM_MOE_ORDER_H
+
+#include "base/arena.h"
+
+#include <fsmoe/config.h>
+#include <stdint.h>
+
+typedef struct fsm_route {
+    int32_t *row;     /* [n, k] row within the chosen expert, counted on this rank; -1: dropped */
+    int64_t *kept;    /* [E] rows that hold a token */
+    int64_t *rows;    /* [E] rows sent: kept, or more where the kind pads */
+    int64_t *filling; /* [E] scratch */
+    int64_t dropped;  /* (token, choice) pairs without a row */
+} fsm_route;
+
+typedef struct fsm_order_problem {
+    int64_t n, num_experts, top_k;
+    int64_t group;           /* tokens a capacity group; n when the configuration says 0 */
+    double capacity_factor;  /* 0: dropless */
+} fsm_order_problem;
+
+typedef struct fsm_order_kind {
+    const char *name, *description, *source;
+    /* most rows an expert can be sent by one rank with n tokens */
+    int64_t (*max_rows)(const fsm_order_problem *problem);
+    /* most rows that any `experts` of the experts can be sent together by one rank */
+    int64_t (*max_rows_together)(const fsm_order_problem *problem, int64_t experts);
+    void (*assign)(const fsm_order_problem *problem, const int32_t *choice, fsm_route *route);
+} fsm_order_kind;
+
+const fsm_order_kind *fsm_order_find(const char *name);
+extern const fsm_order_kind fsm_order_tutel, fsm_order_sorted;
+
+/* T of one group: ceil(k f G / E) clamped to [1, G]; G when dropless. */
+int64_t fsm_order_capacity(const fsm_order_problem *problem);
+
+void fsm_route_take(fsm_arena *arena, int64_t max_tokens, int64_t num_experts, int64_t top_k, fsm_route *route);
+
+/* Gives rows group by group, first choices before second, tokens in order: what lacks a place is dropped.
+ * Row = base + place within the group, where base is `stride` rows a group, or the rows filled so far (stride 0).
+ * Fills row, kept, dropped. */
+void fsm_order_fill(const fsm_order_problem *problem, int64_t stride, const int32_t *choice, fsm_route *route);
+
+#endif

@@ -1,0 +1,56 @@
+#include "ops/ref.h"
+
+#include <math.h>
+
+/* The largest of a row and the sum of exp(x - largest): kept apart, for their sum would lose the logarithm of the second
+ * beside a huge first. */
+typedef struct row_sum {
+    double largest, total;
+} row_sum;
+
+static row_sum sum_row(int64_t width, const float *x)
+{
+    row_sum row = {.largest = -INFINITY, .total = 0};
+    for (int64_t j = 0; j < width; j++) row.largest = fmax(row.largest, x[j]);
+    for (int64_t j = 0; j < width; j++) row.total += exp(x[j] - row.largest);
+    return row;
+}
+
+void fsm_ref_softmax(int64_t n, int64_t width, const float *x, float *y, float *lse)
+{
+    for (int64_t i = 0; i < n; i++, x += width, y += width) {
+        row_sum row = sum_row(width, x);
+        for (int64_t j = 0; j < width; j++) y[j] = (float)(exp(x[j] - row.largest) / row.total);
+        if (lse) lse[i] = (float)(row.largest + log(row.total));
+    }
+}
+
+void fsm_ref_cross_entropy(int64_t n, int64_t vocab, float *logits, const int32_t *target, float scale, bool gradient,
+                           double *loss)
+{
+    for (int64_t i = 0; i < n; i++, logits += vocab) {
+        row_sum row = sum_row(vocab, logits);
+        *loss += log(row.total) + (row.largest - logits[target[i]]);
+        if (!gradient) continue;
+        for (int64_t j = 0; j < vocab; j++)
+            logits[j] = (float)(scale * (exp(logits[j] - row.largest) / row.total - (j == target[i] ? 1 : 0)));
+    }
+}
+
+/* Keeps the list of the largest so far sorted; only a strictly larger value passes another, so ties stay in order. */
+void fsm_ref_top_k(int64_t n, int64_t width, int64_t k, const float *x, int32_t *index, float *value)
+{
+    for (int64_t i = 0; i < n; i++, x += width, index += k, value += k) {
+        for (int64_t j = 0, kept = 0; j < width; j++) {
+            if (kept == k && !(x[j] > value[k - 1])) continue;
+            if (kept < k) kept++;
+            int64_t at = kept - 1;
+            for (; at > 0 && x[j] > value[at - 1]; at--) {
+                value[at] = value[at - 1];
+                index[at] = index[at - 1];
+            }
+            value[at] = x[j];
+            index[at] = (int32_t)j;
+        }
+    }
+}

@@ -1,0 +1,38 @@
+#include "ops/ref.h"
+
+#include <math.h>
+
+void fsm_ref_add(int64_t n, const float *x, float *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] += x[i];
+}
+
+void fsm_ref_scale(int64_t n, float a, float *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] *= a;
+}
+
+void fsm_ref_zero(int64_t n, float *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = 0;
+}
+
+double fsm_ref_sum_squares(int64_t n, const float *x)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += (double)x[i] * x[i];
+    return sum;
+}
+
+void fsm_ref_adamw(int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p)
+{
+    double b1 = step->beta1, b2 = step->beta2;
+    for (int64_t i = 0; i < n; i++) {
+        double gradient = (double)step->grad_scale * g[i];
+        double first = b1 * m[i] + (1 - b1) * gradient, second = b2 * v[i] + (1 - b2) * gradient * gradient;
+        double update = first / step->correction1 / (sqrt(second / step->correction2) + step->eps);
+        m[i] = (float)first;
+        v[i] = (float)second;
+        p[i] = (float)(p[i] - step->lr * (update + (double)step->decay * p[i]));
+    }
+}

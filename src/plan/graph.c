@@ -1,0 +1,103 @@
+#include "plan/graph.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+void fsm_graph_destroy(fsm_graph *graph)
+{
+    free(graph->tasks);
+    free(graph->edges);
+    *graph = (fsm_graph){0};
+}
+
+/* Room for one more element, doubling; false when memory is out. */
+static bool reserve(void **array, int count, int more, int *capacity, size_t size)
+{
+    if (count + more <= *capacity) return true;
+    int larger = *capacity > 0 ? *capacity : 64;
+    while (larger < count + more) larger *= 2;
+    void *moved = realloc(*array, (size_t)larger * size);
+    if (!moved) return false;
+    *array = moved;
+    *capacity = larger;
+    return true;
+}
+
+void fsm_graph_wait(fsm_graph *graph, int task, int after)
+{
+    if (after < 0 || graph->out_of_memory) return;
+    if (!reserve((void **)&graph->edges, graph->edge_count, 1, &graph->edge_capacity, sizeof *graph->edges)) {
+        graph->out_of_memory = true;
+        return;
+    }
+    graph->edges[graph->edge_count++] = after;
+    graph->tasks[task].after_count++;
+}
+
+int fsm_graph_add(fsm_graph *graph, fsm_task task, const int *after, int n)
+{
+    if (graph->out_of_memory ||
+        !reserve((void **)&graph->tasks, graph->count, 1, &graph->capacity, sizeof *graph->tasks)) {
+        graph->out_of_memory = true;
+        return -1;
+    }
+    task.after_first = graph->edge_count;
+    task.after_count = 0;
+    graph->tasks[graph->count] = task;
+    for (int i = 0; i < n; i++) fsm_graph_wait(graph, graph->count, after[i]);
+    return graph->count++;
+}
+
+static fsmoe_status check_task(const fsm_graph *graph, int i)
+{
+    const fsm_task *t = &graph->tasks[i];
+    char name[128];
+    fsm_task_name(t, name);
+    if (t->after_first < 0 || t->after_count < 0 || t->after_count > graph->edge_count - t->after_first)
+        return fsm_fail(FSMOE_ERROR_FORMAT, "task %d (%s): its edges lie outside the graph", i, name);
+    for (int e = t->after_first; e < t->after_first + t->after_count; e++)
+        if (graph->edges[e] < 0 || graph->edges[e] >= i)
+            return fsm_fail(FSMOE_ERROR_FORMAT, "task %d (%s) waits for task %d, which is not before it", i, name,
+                            graph->edges[e]);
+    if (t->rows_first > t->rows_last || t->slice_first > t->slice_last)
+        return fsm_fail(FSMOE_ERROR_FORMAT, "task %d (%s): its range ends before it starts", i, name);
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_graph_check(const fsm_graph *graph)
+{
+    if (graph->out_of_memory) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a graph of %d tasks", graph->count);
+    for (int i = 0; i < graph->count; i++) FSM_TRY(check_task(graph, i));
+    return FSMOE_OK;
+}
+
+const char *fsm_task_kind_name(fsm_task_kind kind)
+{
+    static const char *const names[FSM_TASK_KIND_COUNT] = {
+#define TASK_NAME(name, text, description) text,
+        FSM_TASK_KINDS(TASK_NAME)
+#undef TASK_NAME
+    };
+    return names[kind];
+}
+
+const char *fsm_phase_name(fsm_phase phase)
+{
+    static const char *const names[FSM_PHASE_COUNT] = {"forward", "backward", "update"};
+    return names[phase];
+}
+
+void fsm_task_name(const fsm_task *task, char name[128])
+{
+    int n = snprintf(name, 128, "%s.%s", fsm_task_kind_name(task->kind), fsm_phase_name(task->phase));
+    const char *mark = "[";
+    if (task->layer >= 0) n += snprintf(name + n, 128 - (size_t)n, "%slayer %d", mark, task->layer), mark = ", ";
+    if (task->micro >= 0) n += snprintf(name + n, 128 - (size_t)n, "%smicro %d", mark, task->micro), mark = ", ";
+    if (task->rows_last > task->rows_first)
+        n += snprintf(name + n, 128 - (size_t)n, "%srows %lld-%lld", mark, (long long)task->rows_first,
+                      (long long)task->rows_last), mark = ", ";
+    if (task->slice_last > task->slice_first)
+        n += snprintf(name + n, 128 - (size_t)n, "%sslice %lld-%lld", mark, (long long)task->slice_first,
+                      (long long)task->slice_last), mark = ", ";
+    if (mark[0] == ',') snprintf(name + n, 128 - (size_t)n, "]");
+}

@@ -1,0 +1,86 @@
+/* The task graph: one value that is planned, simulated, checked, run and drawn.
+ * In:  tasks in issue order, each with the tasks it waits for.
+ * Out: a flat array; `after` of a task is a range of one edge array. Prints as JSON and reads back to the same value.
+ * A task starts when its `after` are done and everything before it on its resource has ended. A name such as
+ * "expert.forward[layer 2, micro 0, rows 0-64]" is the same in every place a task is shown.
+ */
+#ifndef FSM_PLAN_GRAPH_H
+#define FSM_PLAN_GRAPH_H
+
+#include "moe/layer.h"
+#include "topo/topo.h"
+
+/* X(NAME, name, what it does) */
+#define FSM_TASK_KINDS(X)                                                             \
+    X(EMBEDDING, "embedding", "token and position embeddings")                        \
+    X(NORM, "norm", "norm before attention")                                          \
+    X(MP_ALLGATHER, "mp_allgather", "tokens of the MP group before attention")        \
+    X(ATTENTION, "attention", "attention of this rank's heads")                       \
+    X(MP_REDUCESCATTER, "mp_reducescatter", "attention's output to its tokens' ranks") \
+    X(FFN_NORM, "ffn_norm", "norm before a dense feed-forward")                       \
+    X(FFN_ALLGATHER, "ffn_allgather", "tokens of the MP group before a dense feed-forward") \
+    X(FFN, "ffn", "dense feed-forward")                                               \
+    X(FFN_REDUCESCATTER, "ffn_reducescatter", "its output to its tokens' ranks")      \
+    X(GATE, "gate", "norm, gate, rows of each expert")                                \
+    X(COUNTS, "counts", "how many rows each rank sends to each expert")               \
+    X(ORDER, "order", "tokens into rows by expert")                                   \
+    X(A2A_DISPATCH, "a2a_dispatch", "rows to the ranks of their experts")             \
+    X(ALLGATHER, "allgather", "rows of the ESP group")                                \
+    X(EXPERT, "expert", "the experts' feed-forward")                                  \
+    X(WEIGHT_GRAD, "weight_grad", "gradients of the experts' weights")                \
+    X(REDUCESCATTER, "reducescatter", "sum over the ESP group")                       \
+    X(A2A_COMBINE, "a2a_combine", "rows back to their tokens' ranks")                 \
+    X(IORDER, "iorder", "weighted sum of a token's rows")                             \
+    X(HEAD, "head", "final norm, logits, loss")                                       \
+    X(SUMS, "sums", "loss and expert load over all ranks")                            \
+    X(ALLREDUCE, "allreduce", "sum of a slice of gradients")                          \
+    X(GRAD_NORM, "grad_norm", "global gradient norm and clipping")                    \
+    X(OPTIMIZER, "optimizer", "update of a slice of parameters")
+
+typedef enum fsm_task_kind {
+#define FSM_TASK_ENUM(name, text, description) FSM_TASK_##name,
+    FSM_TASK_KINDS(FSM_TASK_ENUM)
+#undef FSM_TASK_ENUM
+    FSM_TASK_KIND_COUNT
+} fsm_task_kind;
+
+typedef struct fsm_task {
+    fsm_task_kind kind;
+    fsm_phase phase;
+    fsm_resource resource;
+    int layer, micro;                  /* -1: none */
+    int64_t rows_first, rows_last;     /* of the layer's nominal rows; equal: not a chunk */
+    int64_t slice_first, slice_last;   /* of the gradient array; equal: none */
+    fsm_group group;                   /* of a collective */
+    double size;                       /* elements moved, or multiply-adds */
+    int after_first, after_count;      /* in edges */
+} fsm_task;
+
+typedef struct fsm_graph {
+    fsm_task *tasks;
+    int count, capacity;
+    int *edges;
+    int edge_count, edge_capacity;
+    bool out_of_memory; /* sticky while building; fsm_graph_check reports it */
+} fsm_graph;
+
+void fsm_graph_destroy(fsm_graph *graph);
+
+/* Appends a task that waits for after[n] (each an index already in the graph, or -1 for none); returns its index. */
+int fsm_graph_add(fsm_graph *graph, fsm_task task, const int *after, int n);
+
+/* One more edge for the task added last. */
+void fsm_graph_wait(fsm_graph *graph, int task, int after);
+
+/* Every edge points backwards, every range is inside its array. ERROR_FORMAT names the task; ERROR_MEMORY. */
+fsmoe_status fsm_graph_check(const fsm_graph *graph);
+
+const char *fsm_task_kind_name(fsm_task_kind kind);
+const char *fsm_phase_name(fsm_phase phase);
+void fsm_task_name(const fsm_task *task, char name[128]);
+
+/* The graph as JSON text (malloc'd) and back. ERROR_FORMAT names the task and key. */
+fsmoe_status fsm_graph_to_json(const fsm_graph *graph, char **text);
+fsmoe_status fsm_graph_from_json(const char *text, fsm_graph *graph);
+
+#endif

@@ -1,0 +1,104 @@
+/* The graph as JSON: {"tasks": [{"kind": …, "phase": …, "resource": …, "group": …, …, "after": [indices]}]}. */
+#include "plan/graph.h"
+
+#include <jansson.h>
+#include <string.h>
+
+static const char *const group_names[FSM_GROUP_COUNT] = {"world", "dp", "mp", "ep", "esp", "edp", "expert"};
+
+static json_t *task_to_json(const fsm_graph *graph, const fsm_task *t)
+{
+    json_t *after = json_array();
+    for (int e = t->after_first; e < t->after_first + t->after_count; e++)
+        json_array_append_new(after, json_integer(graph->edges[e]));
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:[I,I], s:[I,I], s:f, s:o}", "kind", fsm_task_kind_name(t->kind),
+                     "phase", fsm_phase_name(t->phase), "resource", fsm_resource_name(t->resource), "group",
+                     group_names[t->group], "layer", t->layer, "micro", t->micro, "rows", (json_int_t)t->rows_first,
+                     (json_int_t)t->rows_last, "slice", (json_int_t)t->slice_first, (json_int_t)t->slice_last, "size",
+                     t->size, "after", after);
+}
+
+fsmoe_status fsm_graph_to_json(const fsm_graph *graph, char **text)
+{
+    json_t *tasks = json_array();
+    for (int i = 0; i < graph->count; i++) json_array_append_new(tasks, task_to_json(graph, &graph->tasks[i]));
+    json_t *root = json_pack("{s:o}", "tasks", tasks);
+    *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
+    json_decref(root);
+    return *text ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to print a graph of %d tasks", graph->count);
+}
+
+/* The index of a word in a list of names given by a function; -1 when it is none. */
+static int find_word(const char *word, int count, const char *(*name_of)(int))
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(word, name_of(i)) == 0) return i;
+    return -1;
+}
+
+static const char *kind_word(int i)
+{
+    return fsm_task_kind_name((fsm_task_kind)i);
+}
+
+static const char *phase_word(int i)
+{
+    return fsm_phase_name((fsm_phase)i);
+}
+
+static const char *resource_word(int i)
+{
+    return fsm_resource_name((fsm_resource)i);
+}
+
+static const char *group_word(int i)
+{
+    return group_names[i];
+}
+
+static fsmoe_status task_from_json(const json_t *json, int index, fsm_graph *graph)
+{
+    const char *kind, *phase, *resource, *group;
+    json_int_t rows[2], slice[2];
+    json_t *after;
+    json_error_t error;
+    fsm_task t;
+    if (json_unpack_ex((json_t *)json, &error, JSON_STRICT, "{s:s, s:s, s:s, s:s, s:i, s:i, s:[I,I!], s:[I,I!], s:F, s:o}",
+                       "kind", &kind, "phase", &phase, "resource", &resource, "group", &group, "layer", &t.layer, "micro",
+                       &t.micro, "rows", &rows[0], &rows[1], "slice", &slice[0], &slice[1], "size", &t.size, "after",
+                       &after) != 0)
+        return fsm_fail(FSMOE_ERROR_FORMAT, "task %d: %s", index, error.text);
+    int words[4] = {find_word(kind, FSM_TASK_KIND_COUNT, kind_word), find_word(phase, FSM_PHASE_COUNT, phase_word),
+                    find_word(resource, FSM_RESOURCE_COUNT, resource_word), find_word(group, FSM_GROUP_COUNT, group_word)};
+    const char *keys[4] = {"kind", "phase", "resource", "group"}, *values[4] = {kind, phase, resource, group};
+    for (int i = 0; i < 4; i++)
+        if (words[i] < 0) return fsm_fail(FSMOE_ERROR_FORMAT, "task %d: no %s is named '%s'", index, keys[i], values[i]);
+    t.kind = (fsm_task_kind)words[0];
+    t.phase = (fsm_phase)words[1];
+    t.resource = (fsm_resource)words[2];
+    t.group = (fsm_group)words[3];
+    t.rows_first = rows[0], t.rows_last = rows[1], t.slice_first = slice[0], t.slice_last = slice[1];
+    int n = (int)json_array_size(after), added = fsm_graph_add(graph, t, NULL, 0);
+    for (int i = 0; i < n && added >= 0; i++) {
+        json_t *edge = json_array_get(after, (size_t)i);
+        if (!json_is_integer(edge)) return fsm_fail(FSMOE_ERROR_FORMAT, "task %d: 'after' holds something else than numbers", index);
+        fsm_graph_wait(graph, added, (int)json_integer_value(edge));
+    }
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_graph_from_json(const char *text, fsm_graph *graph)
+{
+    json_error_t error;
+    *graph = (fsm_graph){0};
+    json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    if (!root) return fsm_fail(FSMOE_ERROR_FORMAT, "graph: line %d: %s", error.line, error.text);
+    json_t *tasks = json_object_get(root, "tasks");
+    fsmoe_status status = json_is_array(tasks) ? FSMOE_OK : fsm_fail(FSMOE_ERROR_FORMAT, "graph: no array 'tasks'");
+    for (size_t i = 0; status == FSMOE_OK && i < json_array_size(tasks); i++)
+        status = task_from_json(json_array_get(tasks, i), (int)i, graph);
+    if (status == FSMOE_OK) status = fsm_graph_check(graph);
+    if (status != FSMOE_OK) fsm_graph_destroy(graph);
+    json_decref(root);
+    return status;
+}

@@ -1,0 +1,82 @@
+#include "tokens/load.h"
+
+#include "base/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+fsmoe_status fsm_load_json_file(const char *path, json_t **root)
+{
+    fsm_file_map map;
+    FSM_TRY(fsm_file_map_open(path, &map));
+    json_error_t error;
+    *root = json_loadb(map.bytes ? map.bytes : "", map.size, 0, &error);
+    fsm_file_map_close(&map);
+    return *root ? FSMOE_OK : fsm_fail(FSMOE_ERROR_FORMAT, "'%s', line %d: not JSON: %s", path, error.line, error.text);
+}
+
+static fsmoe_status put_entry(fsm_vocab *vocab, const char *spelling, const json_t *id, const char *path)
+{
+    if (!json_is_integer(id))
+        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': the id of token '%s' is no number", path, spelling);
+    json_int_t number = json_integer_value(id);
+    if (number >= 0 && number <= FSM_VOCAB_LARGEST_ID && fsm_vocab_get(vocab, (int32_t)number))
+        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': token '%s' has id %lld, which another token has", path, spelling,
+                        (long long)number);
+    fsmoe_status status = fsm_vocab_put_spelled(vocab, number, spelling, strlen(spelling));
+    return status == FSMOE_OK ? status : fsm_fail_within(status, "'%s'", path);
+}
+
+fsmoe_status fsm_load_vocab(fsmoe_tokenizer *tokenizer, const json_t *vocab, const char *path)
+{
+    if (!json_is_object(vocab)) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': the vocabulary is no JSON object", path);
+    const char *spelling;
+    json_t *id;
+    json_object_foreach((json_t *)vocab, spelling, id) FSM_TRY(put_entry(&tokenizer->vocab, spelling, id, path));
+    for (int byte = 0; byte < 256; byte++) {
+        char key[3];
+        fsm_vocab_spell_byte((unsigned char)byte, key);
+        id = json_object_get(vocab, key);
+        if (!id) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': no token for byte 0x%02X, spelled '%s'", path, byte, key);
+        tokenizer->byte_ids[byte] = (int32_t)json_integer_value(id);
+    }
+    return FSMOE_OK;
+}
+
+bool fsm_load_cut_merge(const char *line, size_t size, fsm_spelled *left, fsm_spelled *right)
+{
+    const char *space = memchr(line, ' ', size);
+    if (!space) return false;
+    *left = (fsm_spelled){line, (size_t)(space - line)};
+    *right = (fsm_spelled){space + 1, size - left->size - 1};
+    return left->size > 0 && right->size > 0 && !memchr(right->text, ' ', right->size);
+}
+
+/* The id of a spelling, -1 if the vocabulary lacks it. */
+static int32_t id_of(const json_t *vocab, const char *spelling)
+{
+    const json_t *id = json_object_get(vocab, spelling);
+    return id ? (int32_t)json_integer_value(id) : -1;
+}
+
+fsmoe_status fsm_load_merge(fsmoe_tokenizer *tokenizer, const json_t *vocab, fsm_spelled left, fsm_spelled right,
+                            const char *path, size_t number)
+{
+    /* "left 0 right 0 both 0": the vocabulary is asked by 0-terminated keys. */
+    char *keys = malloc(2 * (left.size + right.size) + 3);
+    if (!keys) return fsm_fail(FSMOE_ERROR_MEMORY, "'%s': no memory for merge %zu", path, number);
+    char *right_key = keys + left.size + 1, *both_key = right_key + right.size + 1;
+    memcpy(keys, left.text, left.size), keys[left.size] = 0;
+    memcpy(right_key, right.text, right.size), right_key[right.size] = 0;
+    memcpy(both_key, left.text, left.size), memcpy(both_key + left.size, right_key, right.size + 1);
+
+    int32_t left_id = id_of(vocab, keys), right_id = id_of(vocab, right_key), both_id = id_of(vocab, both_key);
+    const char *missing = left_id < 0 ? keys : right_id < 0 ? right_key : both_id < 0 ? both_key : NULL;
+    fsmoe_status status = FSMOE_OK;
+    if (!missing) fsm_merges_add(&tokenizer->merges, left_id, right_id, both_id);
+    else
+        status = fsm_fail(FSMOE_ERROR_FORMAT, "'%s': merge %zu, '%s %s': the vocabulary lacks '%s'", path, number, keys,
+                          right_key, missing);
+    free(keys);
+    return status;
+}

@@ -1,0 +1,29 @@
+/* Steps that the loaders of BPE vocabularies share.
+ * In:  a JSON object from spelling to id, merges by their two spellings. Out: the tokenizer's vocab, byte_ids, merges.
+ */
+#ifndef FSM_TOKENS_LOAD_H
+#define FSM_TOKENS_LOAD_H
+
+#include "tokens/tokenizer.h"
+
+#include <jansson.h>
+
+/* Parses a whole file; the caller has json_decref. ERROR_IO; ERROR_FORMAT with the line. */
+fsmoe_status fsm_load_json_file(const char *path, json_t **root);
+
+/* Fills vocab and byte_ids. ERROR_FORMAT: not an object of ids, an id given twice, a byte without a token. */
+fsmoe_status fsm_load_vocab(fsmoe_tokenizer *tokenizer, const json_t *vocab, const char *path);
+
+typedef struct fsm_spelled {
+    const char *text; /* not 0-terminated */
+    size_t size;
+} fsm_spelled;
+
+/* Cuts "left right" at its only space. False if it has none or several, or a side is empty. */
+bool fsm_load_cut_merge(const char *line, size_t size, fsm_spelled *left, fsm_spelled *right);
+
+/* Adds a merge. ERROR_FORMAT: left, right or both together have no id; `number` is the merge's, for the message. */
+fsmoe_status fsm_load_merge(fsmoe_tokenizer *tokenizer, const json_t *vocab, fsm_spelled left, fsm_spelled right,
+                            const char *path, size_t number);
+
+#endif

@@ -1,0 +1,80 @@
+#include "train/optimizer.h"
+
+#include <math.h>
+
+fsmoe_status fsm_optimizer_create(const fsm_params *params, const fsm_ops *ops, const fsmoe_train_config *config,
+                                  fsm_optimizer *optimizer)
+{
+    size_t bytes = sizeof(float) * (size_t)params->elems;
+    *optimizer = (fsm_optimizer){.params = params, .ops = ops, .config = config};
+    FSM_TRY(fsm_arena_create(2 * (bytes + 64), &optimizer->arena));
+    optimizer->m = fsm_arena_take(&optimizer->arena, bytes);
+    optimizer->v = fsm_arena_take(&optimizer->arena, bytes);
+    optimizer->lr = fsm_learning_rate(config, 0);
+    return FSMOE_OK;
+}
+
+void fsm_optimizer_destroy(fsm_optimizer *optimizer)
+{
+    fsm_arena_destroy(&optimizer->arena);
+}
+
+double fsm_learning_rate(const fsmoe_train_config *config, int64_t step)
+{
+    if (step < config->warmup_steps) return config->lr * (double)(step + 1) / (double)config->warmup_steps;
+    int64_t decay_steps = config->steps - config->warmup_steps;
+    double progress = decay_steps > 0 ? (double)(step - config->warmup_steps) / (double)decay_steps : 1;
+    if (progress > 1) progress = 1;
+    return config->min_lr + (config->lr - config->min_lr) * 0.5 * (1 + cos(3.14159265358979323846 * progress));
+}
+
+fsmoe_status fsm_optimizer_grad_norm(fsm_optimizer *optimizer, fsm_comm *world, const float *grads)
+{
+    double squares = 0;
+    for (int i = 0; i < optimizer->params->count; i++) {
+        const fsm_param *p = &optimizer->params->items[i];
+        if (!p->owned) continue;
+        for (int64_t e = 0; e == 0 || e < p->experts; e++)
+            squares += optimizer->ops->sum_squares(p->rows * p->cols, grads + p->offset + e * p->expert_stride);
+    }
+    FSM_TRY(world->table->all_reduce_double(world, &squares, 1));
+    optimizer->grad_norm = sqrt(squares);
+    return FSMOE_OK;
+}
+
+static double clip_scale(const fsm_optimizer *optimizer)
+{
+    double limit = optimizer->config->clip_grad;
+    /* torch.nn.utils.clip_grad_norm_ guards the division the same way, so that recorded runs compare */
+    return limit > 0 && optimizer->grad_norm > limit ? limit / (optimizer->grad_norm + 1e-6) : 1;
+}
+
+void fsm_optimizer_update(fsm_optimizer *optimizer, int64_t first, int64_t last, const float *grads, float *values)
+{
+    const fsmoe_train_config *c = optimizer->config;
+    double t = (double)(optimizer->step + 1);
+    fsm_adamw step = {
+        .lr = (float)optimizer->lr,
+        .beta1 = (float)c->beta1,
+        .beta2 = (float)c->beta2,
+        .eps = (float)c->adam_eps,
+        .correction1 = (float)(1 - pow(c->beta1, t)),
+        .correction2 = (float)(1 - pow(c->beta2, t)),
+        .grad_scale = (float)clip_scale(optimizer),
+    };
+    for (int i = 0; i < optimizer->params->count; i++) {
+        const fsm_param *p = &optimizer->params->items[i];
+        if (p->offset < first || p->offset >= last) continue;
+        step.decay = p->spec.decay ? (float)c->weight_decay : 0.0f;
+        for (int64_t e = 0; e == 0 || e < p->experts; e++) {
+            int64_t at = p->offset + e * p->expert_stride;
+            optimizer->ops->adamw(p->rows * p->cols, &step, grads + at, optimizer->m + at, optimizer->v + at, values + at);
+        }
+    }
+}
+
+void fsm_optimizer_finish(fsm_optimizer *optimizer)
+{
+    optimizer->step++;
+    optimizer->lr = fsm_learning_rate(optimizer->config, optimizer->step);
+}

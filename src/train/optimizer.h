@@ -1,0 +1,38 @@
+/* AdamW with warm-up and cosine decay, and the global gradient norm.
+ * In:  parameters and gradients laid out by the table of parameters; the step's number.
+ * Out: updated parameters and moments. No decay on vectors (norms, biases).
+ */
+#ifndef FSM_TRAIN_OPTIMIZER_H
+#define FSM_TRAIN_OPTIMIZER_H
+
+#include "base/arena.h"
+#include "comm/comm.h"
+#include "model/params.h"
+
+typedef struct fsm_optimizer {
+    const fsm_params *params;
+    const fsm_ops *ops;
+    const fsmoe_train_config *config;
+    float *m, *v;       /* [params.elems] first and second moment */
+    fsm_arena arena;
+    int64_t step;       /* updates done */
+    double lr;          /* of the present step */
+    double grad_norm;   /* of the present step, before clipping */
+} fsm_optimizer;
+
+fsmoe_status fsm_optimizer_create(const fsm_params *params, const fsm_ops *ops, const fsmoe_train_config *config,
+                                  fsm_optimizer *optimizer);
+void fsm_optimizer_destroy(fsm_optimizer *optimizer);
+
+/* Learning rate of update `step` (0, 1, …): rises linearly to lr over warmup_steps, then
+ * min_lr + (lr - min_lr) (1 + cos(pi progress)) / 2 (Loshchilov & Hutter 2017), progress from 0 to 1 at the last step. */
+double fsm_learning_rate(const fsmoe_train_config *config, int64_t step);
+
+/* sqrt of the sum of squares of every parameter's gradient, each counted once whatever the layout. Collective over world. */
+fsmoe_status fsm_optimizer_grad_norm(fsm_optimizer *optimizer, fsm_comm *world, const float *grads);
+
+/* Updates the parameters of elements [first, last), clipped to config->clip_grad. Call once a slice; then finish. */
+void fsm_optimizer_update(fsm_optimizer *optimizer, int64_t first, int64_t last, const float *grads, float *values);
+void fsm_optimizer_finish(fsm_optimizer *optimizer);
+
+#endif

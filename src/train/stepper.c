@@ -1,0 +1,162 @@
+#define _GNU_SOURCE
+#include "train/stepper.h"
+
+#include "comm/groups.h"
+#include "cpu/cpu.h"
+
+#include <omp.h>
+#include <sched.h>
+#include <unistd.h>
+
+/* Cores this process may run on: its affinity, which a launcher may have narrowed. */
+static int usable_cores(void)
+{
+    cpu_set_t cores;
+    if (sched_getaffinity(0, sizeof cores, &cores) != 0) return (int)sysconf(_SC_NPROCESSORS_ONLN);
+    return CPU_COUNT(&cores);
+}
+
+fsmoe_status fsm_stepper_threads(const fsmoe_config *config, fsm_comm *world, int *threads)
+{
+    int local_ranks, index;
+    *threads = (int)config->parallel.threads;
+    if (*threads > 0) return FSMOE_OK;
+    FSM_TRY(world->table->local_ranks(world, &local_ranks, &index));
+    int share = (int)sysconf(_SC_NPROCESSORS_ONLN) / local_ranks, mine = usable_cores();
+    *threads = share < mine ? share : mine;
+    if (*threads < 1) *threads = 1;
+    return FSMOE_OK;
+}
+
+static fsmoe_status place(fsm_stepper *s)
+{
+    const fsmoe_parallel_config *p = &s->config->parallel;
+    int nodes = (int)p->nodes, ranks_per_node = (int)p->ranks_per_node;
+    if (nodes == 0 && ranks_per_node == 0) FSM_TRY(fsm_comm_find_nodes(s->world, &nodes, &ranks_per_node));
+    if (nodes == 0) nodes = s->world->size / ranks_per_node;
+    if (ranks_per_node == 0) ranks_per_node = s->world->size / nodes;
+    if (nodes * ranks_per_node != s->world->size)
+        return fsm_fail(FSMOE_ERROR_LAYOUT, "parallel.nodes = %d x parallel.ranks_per_node = %d is not the %d ranks started",
+                        nodes, ranks_per_node, s->world->size);
+    return fsm_topo_create(nodes, ranks_per_node, p, s->world->rank, &s->topo);
+}
+
+static fsmoe_status build_graphs(fsm_stepper *s, const fsm_model_options *options)
+{
+    const fsm_schedule *schedule = fsm_schedule_find(s->config->parallel.schedule);
+    if (!schedule)
+        return fsm_fail(FSMOE_ERROR_CONFIG, "parallel.schedule: no schedule is named '%s'", s->config->parallel.schedule);
+    fsm_step_shape shape;
+    fsm_step_describe(s->config, &s->topo, &s->model->params, options->max_samples, s->model->nominal_rows, false, &shape);
+    FSM_TRY(fsm_schedule_in_order(&shape, 1, 1, &s->forward_graph));
+    if (!options->training) return FSMOE_OK;
+    fsm_graph graph;
+    shape.training = true;
+    FSM_TRY(schedule->build(&shape, &graph));
+    fsm_stepper_use_graph(s, graph);
+    return FSMOE_OK;
+}
+
+static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
+{
+    const fsm_ops *ops = fsm_cpu_ops();
+    FSM_TRY(fsm_model_create(s->config, ops, &s->topo, s->groups, options, &s->model));
+    fsm_params_init(&s->model->params, s->config, s->model->values);
+    fsm_model_update_weights(s->model);
+    if (options->training) FSM_TRY(fsm_optimizer_create(&s->model->params, ops, &s->config->train, &s->optimizer));
+    return build_graphs(s, options);
+}
+
+fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
+                                fsm_stepper *stepper)
+{
+    *stepper = (fsm_stepper){.config = config, .world = world};
+    int threads = 1;
+    fsmoe_status status = fsm_stepper_threads(config, world, &threads);
+    omp_set_num_threads(threads);
+    FSM_TRY_GOTO(status, fsm_comm_agree(world, status == FSMOE_OK ? place(stepper) : status), failed);
+    FSM_TRY_GOTO(status, fsm_comm_agree(world, fsm_groups_create(world, &stepper->topo, stepper->groups)), failed);
+    FSM_TRY_GOTO(status, fsm_comm_agree(world, build(stepper, options)), failed);
+    return FSMOE_OK;
+failed:
+    fsm_stepper_destroy(stepper);
+    return status;
+}
+
+void fsm_stepper_destroy(fsm_stepper *stepper)
+{
+    fsm_graph_destroy(&stepper->train_graph);
+    fsm_graph_destroy(&stepper->forward_graph);
+    fsm_optimizer_destroy(&stepper->optimizer);
+    fsm_model_destroy(stepper->model);
+    fsm_groups_destroy(stepper->groups);
+    *stepper = (fsm_stepper){0};
+}
+
+/* The chunks of one layer and phase, as the graph's expert tasks have them in order. */
+static void cut_wire(const fsm_graph *graph, int layer, fsm_phase phase, fsm_wire *wire)
+{
+    int64_t cuts[FSM_MAX_CHUNKS + 1];
+    int n = 0;
+    for (int i = 0; i < graph->count; i++) {
+        const fsm_task *t = &graph->tasks[i];
+        if (t->kind != FSM_TASK_EXPERT || t->layer != layer || t->phase != phase || t->micro != 0) continue;
+        cuts[n++] = t->rows_first;
+        cuts[n] = t->rows_last;
+    }
+    if (n > 0) fsm_wire_cut(n, cuts, wire);
+}
+
+static void cut_all(fsm_stepper *s, const fsm_graph *graph)
+{
+    for (int i = 0; i < s->config->model.num_layers; i++) {
+        fsm_layer *layer = &s->model->layers[i];
+        for (int phase = FSM_FORWARD; layer->is_moe && phase <= FSM_BACKWARD; phase++)
+            cut_wire(graph, i, (fsm_phase)phase, &layer->moe.wire[phase]);
+    }
+}
+
+void fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph)
+{
+    fsm_graph_destroy(&stepper->train_graph);
+    stepper->train_graph = graph;
+}
+
+fsmoe_status fsm_stepper_train(fsm_stepper *s, fsm_batches *batches, int64_t first_sample)
+{
+    const fsmoe_train_config *c = &s->config->train;
+    s->batches = batches;
+    s->first_sample = first_sample;
+    s->micro_batch = c->micro_batch;
+    s->model->train_step = true;
+    cut_all(s, &s->train_graph);
+    fsm_model_begin_step(s->model, c->global_batch / c->micro_batch, c->global_batch * s->config->data.seq_len);
+    FSM_TRY(fsm_exec_run(&s->train_graph, &fsm_stepper_tasks, s, s->trace));
+    fsm_optimizer_finish(&s->optimizer);
+    fsm_model_update_weights(s->model);
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_stepper_evaluate(fsm_stepper *s, fsm_batches *batches, int64_t first_sample, int64_t n,
+                                  fsm_model_sums *sums)
+{
+    s->batches = batches;
+    s->model->train_step = false;
+    cut_all(s, &s->forward_graph);
+    fsm_model_begin_step(s->model, 1, 1);
+    for (int64_t at = 0; at < n; at += s->config->train.micro_batch) {
+        s->first_sample = first_sample + at;
+        s->micro_batch = n - at < s->config->train.micro_batch ? n - at : s->config->train.micro_batch;
+        FSM_TRY(fsm_exec_run(&s->forward_graph, &fsm_stepper_tasks, s, NULL));
+    }
+    *sums = fsm_model_loss_sums(s->model, s->model->step_sums);
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_stepper_forward(fsm_stepper *s, const fsm_batch *batch)
+{
+    s->batches = NULL;
+    cut_all(s, &s->forward_graph);
+    fsm_model_begin_micro(s->model, batch, false);
+    return fsm_exec_run(&s->forward_graph, &fsm_stepper_tasks, s, NULL);
+}

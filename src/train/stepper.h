@@ -1,0 +1,56 @@
+/* The stepper: a model, its groups and its graphs on one rank, ready to run steps. Training, evaluation and generation
+ * all go through it.
+ * In:  a derived configuration, the world.
+ * Out: one training step, or one forward pass, by the executor; sums and norms in the model and the optimizer.
+ * tasks.c has the one table from (kind, phase) to function.
+ */
+#ifndef FSM_TRAIN_STEPPER_H
+#define FSM_TRAIN_STEPPER_H
+
+#include "exec/exec.h"
+#include "model/model.h"
+#include "plan/schedule.h"
+#include "train/batches.h"
+#include "train/optimizer.h"
+
+typedef struct fsm_stepper {
+    const fsmoe_config *config;
+    fsm_comm *world;
+    fsm_topo topo;
+    fsm_comm *groups[FSM_GROUP_COUNT];
+    fsm_model *model;
+    fsm_optimizer optimizer;  /* when training */
+    fsm_graph train_graph;    /* when training */
+    fsm_graph forward_graph;
+    fsm_trace *trace;         /* of training steps; borrowed, or NULL */
+    /* the present step */
+    fsm_batches *batches;
+    int64_t first_sample, micro_batch;
+} fsm_stepper;
+
+/* How many compute threads a rank gets: the configuration's, or the cores it may use divided by the ranks on the node. */
+fsmoe_status fsm_stepper_threads(const fsmoe_config *config, fsm_comm *world, int *threads);
+
+/* Discovers nodes, places the rank, makes groups, model and graphs; values are initialised from the seed.
+ * Collective over world, which is borrowed; all ranks return the same status. The stepper must not move. */
+fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
+                                fsm_stepper *stepper);
+void fsm_stepper_destroy(fsm_stepper *stepper);
+
+/* Runs `graph` for training from now on (it is taken over): the chunks of every layer's wires follow its tasks. */
+void fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph);
+
+/* One step on samples first_sample … + global_batch - 1: forward, backward, update. No allocation after the first.
+ * ERROR_NUMERIC, the same on all ranks, when loss or gradient norm is not finite; parameters are then untouched. */
+fsmoe_status fsm_stepper_train(fsm_stepper *stepper, fsm_batches *batches, int64_t first_sample);
+
+/* Cross-entropy of n samples of `batches` from first_sample on, without noise or dropping; sums over all ranks. */
+fsmoe_status fsm_stepper_evaluate(fsm_stepper *stepper, fsm_batches *batches, int64_t first_sample, int64_t n,
+                                  fsm_model_sums *sums);
+
+/* One forward pass of a given batch (this rank's share), nothing exchanged but what the layout needs. */
+fsmoe_status fsm_stepper_forward(fsm_stepper *stepper, const fsm_batch *batch);
+
+extern const fsm_task_table fsm_stepper_tasks;
+
+#endif

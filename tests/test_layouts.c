@@ -1,0 +1,272 @@
+/* One process equals N ranks: loss, every gradient and the gradient norm, for every layout, cut and case below.
+ * Run under mpirun -n 4 (fewer ranks: the layouts that fit). Rank 0 computes each case alone and compares. */
+#include "comm/comm.h"
+#include "model/model_io.h"
+#include "model_case.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static fsm_comm *world;
+
+typedef struct layout {
+    const char *name;
+    int ranks, nodes, ep, esp, mp;
+    int forward_degree, backward_degree;
+} layout;
+
+static const layout alone = {"alone", 1, 1, 1, 1, 1, 1, 1};
+static const layout layouts[] = {
+    {"one process, 3 and 2 chunks", 1, 1, 1, 1, 1, 3, 2},
+    {"DP2", 2, 1, 1, 1, 1, 1, 1},
+    {"EP2", 2, 2, 2, 1, 1, 1, 1},
+    {"ESP2", 2, 1, 1, 2, 1, 1, 1},
+    {"MP2", 2, 1, 1, 1, 2, 1, 1},
+    {"EP2 MP2", 2, 1, 2, 1, 2, 2, 3},
+    {"ESP2 MP2", 2, 1, 1, 2, 2, 1, 1},
+    {"EP2 x ESP2 = MP2", 4, 2, 2, 2, 2, 1, 1},
+    {"EP2 x ESP2 = MP2, 2 and 3 chunks", 4, 2, 2, 2, 2, 2, 3},
+    {"EP2 x ESP2, no MP", 4, 2, 2, 2, 1, 4, 1},
+    {"EP2 x DP2, expert-DP 2", 4, 2, 2, 1, 1, 1, 1},
+    {"ESP2 MP2, expert-DP 2", 4, 2, 1, 2, 2, 1, 2},
+    {"EP4", 4, 4, 4, 1, 1, 3, 3},
+    {"ESP4", 4, 1, 1, 4, 2, 1, 1},
+};
+
+enum { COUNT_LAYOUTS = sizeof layouts / sizeof *layouts };
+
+#define TINY                                                                                                         \
+    "model.hidden=32", "model.ffn_hidden=48", "model.num_layers=2", "model.num_heads=4", "moe.num_experts=4",          \
+        "data.seq_len=16", "moe.z_loss_coeff=0.01", "moe.aux_loss_coeff=0.05", "model.vocab_size=256"
+
+/* The outcome of one step on one layout. */
+typedef struct outcome {
+    double loss, aux, z, dropped, grad_norm;
+} outcome;
+
+static fsmoe_config *configure(const char *const *settings, const layout *l)
+{
+    const char *all[64];
+    char parallel[5][64];
+    int n = 0;
+    for (; settings[n]; n++) all[n] = settings[n];
+    snprintf(parallel[0], 64, "parallel.nodes=%d", l->nodes);
+    snprintf(parallel[1], 64, "parallel.ep_size=%d", l->ep);
+    snprintf(parallel[2], 64, "parallel.esp_size=%d", l->esp);
+    snprintf(parallel[3], 64, "parallel.mp_size=%d", l->mp);
+    snprintf(parallel[4], 64, "parallel.ranks_per_node=%d", l->ranks / l->nodes);
+    for (int i = 0; i < 5; i++) all[n++] = parallel[i];
+    all[n] = NULL;
+    return model_case_config(all);
+}
+
+static void use_degrees(fsm_stepper *s, const fsm_model_options *options, const layout *l)
+{
+    fsm_step_shape shape;
+    fsm_graph graph;
+    fsm_step_describe(s->config, &s->topo, &s->model->params, options->max_samples, s->model->nominal_rows, true, &shape);
+    assert_int_equal(fsm_schedule_in_order(&shape, l->forward_degree, l->backward_degree, &graph), FSMOE_OK);
+    fsm_stepper_use_graph(s, graph);
+}
+
+/* One training step of a case on the ranks of `part`; the gradients go to a file as whole tensors. */
+static fsmoe_status run_case(const char *const *settings, const layout *l, fsm_comm *part, const fsmoe_tokens *tokens,
+                             const char *path, outcome *out)
+{
+    fsmoe_config *config = configure(settings, l);
+    int dp = l->ranks / l->mp;
+    fsm_model_options options = {.max_samples = fsm_batches_share(config->train.micro_batch, dp), .training = true};
+    fsm_stepper s;
+    fsm_batches batches = {0};
+    uint64_t hash;
+    FSM_TRY(fsm_stepper_create(config, part, &options, &s));
+    use_degrees(&s, &options, l);
+    model_case_randomize(&s.model->params, 0.25f, s.model->values);
+    fsm_model_update_weights(s.model);
+    FSM_TRY(fsm_batches_create(tokens, config->data.seq_len, 3, true, config->train.micro_batch, &s.topo, &batches));
+    FSM_TRY(fsm_stepper_train(&s, &batches, 2));
+    fsm_model_sums sums = fsm_model_loss_sums(s.model, s.model->step_sums);
+    *out = (outcome){sums.loss / sums.tokens, s.model->step_aux, s.model->step_z, 0, s.optimizer.grad_norm};
+    for (int i = 0; i < s.model->moe_layers; i++) out->dropped += *fsm_model_gate_sums(s.model, s.model->step_sums, i).dropped;
+    const fsm_named_array grads = {"", s.model->grads};
+    FSM_TRY(fsm_model_write(&s.model->params, &s.topo, part, &grads, 1, path, &hash));
+    fsm_batches_destroy(&batches);
+    fsm_stepper_destroy(&s);
+    fsmoe_config_destroy(config);
+    return FSMOE_OK;
+}
+
+static bool close_to(const char *what, double a, double b)
+{
+    if (fabs(a - b) <= 1e-5 * fabs(b) + 1e-9) return true;
+    fprintf(stderr, "  %s: %.9g, alone %.9g\n", what, a, b);
+    return false;
+}
+
+/* max |a - b| <= 1e-5 max |b|, tensor by tensor */
+static bool same_tensors(const char *a_path, const char *b_path)
+{
+    fsm_safetensors *a, *b;
+    bool same = true;
+    assert_int_equal(fsm_safetensors_open(a_path, &a), FSMOE_OK);
+    assert_int_equal(fsm_safetensors_open(b_path, &b), FSMOE_OK);
+    assert_int_equal(fsm_safetensors_count(a), fsm_safetensors_count(b));
+    for (size_t i = 0; i < fsm_safetensors_count(b); i++) {
+        const fsm_tensor_info *ia = fsm_safetensors_find(a, fsm_safetensors_name(b, i));
+        const fsm_tensor_info *ib = fsm_safetensors_find(b, fsm_safetensors_name(b, i));
+        assert_non_null(ia);
+        double worst = 0, largest = 0;
+        for (size_t j = 0; j < ib->bytes / sizeof(float); j++) {
+            float x, y;
+            memcpy(&x, (const char *)ia->data + j * sizeof x, sizeof x);
+            memcpy(&y, (const char *)ib->data + j * sizeof y, sizeof y);
+            worst = fmax(worst, isnan(x) ? INFINITY : fabs((double)x - y));
+            largest = fmax(largest, fabs((double)y));
+        }
+        if (worst > 1e-5 * largest) {
+            fprintf(stderr, "  gradient of %s: off by %.3g of %.3g\n", ib->name, worst, largest);
+            same = false;
+        }
+    }
+    fsm_safetensors_close(a);
+    fsm_safetensors_close(b);
+    return same;
+}
+
+static bool compare(const layout *l, const outcome *got, const outcome *want, const char *a, const char *b)
+{
+    bool same = close_to("loss", got->loss, want->loss) & close_to("aux loss", got->aux, want->aux) &
+                close_to("z-loss", got->z, want->z) & close_to("gradient norm", got->grad_norm, want->grad_norm) &
+                close_to("dropped", got->dropped, want->dropped) & same_tensors(a, b);
+    if (!same) fprintf(stderr, "%s differs from one process\n", l->name);
+    return same;
+}
+
+/* All ranks must agree, or a failed assertion on one leaves the others waiting. */
+static bool all_true(bool mine)
+{
+    double failures = !mine;
+    assert_int_equal(world->table->all_reduce_double(world, &failures, 1), FSMOE_OK);
+    return failures == 0;
+}
+
+static void check_case(const char *const *settings, bool must_drop)
+{
+    char folder[] = "/tmp/fsmoe-layouts-XXXXXX", a[64] = "", b[64] = "";
+    fsmoe_tokenizer *tokenizer;
+    fsmoe_tokens *tokens;
+    fsm_comm *self;
+    outcome want = {0}, got = {0};
+    const char *text = FSMOE_SOURCE_DIR "/data/austen/persuasion.txt";
+    assert_int_equal(fsmoe_tokenizer_create("bytes", &tokenizer), FSMOE_OK);
+    assert_int_equal(fsmoe_tokens_open(&text, 1, tokenizer, &tokens), FSMOE_OK);
+    if (world->rank == 0) {
+        assert_non_null(mkdtemp(folder));
+        snprintf(a, sizeof a, "%s/a.safetensors", folder);
+        snprintf(b, sizeof b, "%s/b.safetensors", folder);
+        assert_int_equal(fsm_comm_create_self(&self), FSMOE_OK);
+        assert_int_equal(run_case(settings, &alone, self, tokens, b, &want), FSMOE_OK);
+        fsm_comm_destroy(self);
+        if (must_drop) assert_true(want.dropped > 0);
+        assert_true(want.grad_norm > 0.01);
+    }
+    bool all_same = true;
+    for (int i = 0; i < COUNT_LAYOUTS; i++) {
+        const layout *l = &layouts[i];
+        if (l->ranks > world->size) continue;
+        fsm_comm *part;
+        bool member = world->rank < l->ranks, same = true;
+        assert_int_equal(world->table->split(world, member ? 0 : 1, &part), FSMOE_OK);
+        if (member) {
+            fsmoe_status status = run_case(settings, l, part, tokens, a, &got);
+            if (status != FSMOE_OK) fprintf(stderr, "%s: %s\n", l->name, fsmoe_last_error());
+            same = status == FSMOE_OK;
+        }
+        if (world->rank == 0 && same) same = compare(l, &got, &want, a, b);
+        all_same &= same;
+        fsm_comm_destroy(part);
+    }
+    if (world->rank == 0) {
+        unlink(a);
+        unlink(b);
+        rmdir(folder);
+    }
+    fsmoe_tokens_close(tokens);
+    fsmoe_tokenizer_destroy(tokenizer);
+    assert_true(all_true(all_same));
+}
+
+static void test_layouts_mixtral_dropless_agree(void **state)
+{
+    (void)state;
+    const char *const settings[] = {TINY, "model.num_kv_heads=2", "train.global_batch=4", NULL};
+    check_case(settings, false);
+}
+
+static void test_layouts_gpt2_with_drops_agree(void **state)
+{
+    (void)state;
+    const char *const settings[] = {TINY, "model.family=gpt2", "moe.top_k=1", "moe.capacity_factor=1", "moe.capacity_group=8",
+                                    "train.global_batch=4", NULL};
+    check_case(settings, true);
+}
+
+static void test_layouts_gate_noise_agrees(void **state)
+{
+    (void)state;
+    const char *const settings[] = {TINY, "moe.noisy=true", "moe.capacity_factor=1.25", "moe.capacity_group=16",
+                                    "moe.order=sorted", "model.num_kv_heads=2", "train.global_batch=4", NULL};
+    check_case(settings, true);
+}
+
+static void test_layouts_dense_layers_and_tied_embeddings_agree(void **state)
+{
+    (void)state;
+    const char *const settings[] = {TINY, "model.moe_every=2", "model.tie_embeddings=true", "model.num_kv_heads=2",
+                                    "train.global_batch=4", NULL};
+    check_case(settings, false);
+}
+
+static void test_layouts_gpt2_dense_layers_agree(void **state)
+{
+    (void)state;
+    const char *const settings[] = {TINY, "model.family=gpt2", "model.moe_every=2", "moe.order=tutel", "train.global_batch=4", NULL};
+    check_case(settings, false);
+}
+
+static void test_layouts_rank_without_tokens_agrees(void **state)
+{
+    (void)state;
+    const char *const settings[] = {TINY, "model.num_kv_heads=2", "train.global_batch=1", NULL};
+    check_case(settings, false);
+}
+
+static void test_layouts_unequal_tokens_and_micro_batches_agree(void **state)
+{
+    (void)state;
+    const char *const settings[] = {TINY, "model.family=gpt2", "train.global_batch=6", "train.micro_batch=3", NULL};
+    check_case(settings, false);
+}
+
+int main(void)
+{
+    if (fsm_comm_create_world(&world) != FSMOE_OK) return 1;
+    if (world->rank > 0 && !freopen("/dev/null", "w", stdout)) return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_layouts_mixtral_dropless_agree),
+        cmocka_unit_test(test_layouts_gpt2_with_drops_agree),
+        cmocka_unit_test(test_layouts_gate_noise_agrees),
+        cmocka_unit_test(test_layouts_dense_layers_and_tied_embeddings_agree),
+        cmocka_unit_test(test_layouts_gpt2_dense_layers_agree),
+        cmocka_unit_test(test_layouts_rank_without_tokens_agrees),
+        cmocka_unit_test(test_layouts_unequal_tokens_and_micro_batches_agree),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    fsm_comm_destroy(world);
+    return failed;
+}

@@ -1,0 +1,176 @@
+/* No operation allocates: malloc and its kin are replaced by counters of the calls that come from this program, which
+ * holds the library's own objects; what oneDNN, OpenMP and the C library allocate inside is theirs.
+ * Under a sanitizer, which replaces malloc itself, the test is skipped. */
+#include "cpu/cpu.h"
+#include "cpu/gemm.h"
+#include "test_ops_data.h"
+
+#include <omp.h>
+#include <stdlib.h>
+
+#if defined(__has_feature)
+#define HAS_FEATURE(x) __has_feature(x)
+#else
+#define HAS_FEATURE(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || HAS_FEATURE(address_sanitizer) ||                 \
+    HAS_FEATURE(thread_sanitizer) || HAS_FEATURE(memory_sanitizer) || !defined(__GLIBC__)
+#define COUNTS 0
+#else
+#define COUNTS 1
+#endif
+
+static volatile long n_allocations;
+
+#if COUNTS
+/* Inlined, one would see its caller's return address. */
+#define NOINLINE __attribute__((noinline))
+
+/* Where the linker put this program. */
+extern const char __executable_start, etext;
+extern void *__libc_malloc(size_t bytes), *__libc_calloc(size_t n, size_t bytes),
+    *__libc_realloc(void *at, size_t bytes);
+extern void *__libc_memalign(size_t alignment, size_t bytes);
+
+#define COUNT()                                                                                                        \
+    do {                                                                                                               \
+        const char *caller_ = __builtin_return_address(0);                                                             \
+        if (caller_ >= &__executable_start && caller_ < &etext) __sync_fetch_and_add(&n_allocations, 1);               \
+    } while (0)
+
+NOINLINE void *malloc(size_t bytes)
+{
+    COUNT();
+    return __libc_malloc(bytes);
+}
+
+NOINLINE void *calloc(size_t n, size_t bytes)
+{
+    COUNT();
+    return __libc_calloc(n, bytes);
+}
+
+NOINLINE void *realloc(void *at, size_t bytes)
+{
+    COUNT();
+    return __libc_realloc(at, bytes);
+}
+
+NOINLINE void *aligned_alloc(size_t alignment, size_t bytes)
+{
+    COUNT();
+    return __libc_memalign(alignment, bytes);
+}
+
+NOINLINE int posix_memalign(void **at, size_t alignment, size_t bytes)
+{
+    COUNT();
+    *at = __libc_memalign(alignment, bytes);
+    return *at ? 0 : 12;
+}
+#endif
+
+enum { N = 256, WIDTH = 128, HIDDEN = 96, ELEMS = N * WIDTH };
+
+typedef struct buffers {
+    float *a[8];
+    int32_t *row;
+    fsm_weight weight;
+    fsm_attention_shape attention;
+    void *work;
+} buffers;
+
+static void run_products(const fsm_ops *ops, buffers *b)
+{
+    ops->gemm(false, true, N, HIDDEN, WIDTH, 1, b->a[0], WIDTH, b->weight.w, WIDTH, 0, b->a[1], HIDDEN);
+    ops->gemm(true, false, N, HIDDEN, 0, 1, b->a[0], N, b->a[2], HIDDEN, 0, b->a[1], HIDDEN);
+    ops->weight_update(&b->weight);
+    ops->linear_forward(N - 1, &b->weight, b->a[2], b->a[0], WIDTH, b->a[1], HIDDEN);
+    ops->linear_backward_input(N, &b->weight, b->a[0], HIDDEN, 0, b->a[1], WIDTH);
+    ops->linear_backward_input(N, &b->weight, b->a[0], HIDDEN, 1, b->a[1], WIDTH);
+    ops->linear_backward_weight(N, HIDDEN, WIDTH, b->a[0], HIDDEN, b->a[1], WIDTH, b->a[2], b->a[3]);
+}
+
+static void run_layers(const fsm_ops *ops, buffers *b)
+{
+    float **a = b->a;
+    ops->rmsnorm_forward(N, WIDTH, 1e-5f, a[0], a[1], a[2], a[3]);
+    ops->rmsnorm_backward(N, WIDTH, a[0], a[1], a[3], a[2], a[4], a[5]);
+    ops->layernorm_forward(N, WIDTH, 1e-5f, a[0], a[1], a[2], a[3], a[4], a[5]);
+    ops->layernorm_backward(N, WIDTH, a[0], a[1], a[4], a[5], a[2], a[3], a[6], a[7]);
+    ops->rope(N, 4, 32, b->row, a[0], a[1], 1, a[2], WIDTH);
+    ops->attention_work_bytes(&b->attention);
+    ops->attention_forward(&b->attention, a[0], a[0], a[0], a[1], a[2], b->work);
+    ops->attention_backward(&b->attention, a[0], a[0], a[0], a[1], a[2], a[3], a[4], a[5], a[6], b->work);
+    ops->gelu_forward(ELEMS, a[0], a[1]);
+    ops->gelu_backward(ELEMS, a[0], a[1], a[2]);
+    ops->swiglu_forward(N / 2, WIDTH, a[0], a[1]);
+    ops->swiglu_backward(N / 2, WIDTH, a[0], a[1], a[2]);
+}
+
+static void run_rest(const fsm_ops *ops, buffers *b)
+{
+    const fsm_adamw step = {1e-3f, 0.9f, 0.99f, 1e-8f, 0.1f, 0.5f, 0.5f, 1};
+    float **a = b->a;
+    double loss = 0;
+    ops->embedding_forward(N, WIDTH, b->row, a[0], b->row, a[1], a[2]);
+    ops->embedding_backward(N, WIDTH, b->row, a[2], a[0]);
+    ops->cross_entropy(N, WIDTH, a[0], b->row, 1, true, &loss);
+    ops->add(ELEMS, a[0], a[1]);
+    ops->scale(ELEMS, 2, a[0]);
+    ops->zero(ELEMS, a[0]);
+    ops->softmax(N, WIDTH, a[1], a[0], a[2]);
+    ops->top_k(N, WIDTH, 2, a[0], (int32_t *)a[1], a[2]);
+    ops->gather_rows(N, WIDTH, b->row, a[0], a[1]);
+    ops->combine_rows(N, 1, WIDTH, b->row, a[2], a[0], a[1]);
+    ops->combine_rows_backward(N, 1, WIDTH, b->row, b->row, a[2], a[0], a[1], a[3], a[4]);
+    ops->sum_squares(ELEMS, a[0]);
+    ops->adamw(ELEMS, &step, a[0], a[1], a[2], a[3]);
+}
+
+static buffers make_buffers(fsm_arena *arena)
+{
+    buffers b = {.attention = {1, 128, 128, 4, 2, 32, 128, 64, 64, 128, 128, 0.2f}};
+    for (int i = 0; i < 8; i++) b.a[i] = test_floats(arena, ELEMS);
+    b.row = FSM_ARENA_ARRAY(arena, int32_t, N);
+    for (int32_t i = 0; i < N; i++) b.row[i] = i % WIDTH;
+    b.weight = (fsm_weight){test_floats(arena, HIDDEN * WIDTH), HIDDEN, WIDTH, NULL};
+    b.work = fsm_arena_take(arena, 1 << 20);
+    return b;
+}
+
+static void test_ops_allocations_are_counted(void **state)
+{
+    (void)state;
+    if (!COUNTS) skip();
+    long before = n_allocations;
+    void *volatile kept = malloc(1);
+    free(kept);
+    assert_true(n_allocations == before + 1);
+}
+
+static void test_ops_allocations_none_in_any_operation(void **state)
+{
+    if (!COUNTS) skip();
+    buffers b = make_buffers(*state);
+    for (int threads = 1; threads <= 2; threads++) {
+        omp_set_num_threads(threads);
+        assert_true(fsm_cpu_weight_create_forced(&b.weight));
+        long before = n_allocations;
+        run_products(fsm_cpu_ops(), &b);
+        run_layers(fsm_cpu_ops(), &b);
+        run_rest(fsm_cpu_ops(), &b);
+        assert_int_equal(n_allocations - before, 0);
+        fsm_cpu_ops()->weight_destroy(&b.weight);
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, test_arena_setup, test_arena_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_ops_allocations_are_counted),
+        TEST(test_ops_allocations_none_in_any_operation),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,512 @@
+/* The fast table against the reference: the same inputs, shapes that are empty, single, odd, strided and large enough
+ * for several threads; and against itself, since a fixed number of threads must give the same bits every run. */
+#include "cpu/cpu.h"
+#include "cpu/gemm.h"
+#include "test_ops_data.h"
+
+#include <omp.h>
+#include <stdlib.h>
+
+static const int64_t row_counts[] = {0, 1, 3, 33, 300}, widths[] = {1, 7, 16, 33, 130};
+enum { SIZES = 5 };
+static const double TOLERANCE = 1e-5;
+
+/* Reference first, then the table twice. */
+static const fsm_ops *table_of(int run)
+{
+    return run == 0 ? &fsm_ops_reference : fsm_cpu_ops();
+}
+
+typedef void check_shape(fsm_arena *arena, int64_t n, int64_t width);
+
+static void for_each_shape(fsm_arena *arena, check_shape *check)
+{
+    for (int threads = 1; threads <= 3; threads++) {
+        omp_set_num_threads(threads);
+        for (int i = 0; i < SIZES * SIZES; i++) {
+            arena->used = 0;
+            check(arena, row_counts[i / SIZES], widths[i % SIZES]);
+        }
+    }
+}
+
+static void check_gemm(fsm_arena *arena, int64_t m, int64_t n, int64_t k, int variant)
+{
+    bool trans_a = variant & 1, trans_b = variant & 2;
+    float beta = variant & 4 ? 0.5f : 0, alpha = variant & 4 ? -2 : 1;
+    int64_t lda = (trans_a ? m : k) + 3, ldb = (trans_b ? k : n) + 1, ldc = n + 2;
+    const float *a = test_floats(arena, lda * (trans_a ? k : m)), *b = test_floats(arena, ldb * (trans_b ? n : k));
+    outputs c = test_outputs(arena, m * ldc);
+    for (int run = 0; run < RUNS; run++)
+        table_of(run)->gemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c.of[run], ldc);
+    test_assert_agree("gemm", c, TOLERANCE);
+}
+
+static void test_ops_cpu_gemm_agrees_with_reference(void **state)
+{
+    static const int64_t sizes[][3] = {{0, 5, 3},   {5, 0, 3},   {5, 3, 0},     {1, 1, 1},       {2, 3, 5},
+                                       {1, 64, 32}, {64, 1, 32}, {33, 65, 129}, {130, 128, 257}, {300, 96, 31}};
+    for (int threads = 1; threads <= 3; threads++) {
+        omp_set_num_threads(threads);
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            for (int variant = 0; variant < 8; variant++) {
+                ((fsm_arena *)*state)->used = 0;
+                check_gemm(*state, sizes[i][0], sizes[i][1], sizes[i][2], variant);
+            }
+        }
+    }
+}
+
+static void test_ops_cpu_gemm_with_beta_0_ignores_what_c_held(void **state)
+{
+    float a[1] = {2}, b[1] = {3}, c[1] = {NAN}, nothing[1] = {NAN};
+    (void)state;
+    for (int run = 0; run < 2; run++) {
+        c[0] = NAN;
+        table_of(run)->gemm(false, false, 1, 1, 1, 1, a, 1, b, 1, 0, c, 1);
+        assert_true(c[0] == 6);
+        nothing[0] = NAN;
+        table_of(run)->gemm(false, false, 1, 1, 0, 1, a, 1, b, 1, 0, nothing, 1);
+        assert_true(nothing[0] == 0);
+    }
+}
+
+/* The reference takes no pack; `make` gives the other table's weight one or none. */
+static void check_linear(fsm_arena *arena, int64_t n, int64_t out, int64_t in, int64_t gap, bool (*make)(fsm_weight *))
+{
+    int64_t ld_x = in + gap, ld_y = out + gap;
+    float *w = test_floats(arena, out * in);
+    const float *bias = test_floats(arena, out), *x = test_floats(arena, n * ld_x), *dy = test_floats(arena, n * ld_y);
+    outputs y = test_outputs(arena, n * ld_y), dx = test_outputs(arena, n * ld_x), more = test_outputs(arena, n * ld_x);
+    outputs dw = test_outputs(arena, out * in), dbias = test_outputs(arena, out);
+    fsm_weight packed = {w, out, in, NULL}, plain = packed;
+    assert_true(make(&packed));
+    for (int64_t i = 0; i < out * in; i++) w[i] *= 0.5f;
+    fsm_cpu_ops()->weight_update(&packed);
+    for (int run = 0; run < RUNS; run++) {
+        const fsm_ops *ops = table_of(run);
+        const fsm_weight *weight = run == 0 ? &plain : &packed;
+        ops->linear_forward(n, weight, gap ? NULL : bias, x, ld_x, y.of[run], ld_y);
+        ops->linear_backward_input(n, weight, dy, ld_y, 0, dx.of[run], ld_x);
+        ops->linear_backward_input(n, weight, dy, ld_y, 1, more.of[run], ld_x);
+        ops->linear_backward_weight(n, out, in, dy, ld_y, x, ld_x, dw.of[run], gap ? NULL : dbias.of[run]);
+    }
+    fsm_cpu_ops()->weight_destroy(&packed);
+    test_assert_agree("linear_forward", y, TOLERANCE);
+    test_assert_agree("linear_backward_input", dx, TOLERANCE);
+    test_assert_agree("linear_backward_input, beta 1", more, TOLERANCE);
+    test_assert_agree("linear_backward_weight", dw, TOLERANCE);
+    test_assert_agree("linear_backward_weight: bias", dbias, TOLERANCE);
+}
+
+static void check_linears(fsm_arena *arena, bool (*make)(fsm_weight *))
+{
+    static const int64_t sizes[][3] = {{0, 8, 8},    {1, 1, 1},     {15, 33, 20}, {16, 32, 48},
+                                       {95, 70, 33}, {300, 48, 64}, {513, 24, 40}};
+    for (int threads = 1; threads <= 3; threads++) {
+        omp_set_num_threads(threads);
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            for (int64_t gap = 0; gap <= 3; gap += 3) {
+                arena->used = 0;
+                check_linear(arena, sizes[i][0], sizes[i][1], sizes[i][2], gap, make);
+            }
+        }
+    }
+}
+
+static void test_ops_cpu_linear_agrees_with_reference(void **state)
+{
+    check_linears(*state, fsm_cpu_ops()->weight_create);
+}
+
+/* Where plain rows are the best layout, weight_create packs nothing: the packed path is forced. */
+static void test_ops_cpu_linear_with_packed_weights_agrees_with_reference(void **state)
+{
+    check_linears(*state, fsm_cpu_weight_create_forced);
+}
+
+static void check_rmsnorm(fsm_arena *arena, int64_t n, int64_t width)
+{
+    const float *x = test_floats(arena, n * width), *gain = test_floats(arena, width),
+                *dy = test_floats(arena, n * width);
+    outputs y = test_outputs(arena, n * width), rstd = test_outputs(arena, n), dx = test_outputs(arena, n * width),
+            dgain = test_outputs(arena, width);
+    for (int run = 0; run < RUNS; run++) {
+        table_of(run)->rmsnorm_forward(n, width, 1e-5f, x, gain, y.of[run], rstd.of[run]);
+        table_of(run)->rmsnorm_backward(n, width, x, gain, rstd.of[run], dy, dx.of[run], dgain.of[run]);
+    }
+    test_assert_agree("rmsnorm_forward", y, TOLERANCE);
+    test_assert_agree("rmsnorm_forward: rstd", rstd, TOLERANCE);
+    test_assert_agree("rmsnorm_backward: dx", dx, TOLERANCE);
+    test_assert_agree("rmsnorm_backward: dgain", dgain, TOLERANCE);
+}
+
+static void test_ops_cpu_rmsnorm_agrees_with_reference(void **state)
+{
+    for_each_shape(*state, check_rmsnorm);
+}
+
+static void check_layernorm(fsm_arena *arena, int64_t n, int64_t width)
+{
+    const float *x = test_floats(arena, n * width), *gain = test_floats(arena, width),
+                *bias = test_floats(arena, width);
+    const float *dy = test_floats(arena, n * width);
+    outputs y = test_outputs(arena, n * width), mean = test_outputs(arena, n), rstd = test_outputs(arena, n);
+    outputs dx = test_outputs(arena, n * width), dgain = test_outputs(arena, width), dbias = test_outputs(arena, width);
+    for (int run = 0; run < RUNS; run++) {
+        const fsm_ops *ops = table_of(run);
+        ops->layernorm_forward(n, width, 1e-5f, x, gain, bias, y.of[run], mean.of[run], rstd.of[run]);
+        ops->layernorm_backward(n, width, x, gain, mean.of[run], rstd.of[run], dy, dx.of[run], dgain.of[run],
+                                dbias.of[run]);
+    }
+    test_assert_agree("layernorm_forward", y, TOLERANCE);
+    test_assert_agree("layernorm_forward: mean", mean, TOLERANCE);
+    test_assert_agree("layernorm_forward: rstd", rstd, TOLERANCE);
+    test_assert_agree("layernorm_backward: dx", dx, TOLERANCE);
+    test_assert_agree("layernorm_backward: dgain", dgain, TOLERANCE);
+    test_assert_agree("layernorm_backward: dbias", dbias, TOLERANCE);
+}
+
+static void test_ops_cpu_layernorm_agrees_with_reference(void **state)
+{
+    for_each_shape(*state, check_layernorm);
+}
+
+/* `width` heads of 6, rows 5 elements more apart than they need. */
+static void check_rope(fsm_arena *arena, int64_t n, int64_t width)
+{
+    int64_t head_dim = 6, ld = width * head_dim + 5;
+    const int32_t *position = test_indices(arena, n, 0, 50);
+    const float *cosine = test_floats(arena, 50 * 3), *sine = test_floats(arena, 50 * 3);
+    outputs x = test_outputs(arena, n * ld);
+    for (int run = 0; run < RUNS; run++) {
+        table_of(run)->rope(n, width, head_dim, position, cosine, sine, 1, x.of[run], ld);
+        table_of(run)->rope(n, width / 2, head_dim, position, cosine, sine, -1, x.of[run], ld);
+    }
+    test_assert_agree("rope", x, TOLERANCE);
+}
+
+static void test_ops_cpu_rope_agrees_with_reference(void **state)
+{
+    for_each_shape(*state, check_rope);
+}
+
+static void check_attention(fsm_arena *arena, fsm_attention_shape s)
+{
+    int64_t queries = s.batch * s.q_len, keys = s.batch * s.sample_k;
+    const float *q = test_floats(arena, queries * s.ld_q), *k = test_floats(arena, keys * s.ld_k);
+    const float *v = test_floats(arena, keys * s.ld_v), *do_ = test_floats(arena, queries * s.ld_o);
+    outputs o = test_outputs(arena, queries * s.ld_o), lse = test_outputs(arena, queries * s.heads);
+    outputs dq = test_outputs(arena, queries * s.ld_q), dk = test_outputs(arena, keys * s.ld_k);
+    outputs dv = test_outputs(arena, keys * s.ld_v);
+    for (int run = 0; run < RUNS; run++) {
+        const fsm_ops *ops = table_of(run);
+        void *work = fsm_arena_take(arena, ops->attention_work_bytes(&s));
+        ops->attention_forward(&s, q, k, v, o.of[run], lse.of[run], work);
+        ops->attention_backward(&s, q, k, v, o.of[run], lse.of[run], do_, dq.of[run], dk.of[run], dv.of[run], work);
+    }
+    test_assert_agree("attention_forward: o", o, TOLERANCE);
+    test_assert_agree("attention_forward: lse", lse, TOLERANCE);
+    test_assert_agree("attention_backward: dq", dq, TOLERANCE);
+    test_assert_agree("attention_backward: dk", dk, TOLERANCE);
+    test_assert_agree("attention_backward: dv", dv, TOLERANCE);
+}
+
+/* Grouped queries, queries at the end of more keys (one: generation), blocks that do not fill, no queries. */
+static void test_ops_cpu_attention_agrees_with_reference(void **state)
+{
+    static const struct {
+        int64_t batch, q_len, k_len, heads, kv_heads, head_dim, gap;
+    } shapes[] = {{1, 1, 1, 1, 1, 1, 0},      {2, 5, 5, 2, 2, 8, 3},    {2, 3, 70, 4, 2, 6, 0},
+                  {3, 1, 40, 4, 2, 32, 5},    {1, 64, 64, 2, 1, 32, 0}, {2, 65, 65, 4, 1, 16, 1},
+                  {1, 130, 200, 3, 3, 20, 2}, {0, 4, 4, 2, 2, 8, 0},    {2, 0, 7, 2, 1, 4, 1}};
+    for (int threads = 1; threads <= 3; threads++) {
+        omp_set_num_threads(threads);
+        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+            int64_t gap = shapes[i].gap, query = shapes[i].heads * shapes[i].head_dim,
+                    key = shapes[i].kv_heads * shapes[i].head_dim;
+            ((fsm_arena *)*state)->used = 0;
+            check_attention(*state,
+                            (fsm_attention_shape){shapes[i].batch, shapes[i].q_len, shapes[i].k_len, shapes[i].heads,
+                                                  shapes[i].kv_heads, shapes[i].head_dim, .ld_q = query + gap,
+                                                  .ld_k = key + 2 * gap, .ld_v = key + gap, .ld_o = query + 3 * gap,
+                                                  .sample_k = shapes[i].k_len + gap, .scale = 0.3f});
+        }
+    }
+}
+
+static void check_gelu(fsm_arena *arena, int64_t n, int64_t width)
+{
+    float *x = test_floats(arena, n * width);
+    const float *dy = test_floats(arena, n * width);
+    outputs y = test_outputs(arena, n * width), dx = test_outputs(arena, n * width);
+    for (int64_t i = 0; i < n * width; i++) x[i] *= 3;
+    for (int run = 0; run < RUNS; run++) {
+        table_of(run)->gelu_forward(n * width, x, y.of[run]);
+        table_of(run)->gelu_backward(n * width, x, dy, dx.of[run]);
+    }
+    test_assert_agree("gelu_forward", y, 1e-6);
+    test_assert_agree("gelu_backward", dx, 1e-6);
+}
+
+static void test_ops_cpu_gelu_agrees_with_reference(void **state)
+{
+    for_each_shape(*state, check_gelu);
+}
+
+/* Not only relative to the largest: every value on [-12, 12], and limits far outside. */
+static void test_ops_cpu_gelu_keeps_relative_accuracy_in_its_tails(void **state)
+{
+    enum { N = 4801 };
+    float x[N], want[N], got[N];
+    (void)state;
+    for (int i = 0; i < N; i++) x[i] = (float)(i - N / 2) / 200;
+    fsm_ops_reference.gelu_forward(N, x, want);
+    fsm_cpu_ops()->gelu_forward(N, x, got);
+    for (int i = 0; i < N; i++)
+        if (fabsf(got[i] - want[i]) > 1e-5f * fabsf(want[i])) fail_msg("gelu(%g) = %g, want %g", x[i], got[i], want[i]);
+    float far[4] = {-1e30f, -50, 50, 1e30f};
+    fsm_cpu_ops()->gelu_forward(4, far, got);
+    assert_true(got[0] == 0 && got[1] == 0 && got[2] == 50 && got[3] == 1e30f);
+}
+
+static void test_ops_cpu_gelu_backward_may_write_over_dy(void **state)
+{
+    const float *x = test_floats(*state, 1000);
+    float *dy = test_floats(*state, 1000), *dx = test_floats(*state, 1000);
+    for (int run = 0; run < 2; run++) {
+        memcpy(dx, dy, 4000);
+        float *apart = test_floats(*state, 1000);
+        table_of(run)->gelu_backward(1000, x, dy, apart);
+        table_of(run)->gelu_backward(1000, x, dx, dx);
+        assert_memory_equal(apart, dx, 4000);
+    }
+}
+
+static void check_swiglu(fsm_arena *arena, int64_t n, int64_t width)
+{
+    float *ab = test_floats(arena, n * 2 * width);
+    const float *dy = test_floats(arena, n * width);
+    outputs y = test_outputs(arena, n * width), dab = test_outputs(arena, n * 2 * width);
+    for (int64_t i = 0; i < n * 2 * width; i++) ab[i] *= i % 97 == 0 ? 60 : 2;
+    for (int run = 0; run < RUNS; run++) {
+        table_of(run)->swiglu_forward(n, width, ab, y.of[run]);
+        table_of(run)->swiglu_backward(n, width, ab, dy, dab.of[run]);
+    }
+    test_assert_agree("swiglu_forward", y, 1e-6);
+    test_assert_agree("swiglu_backward", dab, 1e-6);
+}
+
+static void test_ops_cpu_swiglu_agrees_with_reference(void **state)
+{
+    for_each_shape(*state, check_swiglu);
+}
+
+static void check_embedding(fsm_arena *arena, int64_t n, int64_t width)
+{
+    enum { TOKENS = 20, PLACES = 9 };
+    const int32_t *id = test_indices(arena, n, 0, TOKENS), *position = test_indices(arena, n, 0, PLACES);
+    const float *tokens = test_floats(arena, TOKENS * width), *places = test_floats(arena, PLACES * width);
+    const float *dy = test_floats(arena, n * width);
+    outputs y = test_outputs(arena, n * width), bare = test_outputs(arena, n * width);
+    outputs dtable = test_outputs(arena, TOKENS * width);
+    for (int run = 0; run < RUNS; run++) {
+        table_of(run)->embedding_forward(n, width, id, tokens, position, places, y.of[run]);
+        table_of(run)->embedding_forward(n, width, id, tokens, NULL, NULL, bare.of[run]);
+        table_of(run)->embedding_backward(n, width, id, dy, dtable.of[run]);
+    }
+    test_assert_agree("embedding_forward", y, TOLERANCE);
+    test_assert_agree("embedding_forward without positions", bare, 0);
+    test_assert_agree("embedding_backward", dtable, TOLERANCE);
+}
+
+static void test_ops_cpu_embedding_agrees_with_reference(void **state)
+{
+    for_each_shape(*state, check_embedding);
+}
+
+/* Every column of rows [n, k] a permutation's start, so that each row is named once at most; some choices dropped. */
+static int32_t *distinct_rows(fsm_arena *arena, int64_t n, int64_t k, int64_t turn)
+{
+    int32_t *row = FSM_ARENA_ARRAY(arena, int32_t, n * k);
+    for (int64_t i = 0; i < n * k; i++) row[i] = i % 7 == 3 ? -1 : (int32_t)((i + turn) % (n * k));
+    return row;
+}
+
+static void check_rows(fsm_arena *arena, int64_t n, int64_t width)
+{
+    enum { K = 3 };
+    const int32_t *from = distinct_rows(arena, n, K, 5), *to = distinct_rows(arena, n, K, 11);
+    const float *weight = test_floats(arena, n * K), *x = test_floats(arena, n * K * width);
+    const float *dy = test_floats(arena, n * width);
+    outputs gathered = test_outputs(arena, n * K * width), y = test_outputs(arena, n * width);
+    outputs bare = test_outputs(arena, n * width), dx = test_outputs(arena, n * K * width);
+    outputs dweight = test_outputs(arena, n * K), bare_dx = test_outputs(arena, n * K * width);
+    for (int run = 0; run < RUNS; run++) {
+        const fsm_ops *ops = table_of(run);
+        ops->gather_rows(n * K, width, from, x, gathered.of[run]);
+        ops->combine_rows(n, K, width, from, weight, x, y.of[run]);
+        ops->combine_rows(n, K, width, from, NULL, x, bare.of[run]);
+        ops->combine_rows_backward(n, K, width, from, to, NULL, x, dy, bare_dx.of[run], dweight.of[run]);
+        ops->combine_rows_backward(n, K, width, from, to, weight, x, dy, dx.of[run], dweight.of[run]);
+    }
+    test_assert_agree("gather_rows", gathered, 0);
+    test_assert_agree("combine_rows", y, TOLERANCE);
+    test_assert_agree("combine_rows without weights", bare, TOLERANCE);
+    test_assert_agree("combine_rows_backward: dx", dx, TOLERANCE);
+    test_assert_agree("combine_rows_backward without weights: dx", bare_dx, TOLERANCE);
+    test_assert_agree("combine_rows_backward: dweight", dweight, TOLERANCE);
+}
+
+static void test_ops_cpu_rows_agree_with_reference(void **state)
+{
+    for_each_shape(*state, check_rows);
+}
+
+static void check_softmax(fsm_arena *arena, int64_t n, int64_t width)
+{
+    float *x = test_floats(arena, n * width);
+    for (int64_t i = 0; i < n * width; i++) {
+        x[i] *= 5;
+        if (i % 11 == 4 && width > 1) x[i] = i % 3 ? -INFINITY : 3e38f;
+    }
+    outputs y = test_outputs(arena, n * width), lse = test_outputs(arena, n), in_place = test_outputs(arena, n * width);
+    for (int run = 0; run < RUNS; run++) {
+        table_of(run)->softmax(n, width, x, y.of[run], lse.of[run]);
+        table_of(run)->softmax(n, width, in_place.of[run], in_place.of[run], NULL);
+    }
+    test_assert_agree("softmax", y, TOLERANCE);
+    test_assert_agree("softmax: lse", lse, TOLERANCE);
+    test_assert_agree("softmax in place", in_place, TOLERANCE);
+}
+
+static void test_ops_cpu_softmax_agrees_with_reference(void **state)
+{
+    for_each_shape(*state, check_softmax);
+}
+
+static void check_cross_entropy(fsm_arena *arena, int64_t n, int64_t width)
+{
+    const int32_t *target = test_indices(arena, n, 0, (int32_t)width);
+    outputs logits = test_outputs(arena, n * width);
+    double loss[RUNS] = {1, 1, 1}, bare[RUNS] = {1, 1, 1};
+    for (int run = 0; run < RUNS; run++) {
+        for (int64_t i = 0; i < n; i++) { /* a huge logit and a masked one, neither the target */
+            if (width > 2) logits.of[run][i * width + (target[i] + 1) % width] = i % 5 ? 80 : -INFINITY;
+        }
+        table_of(run)->cross_entropy(n, width, logits.of[run], target, 0.25f, false, &bare[run]);
+        table_of(run)->cross_entropy(n, width, logits.of[run], target, 0.25f, true, &loss[run]);
+    }
+    test_assert_agree("cross_entropy", logits, TOLERANCE);
+    assert_true(loss[1] == loss[2] && bare[1] == bare[2]);
+    assert_true(fabs(loss[1] - loss[0]) <= 1e-6 * fabs(loss[0]) && fabs(bare[1] - loss[0]) <= 1e-6 * fabs(loss[0]));
+}
+
+static void test_ops_cpu_cross_entropy_agrees_with_reference(void **state)
+{
+    for_each_shape(*state, check_cross_entropy);
+}
+
+static void test_ops_cpu_cross_entropy_of_a_large_vocabulary_keeps_seven_digits(void **state)
+{
+    check_cross_entropy(*state, 3, 50257);
+}
+
+static void test_ops_cpu_passes_nan_on(void **state)
+{
+    float x[40] = {[7] = NAN}, y[40];
+    int32_t target[1] = {0};
+    double loss = 0;
+    (void)state;
+    fsm_cpu_ops()->softmax(1, 40, x, y, NULL);
+    assert_true(isnan(y[0]) && isnan(y[7]));
+    fsm_cpu_ops()->gelu_forward(40, x, y);
+    assert_true(isnan(y[7]) && y[6] == 0);
+    fsm_cpu_ops()->swiglu_forward(1, 20, x, y);
+    assert_true(isnan(y[7]));
+    fsm_cpu_ops()->cross_entropy(1, 40, x, target, 1, true, &loss);
+    assert_true(isnan(loss) && isnan(x[0]));
+}
+
+static void check_vectors(fsm_arena *arena, int64_t n, int64_t width)
+{
+    const float *x = test_floats(arena, n * width);
+    outputs sum = test_outputs(arena, n * width), scaled = test_outputs(arena, n * width);
+    outputs zero = test_outputs(arena, n * width);
+    double squares[RUNS];
+    for (int run = 0; run < RUNS; run++) {
+        table_of(run)->add(n * width, x, sum.of[run]);
+        table_of(run)->scale(n * width, -1.5f, scaled.of[run]);
+        table_of(run)->zero(n * width, zero.of[run]);
+        squares[run] = table_of(run)->sum_squares(n * width, x);
+    }
+    test_assert_agree("add", sum, 0);
+    test_assert_agree("scale", scaled, 0);
+    test_assert_agree("zero", zero, 0);
+    assert_true(fabs(squares[1] - squares[0]) <= 1e-13 * squares[0] && squares[1] == squares[2]);
+}
+
+static void test_ops_cpu_vectors_agree_with_reference(void **state)
+{
+    for_each_shape(*state, check_vectors);
+}
+
+static void test_ops_cpu_sum_squares_does_not_depend_on_threads(void **state)
+{
+    const float *x = test_floats(*state, 100003);
+    omp_set_num_threads(1);
+    double alone = fsm_cpu_ops()->sum_squares(100003, x);
+    omp_set_num_threads(3);
+    assert_true(fsm_cpu_ops()->sum_squares(100003, x) == alone);
+}
+
+static void check_adamw(fsm_arena *arena, int64_t n, int64_t width)
+{
+    const float *g = test_floats(arena, n * width);
+    outputs m = test_outputs(arena, n * width), v = test_outputs(arena, n * width), p = test_outputs(arena, n * width);
+    for (int run = 0; run < RUNS; run++) {
+        for (int64_t i = 0; i < n * width; i++) v.of[run][i] = fabsf(v.of[run][i]);
+        for (int t = 1; t <= 3; t++) {
+            fsm_adamw step = {1e-2f, 0.9f, 0.95f, 1e-8f, 0.1f, (float)(1 - pow(0.9, t)), (float)(1 - pow(0.95, t)),
+                              0.3f};
+            table_of(run)->adamw(n * width, &step, g, m.of[run], v.of[run], p.of[run]);
+        }
+    }
+    test_assert_agree("adamw: m", m, 1e-6);
+    test_assert_agree("adamw: v", v, 1e-6);
+    test_assert_agree("adamw: p", p, 1e-6);
+}
+
+static void test_ops_cpu_adamw_agrees_with_reference(void **state)
+{
+    for_each_shape(*state, check_adamw);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, test_arena_setup, test_arena_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_ops_cpu_gemm_agrees_with_reference),
+        TEST(test_ops_cpu_gemm_with_beta_0_ignores_what_c_held),
+        TEST(test_ops_cpu_linear_agrees_with_reference),
+        TEST(test_ops_cpu_linear_with_packed_weights_agrees_with_reference),
+        TEST(test_ops_cpu_rmsnorm_agrees_with_reference),
+        TEST(test_ops_cpu_layernorm_agrees_with_reference),
+        TEST(test_ops_cpu_rope_agrees_with_reference),
+        TEST(test_ops_cpu_attention_agrees_with_reference),
+        TEST(test_ops_cpu_gelu_agrees_with_reference),
+        TEST(test_ops_cpu_gelu_keeps_relative_accuracy_in_its_tails),
+        TEST(test_ops_cpu_gelu_backward_may_write_over_dy),
+        TEST(test_ops_cpu_swiglu_agrees_with_reference),
+        TEST(test_ops_cpu_embedding_agrees_with_reference),
+        TEST(test_ops_cpu_rows_agree_with_reference),
+        TEST(test_ops_cpu_softmax_agrees_with_reference),
+        TEST(test_ops_cpu_cross_entropy_agrees_with_reference),
+        TEST(test_ops_cpu_cross_entropy_of_a_large_vocabulary_keeps_seven_digits),
+        TEST(test_ops_cpu_passes_nan_on),
+        TEST(test_ops_cpu_vectors_agree_with_reference),
+        TEST(test_ops_cpu_sum_squares_does_not_depend_on_threads),
+        TEST(test_ops_cpu_adamw_agrees_with_reference),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

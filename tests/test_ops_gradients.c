@@ -1,0 +1,338 @@
+/* Every differentiable operation against finite differences of its own forward pass, for both tables.
+ * With fixed random weights c, loss = sum c_i y_i in double; the operation's gradient for dy = c must be the
+ * fourth-order central difference of the loss. The step 2^-5 leaves some 1e-6 of truncation and 1e-5 of
+ * float rounding. */
+#include "cpu/cpu.h"
+#include "test_ops_data.h"
+
+enum { INPUTS = 4 };
+static const double STEP = 1.0 / 32, TOLERANCE = 3e-4;
+
+typedef struct problem problem;
+struct problem {
+    const char *name;
+    void (*forward)(const problem *p);
+    void (*backward)(const problem *p);
+    int64_t n_inputs[INPUTS], n_out; /* elements; 0: no such input */
+    bool accumulates[INPUTS];        /* the gradient is added to what was there */
+    const fsm_ops *ops;
+    float *x[INPUTS], *dx[INPUTS], *y, *dy, *saved;
+    void *work;
+};
+
+static double loss_of(const problem *p)
+{
+    double loss = 0;
+    p->forward(p);
+    for (int64_t i = 0; i < p->n_out; i++) loss += (double)p->dy[i] * p->y[i];
+    return loss;
+}
+
+static double loss_at(const problem *p, float *x, double value)
+{
+    float kept = *x;
+    *x = (float)value;
+    double loss = loss_of(p);
+    *x = kept;
+    return loss;
+}
+
+static double central_difference(const problem *p, float *x)
+{
+    double at = *x, near = loss_at(p, x, at + STEP) - loss_at(p, x, at - STEP);
+    double far = loss_at(p, x, at + 2 * STEP) - loss_at(p, x, at - 2 * STEP);
+    return (8 * near - far) / (12 * STEP);
+}
+
+static void check_input(const problem *p, int input)
+{
+    float difference[2048];
+    assert_true(p->n_inputs[input] <= 2048);
+    for (int64_t i = 0; i < p->n_inputs[input]; i++) {
+        if (p->accumulates[input]) p->dx[input][i] -= 1;
+        difference[i] = (float)central_difference(p, &p->x[input][i]);
+    }
+    char name[64];
+    snprintf(name, sizeof name, "%s %s: gradient of input %d", p->ops->name, p->name, input);
+    test_assert_close(name, p->n_inputs[input], p->dx[input], difference, TOLERANCE);
+}
+
+static void check(fsm_arena *arena, problem p)
+{
+    const fsm_ops *tables[] = {&fsm_ops_reference, fsm_cpu_ops()};
+    for (int table = 0; table < 2; table++) {
+        p.ops = tables[table];
+        for (int input = 0; input < INPUTS; input++) {
+            p.x[input] = test_floats(arena, p.n_inputs[input]);
+            p.dx[input] = FSM_ARENA_ARRAY(arena, float, p.n_inputs[input]);
+            for (int64_t i = 0; i < p.n_inputs[input]; i++) p.dx[input][i] = 1;
+        }
+        p.y = FSM_ARENA_ARRAY(arena, float, p.n_out);
+        p.dy = test_floats(arena, p.n_out);
+        p.saved = FSM_ARENA_ARRAY(arena, float, 1024);
+        p.work = fsm_arena_take(arena, 1 << 20);
+        p.forward(&p);
+        p.backward(&p);
+        for (int input = 0; input < INPUTS; input++) check_input(&p, input);
+    }
+}
+
+enum { ROWS = 5, WIDTH = 19, OUT = 7 };
+
+static void linear_forward(const problem *p)
+{
+    fsm_weight weight = {p->x[1], OUT, WIDTH, NULL};
+    p->ops->linear_forward(ROWS, &weight, p->x[2], p->x[0], WIDTH, p->y, OUT);
+}
+
+static void linear_backward(const problem *p)
+{
+    fsm_weight weight = {p->x[1], OUT, WIDTH, NULL};
+    p->ops->linear_backward_input(ROWS, &weight, p->dy, OUT, 0, p->dx[0], WIDTH);
+    p->ops->linear_backward_weight(ROWS, OUT, WIDTH, p->dy, OUT, p->x[0], WIDTH, p->dx[1], p->dx[2]);
+}
+
+static void test_ops_gradients_of_linear(void **state)
+{
+    check(*state, (problem){.name = "linear",
+                            .forward = linear_forward,
+                            .backward = linear_backward,
+                            .n_inputs = {ROWS * WIDTH, OUT * WIDTH, OUT},
+                            .n_out = ROWS * OUT,
+                            .accumulates = {false, true, true}});
+}
+
+static void linear_backward_adding(const problem *p)
+{
+    fsm_weight weight = {p->x[1], OUT, WIDTH, NULL};
+    p->ops->linear_backward_input(ROWS, &weight, p->dy, OUT, 1, p->dx[0], WIDTH);
+    p->ops->linear_backward_weight(ROWS, OUT, WIDTH, p->dy, OUT, p->x[0], WIDTH, p->dx[1], p->dx[2]);
+}
+
+static void test_ops_gradients_of_linear_add_to_input_with_beta_1(void **state)
+{
+    check(*state, (problem){.name = "linear, beta 1",
+                            .forward = linear_forward,
+                            .backward = linear_backward_adding,
+                            .n_inputs = {ROWS * WIDTH, OUT * WIDTH, OUT},
+                            .n_out = ROWS * OUT,
+                            .accumulates = {true, true, true}});
+}
+
+static void rms_forward(const problem *p)
+{
+    p->ops->rmsnorm_forward(ROWS, WIDTH, 1e-5f, p->x[0], p->x[1], p->y, p->saved);
+}
+
+static void rms_backward(const problem *p)
+{
+    p->ops->rmsnorm_backward(ROWS, WIDTH, p->x[0], p->x[1], p->saved, p->dy, p->dx[0], p->dx[1]);
+}
+
+static void test_ops_gradients_of_rmsnorm(void **state)
+{
+    check(*state,
+          (problem){
+              "rmsnorm", rms_forward, rms_backward, {ROWS * WIDTH, WIDTH}, ROWS * WIDTH, .accumulates = {true, true}});
+}
+
+static void layer_forward(const problem *p)
+{
+    p->ops->layernorm_forward(ROWS, WIDTH, 1e-5f, p->x[0], p->x[1], p->x[2], p->y, p->saved, p->saved + ROWS);
+}
+
+static void layer_backward(const problem *p)
+{
+    p->ops->layernorm_backward(ROWS, WIDTH, p->x[0], p->x[1], p->saved, p->saved + ROWS, p->dy, p->dx[0], p->dx[1],
+                               p->dx[2]);
+}
+
+static void test_ops_gradients_of_layernorm(void **state)
+{
+    check(*state, (problem){.name = "layernorm",
+                            .forward = layer_forward,
+                            .backward = layer_backward,
+                            .n_inputs = {ROWS * WIDTH, WIDTH, WIDTH},
+                            .n_out = ROWS * WIDTH,
+                            .accumulates = {true, true, true}});
+}
+
+enum { HEADS = 3, HEAD_DIM = 6, POSITIONS = 9 };
+
+/* Turning by an angle is linear and orthogonal: its backward is turning dy back. The tables are angles' cos and sin. */
+static void rope(const problem *p, int direction, float *x)
+{
+    static const int32_t position[ROWS] = {3, 0, 8, 8, 1};
+    float cosine[POSITIONS * HEAD_DIM / 2], sine[POSITIONS * HEAD_DIM / 2];
+    for (int i = 0; i < POSITIONS * HEAD_DIM / 2; i++)
+        cosine[i] = cosf(0.7f * (float)i), sine[i] = sinf(0.7f * (float)i);
+    p->ops->rope(ROWS, HEADS, HEAD_DIM, position, cosine, sine, direction, x, HEADS * HEAD_DIM);
+}
+
+static void rope_forward(const problem *p)
+{
+    memcpy(p->y, p->x[0], sizeof(float) * ROWS * HEADS * HEAD_DIM);
+    rope(p, 1, p->y);
+}
+
+static void rope_backward(const problem *p)
+{
+    memcpy(p->dx[0], p->dy, sizeof(float) * ROWS * HEADS * HEAD_DIM);
+    rope(p, -1, p->dx[0]);
+}
+
+static void test_ops_gradients_of_rope_turn_back(void **state)
+{
+    check(*state, (problem){.name = "rope",
+                            .forward = rope_forward,
+                            .backward = rope_backward,
+                            .n_inputs = {ROWS * HEADS * HEAD_DIM},
+                            .n_out = ROWS * HEADS * HEAD_DIM});
+}
+
+/* Two samples, three queries at the end of five keys, two query heads a key head. */
+static const fsm_attention_shape attention = {
+    2, 3, 5, 4, 2, 6, .ld_q = 24, .ld_k = 12, .ld_v = 12, .ld_o = 24, .sample_k = 5, .scale = 0.4f};
+
+static void attention_forward(const problem *p)
+{
+    p->ops->attention_forward(&attention, p->x[0], p->x[1], p->x[2], p->y, p->saved, p->work);
+}
+
+static void attention_backward(const problem *p)
+{
+    p->ops->attention_backward(&attention, p->x[0], p->x[1], p->x[2], p->y, p->saved, p->dy, p->dx[0], p->dx[1],
+                               p->dx[2], p->work);
+}
+
+static void test_ops_gradients_of_attention(void **state)
+{
+    check(*state, (problem){.name = "attention",
+                            .forward = attention_forward,
+                            .backward = attention_backward,
+                            .n_inputs = {2 * 3 * 24, 2 * 5 * 12, 2 * 5 * 12},
+                            .n_out = 2 * 3 * 24});
+}
+
+static void gelu_forward(const problem *p)
+{
+    p->ops->gelu_forward(p->n_out, p->x[0], p->y);
+}
+
+static void gelu_backward(const problem *p)
+{
+    p->ops->gelu_backward(p->n_out, p->x[0], p->dy, p->dx[0]);
+}
+
+static void test_ops_gradients_of_gelu(void **state)
+{
+    check(
+        *state,
+        (problem){.name = "gelu", .forward = gelu_forward, .backward = gelu_backward, .n_inputs = {200}, .n_out = 200});
+}
+
+static void swiglu_forward(const problem *p)
+{
+    p->ops->swiglu_forward(ROWS, WIDTH, p->x[0], p->y);
+}
+
+static void swiglu_backward(const problem *p)
+{
+    p->ops->swiglu_backward(ROWS, WIDTH, p->x[0], p->dy, p->dx[0]);
+}
+
+static void test_ops_gradients_of_swiglu(void **state)
+{
+    check(*state, (problem){.name = "swiglu",
+                            .forward = swiglu_forward,
+                            .backward = swiglu_backward,
+                            .n_inputs = {2 * ROWS * WIDTH},
+                            .n_out = ROWS * WIDTH});
+}
+
+static const int32_t token[ROWS] = {2, 0, 2, 3, 2}, place[ROWS] = {0, 1, 2, 0, 1};
+
+static void embedding_forward(const problem *p)
+{
+    p->ops->embedding_forward(ROWS, WIDTH, token, p->x[0], place, p->x[1], p->y);
+}
+
+static void embedding_backward(const problem *p)
+{
+    p->ops->embedding_backward(ROWS, WIDTH, token, p->dy, p->dx[0]);
+    p->ops->embedding_backward(ROWS, WIDTH, place, p->dy, p->dx[1]);
+}
+
+static void test_ops_gradients_of_embedding(void **state)
+{
+    check(*state, (problem){.name = "embedding",
+                            .forward = embedding_forward,
+                            .backward = embedding_backward,
+                            .n_inputs = {4 * WIDTH, 3 * WIDTH},
+                            .n_out = ROWS * WIDTH,
+                            .accumulates = {true, true}});
+}
+
+/* The loss is the output here, times the scale that the gradient carries. */
+static const int32_t target[ROWS] = {0, 18, 4, 4, 11};
+
+static void cross_entropy_forward(const problem *p)
+{
+    double loss = 0;
+    p->ops->cross_entropy(ROWS, WIDTH, p->x[0], target, 0, false, &loss);
+    p->y[0] = (float)loss;
+}
+
+static void cross_entropy_backward(const problem *p)
+{
+    double loss = 0;
+    memcpy(p->dx[0], p->x[0], sizeof(float) * ROWS * WIDTH);
+    p->ops->cross_entropy(ROWS, WIDTH, p->dx[0], target, p->dy[0], true, &loss);
+}
+
+static void test_ops_gradients_of_cross_entropy(void **state)
+{
+    check(*state, (problem){.name = "cross_entropy",
+                            .forward = cross_entropy_forward,
+                            .backward = cross_entropy_backward,
+                            .n_inputs = {ROWS * WIDTH},
+                            .n_out = 1});
+}
+
+/* Rows of x are named at most once; choice 3 of six is dropped. */
+enum { CHOICES = 2 };
+static const int32_t chosen[3 * CHOICES] = {4, 0, 2, -1, 3, 1};
+
+static void combine_forward(const problem *p)
+{
+    p->ops->zero(p->n_out, p->y);
+    p->ops->combine_rows(3, CHOICES, WIDTH, chosen, p->x[1], p->x[0], p->y);
+}
+
+static void combine_backward(const problem *p)
+{
+    p->ops->combine_rows_backward(3, CHOICES, WIDTH, chosen, chosen, p->x[1], p->x[0], p->dy, p->dx[0], p->dx[1]);
+}
+
+static void test_ops_gradients_of_combine_rows(void **state)
+{
+    check(*state, (problem){.name = "combine_rows",
+                            .forward = combine_forward,
+                            .backward = combine_backward,
+                            .n_inputs = {5 * WIDTH, 3 * CHOICES},
+                            .n_out = 3 * WIDTH});
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, test_arena_setup, test_arena_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_ops_gradients_of_linear),         TEST(test_ops_gradients_of_linear_add_to_input_with_beta_1),
+        TEST(test_ops_gradients_of_rmsnorm),        TEST(test_ops_gradients_of_layernorm),
+        TEST(test_ops_gradients_of_rope_turn_back), TEST(test_ops_gradients_of_attention),
+        TEST(test_ops_gradients_of_gelu),           TEST(test_ops_gradients_of_swiglu),
+        TEST(test_ops_gradients_of_embedding),      TEST(test_ops_gradients_of_cross_entropy),
+        TEST(test_ops_gradients_of_combine_rows),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
