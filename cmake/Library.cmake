@@ -49,7 +49,7 @@ if(FSMOE_TOOL_SOURCES)
   add_executable(fsmoe_command ${FSMOE_TOOL_SOURCES})
   target_include_directories(fsmoe_command PRIVATE ${PROJECT_SOURCE_DIR}/tools)
   target_compile_definitions(fsmoe_command PRIVATE FSMOE_VERSION="${PROJECT_VERSION}")
-  target_link_libraries(fsmoe_command PRIVATE fsmoe fsmoe_flags)
+  target_link_libraries(fsmoe_command PRIVATE fsmoe fsmoe_flags m)
   set_target_properties(fsmoe_command PROPERTIES OUTPUT_NAME fsmoe RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}
     INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
 endif()

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+enum { FSM_PATH_BYTES = 4096 }; /* longest path, the 0 included */
+
 /* The whole file, with a 0 byte after it; the caller frees *bytes. */
 fsmoe_status fsm_file_read(const char *path, char **bytes, size_t *size);
 

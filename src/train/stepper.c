@@ -16,7 +16,8 @@ static int usable_cores(void)
     return CPU_COUNT(&cores);
 }
 
-fsmoe_status fsm_stepper_threads(const fsmoe_config *config, fsm_comm *world, int *threads)
+/* The configuration's number, or the cores it may use divided by the ranks on the node. */
+static fsmoe_status count_threads(const fsmoe_config *config, fsm_comm *world, int *threads)
 {
     int local_ranks, index;
     *threads = (int)config->parallel.threads;
@@ -71,9 +72,8 @@ fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, con
                                 fsm_stepper *stepper)
 {
     *stepper = (fsm_stepper){.config = config, .world = world};
-    int threads = 1;
-    fsmoe_status status = fsm_stepper_threads(config, world, &threads);
-    omp_set_num_threads(threads);
+    fsmoe_status status = count_threads(config, world, &stepper->threads);
+    if (status == FSMOE_OK) omp_set_num_threads(stepper->threads);
     FSM_TRY_GOTO(status, fsm_comm_agree(world, status == FSMOE_OK ? place(stepper) : status), failed);
     FSM_TRY_GOTO(status, fsm_comm_agree(world, fsm_groups_create(world, &stepper->topo, stepper->groups)), failed);
     FSM_TRY_GOTO(status, fsm_comm_agree(world, build(stepper, options)), failed);

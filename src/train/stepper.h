@@ -16,6 +16,7 @@
 typedef struct fsm_stepper {
     const fsmoe_config *config;
     fsm_comm *world;
+    int threads;              /* compute threads of this rank */
     fsm_topo topo;
     fsm_comm *groups[FSM_GROUP_COUNT];
     fsm_model *model;
@@ -27,9 +28,6 @@ typedef struct fsm_stepper {
     fsm_batches *batches;
     int64_t first_sample, micro_batch;
 } fsm_stepper;
-
-/* How many compute threads a rank gets: the configuration's, or the cores it may use divided by the ranks on the node. */
-fsmoe_status fsm_stepper_threads(const fsmoe_config *config, fsm_comm *world, int *threads);
 
 /* Discovers nodes, places the rank, makes groups, model and graphs; values are initialised from the seed.
  * Collective over world, which is borrowed; all ranks return the same status. The stepper must not move. */

@@ -1,0 +1,50 @@
+# The front door. Every target does its own set-up on a fresh Debian 12 machine.
+BUILD ?= build
+PREFIX ?= /usr/local
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+CMAKE_FLAGS ?=
+
+.PHONY: all demo demo-1 test test-long test-sanitize bench install clean docs
+
+all: $(BUILD)/CMakeCache.txt
+	@cmake --build $(BUILD) -j $(JOBS) --target fsmoe_command
+
+$(BUILD)/CMakeCache.txt: scripts/setup
+	@scripts/setup
+	@cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=$(PREFIX) $(CMAKE_FLAGS) > /dev/null
+
+# Trains the example model on 4 ranks (2 nodes x 2), about three minutes on 2 cores.
+demo: all
+	@scripts/mpirun 4 $(BUILD)/fsmoe train examples/austen.yaml
+
+# The same run on one process.
+demo-1: all
+	@$(BUILD)/fsmoe train examples/austen.yaml --set run.dir=runs/austen-1 --set parallel.nodes=1 \
+	  --set parallel.ranks_per_node=1 --set parallel.ep_size=1 --set parallel.esp_size=1 --set parallel.mp_size=1
+
+test: $(BUILD)/CMakeCache.txt
+	@cmake --build $(BUILD) -j $(JOBS)
+	@cd $(BUILD) && ctest --output-on-failure -LE long
+
+# Everything `test` has, the long sweeps, and all of it once more under AddressSanitizer and UBSan.
+test-long: test test-sanitize
+	@cd $(BUILD) && ctest --output-on-failure -L long
+
+test-sanitize:
+	@scripts/setup
+	@cmake -S . -B build-sanitize -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFSMOE_SANITIZE=address,undefined > /dev/null
+	@cmake --build build-sanitize -j $(JOBS)
+	@cd build-sanitize && ctest --output-on-failure -LE "long|install"
+
+bench: $(BUILD)/CMakeCache.txt
+	@cmake --build $(BUILD) -j $(JOBS) --target benchmarks
+	@$(BUILD)/bench/bench_step
+	@$(BUILD)/bench/bench_ops
+
+install: all
+	@cmake -S . -B $(BUILD) -DCMAKE_INSTALL_PREFIX=$(PREFIX) > /dev/null
+	@cmake --build $(BUILD) -j $(JOBS) --target fsmoe_command
+	@cmake --install $(BUILD)
+
+clean:
+	@rm -rf $(BUILD) build-sanitize

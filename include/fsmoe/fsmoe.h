@@ -1,0 +1,14 @@
+/* Everything public of fsmoe. */
+#ifndef FSMOE_FSMOE_H
+#define FSMOE_FSMOE_H
+
+#include <fsmoe/config.h>
+#include <fsmoe/model.h>
+#include <fsmoe/report.h>
+#include <fsmoe/status.h>
+#include <fsmoe/tokenizer.h>
+#include <fsmoe/tokens.h>
+#include <fsmoe/train.h>
+#include <fsmoe/world.h>
+
+#endif

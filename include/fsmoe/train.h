@@ -1,0 +1,40 @@
+/* Training: the whole way from a configuration to a run folder.
+ * In:  a configuration, the ranks of the job, where to start from.
+ * Out: run.dir with log.jsonl, run.json, config.yaml, checkpoint-N/ and model/ (a Hugging Face folder).
+ * The library prints nothing: what happens is told through callbacks, on rank 0 only.
+ */
+#ifndef FSMOE_TRAIN_H
+#define FSMOE_TRAIN_H
+
+#include <fsmoe/config.h>
+#include <fsmoe/world.h>
+
+/* One finished step. Losses are nats a token; aux_loss and z_loss are added over layers, without coefficients. */
+typedef struct fsmoe_train_progress {
+    int64_t step, steps; /* steps done, of how many */
+    double loss, aux_loss, z_loss;
+    double lr, grad_norm; /* before clipping */
+    double step_s, tokens_per_s, eta_s;
+    double dropped_frac;  /* of all (token, choice) pairs */
+    double load_min, load_mean, load_max; /* share of kept pairs that an expert got, over all experts and layers; mean 1/E */
+    double val_loss;      /* NaN when not measured at this step */
+} fsmoe_train_progress;
+
+typedef struct fsmoe_train_options {
+    const char *init_dir;   /* model folder to start from; NULL: from the seed */
+    bool resume;            /* go on from the newest checkpoint of run.dir, bit for bit on the same layout */
+    const char *trace_path; /* Chrome trace of the first 100 steps; NULL: none */
+    const char *command;    /* the command line, for run.json; NULL: none */
+    void (*on_step)(void *user, const fsmoe_train_progress *progress);
+    void (*on_message)(void *user, const char *sentence); /* what a person should know */
+    void *user;
+} fsmoe_train_options;
+
+/* Collective over world; every rank returns the same status unless it is ERROR_COMM. The configuration is completed in
+ * place (vocab_size from the tokenizer, derived sizes). A run folder that already holds a run is moved aside to
+ * run.dir.1, .2, … unless resumed. A checkpoint is complete or not there; the previous one stays until the next is whole.
+ * ERROR_CONFIG, ERROR_LAYOUT, ERROR_IO, ERROR_FORMAT (a damaged or foreign checkpoint or model folder), ERROR_NUMERIC
+ * (loss or gradient not finite: nothing of that step is kept), ERROR_MEMORY. */
+FSMOE_API fsmoe_status fsmoe_train(fsmoe_world *world, fsmoe_config *config, const fsmoe_train_options *options);
+
+#endif

@@ -1,0 +1,25 @@
+/* The ranks of this job: MPI's when the process was started by mpirun, else one.
+ * In:  nothing. Out: who I am, and how to end together.
+ * Create it once a process, before anything collective; destroy it last.
+ */
+#ifndef FSMOE_WORLD_H
+#define FSMOE_WORLD_H
+
+#include <fsmoe/status.h>
+
+typedef struct fsmoe_world fsmoe_world;
+
+/* Initialises MPI when launched by it. ERROR_COMM, ERROR_MEMORY. */
+FSMOE_API fsmoe_status fsmoe_world_create(fsmoe_world **world);
+FSMOE_API void fsmoe_world_destroy(fsmoe_world *world);
+
+FSMOE_API int fsmoe_world_rank(const fsmoe_world *world);
+FSMOE_API int fsmoe_world_size(const fsmoe_world *world);
+
+/* All ranks return the status of the lowest rank that failed, with its fsmoe_last_error(). Collective. */
+FSMOE_API fsmoe_status fsmoe_world_agree(fsmoe_world *world, fsmoe_status status);
+
+/* Ends every rank at once; does not return. For failures after which ranks no longer act together (ERROR_COMM). */
+FSMOE_API void fsmoe_world_abort(fsmoe_world *world, int exit_code);
+
+#endif

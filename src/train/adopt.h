@@ -1,0 +1,15 @@
+/* The model a run starts from decides the shape: keys nobody set are taken from its config.json, keys that were set
+ * must agree with it.
+ * In:  a configuration before it is derived; a model folder (or checkpoint). Out: the configuration completed.
+ */
+#ifndef FSM_TRAIN_ADOPT_H
+#define FSM_TRAIN_ADOPT_H
+
+#include "base/status.h"
+
+#include <fsmoe/config.h>
+
+/* ERROR_CONFIG names the key, where it was set, and both values; else fsm_hf_config_read's errors. */
+fsmoe_status fsm_adopt_model(fsmoe_config *config, const char *folder);
+
+#endif

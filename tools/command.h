@@ -1,0 +1,36 @@
+/* What the subcommands share: their table, and how they speak.
+ * In:  argc and argv from the subcommand's name on. Out: the process's exit code.
+ * Data goes to stdout, messages to stderr; colour and progress only to a terminal without NO_COLOR.
+ */
+#ifndef FSMOE_TOOLS_COMMAND_H
+#define FSMOE_TOOLS_COMMAND_H
+
+#include <argp.h>
+#include <fsmoe/fsmoe.h>
+
+typedef struct command {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} command;
+
+int command_train(int argc, char **argv);
+int command_generate(int argc, char **argv);
+int command_eval(int argc, char **argv);
+int command_tokenize(int argc, char **argv);
+int command_report(int argc, char **argv);
+int command_config(int argc, char **argv);
+
+/* Prints "fsmoe: error: …" for a failed status; returns its exit code. */
+int command_fail(fsmoe_status status);
+
+/* "fsmoe: note: …" on stderr. */
+void command_note(const char *sentence);
+
+/* argp_parse with errors that exit with the code for wrong use; argv[0] becomes "fsmoe NAME". */
+int command_parse(const struct argp *argp, int argc, char **argv, void *input);
+
+/* A number from an option's argument; a wrong one is an argp error that names the option. */
+double command_number(struct argp_state *state, const char *option, const char *text, double min, double max);
+long long command_integer(struct argp_state *state, const char *option, const char *text, long long min);
+
+#endif

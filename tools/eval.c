@@ -1,0 +1,54 @@
+/* fsmoe eval MODEL_DIR --data FILE: the loss of a model on a text. */
+#include "command.h"
+
+#include <stdio.h>
+
+enum { KEY_DATA = 1000, KEY_TOKENIZER, KEY_SEQ_LEN, KEY_JSON };
+
+typedef struct arguments {
+    const char *model_dir;
+    bool json;
+    fsmoe_eval_options options;
+} arguments;
+
+static const struct argp_option options[] = {
+    {"data", KEY_DATA, "FILE", 0, "A text, .jsonl or .tokens file", 0},
+    {"tokenizer", KEY_TOKENIZER, "NAME", 0, "bytes, gpt2, a tokenizer.json or its folder (the model's own)", 0},
+    {"seq-len", KEY_SEQ_LEN, "L", 0, "Tokens a window (the model's longest, at most 1024)", 0},
+    {"json", KEY_JSON, NULL, 0, "Print one JSON object", 0},
+    {0},
+};
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    arguments *a = state->input;
+    switch (key) {
+    case KEY_DATA: a->options.data = value; return 0;
+    case KEY_TOKENIZER: a->options.tokenizer = value; return 0;
+    case KEY_SEQ_LEN: a->options.seq_len = command_integer(state, "--seq-len", value, 1); return 0;
+    case KEY_JSON: a->json = true; return 0;
+    case ARGP_KEY_ARG:
+        if (a->model_dir) argp_error(state, "one MODEL_DIR, not also '%s'", value);
+        a->model_dir = value;
+        return 0;
+    case ARGP_KEY_END:
+        if (!a->model_dir) argp_error(state, "MODEL_DIR is missing");
+        if (!a->options.data) argp_error(state, "--data is missing");
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int command_eval(int argc, char **argv)
+{
+    static const struct argp argp = {options, parse, "MODEL_DIR", "Prints the loss of the model in MODEL_DIR on a text.", 0, 0, 0};
+    arguments a = {0};
+    fsmoe_eval_result result;
+    command_parse(&argp, argc, argv, &a);
+    fsmoe_status status = fsmoe_eval(a.model_dir, &a.options, &result);
+    if (status != FSMOE_OK) return command_fail(status);
+    const char *format = a.json ? "{\"loss_per_token\": %.9g, \"loss_per_byte\": %.9g, \"perplexity\": %.9g, \"tokens\": %lld}\n"
+                                : "loss per token  %.6f nats\nloss per byte   %.6f nats\nperplexity      %.4f\ntokens          %lld\n";
+    printf(format, result.loss_per_token, result.loss_per_byte, result.perplexity, (long long)result.tokens);
+    return 0;
+}

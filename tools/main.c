@@ -1,0 +1,94 @@
+/* The `fsmoe` command: picks the subcommand. */
+#include "command.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const command commands[] = {
+    {"train", "train a model from a configuration", command_train},
+    {"generate", "continue a prompt with a model", command_generate},
+    {"eval", "loss of a model on a text", command_eval},
+    {"tokenize", "turn text into a token file", command_tokenize},
+    {"report", "write the report of a run", command_report},
+    {"config", "show the configuration and its defaults", command_config},
+};
+
+enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
+
+static const char *mark(const char *sequence)
+{
+    return isatty(STDERR_FILENO) && !getenv("NO_COLOR") ? sequence : "";
+}
+
+int command_fail(fsmoe_status status)
+{
+    const char *detail = fsmoe_last_error();
+    fprintf(stderr, "%sfsmoe: error:%s %s\n", mark("\033[1;31m"), mark("\033[0m"),
+            detail[0] ? detail : fsmoe_status_text(status));
+    return fsmoe_status_exit_code(status);
+}
+
+void command_note(const char *sentence)
+{
+    fprintf(stderr, "%sfsmoe:%s %s\n", mark("\033[1;34m"), mark("\033[0m"), sentence);
+}
+
+int command_parse(const struct argp *argp, int argc, char **argv, void *input)
+{
+    static char name[64];
+    snprintf(name, sizeof name, "fsmoe %s", argv[0]);
+    argv[0] = name;
+    argp_err_exit_status = fsmoe_status_exit_code(FSMOE_ERROR_USAGE);
+    return argp_parse(argp, argc, argv, 0, NULL, input);
+}
+
+double command_number(struct argp_state *state, const char *option, const char *text, double min, double max)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end || !(value >= min && value <= max))
+        argp_error(state, "%s takes a number from %g to %g, not '%s'", option, min, max, text);
+    return value;
+}
+
+long long command_integer(struct argp_state *state, const char *option, const char *text, long long min)
+{
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (end == text || *end || errno || value < min)
+        argp_error(state, "%s takes a whole number from %lld on, not '%s'", option, min, text);
+    return value;
+}
+
+static void print_help(FILE *out)
+{
+    fprintf(out, "Usage: fsmoe COMMAND [OPTION...]\n"
+                 "Trains sparse mixture-of-experts transformers.\n\nCommands:\n");
+    for (int i = 0; i < COMMAND_COUNT; i++) fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fprintf(out, "\n'fsmoe COMMAND --help' tells what a command takes. Exit codes:\n");
+#define PRINT_EXIT(status, code, text) fprintf(out, "  %-3d %s\n", code, text);
+    FSMOE_STATUS_LIST(PRINT_EXIT)
+#undef PRINT_EXIT
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0 || strcmp(argv[1], "-h") == 0)) {
+        print_help(stdout);
+        return 0;
+    }
+    if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) {
+        printf("fsmoe %s\n", FSMOE_VERSION);
+        return 0;
+    }
+    for (int i = 0; argc > 1 && i < COMMAND_COUNT; i++)
+        if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
+    if (argc > 1) fprintf(stderr, "fsmoe: error: no command is named '%s'\n\n", argv[1]);
+    print_help(stderr);
+    return fsmoe_status_exit_code(FSMOE_ERROR_USAGE);
+}

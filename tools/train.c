@@ -1,0 +1,107 @@
+/* fsmoe train CONFIG.yaml: train a model, alone or under mpirun. */
+#include "command.h"
+#include "progress.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEY_INIT = 1000, KEY_RESUME, KEY_TRACE, KEY_SET, MAX_SETTINGS = 256 };
+
+typedef struct arguments {
+    const char *config;
+    const char *settings[MAX_SETTINGS];
+    int setting_count;
+    fsmoe_train_options options;
+} arguments;
+
+static const struct argp_option options[] = {
+    {"set", KEY_SET, "SECTION.KEY=VALUE", 0, "Override a key of the configuration (may be repeated)", 0},
+    {"init", KEY_INIT, "MODEL_DIR", 0, "Start from the weights of a model folder", 0},
+    {"resume", KEY_RESUME, NULL, 0, "Go on from the newest checkpoint of run.dir", 0},
+    {"trace", KEY_TRACE, "FILE", 0, "Write a Chrome trace (Perfetto) of the first 100 steps", 0},
+    {0},
+};
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    arguments *a = state->input;
+    switch (key) {
+    case KEY_SET:
+        if (a->setting_count == MAX_SETTINGS) argp_error(state, "more than %d --set", MAX_SETTINGS);
+        a->settings[a->setting_count++] = value;
+        return 0;
+    case KEY_INIT: a->options.init_dir = value; return 0;
+    case KEY_RESUME: a->options.resume = true; return 0;
+    case KEY_TRACE: a->options.trace_path = value; return 0;
+    case ARGP_KEY_ARG:
+        if (a->config) argp_error(state, "one CONFIG.yaml, not also '%s'", value);
+        a->config = value;
+        return 0;
+    case ARGP_KEY_END:
+        if (!a->config) argp_error(state, "CONFIG.yaml is missing");
+        if (a->options.resume && a->options.init_dir) argp_error(state, "--init and --resume exclude each other");
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static fsmoe_status load_config(const arguments *a, fsmoe_config **config)
+{
+    fsmoe_status status = fsmoe_config_create(config);
+    if (status == FSMOE_OK) status = fsmoe_config_load(*config, a->config);
+    for (int i = 0; status == FSMOE_OK && i < a->setting_count; i++) status = fsmoe_config_set(*config, a->settings[i]);
+    return status;
+}
+
+static char *join_command(int argc, char **argv)
+{
+    size_t size = 1;
+    for (int i = 0; i < argc; i++) size += strlen(argv[i]) + 1;
+    char *line = calloc(size, 1);
+    for (int i = 0; line && i < argc; i++) {
+        if (i > 0) strcat(line, " ");
+        strcat(line, argv[i]);
+    }
+    return line;
+}
+
+static fsmoe_status train(fsmoe_world *world, arguments *a)
+{
+    fsmoe_config *config = NULL;
+    fsmoe_status status = fsmoe_world_agree(world, load_config(a, &config));
+    if (status == FSMOE_OK) status = fsmoe_train(world, config, &a->options);
+    if (status == FSMOE_OK && fsmoe_world_rank(world) == 0) {
+        status = fsmoe_report_write(config->run.dir);
+        if (status == FSMOE_OK) {
+            char text[4200];
+            snprintf(text, sizeof text, "model in %s/model, report in %s/report.html", config->run.dir, config->run.dir);
+            command_note(text);
+        }
+    }
+    fsmoe_config_destroy(config);
+    return status;
+}
+
+int command_train(int argc, char **argv)
+{
+    static const struct argp argp = {options, parse, "CONFIG.yaml",
+                                     "Trains the model that CONFIG.yaml describes; under mpirun, on all ranks.", 0, 0, 0};
+    arguments a = {.options = {.on_step = progress_on_step, .on_message = progress_on_message}};
+    char *line = join_command(argc, argv);
+    fsmoe_world *world;
+    command_parse(&argp, argc, argv, &a);
+    a.options.command = line;
+    fsmoe_status status = fsmoe_world_create(&world);
+    if (status != FSMOE_OK) {
+        free(line);
+        return command_fail(status);
+    }
+    status = train(world, &a);
+    int exit_code = fsmoe_status_exit_code(status);
+    if (status != FSMOE_OK && (fsmoe_world_rank(world) == 0 || status == FSMOE_ERROR_COMM)) command_fail(status);
+    if (status == FSMOE_ERROR_COMM) fsmoe_world_abort(world, exit_code);
+    fsmoe_world_destroy(world);
+    free(line);
+    return exit_code;
+}
