@@ -1,33 +1,39 @@
-/* What the two passes of attention share: pointers to heads, blocks of queries, each thread's part of the work memory.
- * In:  a shape; q, k, v, o as ops.h lays them out.
- * Out: blocks of at most FSM_CPU_QUERIES queries; query i of a block sees the first prefix - count + 1 + i keys.
+/* What the two passes of attention share: blocks of queries, and each thread's part of the work memory, where the rows
+ * of one head lie side by side. Read at their distance in q, k and v, a power of two in most models, the same rows fall
+ * into few sets of the cache: that halves the speed of the products.
+ * In:  a shape; work of fsm_cpu_attention_work_bytes.
+ * Out: pointers into it; copies of rows.
  */
 #ifndef FSM_CPU_ATTENTION_H
 #define FSM_CPU_ATTENTION_H
 
 #include "ops/ops.h"
 
-#include <omp.h>
-
-/* Scores of a block are 64 rows of k_len floats: 32 KiB for 128 keys, in the second cache up to some 1000. */
-enum { FSM_CPU_QUERIES = 64 };
+/* Queries of a block: fewer leave less above the diagonal to compute in vain, more make better products. */
+enum { FSM_CPU_QUERIES = 32 };
 
 typedef struct fsm_cpu_query_block {
     int64_t first, count; /* queries */
-    int64_t prefix;       /* keys that the last of them sees */
+    int64_t prefix;       /* keys that the last of them sees; query i of the block sees prefix - count + 1 + i */
 } fsm_cpu_query_block;
 
-static inline int64_t fsm_cpu_query_blocks(const fsm_attention_shape *s)
-{
-    return (s->q_len + FSM_CPU_QUERIES - 1) / FSM_CPU_QUERIES;
-}
+int64_t fsm_cpu_query_blocks(const fsm_attention_shape *shape);
+fsm_cpu_query_block fsm_cpu_query_block_at(const fsm_attention_shape *shape, int64_t index);
 
-static inline fsm_cpu_query_block fsm_cpu_query_block_at(const fsm_attention_shape *s, int64_t index)
-{
-    int64_t first = index * FSM_CPU_QUERIES, count = s->q_len - first;
-    if (count > FSM_CPU_QUERIES) count = FSM_CPU_QUERIES;
-    return (fsm_cpu_query_block){first, count, s->k_len - s->q_len + first + count};
-}
+/* One thread's memory; rows of head_dim, but for the scores. */
+typedef struct fsm_cpu_head_work {
+    float *score, *dp;       /* [FSM_CPU_QUERIES, k_len], rows ld_score apart */
+    float *k, *v, *dk, *dv;  /* [k_len, head_dim] */
+    float *q, *dq, *do_, *o; /* [FSM_CPU_QUERIES, head_dim] */
+    int64_t ld_score;
+} fsm_cpu_head_work;
+
+/* The part of `work` that belongs to the calling thread of an OpenMP team. */
+fsm_cpu_head_work fsm_cpu_head_work_of(const fsm_attention_shape *shape, void *work);
+
+/* to[i] = factor[i] * from[i] for n rows of `width`; factor NULL means 1. */
+void fsm_cpu_copy_rows(int64_t n, int64_t width, const float *factor, const float *from, int64_t ld_from, float *to,
+                       int64_t ld_to);
 
 /* Where head h of token i of sample b begins in q (and o, with its ld), and kv head g in k (and v, with its ld). */
 static inline int64_t fsm_cpu_query_at(const fsm_attention_shape *s, int64_t ld, int64_t b, int64_t h, int64_t i)
@@ -38,13 +44,6 @@ static inline int64_t fsm_cpu_query_at(const fsm_attention_shape *s, int64_t ld,
 static inline int64_t fsm_cpu_key_at(const fsm_attention_shape *s, int64_t ld, int64_t b, int64_t g)
 {
     return b * s->sample_k * ld + g * s->head_dim;
-}
-
-/* Floats of one matrix of scores, in whole cache lines so that threads share none. */
-static inline int64_t fsm_cpu_score_elems(const fsm_attention_shape *s)
-{
-    int64_t rows = s->q_len < FSM_CPU_QUERIES ? s->q_len : FSM_CPU_QUERIES;
-    return (rows * s->k_len + 15) / 16 * 16;
 }
 
 #endif

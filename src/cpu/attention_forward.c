@@ -4,16 +4,11 @@
 #include "cpu/simd.h"
 #include "cpu/slots.h"
 
-/* Backward needs two matrices of scores a thread; forward uses the first. */
-size_t fsm_cpu_attention_work_bytes(const fsm_attention_shape *shape)
-{
-    return sizeof(float) * 2 * (size_t)fsm_cpu_score_elems(shape) * (size_t)omp_get_max_threads();
-}
-
 /* Row i of score [count, prefix] becomes exp(score - largest) on the keys it sees, 0 after them. */
-FSM_CPU_BODY void exp_scores_body(int64_t count, int64_t prefix, float *score, float *lse, float *inverse)
+FSM_CPU_BODY void exp_scores_body(int64_t count, int64_t prefix, float *score, int64_t ld_score, float *lse,
+                                  float *inverse)
 {
-    for (int64_t i = 0; i < count; i++, score += prefix) {
+    for (int64_t i = 0; i < count; i++, score += ld_score) {
         const int64_t visible = prefix - count + 1 + i;
         const float largest = fsm_cpu_max(visible, score);
         float sum = 0;
@@ -28,32 +23,33 @@ FSM_CPU_BODY void exp_scores_body(int64_t count, int64_t prefix, float *score, f
         inverse[i] = 1 / sum;
     }
 }
-FSM_CPU_KERNEL(exp_scores, (int64_t count, int64_t prefix, float *score, float *lse, float *inverse),
-               (count, prefix, score, lse, inverse))
+FSM_CPU_KERNEL(exp_scores, (int64_t count, int64_t prefix, float *score, int64_t ld_score, float *lse, float *inverse),
+               (count, prefix, score, ld_score, lse, inverse))
 
-FSM_CPU_BODY void scale_rows_body(int64_t n, int64_t width, const float *factor, float *x, int64_t ld)
-{
-    for (int64_t i = 0; i < n; i++, x += ld) {
-#pragma omp simd
-        for (int64_t j = 0; j < width; j++) x[j] *= factor[i];
-    }
-}
-FSM_CPU_KERNEL(scale_rows, (int64_t n, int64_t width, const float *factor, float *x, int64_t ld),
-               (n, width, factor, x, ld))
-
-static void attend_block(const fsm_attention_shape *s, int64_t b, int64_t h, fsm_cpu_query_block block, const float *q,
-                         const float *k, const float *v, float *o, float *lse, float *score)
+/* q, o and lse at the head's first query; its keys and values are in w. */
+static void attend_block(const fsm_attention_shape *s, fsm_cpu_query_block block, const fsm_cpu_head_work *w,
+                         const float *q, float *o, float *lse)
 {
     float inverse[FSM_CPU_QUERIES];
-    int64_t g = h / (s->heads / s->kv_heads);
-    float *out = o + fsm_cpu_query_at(s, s->ld_o, b, h, block.first);
-    fsm_cpu_gemm(false, true, block.count, block.prefix, s->head_dim, s->scale,
-                 q + fsm_cpu_query_at(s, s->ld_q, b, h, block.first), s->ld_q, k + fsm_cpu_key_at(s, s->ld_k, b, g),
-                 s->ld_k, 0, score, block.prefix);
-    exp_scores(block.count, block.prefix, score, lse + (b * s->heads + h) * s->q_len + block.first, inverse);
-    fsm_cpu_gemm(false, false, block.count, s->head_dim, block.prefix, 1, score, block.prefix,
-                 v + fsm_cpu_key_at(s, s->ld_v, b, g), s->ld_v, 0, out, s->ld_o);
-    scale_rows(block.count, s->head_dim, inverse, out, s->ld_o);
+    int64_t dim = s->head_dim;
+    fsm_cpu_gemm(false, true, block.count, block.prefix, dim, s->scale, q + block.first * s->ld_q, s->ld_q, w->k, dim,
+                 0, w->score, w->ld_score);
+    exp_scores(block.count, block.prefix, w->score, w->ld_score, lse + block.first, inverse);
+    fsm_cpu_gemm(false, false, block.count, dim, block.prefix, 1, w->score, w->ld_score, w->v, dim, 0, w->o, dim);
+    fsm_cpu_copy_rows(block.count, dim, inverse, w->o, dim, o + block.first * s->ld_o, s->ld_o);
+}
+
+/* All queries of all heads that read key/value head g of sample b. */
+static void attend_group(const fsm_attention_shape *s, int64_t b, int64_t g, const fsm_cpu_head_work *w, const float *q,
+                         const float *k, const float *v, float *o, float *lse)
+{
+    int64_t group = s->heads / s->kv_heads;
+    fsm_cpu_copy_rows(s->k_len, s->head_dim, NULL, k + fsm_cpu_key_at(s, s->ld_k, b, g), s->ld_k, w->k, s->head_dim);
+    fsm_cpu_copy_rows(s->k_len, s->head_dim, NULL, v + fsm_cpu_key_at(s, s->ld_v, b, g), s->ld_v, w->v, s->head_dim);
+    for (int64_t h = g * group; h < (g + 1) * group; h++)
+        for (int64_t index = 0; index < fsm_cpu_query_blocks(s); index++)
+            attend_block(s, fsm_cpu_query_block_at(s, index), w, q + fsm_cpu_query_at(s, s->ld_q, b, h, 0),
+                         o + fsm_cpu_query_at(s, s->ld_o, b, h, 0), lse + (b * s->heads + h) * s->q_len);
 }
 
 /* A single query, as in generation: a matrix product would only wait for memory. */
@@ -85,31 +81,33 @@ FSM_CPU_KERNEL(weigh_rows,
                (int64_t n, int64_t width, const float *weight, float factor, const float *rows, int64_t ld, float *y),
                (n, width, weight, factor, rows, ld, y))
 
-static void attend_one(const fsm_attention_shape *s, int64_t b, int64_t h, const float *q, const float *k,
-                       const float *v, float *o, float *lse, float *score)
+static void attend_one(const fsm_attention_shape *s, int64_t b, int64_t h, float *score, const float *q, const float *k,
+                       const float *v, float *o, float *lse)
 {
     float inverse;
     int64_t g = h / (s->heads / s->kv_heads);
     dot_rows(s->k_len, s->head_dim, q + fsm_cpu_query_at(s, s->ld_q, b, h, 0), s->scale,
              k + fsm_cpu_key_at(s, s->ld_k, b, g), s->ld_k, score);
-    exp_scores(1, s->k_len, score, lse + b * s->heads + h, &inverse);
+    exp_scores(1, s->k_len, score, s->k_len, lse + b * s->heads + h, &inverse);
     weigh_rows(s->k_len, s->head_dim, score, inverse, v + fsm_cpu_key_at(s, s->ld_v, b, g), s->ld_v,
                o + fsm_cpu_query_at(s, s->ld_o, b, h, 0));
 }
 
-/* Any thread may take any block: no two write the same. Later blocks see more keys, so they go first. */
 void fsm_cpu_attention_forward(const fsm_attention_shape *shape, const float *q, const float *k, const float *v,
                                float *o, float *lse, void *work)
 {
     const fsm_attention_shape *s = shape;
-    int64_t score_elems = fsm_cpu_score_elems(s), heads = s->batch * s->heads, blocks = fsm_cpu_query_blocks(s);
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t task = 0; task < heads * blocks; task++) {
-        float *score = (float *)work + 2 * score_elems * omp_get_thread_num();
-        int64_t b = task % heads / s->heads, h = task % s->heads, index = blocks - 1 - task / heads;
-        if (s->q_len == 1)
-            attend_one(s, b, h, q, k, v, o, lse, score);
-        else
-            attend_block(s, b, h, fsm_cpu_query_block_at(s, index), q, k, v, o, lse, score);
+#pragma omp parallel
+    {
+        fsm_cpu_head_work w = fsm_cpu_head_work_of(s, work);
+        if (s->q_len == 1) {
+#pragma omp for schedule(static)
+            for (int64_t task = 0; task < s->batch * s->heads; task++)
+                attend_one(s, task / s->heads, task % s->heads, w.score, q, k, v, o, lse);
+        } else {
+#pragma omp for schedule(static)
+            for (int64_t task = 0; task < s->batch * s->kv_heads; task++)
+                attend_group(s, task / s->kv_heads, task % s->kv_heads, &w, q, k, v, o, lse);
+        }
     }
 }

@@ -35,21 +35,26 @@ void fsm_cpu_linear_backward_input(int64_t n, const fsm_weight *weight, const fl
                  ld_dx);
 }
 
-/* sum += column sums of x, in tiles whose partial sums stay in registers. */
+enum { ROWS = 128, COLUMNS = 64 };
+
+FSM_CPU_BODY void add_columns(int64_t n, int64_t columns, const float *x, int64_t ld_x, float *sum)
+{
+    float part[COLUMNS] = {0};
+    for (int64_t i = 0; i < n; i++, x += ld_x) {
+#pragma omp simd
+        for (int64_t j = 0; j < columns; j++) part[j] += x[j];
+    }
+    for (int64_t j = 0; j < columns; j++) sum[j] += part[j];
+}
+
+/* sum += column sums of x. A full tile is compiled apart: with a constant number of columns its sums stay in
+ * registers. */
 FSM_CPU_BODY void column_sums_body(int64_t n, int64_t columns, const float *x, int64_t ld_x, float *sum)
 {
-    enum { ROWS = 128, COLUMNS = 64 };
     for (int64_t i = 0; i < n; i += ROWS) {
-        int64_t rows = n - i < ROWS ? n - i : ROWS;
-        for (int64_t j = 0; j < columns; j += COLUMNS) {
-            int64_t wide = columns - j < COLUMNS ? columns - j : COLUMNS;
-            float part[COLUMNS] = {0};
-            for (int64_t l = 0; l < rows; l++) {
-#pragma omp simd
-                for (int64_t c = 0; c < wide; c++) part[c] += x[(i + l) * ld_x + j + c];
-            }
-            for (int64_t c = 0; c < wide; c++) sum[j + c] += part[c];
-        }
+        int64_t rows = n - i < ROWS ? n - i : ROWS, j = 0;
+        for (; j + COLUMNS <= columns; j += COLUMNS) add_columns(rows, COLUMNS, x + i * ld_x + j, ld_x, sum + j);
+        add_columns(rows, columns - j, x + i * ld_x + j, ld_x, sum + j);
     }
 }
 FSM_CPU_KERNEL(column_sums, (int64_t n, int64_t columns, const float *x, int64_t ld_x, float *sum),

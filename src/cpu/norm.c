@@ -5,7 +5,7 @@
 /* A gradient of gain or bias sums over rows, so threads share its columns while they share the rows of dx. One thread
  * alternates between the two every ROWS rows, which are then still in its cache; several do all rows of the one first.
  * Either way partial sums are of ROWS rows: the result does not depend on the number of threads. */
-enum { ROWS = 32, COLUMNS = 64 };
+enum { ROWS = 32, COLUMNS = 32 };
 
 FSM_CPU_BODY void rms_forward_body(int64_t n, int64_t width, float eps, const float *x, const float *gain, float *y,
                                    float *rstd)
@@ -91,21 +91,31 @@ FSM_CPU_KERNEL(input_gradient,
                 const float *dy, float *dx),
                (n, width, x, gain, mean, rstd, dy, dx))
 
-/* dgain += dy h,  dbias += dy (unless NULL), of at most COLUMNS columns and ROWS rows. */
-FSM_CPU_BODY void gain_gradient_tile_body(int64_t n, int64_t columns, int64_t width, const float *x, const float *mean,
-                                          const float *rstd, const float *dy, float *dgain, float *dbias)
+/* dgain += dy h,  dbias += dy (unless NULL), of at most COLUMNS columns. */
+FSM_CPU_BODY void gain_gradient_columns(int64_t n, int64_t columns, int64_t width, const float *x, const float *mean,
+                                        const float *rstd, const float *dy, float *dgain, float *dbias)
 {
     float gain_sum[COLUMNS] = {0}, bias_sum[COLUMNS] = {0};
     for (int64_t i = 0; i < n; i++, x += width, dy += width) {
         const float m = mean ? mean[i] : 0, r = rstd[i];
 #pragma omp simd
-        for (int64_t j = 0; j < columns; j++) {
-            gain_sum[j] += dy[j] * ((x[j] - m) * r);
-            bias_sum[j] += dy[j];
-        }
+        for (int64_t j = 0; j < columns; j++) gain_sum[j] += dy[j] * ((x[j] - m) * r);
+        if (!dbias) continue;
+#pragma omp simd
+        for (int64_t j = 0; j < columns; j++) bias_sum[j] += dy[j];
     }
     for (int64_t j = 0; j < columns; j++) dgain[j] += gain_sum[j];
     for (int64_t j = 0; dbias && j < columns; j++) dbias[j] += bias_sum[j];
+}
+
+/* A full tile is compiled apart: with a constant number of columns its sums stay in registers. */
+FSM_CPU_BODY void gain_gradient_tile_body(int64_t n, int64_t columns, int64_t width, const float *x, const float *mean,
+                                          const float *rstd, const float *dy, float *dgain, float *dbias)
+{
+    if (columns == COLUMNS)
+        gain_gradient_columns(n, COLUMNS, width, x, mean, rstd, dy, dgain, dbias);
+    else
+        gain_gradient_columns(n, columns, width, x, mean, rstd, dy, dgain, dbias);
 }
 FSM_CPU_KERNEL(gain_gradient_tile,
                (int64_t n, int64_t columns, int64_t width, const float *x, const float *mean, const float *rstd,

@@ -64,13 +64,14 @@ FSM_CPU_BODY uint32_t fsm_cpu_bits_of_float(float value)
     return bits;
 }
 
-/* e^x for x <= 88, within 2 units in the last place; 0 below -126.5 ln 2 = -87.7 (expf would be subnormal), NaN for NaN.
- * x = n ln 2 + r, |r| <= ln 2 / 2: a polynomial in r (Moshier, Cephes expf) times 2^n, whose bits for n = -127 are those of
- * 0. No clamp above, as nobody here needs it: with two, gcc threads branches from one to the other and makes no vectors. */
+/* e^x for x <= 88, within 2 units in the last place; 0 below -126.5 ln 2 = -87.7 (where expf turns subnormal), NaN for
+ * NaN. x = n ln 2 + r, |r| <= ln 2 / 2: a polynomial in r (Moshier, Cephes expf) times 2^n, whose bits for n = -127 are
+ * those of 0. Smaller x are masked, not clamped: gcc makes a branch of a clamp to a constant, and then no vectors. */
 FSM_CPU_BODY float fsm_cpu_exp(float x)
 {
     const float round = 12582912; /* 1.5 * 2^23: adding it leaves the nearest whole number in the low bits */
-    x = x < -88 ? -88 : x;
+    const uint32_t keep = -(uint32_t) !(x < -88);
+    x = fsm_cpu_float_of_bits(fsm_cpu_bits_of_float(x) & keep);
     float shifted = x * 1.44269504088896341f + round, n = shifted - round;
     float r = x - n * 0.693359375f;
     r = r - n * -2.12194440e-4f;
@@ -81,7 +82,8 @@ FSM_CPU_BODY float fsm_cpu_exp(float x)
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1;
-    return p * fsm_cpu_float_of_bits((fsm_cpu_bits_of_float(shifted) + 127) << 23);
+    float e = p * fsm_cpu_float_of_bits((fsm_cpu_bits_of_float(shifted) + 127) << 23);
+    return fsm_cpu_float_of_bits(fsm_cpu_bits_of_float(e) & keep);
 }
 
 /* The largest of x, -infinity of nothing; a NaN is passed over. Sixteen maxima side by side, since compilers make

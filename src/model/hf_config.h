@@ -1,6 +1,6 @@
 /* The config.json of a model folder, as Hugging Face lays folders out.
  * In:  FOLDER/config.json of model_type "mixtral" (transformers' MixtralForCausalLM) or "fsmoe" (everything it has no
- *      counterpart for: GPT-2 style, layers without experts, one choice without normalisation, capacity, noise).
+ *      counterpart for: GPT-2 style, layers without experts, one choice without normalisation, noise).
  * Out: the model and moe sections of the configuration; or the other way round.
  * Strict: a key that is neither used nor known to be without effect is an error: nothing asked for is dropped.
  */
@@ -20,7 +20,7 @@
 fsmoe_status fsm_hf_config_read(const char *folder, fsmoe_model_config *model, fsmoe_moe_config *moe);
 
 /* Whether transformers has this model, so that it is written as "mixtral"; if not, *why says which setting it lacks
- * (static text; why may be NULL). Loss coefficients do not count: they are the training's, not the model's. */
+ * (static text; why may be NULL). Loss coefficients and capacity do not count: they are the training's, not the model's. */
 bool fsm_hf_config_is_mixtral(const fsmoe_model_config *model, const fsmoe_moe_config *moe, const char **why);
 
 /* Replaces FOLDER/config.json; vocab_size and max_seq_len must be known (not 0).

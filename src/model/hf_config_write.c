@@ -25,7 +25,6 @@ bool fsm_hf_config_is_mixtral(const fsmoe_model_config *model, const fsmoe_moe_c
     else if (strcmp(moe->gate, "gshard") != 0) lacks = "a gate other than gshard";
     else if (moe->noisy) lacks = "a noisy gate";
     else if (moe->top_k == 1 && !moe->normalize_top_k) lacks = "one expert a token, not normalised (normalize_top_k)";
-    else if (moe->capacity_factor > 0) lacks = "experts of limited capacity (capacity_factor)";
     if (why) *why = lacks;
     return !lacks;
 }

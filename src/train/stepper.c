@@ -122,6 +122,14 @@ void fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph)
     stepper->train_graph = graph;
 }
 
+static fsmoe_status run_training_step(fsm_stepper *s)
+{
+    FSM_TRY(fsm_exec_run(&s->train_graph, &fsm_stepper_tasks, s, s->trace));
+    fsm_optimizer_finish(&s->optimizer);
+    fsm_model_update_weights(s->model);
+    return FSMOE_OK;
+}
+
 fsmoe_status fsm_stepper_train(fsm_stepper *s, fsm_batches *batches, int64_t first_sample)
 {
     const fsmoe_train_config *c = &s->config->train;
@@ -131,10 +139,16 @@ fsmoe_status fsm_stepper_train(fsm_stepper *s, fsm_batches *batches, int64_t fir
     s->model->train_step = true;
     cut_all(s, &s->train_graph);
     fsm_model_begin_step(s->model, c->global_batch / c->micro_batch, c->global_batch * s->config->data.seq_len);
-    FSM_TRY(fsm_exec_run(&s->train_graph, &fsm_stepper_tasks, s, s->trace));
-    fsm_optimizer_finish(&s->optimizer);
-    fsm_model_update_weights(s->model);
-    return FSMOE_OK;
+    return run_training_step(s);
+}
+
+fsmoe_status fsm_stepper_train_batch(fsm_stepper *s, const fsm_batch *batch, int64_t tokens)
+{
+    s->batches = NULL;
+    cut_all(s, &s->train_graph);
+    fsm_model_begin_step(s->model, 1, tokens);
+    fsm_model_begin_micro(s->model, batch, true);
+    return run_training_step(s);
 }
 
 fsmoe_status fsm_stepper_evaluate(fsm_stepper *s, fsm_batches *batches, int64_t first_sample, int64_t n,

@@ -42,6 +42,9 @@ void fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph);
  * ERROR_NUMERIC, the same on all ranks, when loss or gradient norm is not finite; parameters are then untouched. */
 fsmoe_status fsm_stepper_train(fsm_stepper *stepper, fsm_batches *batches, int64_t first_sample);
 
+/* The same on one batch of this rank, given as it is (its whole step: one micro-batch). tokens: targets of all ranks. */
+fsmoe_status fsm_stepper_train_batch(fsm_stepper *stepper, const fsm_batch *batch, int64_t tokens);
+
 /* Cross-entropy of n samples of `batches` from first_sample on, without noise or dropping; sums over all ranks. */
 fsmoe_status fsm_stepper_evaluate(fsm_stepper *stepper, fsm_batches *batches, int64_t first_sample, int64_t n,
                                   fsm_model_sums *sums);
