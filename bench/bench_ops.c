@@ -1,5 +1,5 @@
 /* Speed of the fast table's operations at the shapes of the demonstration and of a larger model.
- * In:  the number of threads (default 1).
+ * In:  the number of threads (default 1); with more on a shared machine, OMP_WAIT_POLICY=passive.
  * Out: per operation the median time of interleaved rounds and its spread, GF/s or GB/s, the share of what this machine
  *      reached in the same rounds (FMA in registers, y += x in memory), and how many times the reference takes.
  * Bytes count every operand once, so an operation whose data fit in cache may show more than 100 %.

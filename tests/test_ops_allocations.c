@@ -3,72 +3,10 @@
  * Under a sanitizer, which replaces malloc itself, the test is skipped. */
 #include "cpu/cpu.h"
 #include "cpu/gemm.h"
+#include "count_allocations.h"
 #include "test_ops_data.h"
 
 #include <omp.h>
-#include <stdlib.h>
-
-#if defined(__has_feature)
-#define HAS_FEATURE(x) __has_feature(x)
-#else
-#define HAS_FEATURE(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || HAS_FEATURE(address_sanitizer) ||                 \
-    HAS_FEATURE(thread_sanitizer) || HAS_FEATURE(memory_sanitizer) || !defined(__GLIBC__)
-#define COUNTS 0
-#else
-#define COUNTS 1
-#endif
-
-static volatile long n_allocations;
-
-#if COUNTS
-/* Inlined, one would see its caller's return address. */
-#define NOINLINE __attribute__((noinline))
-
-/* Where the linker put this program. */
-extern const char __executable_start, etext;
-extern void *__libc_malloc(size_t bytes), *__libc_calloc(size_t n, size_t bytes),
-    *__libc_realloc(void *at, size_t bytes);
-extern void *__libc_memalign(size_t alignment, size_t bytes);
-
-#define COUNT()                                                                                                        \
-    do {                                                                                                               \
-        const char *caller_ = __builtin_return_address(0);                                                             \
-        if (caller_ >= &__executable_start && caller_ < &etext) __sync_fetch_and_add(&n_allocations, 1);               \
-    } while (0)
-
-NOINLINE void *malloc(size_t bytes)
-{
-    COUNT();
-    return __libc_malloc(bytes);
-}
-
-NOINLINE void *calloc(size_t n, size_t bytes)
-{
-    COUNT();
-    return __libc_calloc(n, bytes);
-}
-
-NOINLINE void *realloc(void *at, size_t bytes)
-{
-    COUNT();
-    return __libc_realloc(at, bytes);
-}
-
-NOINLINE void *aligned_alloc(size_t alignment, size_t bytes)
-{
-    COUNT();
-    return __libc_memalign(alignment, bytes);
-}
-
-NOINLINE int posix_memalign(void **at, size_t alignment, size_t bytes)
-{
-    COUNT();
-    *at = __libc_memalign(alignment, bytes);
-    return *at ? 0 : 12;
-}
-#endif
 
 enum { N = 256, WIDTH = 128, HIDDEN = 96, ELEMS = N * WIDTH };
 
@@ -142,7 +80,7 @@ static buffers make_buffers(fsm_arena *arena)
 static void test_ops_allocations_are_counted(void **state)
 {
     (void)state;
-    if (!COUNTS) skip();
+    if (!COUNTS_ALLOCATIONS) skip();
     long before = n_allocations;
     void *volatile kept = malloc(1);
     free(kept);
@@ -151,7 +89,7 @@ static void test_ops_allocations_are_counted(void **state)
 
 static void test_ops_allocations_none_in_any_operation(void **state)
 {
-    if (!COUNTS) skip();
+    if (!COUNTS_ALLOCATIONS) skip();
     buffers b = make_buffers(*state);
     for (int threads = 1; threads <= 2; threads++) {
         omp_set_num_threads(threads);

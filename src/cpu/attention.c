@@ -1,8 +1,7 @@
 #include "cpu/attention.h"
 #include "cpu/simd.h"
 #include "cpu/slots.h"
-
-#include <omp.h>
+#include "cpu/threads.h"
 
 enum { LINE_ELEMS = 16 };
 
@@ -58,6 +57,11 @@ static int64_t thread_elems(const fsm_attention_shape *s)
 size_t fsm_cpu_attention_work_bytes(const fsm_attention_shape *shape)
 {
     return sizeof(float) * (size_t)thread_elems(shape) * (size_t)omp_get_max_threads();
+}
+
+int fsm_cpu_attention_threads(const fsm_attention_shape *shape)
+{
+    return fsm_cpu_threads(shape->batch * shape->heads * shape->q_len * shape->k_len * shape->head_dim);
 }
 
 fsm_cpu_head_work fsm_cpu_head_work_of(const fsm_attention_shape *shape, void *work)

@@ -28,6 +28,9 @@ typedef struct fsm_cpu_head_work {
     int64_t ld_score;
 } fsm_cpu_head_work;
 
+/* Threads for a shape: one where there is little to do. */
+int fsm_cpu_attention_threads(const fsm_attention_shape *shape);
+
 /* The part of `work` that belongs to the calling thread of an OpenMP team. */
 fsm_cpu_head_work fsm_cpu_head_work_of(const fsm_attention_shape *shape, void *work);
 

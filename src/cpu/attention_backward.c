@@ -87,7 +87,7 @@ void fsm_cpu_attention_backward(const fsm_attention_shape *shape, const float *q
 {
     const fsm_attention_shape *s = shape;
     int64_t dim = s->head_dim, n_bytes = (int64_t)sizeof(float) * s->k_len * dim;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(fsm_cpu_attention_threads(s))
     for (int64_t task = 0; task < s->batch * s->kv_heads; task++) {
         fsm_cpu_head_work w = fsm_cpu_head_work_of(s, work);
         int64_t b = task / s->kv_heads, g = task % s->kv_heads;

@@ -97,7 +97,7 @@ void fsm_cpu_attention_forward(const fsm_attention_shape *shape, const float *q,
                                float *o, float *lse, void *work)
 {
     const fsm_attention_shape *s = shape;
-#pragma omp parallel
+#pragma omp parallel num_threads(fsm_cpu_attention_threads(s))
     {
         fsm_cpu_head_work w = fsm_cpu_head_work_of(s, work);
         if (s->q_len == 1) {

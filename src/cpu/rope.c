@@ -26,7 +26,8 @@ FSM_CPU_KERNEL(turn,
 void fsm_cpu_rope(int64_t n, int64_t heads, int64_t head_dim, const int32_t *position, const float *cosine,
                   const float *sine, int direction, float *x, int64_t ld)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(n *heads *head_dim))
+    int64_t n_elems = n * heads * head_dim;
+#pragma omp parallel num_threads(fsm_cpu_threads(n_elems))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
         turn(mine.count, heads, head_dim / 2, position + mine.begin, cosine, sine, (float)direction,

@@ -35,7 +35,8 @@
     }                                                                                                                  \
     static void name parameters                                                                                        \
     {                                                                                                                  \
-        if (__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))                                  \
+        if (__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&                                \
+            __builtin_cpu_supports("avx512bw"))                                                                        \
             name##_avx512 arguments;                                                                                   \
         else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))                                      \
             name##_avx2 arguments;                                                                                     \

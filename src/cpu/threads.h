@@ -9,8 +9,9 @@
 #include <omp.h>
 #include <stdint.h>
 
-/* Elements touched below which waking other threads costs more than it gives (some 5 microseconds). */
-enum { FSM_CPU_SERIAL_ELEMS = 32768 };
+/* Elements touched below which waking other threads costs more than it gives: some 15 microseconds where they sleep
+ * between operations (OMP_WAIT_POLICY=passive, the only good choice on a shared machine). */
+enum { FSM_CPU_SERIAL_ELEMS = 65536 };
 
 static inline int fsm_cpu_threads(int64_t n_elems)
 {

@@ -27,4 +27,11 @@ static inline float *fsm_own_rows(const fsm_model *model, float *full)
 fsmoe_status fsm_mp_allgather(fsm_model *model, const float *local, float *full);
 fsmoe_status fsm_mp_reducescatter(fsm_model *model, const float *full, float *local);
 
+/* Steps of fsm_model_create: all memory, then every parameter where it is used. */
+fsmoe_status fsm_model_allocate(fsm_model *model);
+void fsm_model_bind(fsm_model *model);
+
+/* Tokens that may not be parted between MP ranks: a capacity group. */
+int64_t fsm_token_unit(const fsmoe_config *config);
+
 #endif

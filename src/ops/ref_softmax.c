@@ -2,8 +2,8 @@
 
 #include <math.h>
 
-/* The largest of a row and the sum of exp(x - largest): kept apart, for their sum would lose the logarithm of the second
- * beside a huge first. */
+/* The largest of a row and the sum of exp(x - largest): kept apart, for beside a huge first the logarithm of the second
+ * would be lost in their sum. */
 typedef struct row_sum {
     double largest, total;
 } row_sum;
