@@ -98,6 +98,9 @@ static void test_ops_allocations_none_in_any_operation(void **state)
         run_products(fsm_cpu_ops(), &b);
         run_layers(fsm_cpu_ops(), &b);
         run_rest(fsm_cpu_ops(), &b);
+        run_products(fsm_cpu_canonical_ops(), &b);
+        run_layers(fsm_cpu_canonical_ops(), &b);
+        run_rest(fsm_cpu_canonical_ops(), &b);
         assert_int_equal(n_allocations - before, 0);
         fsm_cpu_ops()->weight_destroy(&b.weight);
     }

@@ -1,4 +1,4 @@
-/* The fast table against the reference: the same inputs, shapes that are empty, single, odd, strided and large enough
+/* The fast tables against the reference: the same inputs, shapes that are empty, single, odd, strided and large enough
  * for several threads; and against itself, since a fixed number of threads must give the same bits every run. */
 #include "cpu/cpu.h"
 #include "cpu/gemm.h"
@@ -11,10 +11,13 @@ static const int64_t row_counts[] = {0, 1, 3, 33, 300}, widths[] = {1, 7, 16, 33
 enum { SIZES = 5 };
 static const double TOLERANCE = 1e-5;
 
+/* The table under test. */
+static const fsm_ops *fast;
+
 /* Reference first, then the table twice. */
 static const fsm_ops *table_of(int run)
 {
-    return run == 0 ? &fsm_ops_reference : fsm_cpu_ops();
+    return run == 0 ? &fsm_ops_reference : fast;
 }
 
 typedef void check_shape(fsm_arena *arena, int64_t n, int64_t width);
@@ -78,7 +81,7 @@ static void check_linear(fsm_arena *arena, int64_t n, int64_t out, int64_t in, i
     float *w = test_floats(arena, out * in);
     const float *bias = test_floats(arena, out), *x = test_floats(arena, n * ld_x), *dy = test_floats(arena, n * ld_y);
     outputs y = test_outputs(arena, n * ld_y), dx = test_outputs(arena, n * ld_x), more = test_outputs(arena, n * ld_x);
-    outputs dw = test_outputs(arena, out * in), dbias = test_outputs(arena, out);
+    outputs joined = test_outputs(arena, n * ld_x), dw = test_outputs(arena, out * in), dbias = test_outputs(arena, out);
     fsm_weight packed = {w, out, in, NULL}, plain = packed;
     assert_true(make(&packed));
     for (int64_t i = 0; i < out * in; i++) w[i] *= 0.5f;
@@ -89,12 +92,17 @@ static void check_linear(fsm_arena *arena, int64_t n, int64_t out, int64_t in, i
         ops->linear_forward(n, weight, gap ? NULL : bias, x, ld_x, y.of[run], ld_y);
         ops->linear_backward_input(n, weight, dy, ld_y, 0, dx.of[run], ld_x);
         ops->linear_backward_input(n, weight, dy, ld_y, 1, more.of[run], ld_x);
+        if (out % 2 == 0) {
+            const int64_t halves[2] = {out / 2, out / 2}, leaves[2] = {7, 7};
+            ops->linear_backward_joined(n, weight, 2, halves, leaves, dy, ld_y, joined.of[run], ld_x);
+        }
         ops->linear_backward_weight(n, out, in, dy, ld_y, x, ld_x, dw.of[run], gap ? NULL : dbias.of[run]);
     }
     fsm_cpu_ops()->weight_destroy(&packed);
     test_assert_agree("linear_forward", y, TOLERANCE);
     test_assert_agree("linear_backward_input", dx, TOLERANCE);
     test_assert_agree("linear_backward_input, beta 1", more, TOLERANCE);
+    test_assert_agree("linear_backward_joined", joined, TOLERANCE);
     test_assert_agree("linear_backward_weight", dw, TOLERANCE);
     test_assert_agree("linear_backward_weight: bias", dbias, TOLERANCE);
 }
@@ -116,7 +124,7 @@ static void check_linears(fsm_arena *arena, bool (*make)(fsm_weight *))
 
 static void test_ops_cpu_linear_agrees_with_reference(void **state)
 {
-    check_linears(*state, fsm_cpu_ops()->weight_create);
+    check_linears(*state, fast->weight_create);
 }
 
 /* Where plain rows are the best layout, weight_create packs nothing: the packed path is forced. */
@@ -262,11 +270,11 @@ static void test_ops_cpu_gelu_keeps_relative_accuracy_in_its_tails(void **state)
     (void)state;
     for (int i = 0; i < N; i++) x[i] = (float)(i - N / 2) / 200;
     fsm_ops_reference.gelu_forward(N, x, want);
-    fsm_cpu_ops()->gelu_forward(N, x, got);
+    fast->gelu_forward(N, x, got);
     for (int i = 0; i < N; i++)
         if (fabsf(got[i] - want[i]) > 1e-5f * fabsf(want[i])) fail_msg("gelu(%g) = %g, want %g", x[i], got[i], want[i]);
     float far[4] = {-1e30f, -50, 50, 1e30f};
-    fsm_cpu_ops()->gelu_forward(4, far, got);
+    fast->gelu_forward(4, far, got);
     assert_true(got[0] == 0 && got[1] == 0 && got[2] == 50 && got[3] == 1e30f);
 }
 
@@ -418,13 +426,13 @@ static void test_ops_cpu_passes_nan_on(void **state)
     int32_t target[1] = {0};
     double loss = 0;
     (void)state;
-    fsm_cpu_ops()->softmax(1, 40, x, y, NULL);
+    fast->softmax(1, 40, x, y, NULL);
     assert_true(isnan(y[0]) && isnan(y[7]));
-    fsm_cpu_ops()->gelu_forward(40, x, y);
+    fast->gelu_forward(40, x, y);
     assert_true(isnan(y[7]) && y[6] == 0);
-    fsm_cpu_ops()->swiglu_forward(1, 20, x, y);
+    fast->swiglu_forward(1, 20, x, y);
     assert_true(isnan(y[7]));
-    fsm_cpu_ops()->cross_entropy(1, 40, x, target, 1, true, &loss);
+    fast->cross_entropy(1, 40, x, target, 1, true, &loss);
     assert_true(isnan(loss) && isnan(x[0]));
 }
 
@@ -455,9 +463,9 @@ static void test_ops_cpu_sum_squares_does_not_depend_on_threads(void **state)
 {
     const float *x = test_floats(*state, 100003);
     omp_set_num_threads(1);
-    double alone = fsm_cpu_ops()->sum_squares(100003, x);
+    double alone = fast->sum_squares(100003, x);
     omp_set_num_threads(3);
-    assert_true(fsm_cpu_ops()->sum_squares(100003, x) == alone);
+    assert_true(fast->sum_squares(100003, x) == alone);
 }
 
 static void check_adamw(fsm_arena *arena, int64_t n, int64_t width)
@@ -508,5 +516,8 @@ int main(void)
         TEST(test_ops_cpu_sum_squares_does_not_depend_on_threads),
         TEST(test_ops_cpu_adamw_agrees_with_reference),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    fast = fsm_cpu_ops();
+    int failed = cmocka_run_group_tests_name("cpu", tests, NULL, NULL);
+    fast = fsm_cpu_canonical_ops();
+    return failed + cmocka_run_group_tests_name("cpu-canonical", tests, NULL, NULL);
 }

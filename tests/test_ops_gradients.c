@@ -59,8 +59,8 @@ static void check_input(const problem *p, int input)
 
 static void check(fsm_arena *arena, problem p)
 {
-    const fsm_ops *tables[] = {&fsm_ops_reference, fsm_cpu_ops()};
-    for (int table = 0; table < 2; table++) {
+    const fsm_ops *tables[] = {&fsm_ops_reference, fsm_cpu_ops(), fsm_cpu_canonical_ops()};
+    for (int table = 0; table < 3; table++) {
         p.ops = tables[table];
         for (int input = 0; input < INPUTS; input++) {
             p.x[input] = test_floats(arena, p.n_inputs[input]);

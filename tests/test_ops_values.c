@@ -1,15 +1,16 @@
-/* Both tables against values known without them: by hand, from tables of the functions, or by definition. */
+/* Every table against values known without them: by hand, from tables of the functions, or by definition. */
 #include "cpu/cpu.h"
 #include "test_ops_data.h"
 
-#define FOR_BOTH_TABLES(ops)                                                                                           \
-    const fsm_ops *const tables_[] = {&fsm_ops_reference, fsm_cpu_ops()}, *ops = tables_[0];                           \
-    for (int table_ = 0; table_ < 2 && (ops = tables_[table_]); table_++)
+#define FOR_EACH_TABLE(ops)                                                                                           \
+    const fsm_ops *const tables_[] = {&fsm_ops_reference, fsm_cpu_ops(), fsm_cpu_canonical_ops()},                     \
+                         *ops = tables_[0];                                                                            \
+    for (int table_ = 0; table_ < 3 && (ops = tables_[table_]); table_++)
 
 static void test_ops_values_every_slot_is_filled(void **state)
 {
     (void)state;
-    FOR_BOTH_TABLES(ops)
+    FOR_EACH_TABLE(ops)
     {
         void (*slot)(void);
         for (size_t at = offsetof(fsm_ops, gemm); at < sizeof *ops; at += sizeof slot) {
@@ -25,7 +26,7 @@ static void test_ops_values_linear_is_x_times_w_transposed_plus_bias(void **stat
     const fsm_weight weight = {w, 2, 3, NULL};
     float y[2];
     (void)state;
-    FOR_BOTH_TABLES(ops)
+    FOR_EACH_TABLE(ops)
     {
         ops->linear_forward(1, &weight, bias, x, 3, y, 2);
         assert_true(y[0] == 8 && y[1] == 18);
@@ -37,7 +38,7 @@ static void test_ops_values_norms(void **state)
     const float x[4] = {1, 1, 7, 7}, gain[4] = {1, 2, 1, 2}, bias[4] = {0, 0, 5, 5};
     float y[4], mean, rstd;
     (void)state;
-    FOR_BOTH_TABLES(ops)
+    FOR_EACH_TABLE(ops)
     {
         ops->rmsnorm_forward(1, 4, 0, x, gain, y, &rstd); /* mean square 25 */
         test_assert_close("rmsnorm", 4, y, (const float[]){0.2f, 0.4f, 1.4f, 2.8f}, 1e-6);
@@ -54,7 +55,7 @@ static void test_ops_values_rope_pairs_halves(void **state)
     const float cosine[4] = {1, 1, -1, 0}, sine[4] = {0, 0, 0, 1};
     const int32_t position[2] = {0, 1};
     (void)state;
-    FOR_BOTH_TABLES(ops)
+    FOR_EACH_TABLE(ops)
     {
         float x[8] = {1, 2, 3, 4, 1, 2, 3, 4};
         ops->rope(2, 1, 4, position, cosine, sine, 1, x, 4);
@@ -69,7 +70,7 @@ static void test_ops_values_attention_is_causal(void **state)
     const float q[2] = {0, 0}, k[3] = {5, 6, 7}, v[3] = {3, 5, 10};
     float o[2], lse[2];
     void *work = fsm_arena_take(*state, 1 << 16);
-    FOR_BOTH_TABLES(ops)
+    FOR_EACH_TABLE(ops)
     {
         ops->attention_forward(&shape, q, k, v, o, lse, work);
         test_assert_close("o", 2, o, (const float[]){4, 6}, 1e-6);
@@ -82,7 +83,7 @@ static void test_ops_values_activations(void **state)
     const float x[3] = {0, 1, -2}, ab[4] = {0, 1, 7, 2};
     float y[3];
     (void)state;
-    FOR_BOTH_TABLES(ops)
+    FOR_EACH_TABLE(ops)
     {
         ops->gelu_forward(3, x, y); /* x Phi(x): Phi(1) = 0.8413447461, Phi(-2) = 0.0227501319 */
         test_assert_close("gelu", 3, y, (const float[]){0, 0.8413447461f, -0.0455002639f}, 2e-7);
@@ -96,7 +97,7 @@ static void test_ops_values_softmax_of_masked_and_huge_logits(void **state)
     const float x[8] = {0, -INFINITY, 0, 3e38f, 3e38f, -3e38f, -INFINITY, 0};
     float y[8], lse[2];
     (void)state;
-    FOR_BOTH_TABLES(ops)
+    FOR_EACH_TABLE(ops)
     {
         ops->softmax(2, 4, x, y, lse); /* rows: {0, masked, 0, huge}, {huge, -huge, masked, 0} */
         test_assert_close("softmax", 8, y, (const float[]){0, 0, 0, 1, 1, 0, 0, 0}, 0);
@@ -110,7 +111,7 @@ static void test_ops_values_cross_entropy_of_equal_logits_is_log_of_their_number
 {
     const int32_t target[1] = {2};
     (void)state;
-    FOR_BOTH_TABLES(ops)
+    FOR_EACH_TABLE(ops)
     {
         float logits[4] = {9, 9, 9, 9};
         double loss = 3;
@@ -127,7 +128,7 @@ static void test_ops_values_top_k_falls_and_ties_go_to_the_lower_index(void **st
     float value[8];
     int32_t index[8];
     (void)state;
-    FOR_BOTH_TABLES(ops)
+    FOR_EACH_TABLE(ops)
     {
         ops->top_k(2, 6, 4, x, index, value);
         assert_memory_equal(index, want, sizeof want);
@@ -141,7 +142,7 @@ static void test_ops_values_rows(void **state)
     const float x[6] = {1, 2, 3, 4, 5, 6}, weight[4] = {10, 99, 1, 2};
     float y[8];
     (void)state;
-    FOR_BOTH_TABLES(ops)
+    FOR_EACH_TABLE(ops)
     {
         ops->gather_rows(4, 2, row, x, y);
         test_assert_close("gather", 8, y, (const float[]){5, 6, 0, 0, 1, 2, 5, 6}, 0);
@@ -163,7 +164,7 @@ static void test_ops_values_first_adamw_step_has_length_lr(void **state)
                             .grad_scale = 2};
     const float g[2] = {3, -1e-4f};
     (void)state;
-    FOR_BOTH_TABLES(ops)
+    FOR_EACH_TABLE(ops)
     {
         float m[2] = {0}, v[2] = {0}, p[2] = {8, 8};
         ops->adamw(2, &step, g, m, v, p);

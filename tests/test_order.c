@@ -68,20 +68,30 @@ static int64_t capacity_of(const fsm_order_problem *p)
     return capacity > p->group ? p->group : capacity;
 }
 
-/* The place of pair (i, j) in its group: how many pairs with its expert come before it; those before it in other
- * groups that have a row go to *earlier. */
-static int64_t place_of(const drawn *d, int64_t i, int64_t j, const int32_t *rows, int64_t *earlier)
+/* What the pairs that share an expert with pair (i, j) say of it. */
+typedef struct standing {
+    int64_t before;        /* in its group, in order of choices, then tokens: whether it finds a place */
+    int64_t kept_before;   /* in its group, with a row, in order of tokens: its place */
+    int64_t kept_earlier;  /* in earlier groups, with a row */
+} standing;
+
+static standing standing_of(const drawn *d, int64_t i, int64_t j, const int32_t *rows)
 {
     const fsm_order_problem *p = &d->problem;
-    int64_t before = 0, k = p->top_k;
-    *earlier = 0;
+    standing s = {0};
+    int64_t k = p->top_k;
     for (int64_t other = 0; other < p->n; other++)
         for (int64_t c = 0; c < k; c++) {
+            bool kept = rows[other * k + c] >= 0;
             if (d->choice[other * k + c] != d->choice[i * k + j]) continue;
-            if (other / p->group == i / p->group) before += c < j || (c == j && other < i);
-            else *earlier += other / p->group < i / p->group && rows[other * k + c] >= 0;
+            if (other / p->group == i / p->group) {
+                s.before += c < j || (c == j && other < i);
+                s.kept_before += kept && other < i;
+            } else {
+                s.kept_earlier += kept && other < i;
+            }
         }
-    return before;
+    return s;
 }
 
 static void assign(const fsm_order_kind *kind, const drawn *d, fsm_arena *arena, fsm_route *route)
@@ -98,16 +108,17 @@ static void assign(const fsm_order_kind *kind, const drawn *d, fsm_arena *arena,
 static void assert_rows(const drawn *d, const fsm_route *route, int64_t stride)
 {
     const fsm_order_problem *p = &d->problem;
-    int64_t kept[MAX_EXPERTS] = {0}, dropped = 0, earlier, capacity = capacity_of(p);
+    int64_t kept[MAX_EXPERTS] = {0}, dropped = 0, capacity = capacity_of(p);
     for (int64_t i = 0; i < p->n; i++)
         for (int64_t j = 0; j < p->top_k; j++) {
-            int64_t at = i * p->top_k + j, place = place_of(d, i, j, route->row, &earlier);
-            if (place >= capacity) {
+            int64_t at = i * p->top_k + j;
+            standing s = standing_of(d, i, j, route->row);
+            if (s.before >= capacity) {
                 assert_int_equal(route->row[at], -1);
                 dropped++;
             } else {
                 kept[d->choice[at]]++;
-                assert_int_equal(route->row[at], place + (stride > 0 ? i / p->group * stride : earlier));
+                assert_int_equal(route->row[at], s.kept_before + (stride > 0 ? i / p->group * stride : s.kept_earlier));
             }
         }
     assert_int_equal(route->dropped, dropped);

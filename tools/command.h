@@ -23,7 +23,7 @@ int command_config(int argc, char **argv);
 /* Prints "fsmoe: error: …" for a failed status; returns its exit code. */
 int command_fail(fsmoe_status status);
 
-/* "fsmoe: note: …" on stderr. */
+/* "fsmoe: …" on stderr. */
 void command_note(const char *sentence);
 
 /* argp_parse with errors that exit with the code for wrong use; argv[0] becomes "fsmoe NAME". */

@@ -1,6 +1,7 @@
 /* fsmoe eval MODEL_DIR --data FILE: the loss of a model on a text. */
 #include "command.h"
 
+#include <math.h>
 #include <stdio.h>
 
 enum { KEY_DATA = 1000, KEY_TOKENIZER, KEY_SEQ_LEN, KEY_JSON };
@@ -39,6 +40,30 @@ static error_t parse(int key, char *value, struct argp_state *state)
     }
 }
 
+/* JSON has no NaN or infinity. */
+static void print_number(const char *key, double value)
+{
+    if (isfinite(value)) printf("\"%s\": %.9g, ", key, value);
+    else printf("\"%s\": null, ", key);
+}
+
+static void print_json(const fsmoe_eval_result *result)
+{
+    putchar('{');
+    print_number("loss_per_token", result->loss_per_token);
+    print_number("loss_per_byte", result->loss_per_byte);
+    print_number("perplexity", result->perplexity);
+    printf("\"tokens\": %lld}\n", (long long)result->tokens);
+}
+
+static void print_lines(const fsmoe_eval_result *result)
+{
+    printf("loss per token  %.6f nats\n", result->loss_per_token);
+    printf("loss per byte   %.6f nats\n", result->loss_per_byte);
+    printf("perplexity      %.4f\n", result->perplexity);
+    printf("tokens          %lld\n", (long long)result->tokens);
+}
+
 int command_eval(int argc, char **argv)
 {
     static const struct argp argp = {options, parse, "MODEL_DIR", "Prints the loss of the model in MODEL_DIR on a text.", 0, 0, 0};
@@ -47,8 +72,7 @@ int command_eval(int argc, char **argv)
     command_parse(&argp, argc, argv, &a);
     fsmoe_status status = fsmoe_eval(a.model_dir, &a.options, &result);
     if (status != FSMOE_OK) return command_fail(status);
-    const char *format = a.json ? "{\"loss_per_token\": %.9g, \"loss_per_byte\": %.9g, \"perplexity\": %.9g, \"tokens\": %lld}\n"
-                                : "loss per token  %.6f nats\nloss per byte   %.6f nats\nperplexity      %.4f\ntokens          %lld\n";
-    printf(format, result.loss_per_token, result.loss_per_byte, result.perplexity, (long long)result.tokens);
+    if (a.json) print_json(&result);
+    else print_lines(&result);
     return 0;
 }

@@ -1,6 +1,7 @@
 /* fsmoe generate MODEL_DIR --prompt TEXT: text from a model, printed as it comes. */
 #include "command.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -43,7 +44,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     }
 }
 
-/* A closed pipe ends the generation. */
+/* The prompt comes first, then what follows it. Who reads no more, as `head` does, ends the generation. */
 static int print_text(void *user, const char *bytes, size_t size)
 {
     (void)user;
@@ -57,7 +58,7 @@ int command_generate(int argc, char **argv)
     char *text;
     size_t size;
     command_parse(&argp, argc, argv, &a);
-    fputs(a.options.prompt, stdout);
+    signal(SIGPIPE, SIG_IGN);
     fsmoe_status status = fsmoe_generate(a.model_dir, &a.options, &text, &size);
     if (status != FSMOE_OK) return command_fail(status);
     fputc('\n', stdout);

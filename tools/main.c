@@ -2,7 +2,7 @@
 #include "command.h"
 
 #include <errno.h>
-#include <math.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,7 +76,25 @@ static void print_help(FILE *out)
 #undef PRINT_EXIT
 }
 
-int main(int argc, char **argv)
+/* A stream that was started closed must not become the number of some file that is opened later. */
+static void hold_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) return;
+}
+
+/* Output that did not arrive is a failure, unless the reader went away having seen enough. */
+static int end_output(int exit_code)
+{
+    bool failed = ferror(stdout) != 0;
+    if (fflush(stdout) != 0) failed = true;
+    if (exit_code != 0 || !failed || errno == EPIPE) return exit_code;
+    fprintf(stderr, "%sfsmoe: error:%s cannot write to standard output: %s\n", mark("\033[1;31m"), mark("\033[0m"),
+            strerror(errno));
+    return fsmoe_status_exit_code(FSMOE_ERROR_IO);
+}
+
+static int run(int argc, char **argv)
 {
     if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0 || strcmp(argv[1], "-h") == 0)) {
         print_help(stdout);
@@ -88,7 +106,15 @@ int main(int argc, char **argv)
     }
     for (int i = 0; argc > 1 && i < COMMAND_COUNT; i++)
         if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
-    if (argc > 1) fprintf(stderr, "fsmoe: error: no command is named '%s'\n\n", argv[1]);
-    print_help(stderr);
+    if (argc > 1)
+        fprintf(stderr, "%sfsmoe: error:%s no command is named '%s'; 'fsmoe --help' lists them\n", mark("\033[1;31m"),
+                mark("\033[0m"), argv[1]);
+    else print_help(stderr);
     return fsmoe_status_exit_code(FSMOE_ERROR_USAGE);
+}
+
+int main(int argc, char **argv)
+{
+    hold_streams();
+    return end_output(run(argc, argv));
 }

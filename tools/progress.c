@@ -35,25 +35,35 @@ static bool worth_a_line(const fsmoe_train_progress *p)
     return p->step == 1 || p->step % every == 0 || p->step == p->steps || !isnan(p->val_loss);
 }
 
+/* Spaces wipe out what is left of a longer line before. */
+static void rewrite_line(progress *progress, const char *text)
+{
+    fprintf(stderr, "\r%-*s", progress->width, text);
+    progress->width = (int)strlen(text);
+}
+
+void progress_end_line(progress *progress)
+{
+    if (progress->width > 0) fputc('\n', stderr);
+    progress->width = 0;
+}
+
 void progress_on_step(void *user, const fsmoe_train_progress *p)
 {
-    (void)user;
     char text[256];
     bool terminal = isatty(STDERR_FILENO);
+    if (!terminal && !worth_a_line(p)) return;
     format_step(p, text);
-    if (terminal) {
-        fprintf(stderr, "\r\033[K%s", text);
-        if (!isnan(p->val_loss)) fprintf(stderr, "\n  validation loss %.4f after step %lld\n", p->val_loss, (long long)p->step);
-        else if (p->step == p->steps) fputc('\n', stderr);
-    } else if (worth_a_line(p)) {
-        if (isnan(p->val_loss)) fprintf(stderr, "%s\n", text);
-        else fprintf(stderr, "%s  validation loss %.4f\n", text, p->val_loss);
-    }
-    fflush(stderr);
+    if (terminal) rewrite_line(user, text);
+    else fputs(text, stderr);
+    if (!isnan(p->val_loss)) fprintf(stderr, "  validation loss %.4f", p->val_loss);
+    if (terminal && isnan(p->val_loss) && p->step < p->steps) return;
+    if (terminal) progress_end_line(user);
+    else fputc('\n', stderr);
 }
 
 void progress_on_message(void *user, const char *sentence)
 {
-    (void)user;
+    progress_end_line(user);
     command_note(sentence);
 }

@@ -41,7 +41,11 @@ static fsmoe_status tokenize(const arguments *a)
     if (status != FSMOE_OK) return status;
     status = fsmoe_tokens_write(out, tokenizer, a->files, a->count - 1);
     if (status == FSMOE_OK) status = fsmoe_tokens_open(&out, 1, tokenizer, &tokens);
-    if (status == FSMOE_OK) fprintf(stderr, "fsmoe: %lld tokens in %s\n", (long long)fsmoe_tokens_count(tokens), out);
+    if (status == FSMOE_OK) {
+        char text[4200];
+        snprintf(text, sizeof text, "%lld tokens in %s", (long long)fsmoe_tokens_count(tokens), out);
+        command_note(text);
+    }
     fsmoe_tokens_close(tokens);
     fsmoe_tokenizer_destroy(tokenizer);
     return status;

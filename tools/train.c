@@ -66,19 +66,27 @@ static char *join_command(int argc, char **argv)
     return line;
 }
 
+/* A run of no step at all, which turns a seed or another model into a model folder, has nothing to report. */
+static fsmoe_status conclude(const fsmoe_config *config)
+{
+    char text[2 * 4096 + 64];
+    const char *dir = config->run.dir;
+    fsmoe_status status = config->train.steps > 0 ? fsmoe_report_write(dir) : FSMOE_OK;
+    if (status != FSMOE_OK) return status;
+    if (config->train.steps > 0) snprintf(text, sizeof text, "model in %s/model, report in %s/report.html", dir, dir);
+    else snprintf(text, sizeof text, "model in %s/model", dir);
+    command_note(text);
+    return FSMOE_OK;
+}
+
 static fsmoe_status train(fsmoe_world *world, arguments *a)
 {
     fsmoe_config *config = NULL;
     fsmoe_status status = fsmoe_world_agree(world, load_config(a, &config));
     if (status == FSMOE_OK) status = fsmoe_train(world, config, &a->options);
-    if (status == FSMOE_OK && fsmoe_world_rank(world) == 0) {
-        status = fsmoe_report_write(config->run.dir);
-        if (status == FSMOE_OK) {
-            char text[4200];
-            snprintf(text, sizeof text, "model in %s/model, report in %s/report.html", config->run.dir, config->run.dir);
-            command_note(text);
-        }
-    }
+    fsmoe_status reported = FSMOE_OK;
+    if (status == FSMOE_OK && fsmoe_world_rank(world) == 0) reported = conclude(config);
+    if (status == FSMOE_OK) status = fsmoe_world_agree(world, reported);
     fsmoe_config_destroy(config);
     return status;
 }
@@ -87,7 +95,8 @@ int command_train(int argc, char **argv)
 {
     static const struct argp argp = {options, parse, "CONFIG.yaml",
                                      "Trains the model that CONFIG.yaml describes; under mpirun, on all ranks.", 0, 0, 0};
-    arguments a = {.options = {.on_step = progress_on_step, .on_message = progress_on_message}};
+    progress shown = {0};
+    arguments a = {.options = {.on_step = progress_on_step, .on_message = progress_on_message, .user = &shown}};
     char *line = join_command(argc, argv);
     fsmoe_world *world;
     command_parse(&argp, argc, argv, &a);
@@ -98,6 +107,7 @@ int command_train(int argc, char **argv)
         return command_fail(status);
     }
     status = train(world, &a);
+    progress_end_line(&shown);
     int exit_code = fsmoe_status_exit_code(status);
     if (status != FSMOE_OK && (fsmoe_world_rank(world) == 0 || status == FSMOE_ERROR_COMM)) command_fail(status);
     if (status == FSMOE_ERROR_COMM) fsmoe_world_abort(world, exit_code);

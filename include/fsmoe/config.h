@@ -58,6 +58,7 @@ typedef struct fsmoe_parallel_config {
     int64_t mp_size;
     int64_t threads;         /* compute threads a rank; 0: cores of the node / ranks on it, at least 1 */
     char *schedule;          /* dsmoe */
+    bool canonical_sums;     /* sums in an order that no layout changes: the same bits on every layout that fits */
 } fsmoe_parallel_config;
 
 typedef struct fsmoe_data_config {

@@ -16,6 +16,40 @@ static fsmoe_status io_error(const char *verb, const char *path)
     return fsm_fail(FSMOE_ERROR_IO, "cannot %s '%s': %s", verb, path, strerror(errno));
 }
 
+/* A file that cannot tell its size (a pipe, /proc) is read to its end into memory that can be unmapped like a map. */
+static fsmoe_status read_stream(int fd, const char *path, fsm_file_map *map)
+{
+    size_t size = 0, capacity = (size_t)1 << 16;
+    ssize_t n = 0;
+    char *bytes = mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    while (bytes != MAP_FAILED && ((n = read(fd, bytes + size, capacity - size)) > 0 || (n < 0 && errno == EINTR))) {
+        if (n > 0) size += (size_t)n;
+        if (size < capacity) continue;
+        char *grown = mremap(bytes, capacity, 2 * capacity, MREMAP_MAYMOVE);
+        if (grown == MAP_FAILED) munmap(bytes, capacity);
+        bytes = grown;
+        capacity *= 2;
+    }
+    if (bytes == MAP_FAILED) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", path);
+    if (n < 0) {
+        fsmoe_status status = io_error("read", path);
+        munmap(bytes, capacity);
+        return status;
+    }
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), used = (size + page - 1) / page * page;
+    if (used < capacity) munmap(bytes + used, capacity - used);
+    if (size > 0) *map = (fsm_file_map){bytes, size};
+    return FSMOE_OK;
+}
+
+static fsmoe_status map_regular(int fd, const char *path, size_t size, fsm_file_map *map)
+{
+    void *bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (bytes == MAP_FAILED) return io_error("map", path);
+    *map = (fsm_file_map){bytes, size};
+    return FSMOE_OK;
+}
+
 fsmoe_status fsm_file_map_open(const char *path, fsm_file_map *map)
 {
     *map = (fsm_file_map){0};
@@ -26,14 +60,10 @@ fsmoe_status fsm_file_map_open(const char *path, fsm_file_map *map)
         if (fd >= 0) close(fd);
         return status;
     }
-    fsmoe_status status = FSMOE_OK;
-    if (S_ISDIR(info.st_mode)) {
-        status = fsm_fail(FSMOE_ERROR_IO, "cannot read '%s': it is a folder", path);
-    } else if (info.st_size > 0) {
-        void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (bytes == MAP_FAILED) status = io_error("map", path);
-        else *map = (fsm_file_map){bytes, (size_t)info.st_size};
-    }
+    fsmoe_status status;
+    if (S_ISDIR(info.st_mode)) status = fsm_fail(FSMOE_ERROR_IO, "cannot read '%s': it is a folder", path);
+    else if (S_ISREG(info.st_mode) && info.st_size > 0) status = map_regular(fd, path, (size_t)info.st_size, map);
+    else status = read_stream(fd, path, map);
     close(fd);
     return status;
 }

@@ -37,6 +37,26 @@ fsmoe_status fsm_comm_agree(fsm_comm *comm, fsmoe_status mine)
     return fsm_fail(mine, "%s", text);
 }
 
+/* blocks[0] = the tree's sum over `ranks` blocks of n elements */
+static void add_tree(float *blocks, int ranks, int64_t n)
+{
+    for (int stride = 1; stride < ranks; stride *= 2)
+        for (int rank = 0; rank + stride < ranks; rank += 2 * stride)
+            for (int64_t i = 0; i < n; i++) blocks[rank * n + i] += blocks[(rank + stride) * n + i];
+}
+
+fsmoe_status fsm_comm_all_reduce_tree(fsm_comm *comm, float *buffer, int64_t count, float *scratch, int64_t *counts)
+{
+    for (int64_t at = 0; at < count; at += FSM_TREE_ELEMS) {
+        int64_t n = count - at < FSM_TREE_ELEMS ? count - at : FSM_TREE_ELEMS;
+        for (int rank = 0; rank < comm->size; rank++) counts[rank] = n;
+        FSM_TRY(comm->table->all_gather(comm, buffer + at, scratch, counts));
+        add_tree(scratch, comm->size, n);
+        memcpy(buffer + at, scratch, sizeof *buffer * (size_t)n);
+    }
+    return FSMOE_OK;
+}
+
 fsmoe_status fsm_comm_find_nodes(fsm_comm *comm, int *nodes, int *ranks_per_node)
 {
     int count, index;

@@ -56,6 +56,12 @@ void fsm_comm_destroy(fsm_comm *comm); /* NULL is fine */
  * fsmoe_last_error() is that rank's sentence. Collective over comm. */
 fsmoe_status fsm_comm_agree(fsm_comm *comm, fsmoe_status mine);
 
+/* buffer = sum over ranks, added as a balanced binary tree over the ranks in order: the bits that one rank gets by adding
+ * their parts that way itself. scratch: comm->size * FSM_TREE_ELEMS floats,
+ * counts: comm->size. Collective. */
+enum { FSM_TREE_ELEMS = 65536 };
+fsmoe_status fsm_comm_all_reduce_tree(fsm_comm *comm, float *buffer, int64_t count, float *scratch, int64_t *counts);
+
 /* The counts of every node, equal or ERROR_LAYOUT: how many nodes there are and how many ranks on each. */
 fsmoe_status fsm_comm_find_nodes(fsm_comm *comm, int *nodes, int *ranks_per_node);
 

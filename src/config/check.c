@@ -45,6 +45,11 @@ static bool is_gpt2(const fsmoe_config *config)
     return strcmp(config->model.family, "gpt2") == 0;
 }
 
+static bool has_biases(const fsmoe_config *config)
+{
+    return is_gpt2(config) || strcmp(config->moe.expert, "gpt") == 0;
+}
+
 static bool is_dropless(const fsmoe_config *config)
 {
     return config->moe.capacity_factor == 0;
@@ -73,6 +78,7 @@ static const struct unused_rule {
     const char *reason;
 } unused_rules[] = {
     {"model.rope_theta", is_gpt2, "model.family gpt2 learns its positions instead of rotating by them"},
+    {"parallel.canonical_sums", has_biases, "sums with biases (model.family gpt2, moe.expert gpt) depend on the layout"},
     {"moe.capacity_group", is_dropless, "moe.capacity_factor 0 drops no tokens"},
     {"train.eval_every", has_no_valid, "data.valid is empty"},
     {"train.eval_tokens", has_no_valid, "data.valid is empty"},
@@ -156,6 +162,17 @@ static fsmoe_status check_heads(const fsmoe_config *config, const fsmoe_model_co
     return FSMOE_OK;
 }
 
+/* The transport's reduce-scatter adds two parts in the only order there is, more in an order of its own. */
+static fsmoe_status check_canonical_sums(const fsmoe_config *config)
+{
+    static const char *const keys[] = {"parallel.esp_size", "parallel.mp_size"};
+    for (size_t i = 0; config->parallel.canonical_sums && i < sizeof keys / sizeof *keys; i++)
+        if (int_at(config, keys[i]) > 2)
+            return fail_at(config, keys[i], "parallel.canonical_sums", "'%s' is %" PRId64 ", but "
+                           "parallel.canonical_sums knows at most 2", keys[i], int_at(config, keys[i]));
+    return FSMOE_OK;
+}
+
 fsmoe_status fsm_config_check(const fsmoe_config *config)
 {
     FSM_TRY(check_ranges(config));
@@ -164,6 +181,7 @@ fsmoe_status fsm_config_check(const fsmoe_config *config)
     fsm_config_derive_numbers(&derived);
     FSM_TRY(check_heads(config, &derived.model));
     FSM_TRY(check_relations(config, &derived));
+    FSM_TRY(check_canonical_sums(config));
     if (config->train.min_lr > config->train.lr)
         return fail_at(config, "train.min_lr", "train.lr", "'train.min_lr' is %.15g, more than 'train.lr', which is "
                        "%.15g: the cosine falls", config->train.min_lr, config->train.lr);

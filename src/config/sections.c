@@ -73,6 +73,8 @@ const fsm_config_field fsm_config_fields[] = {
     INT(parallel, mp_size, 1, 1, 65536, "ranks that share out attention heads (tensor parallelism)"),
     INT(parallel, threads, 0, 0, 4096, "compute threads of a rank; 0: cores of the node / ranks on it, at least 1"),
     CHOICE(parallel, schedule, "dsmoe", "dsmoe", "what overlaps with what in a step"),
+    BOOL(parallel, canonical_sums, "false",
+         "sums in one order, so that layouts in powers of two without expert-DP train bit for bit alike; slower"),
 
     STRINGS(data, train, "training files: text, .jsonl or .tokens"),
     STRINGS(data, valid, "validation files, likewise; []: no evaluation"),

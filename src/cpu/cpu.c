@@ -12,6 +12,7 @@ static const fsm_ops cpu_ops = {
     .weight_destroy = fsm_cpu_weight_destroy,
     .linear_forward = fsm_cpu_linear_forward,
     .linear_backward_input = fsm_cpu_linear_backward_input,
+    .linear_backward_joined = fsm_cpu_linear_backward_joined,
     .linear_backward_weight = fsm_cpu_linear_backward_weight,
     .rmsnorm_forward = fsm_cpu_rmsnorm_forward,
     .rmsnorm_backward = fsm_cpu_rmsnorm_backward,

@@ -35,6 +35,13 @@ void fsm_cpu_linear_backward_input(int64_t n, const fsm_weight *weight, const fl
                  ld_dx);
 }
 
+void fsm_cpu_linear_backward_joined(int64_t n, const fsm_weight *weight, int parts, const int64_t *part_rows,
+                                    const int64_t *leaf_rows, const float *dy, int64_t ld_dy, float *dx, int64_t ld_dx)
+{
+    (void)parts, (void)part_rows, (void)leaf_rows;
+    fsm_cpu_linear_backward_input(n, weight, dy, ld_dy, 0, dx, ld_dx);
+}
+
 enum { ROWS = 128, COLUMNS = 64 };
 
 FSM_CPU_BODY void add_columns(int64_t n, int64_t columns, const float *x, int64_t ld_x, float *sum)

@@ -7,6 +7,7 @@
 void fsm_model_norm_forward(fsm_model *model, int layer)
 {
     fsm_layer *l = &model->layers[layer];
+    if (layer > 0) fsm_add_ffn_residual(model, layer - 1);
     fsm_norm_forward(model, &l->norm1, l->x1, fsm_own_rows(model, l->h1));
 }
 
@@ -64,7 +65,7 @@ static void attend(const fsm_model *m, fsm_layer *l)
     m->ops->attention_forward(&shape, q, k, v, l->attended, l->lse, m->attention_work);
 }
 
-/* x2 = x1 + bias + sum over ranks of attended Wo^T: the residual and the bias enter on the rank whose token it is. */
+/* This rank's heads' part of x2; the rest is added when the parts have been summed. */
 void fsm_model_attention_forward(fsm_model *model, int layer)
 {
     fsm_layer *l = &model->layers[layer];
@@ -74,10 +75,16 @@ void fsm_model_attention_forward(fsm_model *model, int layer)
     rotate(model, +1, l->qkv_out);
     if (model->options.cache) attend_cached(model, l);
     else attend(model, l);
-    float *out = model->topo.mp > 1 ? model->full : l->x2, *own = fsm_own_rows(model, out);
+    float *out = model->topo.mp > 1 ? model->full : l->x2;
     ops->linear_forward(model->n_group, &l->o, NULL, l->attended, attended_width, out, hidden);
-    ops->add(model->n_local * hidden, l->x1, own);
-    for (int64_t i = 0; i < model->n_local && l->o_bias.value; i++) ops->add(hidden, l->o_bias.value, own + i * hidden);
+}
+
+void fsm_add_attention_residual(fsm_model *model, fsm_layer *l)
+{
+    int64_t hidden = model->config->model.hidden;
+    model->ops->add(model->n_local * hidden, l->x1, l->x2);
+    for (int64_t i = 0; i < model->n_local && l->o_bias.value; i++)
+        model->ops->add(hidden, l->o_bias.value, l->x2 + i * hidden);
 }
 
 fsmoe_status fsm_model_mp_reducescatter_forward(fsm_model *model, int layer)
@@ -119,8 +126,11 @@ void fsm_model_attention_backward(fsm_model *model, int layer)
     ops->linear_backward_weight(n, hidden, attended_width, dy, hidden, l->attended, attended_width, l->o_grad.grad, NULL);
     attend_backward(model, l);
     rotate(model, -1, model->dqkv);
+    /* heads are split over ranks: a key/value head with its queries is the least part */
+    int64_t kv = model->kv_heads * model->head_dim, queries = attended_width / model->kv_heads;
+    const int64_t part_rows[3] = {attended_width, kv, kv}, leaf_rows[3] = {queries, model->head_dim, model->head_dim};
     float *dh = model->topo.mp > 1 ? model->dh_full : model->dh;
-    ops->linear_backward_input(n, &l->qkv, model->dqkv, model->qkv_width, 0.0f, dh, hidden);
+    ops->linear_backward_joined(n, &l->qkv, 3, part_rows, leaf_rows, model->dqkv, model->qkv_width, dh, hidden);
     ops->linear_backward_weight(n, model->qkv_width, hidden, model->dqkv, model->qkv_width, l->h1, hidden,
                                 l->qkv_grad.grad, l->qkv_bias.grad);
     clear_key_bias_gradient(model, l);

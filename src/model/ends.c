@@ -24,6 +24,7 @@ void fsm_model_head_forward(fsm_model *model)
     const fsm_ops *ops = model->ops;
     int64_t hidden = model->config->model.hidden, vocab = model->config->model.vocab_size;
     double *loss = model->sums + model->sum_count - 2, *tokens = loss + 1;
+    fsm_add_ffn_residual(model, (int)model->config->model.num_layers - 1);
     fsm_norm_forward(model, &model->final_norm, model->x_out, model->h_final);
     if (!model->batch.targets) return;
     *tokens += (double)model->n_local;

@@ -11,6 +11,7 @@ static void copy(float *to, const float *from, int64_t elems)
 void fsm_model_gate_forward(fsm_model *model, int layer)
 {
     fsm_layer *l = &model->layers[layer];
+    fsm_add_attention_residual(model, l);
     fsm_norm_forward(model, &l->norm2, l->x2, l->h2);
     fsm_gate_input input = {
         .n = model->n_local,
@@ -84,6 +85,7 @@ static const fsm_expert_kind *ffn_kind(const fsm_model *model)
 void fsm_model_ffn_norm_forward(fsm_model *model, int layer)
 {
     fsm_layer *l = &model->layers[layer];
+    fsm_add_attention_residual(model, l);
     fsm_norm_forward(model, &l->norm2, l->x2, fsm_own_rows(model, l->h2));
 }
 
@@ -98,7 +100,12 @@ void fsm_model_ffn_forward(fsm_model *model, int layer)
     fsm_layer *l = &model->layers[layer];
     fsm_expert_rows rows = ffn_rows(model, l);
     ffn_kind(model)->forward(model->ops, &l->ffn, &rows);
-    model->ops->add(model->n_local * model->config->model.hidden, l->x2, fsm_own_rows(model, rows.y));
+}
+
+void fsm_add_ffn_residual(fsm_model *model, int layer)
+{
+    fsm_layer *l = &model->layers[layer];
+    if (!l->is_moe) model->ops->add(model->n_local * model->config->model.hidden, l->x2, fsm_layer_output(model, layer));
 }
 
 fsmoe_status fsm_model_ffn_reducescatter_forward(fsm_model *model, int layer)

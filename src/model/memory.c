@@ -103,6 +103,7 @@ static void take_all(fsm_arena *arena, fsm_model *m)
     token_limits most = limits(m);
     fsm_wire_shape wire;
     fsm_moe_shape(&m->config->moe, m->topo.ep, m->topo.ep_index, m->topo.esp, m->topo.esp_index, most.local, &wire);
+    wire.by_source = m->config->parallel.canonical_sums;
     m->nominal_rows = wire.nominal_rows;
     for (int i = 0; i < m->config->model.num_layers; i++) take_layer(arena, m, most, &wire, &m->layers[i]);
     take_shared(arena, m, most, &wire);

@@ -23,6 +23,11 @@ static inline float *fsm_own_rows(const fsm_model *model, float *full)
     return full + model->local_first * model->config->model.hidden;
 }
 
+/* The residual enters once the ranks' parts of a sum have been added, by the task that reads the sum next:
+ * x2 += x1 + output bias;  output of a layer without experts += x2 (with experts: fsm_model_iorder_forward). */
+void fsm_add_attention_residual(fsm_model *model, fsm_layer *layer);
+void fsm_add_ffn_residual(fsm_model *model, int layer);
+
 /* MP collectives on [n_group, M] arrays: local rows <-> all rows. */
 fsmoe_status fsm_mp_allgather(fsm_model *model, const float *local, float *full);
 fsmoe_status fsm_mp_reducescatter(fsm_model *model, const float *full, float *local);

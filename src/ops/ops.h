@@ -58,6 +58,11 @@ struct fsm_ops {
     /* dx[n,in] = dy[n,out] w + beta dx, beta 0 or 1 */
     void (*linear_backward_input)(int64_t n, const fsm_weight *weight, const float *dy, int64_t ld_dy, float beta, float *dx,
                                   int64_t ld_dx);
+    /* The same (beta 0) for a weight whose rows are `parts` matrices side by side (Q K V; W1 W3), each of which a layout may
+     * split in whole runs of leaf_rows[p]; part p has part_rows[p] rows and every part the same number of leaves. Only a
+     * table whose sums must not depend on the layout cares. */
+    void (*linear_backward_joined)(int64_t n, const fsm_weight *weight, int parts, const int64_t *part_rows,
+                                   const int64_t *leaf_rows, const float *dy, int64_t ld_dy, float *dx, int64_t ld_dx);
     /* dw[out,in] += dy^T x;  dbias[out] += column sums of dy (dbias may be NULL) */
     void (*linear_backward_weight)(int64_t n, int64_t out, int64_t in, const float *dy, int64_t ld_dy, const float *x,
                                    int64_t ld_x, float *dw, float *dbias);

@@ -18,6 +18,8 @@ void fsm_ref_linear_forward(int64_t n, const fsm_weight *weight, const float *bi
                             float *y, int64_t ld_y);
 void fsm_ref_linear_backward_input(int64_t n, const fsm_weight *weight, const float *dy, int64_t ld_dy, float beta,
                                    float *dx, int64_t ld_dx);
+void fsm_ref_linear_backward_joined(int64_t n, const fsm_weight *weight, int parts, const int64_t *part_rows,
+                                    const int64_t *leaf_rows, const float *dy, int64_t ld_dy, float *dx, int64_t ld_dx);
 void fsm_ref_linear_backward_weight(int64_t n, int64_t out, int64_t in, const float *dy, int64_t ld_dy, const float *x,
                                     int64_t ld_x, float *dw, float *dbias);
 

@@ -51,6 +51,13 @@ void fsm_ref_linear_backward_input(int64_t n, const fsm_weight *weight, const fl
     fsm_ref_gemm(false, false, n, weight->in, weight->out, 1, dy, ld_dy, weight->w, weight->in, beta, dx, ld_dx);
 }
 
+void fsm_ref_linear_backward_joined(int64_t n, const fsm_weight *weight, int parts, const int64_t *part_rows,
+                                    const int64_t *leaf_rows, const float *dy, int64_t ld_dy, float *dx, int64_t ld_dx)
+{
+    (void)parts, (void)part_rows, (void)leaf_rows;
+    fsm_ref_linear_backward_input(n, weight, dy, ld_dy, 0, dx, ld_dx);
+}
+
 void fsm_ref_linear_backward_weight(int64_t n, int64_t out, int64_t in, const float *dy, int64_t ld_dy, const float *x,
                                     int64_t ld_x, float *dw, float *dbias)
 {

@@ -8,6 +8,7 @@ const fsm_ops fsm_ops_reference = {
     .weight_destroy = fsm_ref_weight_destroy,
     .linear_forward = fsm_ref_linear_forward,
     .linear_backward_input = fsm_ref_linear_backward_input,
+    .linear_backward_joined = fsm_ref_linear_backward_joined,
     .linear_backward_weight = fsm_ref_linear_backward_weight,
     .rmsnorm_forward = fsm_ref_rmsnorm_forward,
     .rmsnorm_backward = fsm_ref_rmsnorm_backward,

@@ -1,7 +1,9 @@
 #include "plan/graph.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 void fsm_graph_destroy(fsm_graph *graph)
 {
@@ -87,17 +89,29 @@ const char *fsm_phase_name(fsm_phase phase)
     return names[phase];
 }
 
-void fsm_task_name(const fsm_task *task, char name[128])
+enum { TASK_NAME_BYTES = 128 };
+
+/* Appends to a name; what does not fit is cut, since a graph from a file may hold any numbers. */
+static void append(char name[TASK_NAME_BYTES], const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void append(char name[TASK_NAME_BYTES], const char *format, ...)
 {
-    int n = snprintf(name, 128, "%s.%s", fsm_task_kind_name(task->kind), fsm_phase_name(task->phase));
+    size_t used = strlen(name);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name + used, TASK_NAME_BYTES - used, format, args);
+    va_end(args);
+}
+
+void fsm_task_name(const fsm_task *task, char name[TASK_NAME_BYTES])
+{
     const char *mark = "[";
-    if (task->layer >= 0) n += snprintf(name + n, 128 - (size_t)n, "%slayer %d", mark, task->layer), mark = ", ";
-    if (task->micro >= 0) n += snprintf(name + n, 128 - (size_t)n, "%smicro %d", mark, task->micro), mark = ", ";
+    name[0] = 0;
+    append(name, "%s.%s", fsm_task_kind_name(task->kind), fsm_phase_name(task->phase));
+    if (task->layer >= 0) append(name, "%slayer %d", mark, task->layer), mark = ", ";
+    if (task->micro >= 0) append(name, "%smicro %d", mark, task->micro), mark = ", ";
     if (task->rows_last > task->rows_first)
-        n += snprintf(name + n, 128 - (size_t)n, "%srows %lld-%lld", mark, (long long)task->rows_first,
-                      (long long)task->rows_last), mark = ", ";
+        append(name, "%srows %lld-%lld", mark, (long long)task->rows_first, (long long)task->rows_last), mark = ", ";
     if (task->slice_last > task->slice_first)
-        n += snprintf(name + n, 128 - (size_t)n, "%sslice %lld-%lld", mark, (long long)task->slice_first,
-                      (long long)task->slice_last), mark = ", ";
-    if (mark[0] == ',') snprintf(name + n, 128 - (size_t)n, "]");
+        append(name, "%sslice %lld-%lld", mark, (long long)task->slice_first, (long long)task->slice_last), mark = ", ";
+    if (mark[0] == ',') append(name, "]");
 }

@@ -18,14 +18,26 @@ static json_t *task_to_json(const fsm_graph *graph, const fsm_task *t)
                      t->size, "after", after);
 }
 
-fsmoe_status fsm_graph_to_json(const fsm_graph *graph, char **text)
+/* A task that cannot be packed leaves a hole, so every append is looked at. */
+static json_t *graph_to_json(const fsm_graph *graph)
 {
     json_t *tasks = json_array();
-    for (int i = 0; i < graph->count; i++) json_array_append_new(tasks, task_to_json(graph, &graph->tasks[i]));
-    json_t *root = json_pack("{s:o}", "tasks", tasks);
+    for (int i = 0; i < graph->count; i++)
+        if (json_array_append_new(tasks, task_to_json(graph, &graph->tasks[i])) != 0) {
+            json_decref(tasks);
+            return NULL;
+        }
+    return json_pack("{s:o}", "tasks", tasks);
+}
+
+fsmoe_status fsm_graph_to_json(const fsm_graph *graph, char **text)
+{
+    json_t *root = graph_to_json(graph);
     *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(root);
-    return *text ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to print a graph of %d tasks", graph->count);
+    return *text ? FSMOE_OK
+                 : fsm_fail(FSMOE_ERROR_MEMORY, "cannot print a graph of %d tasks: no memory, or a size that is no number",
+                            graph->count);
 }
 
 /* The index of a word in a list of names given by a function; -1 when it is none. */
@@ -56,6 +68,23 @@ static const char *group_word(int i)
     return group_names[i];
 }
 
+/* An edge must point to a task before this one, also so that it fits an int. */
+static fsmoe_status edges_from_json(const json_t *after, int index, int added, fsm_graph *graph)
+{
+    if (!json_is_array(after)) return fsm_fail(FSMOE_ERROR_FORMAT, "task %d: 'after' is not a list", index);
+    for (size_t i = 0; i < json_array_size(after) && added >= 0; i++) {
+        const json_t *edge = json_array_get(after, i);
+        if (!json_is_integer(edge))
+            return fsm_fail(FSMOE_ERROR_FORMAT, "task %d: 'after' holds something else than whole numbers", index);
+        json_int_t task = json_integer_value(edge);
+        if (task < 0 || task >= index)
+            return fsm_fail(FSMOE_ERROR_FORMAT, "task %d: 'after' names task %lld, which is not before it", index,
+                            (long long)task);
+        fsm_graph_wait(graph, added, (int)task);
+    }
+    return FSMOE_OK;
+}
+
 static fsmoe_status task_from_json(const json_t *json, int index, fsm_graph *graph)
 {
     const char *kind, *phase, *resource, *group;
@@ -78,13 +107,7 @@ static fsmoe_status task_from_json(const json_t *json, int index, fsm_graph *gra
     t.resource = (fsm_resource)words[2];
     t.group = (fsm_group)words[3];
     t.rows_first = rows[0], t.rows_last = rows[1], t.slice_first = slice[0], t.slice_last = slice[1];
-    int n = (int)json_array_size(after), added = fsm_graph_add(graph, t, NULL, 0);
-    for (int i = 0; i < n && added >= 0; i++) {
-        json_t *edge = json_array_get(after, (size_t)i);
-        if (!json_is_integer(edge)) return fsm_fail(FSMOE_ERROR_FORMAT, "task %d: 'after' holds something else than numbers", index);
-        fsm_graph_wait(graph, added, (int)json_integer_value(edge));
-    }
-    return FSMOE_OK;
+    return edges_from_json(after, index, fsm_graph_add(graph, t, NULL, 0), graph);
 }
 
 fsmoe_status fsm_graph_from_json(const char *text, fsm_graph *graph)

@@ -3,6 +3,8 @@
 #include "config/config.h"
 #include "model/hf_config.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,6 +55,29 @@ static fsmoe_status take(fsmoe_config *to, const fsmoe_config *from, const fsm_c
     return FSMOE_OK;
 }
 
+enum { VALUE_BYTES = 64 };
+
+static void print_value(const fsmoe_config *config, const fsm_config_field *field, char text[VALUE_BYTES])
+{
+    const void *at = fsm_config_at(config, field);
+    switch (field->type) {
+    case FSM_CONFIG_INT: snprintf(text, VALUE_BYTES, "%" PRId64, *(const int64_t *)at); break;
+    case FSM_CONFIG_FLOAT: snprintf(text, VALUE_BYTES, "%.15g", *(const double *)at); break;
+    case FSM_CONFIG_BOOL: snprintf(text, VALUE_BYTES, "%s", *(const bool *)at ? "true" : "false"); break;
+    default: snprintf(text, VALUE_BYTES, "%s", *(char *const *)at);
+    }
+}
+
+static fsmoe_status fail_differs(const fsmoe_config *config, const fsmoe_config *saved, const fsm_config_field *field,
+                                 const char *where, const char *folder)
+{
+    char mine[VALUE_BYTES], theirs[VALUE_BYTES];
+    print_value(config, field, mine);
+    print_value(saved, field, theirs);
+    return fsm_fail(FSMOE_ERROR_CONFIG, "%s: '%s' is %s, but %s in the model in '%s'; leave it out to take the model's",
+                    where, field->key, mine, theirs, folder);
+}
+
 static fsmoe_status adopt_field(fsmoe_config *config, const fsmoe_config *saved, size_t row, const char *folder)
 {
     const fsm_config_field *field = &fsm_config_fields[row];
@@ -61,8 +86,7 @@ static fsmoe_status adopt_field(fsmoe_config *config, const fsmoe_config *saved,
     /* top_k > 1 always normalises, whatever the key says */
     if (strcmp(field->key, "moe.normalize_top_k") == 0 && saved->moe.top_k > 1) return FSMOE_OK;
     if (!where || leaves_open(config, field)) return take(config, saved, field);
-    return fsm_fail(FSMOE_ERROR_CONFIG, "%s: %s differs from the model in '%s'; leave it out to take the model's", where,
-                    field->key, folder);
+    return fail_differs(config, saved, field, where, folder);
 }
 
 fsmoe_status fsm_adopt_model(fsmoe_config *config, const char *folder)

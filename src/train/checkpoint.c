@@ -30,8 +30,9 @@ static fsmoe_status join(char path[FSM_PATH_BYTES], const char *folder, const ch
 /* What must be the same for the next step to be the one the run would have taken. */
 static json_t *order_of_samples(const fsmoe_config *c)
 {
-    return json_pack("{s:I, s:I, s:I, s:b}", "seed", (json_int_t)c->train.seed, "global_batch",
-                     (json_int_t)c->train.global_batch, "seq_len", (json_int_t)c->data.seq_len, "shuffle", c->data.shuffle);
+    return json_pack("{s:I, s:I, s:I, s:b}", "train.seed", (json_int_t)c->train.seed, "train.global_batch",
+                     (json_int_t)c->train.global_batch, "data.seq_len", (json_int_t)c->data.seq_len, "data.shuffle",
+                     c->data.shuffle);
 }
 
 static fsmoe_status write_state(const fsm_stepper *s, const char *folder, int64_t step, uint64_t model_hash,
@@ -63,7 +64,7 @@ static fsmoe_status check_hash(const char *folder, const char *name, const char 
     snprintf(got, sizeof got, "%016" PRIx64, (uint64_t)XXH3_64bits(map.bytes, map.size));
     fsm_file_map_close(&map);
     if (strcmp(got, want) == 0) return FSMOE_OK;
-    return fsm_fail(FSMOE_ERROR_FORMAT, "%s is damaged: its checksum is %s, not %s", path, got, want);
+    return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' is damaged: its checksum is %s, not %s", path, got, want);
 }
 
 static fsmoe_status check_order(const fsm_stepper *s, const json_t *saved, const char *path)
@@ -75,8 +76,8 @@ static fsmoe_status check_order(const fsm_stepper *s, const json_t *saved, const
     json_object_foreach(mine, key, value) {
         if (json_equal(value, json_object_get(saved, key))) continue;
         char *was = json_dumps(json_object_get(saved, key), JSON_ENCODE_ANY), *is = json_dumps(value, JSON_ENCODE_ANY);
-        status = fsm_fail(FSMOE_ERROR_CONFIG, "%s was saved with %s = %s; the configuration says %s", path, key,
-                          was ? was : "nothing", is ? is : "?");
+        status = fsm_fail(FSMOE_ERROR_CONFIG, "'%s' is %s, but '%s' was saved with %s; a run goes on only with the same",
+                          key, is ? is : "?", path, was ? was : "none");
         free(was);
         free(is);
     }
@@ -90,7 +91,7 @@ static fsmoe_status read_state(const fsm_stepper *s, const char *folder, int64_t
     json_error_t error;
     FSM_TRY(join(path, folder, state_file));
     json_t *json = json_load_file(path, JSON_REJECT_DUPLICATES, &error), *data;
-    if (!json) return fsm_fail(FSMOE_ERROR_FORMAT, "%s: line %d: %s", path, error.line, error.text);
+    if (!json) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s', line %d: %s", path, error.line, error.text);
     int format;
     json_int_t steps[2];
     const char *model_hash, *optimizer_hash;
@@ -98,9 +99,15 @@ static fsmoe_status read_state(const fsm_stepper *s, const char *folder, int64_t
     if (json_unpack_ex(json, &error, 0, "{s:i, s:I, s:I, s:o, s:{s:s, s:s}}", "format", &format, "step", &steps[0],
                        "optimizer_step", &steps[1], "data", &data, "xxh3", model_file, &model_hash, optimizer_file,
                        &optimizer_hash) != 0)
-        status = fsm_fail(FSMOE_ERROR_FORMAT, "%s: %s", path, error.text);
+        status = fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %s", path, error.text);
     else if (format != FORMAT_VERSION)
-        status = fsm_fail(FSMOE_ERROR_FORMAT, "%s: format %d; this program reads %d", path, format, FORMAT_VERSION);
+        status = fsm_fail(FSMOE_ERROR_FORMAT, "'%s' has format %d; this program reads %d", path, format, FORMAT_VERSION);
+    else if (steps[0] < 0 || steps[1] < 0)
+        status = fsm_fail(FSMOE_ERROR_FORMAT, "'%s' says %lld steps were done", path,
+                          (long long)(steps[0] < 0 ? steps[0] : steps[1]));
+    else if (steps[0] > s->config->train.steps)
+        status = fsm_fail(FSMOE_ERROR_CONFIG, "'train.steps' is %lld, but '%s' was saved after step %lld",
+                          (long long)s->config->train.steps, path, (long long)steps[0]);
     if (status == FSMOE_OK) status = check_order(s, data, path);
     if (status == FSMOE_OK) status = check_hash(folder, model_file, model_hash);
     if (status == FSMOE_OK) status = check_hash(folder, optimizer_file, optimizer_hash);
@@ -127,6 +134,7 @@ static int64_t checkpoint_number(const char *name)
 static fsmoe_status each_checkpoint(const char *run_dir, fsmoe_status (*fn)(const char *, int64_t, void *), void *user)
 {
     DIR *dir = opendir(run_dir);
+    if (!dir && errno == ENOENT) return FSMOE_OK;
     if (!dir) return fsm_fail(FSMOE_ERROR_IO, "cannot read '%s': %s", run_dir, strerror(errno));
     fsmoe_status status = FSMOE_OK;
     for (struct dirent *entry; status == FSMOE_OK && (entry = readdir(dir));) {
@@ -190,12 +198,23 @@ static fsmoe_status write_weights(fsm_stepper *s, const char *folder, uint64_t *
     return fsm_model_write(&s->model->params, &s->topo, s->world, &values, 1, path, hash);
 }
 
+/* A folder that could not be finished, for want of space most likely, is taken away; the cause stays the one reported. */
+static fsmoe_status discard_unless(const fsm_stepper *s, fsmoe_status status, const char *temporary)
+{
+    if (status == FSMOE_OK || s->world->rank != 0) return status;
+    char *cause = strdup(fsmoe_last_error());
+    fsm_file_remove_tree(temporary);
+    fsm_fail(status, "%s", cause ? cause : fsmoe_status_text(status));
+    free(cause);
+    return status;
+}
+
 fsmoe_status fsm_checkpoint_write_model(fsm_stepper *s, const char *folder)
 {
     char temporary[FSM_PATH_BYTES];
     uint64_t hash;
     FSM_TRY(make_temporary(s, folder, temporary));
-    FSM_TRY(write_weights(s, temporary, &hash));
+    FSM_TRY(discard_unless(s, write_weights(s, temporary, &hash), temporary));
     return fsm_comm_agree(s->world, s->world->rank == 0 ? rename_folder(temporary, folder) : FSMOE_OK);
 }
 
@@ -216,9 +235,10 @@ fsmoe_status fsm_checkpoint_save(fsm_stepper *s, const char *run_dir, int64_t st
     FSM_TRY(join(folder, run_dir, name));
     FSM_TRY(make_temporary(s, folder, temporary));
     FSM_TRY(join(path, temporary, optimizer_file));
-    FSM_TRY(write_weights(s, temporary, &model_hash));
-    FSM_TRY(fsm_model_write(&s->model->params, &s->topo, s->world, moments, 2, path, &optimizer_hash));
-    fsmoe_status status = FSMOE_OK;
+    fsmoe_status status = write_weights(s, temporary, &model_hash);
+    if (status == FSMOE_OK)
+        status = fsm_model_write(&s->model->params, &s->topo, s->world, moments, 2, path, &optimizer_hash);
+    FSM_TRY(discard_unless(s, status, temporary));
     if (s->world->rank == 0) status = finish_checkpoint(s, run_dir, temporary, folder, step, model_hash, optimizer_hash);
     return fsm_comm_agree(s->world, status);
 }

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "train/run_folder.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
@@ -15,10 +16,58 @@ static fsmoe_status join(char path[FSM_PATH_BYTES], const char *dir, const char 
 
 /* ---- the folder ---- */
 
+static bool starts_with(const char *name, const char *start)
+{
+    return strncmp(name, start, strlen(start)) == 0;
+}
+
+/* What only a run leaves: config.yaml alone may be a person's own. */
+static bool is_of_a_run(const char *name)
+{
+    return strcmp(name, "log.jsonl") == 0 || strcmp(name, "run.json") == 0 || starts_with(name, "checkpoint-");
+}
+
+/* What a run that was killed may leave half-written. */
+static bool is_leftover(const char *name)
+{
+    static const char *const names[] = {"config.yaml.tmp", "run.json.tmp", "log.jsonl.tmp", "report.html.tmp", "model.tmp"};
+    size_t length = strlen(name);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0) return true;
+    return starts_with(name, "checkpoint-") && length > 4 && strcmp(name + length - 4, ".tmp") == 0;
+}
+
+/* Whether the folder holds a run already; a folder that cannot be read will fail where it is written. */
+static bool holds_run(const char *path)
+{
+    DIR *dir = opendir(path);
+    bool found = false;
+    for (struct dirent *entry; dir && !found && (entry = readdir(dir));) found = is_of_a_run(entry->d_name);
+    if (dir) closedir(dir);
+    return found;
+}
+
+static fsmoe_status remove_leftovers(const char *path)
+{
+    DIR *dir = opendir(path);
+    if (!dir) return fsm_fail(FSMOE_ERROR_IO, "cannot read '%s': %s", path, strerror(errno));
+    fsmoe_status status = FSMOE_OK;
+    for (struct dirent *entry; status == FSMOE_OK && (entry = readdir(dir));) {
+        char leftover[FSM_PATH_BYTES];
+        if (!is_leftover(entry->d_name)) continue;
+        status = join(leftover, path, entry->d_name);
+        if (status == FSMOE_OK) status = fsm_file_remove_tree(leftover);
+    }
+    closedir(dir);
+    return status;
+}
+
 static fsmoe_status move_aside(const char *dir, char moved_to[FSM_PATH_BYTES])
 {
+    int length = (int)strlen(dir);
+    while (length > 1 && dir[length - 1] == '/') length--;
     for (int i = 1; i < 100000; i++) {
-        if (snprintf(moved_to, FSM_PATH_BYTES, "%s.%d", dir, i) >= FSM_PATH_BYTES)
+        if (snprintf(moved_to, FSM_PATH_BYTES, "%.*s.%d", length, dir, i) >= FSM_PATH_BYTES)
             return fsm_fail(FSMOE_ERROR_IO, "path too long: '%s'", dir);
         if (fsm_file_exists(moved_to)) continue;
         if (rename(dir, moved_to) == 0) return FSMOE_OK;
@@ -39,11 +88,12 @@ static fsmoe_status write_config(const fsmoe_config *config)
 
 fsmoe_status fsm_run_folder_create(const fsmoe_config *config, bool resume, char moved_to[FSM_PATH_BYTES])
 {
-    char log[FSM_PATH_BYTES];
+    const char *dir = config->run.dir;
     moved_to[0] = 0;
-    FSM_TRY(join(log, config->run.dir, "log.jsonl"));
-    if (!resume && fsm_file_exists(log)) FSM_TRY(move_aside(config->run.dir, moved_to));
-    FSM_TRY(fsm_file_make_dirs(config->run.dir));
+    if (!dir[0]) return fsm_fail(FSMOE_ERROR_CONFIG, "'run.dir' is empty; name the folder that the run goes to");
+    if (!resume && holds_run(dir)) FSM_TRY(move_aside(dir, moved_to));
+    FSM_TRY(fsm_file_make_dirs(dir));
+    FSM_TRY(remove_leftovers(dir));
     return write_config(config);
 }
 

@@ -6,6 +6,7 @@
 
 #include <omp.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 /* Cores this process may run on: its affinity, which a launcher may have narrowed. */
@@ -60,7 +61,13 @@ static fsmoe_status build_graphs(fsm_stepper *s, const fsm_model_options *option
 
 static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
 {
-    const fsm_ops *ops = fsm_cpu_ops();
+    bool canonical = s->config->parallel.canonical_sums;
+    const fsm_ops *ops = canonical ? fsm_cpu_canonical_ops() : fsm_cpu_ops();
+    if (canonical) {
+        s->tree_scratch = malloc(sizeof *s->tree_scratch * FSM_TREE_ELEMS * (size_t)s->world->size);
+        s->tree_counts = malloc(sizeof *s->tree_counts * (size_t)s->world->size);
+        if (!s->tree_scratch || !s->tree_counts) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for sums over ranks");
+    }
     FSM_TRY(fsm_model_create(s->config, ops, &s->topo, s->groups, options, &s->model));
     fsm_params_init(&s->model->params, s->config, s->model->values);
     fsm_model_update_weights(s->model);
@@ -90,6 +97,8 @@ void fsm_stepper_destroy(fsm_stepper *stepper)
     fsm_optimizer_destroy(&stepper->optimizer);
     fsm_model_destroy(stepper->model);
     fsm_groups_destroy(stepper->groups);
+    free(stepper->tree_scratch);
+    free(stepper->tree_counts);
     *stepper = (fsm_stepper){0};
 }
 

@@ -24,6 +24,8 @@ typedef struct fsm_stepper {
     fsm_graph train_graph;    /* when training */
     fsm_graph forward_graph;
     fsm_trace *trace;         /* of training steps; borrowed, or NULL */
+    float *tree_scratch;      /* of fsm_comm_all_reduce_tree, with canonical sums */
+    int64_t *tree_counts;
     /* the present step */
     fsm_batches *batches;
     int64_t first_sample, micro_batch;

@@ -129,6 +129,9 @@ static fsmoe_status run_allreduce(void *object, const fsm_task *t)
 {
     fsm_stepper *s = object;
     fsm_comm *group = s->groups[t->group];
+    if (s->config->parallel.canonical_sums)
+        return fsm_comm_all_reduce_tree(group, s->model->grads + t->slice_first, t->slice_last - t->slice_first,
+                                        s->tree_scratch, s->tree_counts);
     return group->table->all_reduce(group, s->model->grads + t->slice_first, t->slice_last - t->slice_first);
 }
 

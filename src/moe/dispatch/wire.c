@@ -29,7 +29,7 @@ void fsm_wire_take(fsm_arena *arena, const fsm_wire_shape *shape, fsm_wire *wire
 
 void fsm_wire_cut(int chunks, const int64_t *cuts, fsm_wire *wire)
 {
-    assert(chunks >= 1 && chunks <= FSM_MAX_CHUNKS);
+    assert(chunks >= 1 && chunks <= FSM_MAX_CHUNKS && (chunks == 1 || !wire->shape.by_source));
     wire->chunks = chunks;
     memcpy(wire->cuts, cuts, sizeof *cuts * (size_t)(chunks + 1));
 }
@@ -142,11 +142,12 @@ static void start_merge(const int64_t *counts, int64_t local_expert, int chunk, 
 }
 
 /* The source whose next row comes first in expert order, by (t + 1) / n, ties to the lower source; NULL at the end. */
-static fsm_wire_cursor *first_cursor(fsm_wire_cursor *cursors, int sources)
+static fsm_wire_cursor *first_cursor(fsm_wire_cursor *cursors, int sources, bool by_source)
 {
     fsm_wire_cursor *best = NULL;
     for (fsm_wire_cursor *c = cursors; c < cursors + sources; c++) {
         if (c->next == c->last) continue;
+        if (by_source) return c;
         if (!best || (c->next + 1) * best->rows < (best->next + 1) * c->rows) best = c;
     }
     return best;
@@ -158,7 +159,7 @@ static int64_t map_expert(const int64_t *counts, int64_t local_expert, int chunk
     int sources = wire->shape.ep * wire->shape.esp;
     fsm_wire_cursor *cursor;
     start_merge(counts, local_expert, chunk, wire);
-    while ((cursor = first_cursor(wire->merge, sources))) {
+    while ((cursor = first_cursor(wire->merge, sources, wire->shape.by_source))) {
         int64_t from = cursor->base + cursor->next++;
         wire->wire_of_row[at] = (int32_t)from;
         wire->row_of_wire[from] = (int32_t)at;

@@ -31,6 +31,8 @@ typedef struct fsm_wire_shape {
     int64_t max_rows;      /* rows one rank sends at most, over all experts */
     int64_t max_expert_rows; /* rows this rank computes at most */
     int64_t nominal_rows;  /* T, what cuts are counted in */
+    bool by_source;        /* expert order is by source, then row: the order of tokens, for sums that no layout changes.
+                              Chunks are then not contiguous, so there must be one */
 } fsm_wire_shape;
 
 /* One source's rows of one expert and chunk, while they are merged into expert order. */

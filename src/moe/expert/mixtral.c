@@ -2,6 +2,7 @@
 #include "moe/expert/expert.h"
 
 enum { W1, W3, W2, COUNT };
+enum { LEAF = 64 }; /* least run of H that a layout gives a rank, when sums are to be the same on all */
 
 static int list_params_mixtral(int64_t hidden, int64_t ffn_hidden, fsm_param_spec *specs)
 {
@@ -33,7 +34,8 @@ static void backward_input_mixtral(const fsm_ops *ops, const fsm_expert_weights 
 {
     ops->linear_backward_input(r->n, &w->out, r->dy, r->hidden, 0.0f, r->dact, r->width);
     ops->swiglu_backward(r->n, r->width, r->pre, r->dact, r->dpre);
-    ops->linear_backward_input(r->n, &w->in, r->dpre, 2 * r->width, 0.0f, r->dx, r->hidden);
+    const int64_t part_rows[2] = {r->width, r->width}, leaf_rows[2] = {LEAF, LEAF};
+    ops->linear_backward_joined(r->n, &w->in, 2, part_rows, leaf_rows, r->dpre, 2 * r->width, r->dx, r->hidden);
 }
 
 static void backward_weight_mixtral(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)

@@ -42,7 +42,7 @@ int64_t fsm_order_capacity(const fsm_order_problem *problem);
 
 void fsm_route_take(fsm_arena *arena, int64_t max_tokens, int64_t num_experts, int64_t top_k, fsm_route *route);
 
-/* Gives rows group by group, first choices before second, tokens in order: what lacks a place is dropped.
+/* Drops group by group what lacks a place, first choices before second, and numbers the rest in order of tokens.
  * Row = base + place within the group, where base is `stride` rows a group, or the rows filled so far (stride 0).
  * Fills row, kept, dropped. */
 void fsm_order_fill(const fsm_order_problem *problem, int64_t stride, const int32_t *choice, fsm_route *route);

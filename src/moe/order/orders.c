@@ -34,28 +34,36 @@ void fsm_route_take(fsm_arena *arena, int64_t max_tokens, int64_t num_experts, i
     route->filling = FSM_ARENA_ARRAY(arena, int64_t, num_experts);
 }
 
-void fsm_order_fill(const fsm_order_problem *p, int64_t stride, const int32_t *choice, fsm_route *route)
+/* Who keeps a place in the group [first, last): first choices before second, tokens in order. Others get row -1. */
+static void keep_or_drop(const fsm_order_problem *p, int64_t first, int64_t last, const int32_t *choice, fsm_route *route)
 {
     int64_t capacity = fsm_order_capacity(p);
+    memset(route->filling, 0, sizeof *route->filling * (size_t)p->num_experts);
+    for (int64_t j = 0; j < p->top_k; j++) {
+        for (int64_t i = first; i < last; i++) {
+            int64_t at = i * p->top_k + j;
+            bool kept = route->filling[choice[at]] < capacity;
+            route->row[at] = kept ? 0 : -1;
+            route->filling[choice[at]] += kept;
+            route->dropped += !kept;
+        }
+    }
+}
+
+void fsm_order_fill(const fsm_order_problem *p, int64_t stride, const int32_t *choice, fsm_route *route)
+{
     memset(route->kept, 0, sizeof *route->kept * (size_t)p->num_experts);
     route->dropped = 0;
     for (int64_t first = 0, group = 0; first < p->n; first += p->group, group++) {
         int64_t last = first + p->group < p->n ? first + p->group : p->n;
+        keep_or_drop(p, first, last, choice, route);
         memset(route->filling, 0, sizeof *route->filling * (size_t)p->num_experts);
-        for (int64_t j = 0; j < p->top_k; j++) {
-            for (int64_t i = first; i < last; i++) {
-                int64_t at = i * p->top_k + j;
-                int32_t expert = choice[at];
-                int64_t place = route->filling[expert];
-                if (place == capacity) {
-                    route->row[at] = -1;
-                    route->dropped++;
-                    continue;
-                }
-                route->filling[expert]++;
-                route->row[at] = (int32_t)(stride > 0 ? group * stride + place : route->kept[expert]);
-                route->kept[expert]++;
-            }
+        for (int64_t at = first * p->top_k; at < last * p->top_k; at++) {
+            if (route->row[at] < 0) continue;
+            int32_t expert = choice[at];
+            route->row[at] = (int32_t)(stride > 0 ? group * stride + route->filling[expert] : route->kept[expert]);
+            route->filling[expert]++;
+            route->kept[expert]++;
         }
     }
 }

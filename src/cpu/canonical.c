@@ -1,0 +1,233 @@
+/* Sums that do not depend on the layout. Every sum that a layout of ranks may split (over tokens, over heads, over H) is
+ * a balanced binary tree over fixed leaves: FSM_CANONICAL_TOKENS tokens, or LEAF_FEATURES features (a key/value head for
+ * the joined Q K V). A rank that holds an aligned half, quarter … of the leaves computes a subtree; adding the ranks' results
+ * in the same tree (fsm_comm_all_reduce_tree) gives the bits that one rank gives alone. So layouts with a power of two of
+ * parts, each of whole leaves, train the same model bit for bit.
+ * Products are cut into fixed tiles, each computed by one thread: the same calls whatever the shape around them.
+ */
+#include "cpu/cpu.h"
+#include "cpu/slots.h"
+#include "ops/ref.h"
+
+#include <omp.h>
+#include <string.h>
+
+enum { TILE_ROWS = 128, TILE_COLUMNS = 32, TILE = TILE_ROWS * TILE_COLUMNS, LEAF_FEATURES = 64, DEPTH = 24, MAX_PARTS = 3 };
+
+/* ---- trees of arrays ---- */
+
+/* Adds the next leaf (overwritten) to a tree whose levels are `n` floats apart; `count` leaves are in it already. */
+static void tree_push(int64_t n, float *leaf, uint64_t count, float *levels)
+{
+    for (; count & 1; count >>= 1, levels += n) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) leaf[i] = levels[i] + leaf[i];
+    }
+    memcpy(levels, leaf, sizeof *leaf * (size_t)n);
+}
+
+/* The sum of the tree's `count` leaves into levels[0 … n-1] of the lowest full level; returns it. */
+static const float *tree_root(int64_t n, uint64_t count, float *levels)
+{
+    float *root = NULL;
+    for (; count; count >>= 1, levels += n) {
+        if (!(count & 1)) continue;
+        for (int64_t i = 0; root && i < n; i++) levels[i] += root[i];
+        root = levels;
+    }
+    return root;
+}
+
+/* ---- products ---- */
+
+/* C = op(A) op(B) [+ C], a sum over leaves; leaf i of every part p adds op(A_p) op(B_p) over leaf[p] of the k dimension. */
+typedef struct product {
+    bool trans_a, trans_b, accumulate;
+    int64_t m, n;
+    int parts;
+    int64_t k[MAX_PARTS], leaf[MAX_PARTS];
+    const float *a[MAX_PARTS], *b[MAX_PARTS];
+    int64_t lda, ldb, ldc;
+    float *c;
+} product;
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* One leaf of one tile into out [rows, columns]. */
+static void leaf_product(const product *p, int64_t row, int64_t rows, int64_t column, int64_t columns, int64_t leaf, float *out)
+{
+    for (int i = 0; i < p->parts; i++) {
+        int64_t first = leaf * p->leaf[i], k = least(p->leaf[i], p->k[i] - first);
+        const float *a = p->a[i] + (p->trans_a ? first * p->lda + row : row * p->lda + first);
+        const float *b = p->b[i] + (p->trans_b ? column * p->ldb + first : first * p->ldb + column);
+        fsm_cpu_gemm(p->trans_a, p->trans_b, rows, columns, k, 1, a, p->lda, b, p->ldb, i > 0, out, columns);
+    }
+}
+
+static void tile_product(const product *p, int64_t row, int64_t column)
+{
+    float leaf[TILE], levels[DEPTH * TILE];
+    int64_t rows = least(TILE_ROWS, p->m - row), columns = least(TILE_COLUMNS, p->n - column), n = rows * columns;
+    int64_t leaves = (p->k[0] + p->leaf[0] - 1) / p->leaf[0];
+    for (int64_t i = 0; i < leaves; i++) {
+        leaf_product(p, row, rows, column, columns, i, leaf);
+        tree_push(n, leaf, (uint64_t)i, levels);
+    }
+    const float *root = tree_root(n, (uint64_t)leaves, levels);
+    for (int64_t r = 0; r < rows; r++) {
+        float *c = p->c + (row + r) * p->ldc + column;
+        for (int64_t j = 0; j < columns; j++) {
+            float sum = root ? root[r * columns + j] : 0;
+            c[j] = p->accumulate ? c[j] + sum : sum;
+        }
+    }
+}
+
+static void run_product(const product *p)
+{
+    int64_t down = (p->m + TILE_ROWS - 1) / TILE_ROWS, across = (p->n + TILE_COLUMNS - 1) / TILE_COLUMNS;
+#pragma omp parallel for schedule(static) num_threads(omp_get_max_threads())
+    for (int64_t tile = 0; tile < down * across; tile++)
+        tile_product(p, tile / across * TILE_ROWS, tile % across * TILE_COLUMNS);
+}
+
+static bool weight_create(fsm_weight *weight)
+{
+    weight->pack = NULL;
+    return true;
+}
+
+static void weight_ignore(fsm_weight *weight)
+{
+    (void)weight;
+}
+
+static void linear_forward(int64_t n, const fsm_weight *w, const float *bias, const float *x, int64_t ld_x, float *y,
+                           int64_t ld_y)
+{
+    run_product(&(product){.trans_b = true, .m = n, .n = w->out, .parts = 1, .k = {w->in}, .leaf = {LEAF_FEATURES},
+                           .a = {x}, .b = {w->w}, .lda = ld_x, .ldb = w->in, .ldc = ld_y, .c = y});
+    for (int64_t i = 0; bias && i < n; i++) fsm_cpu_add(w->out, bias, y + i * ld_y);
+}
+
+static void linear_backward_input(int64_t n, const fsm_weight *w, const float *dy, int64_t ld_dy, float beta, float *dx,
+                                  int64_t ld_dx)
+{
+    run_product(&(product){.accumulate = beta != 0, .m = n, .n = w->in, .parts = 1, .k = {w->out}, .leaf = {LEAF_FEATURES},
+                           .a = {dy}, .b = {w->w}, .lda = ld_dy, .ldb = w->in, .ldc = ld_dx, .c = dx});
+}
+
+static void linear_backward_joined(int64_t n, const fsm_weight *w, int parts, const int64_t *part_rows,
+                                   const int64_t *leaf_rows, const float *dy, int64_t ld_dy, float *dx, int64_t ld_dx)
+{
+    product p = {.m = n, .n = w->in, .parts = parts, .lda = ld_dy, .ldb = w->in, .ldc = ld_dx, .c = dx};
+    int64_t at = 0;
+    for (int i = 0; i < parts; at += part_rows[i], i++) {
+        p.k[i] = part_rows[i];
+        p.leaf[i] = leaf_rows[i];
+        p.a[i] = dy + at;
+        p.b[i] = w->w + at * w->in;
+    }
+    run_product(&p);
+}
+
+static void linear_backward_weight(int64_t n, int64_t out, int64_t in, const float *dy, int64_t ld_dy, const float *x,
+                                   int64_t ld_x, float *dw, float *dbias)
+{
+    run_product(&(product){.trans_a = true, .accumulate = true, .m = out, .n = in, .parts = 1, .k = {n},
+                           .leaf = {FSM_CANONICAL_TOKENS}, .a = {dy}, .b = {x}, .lda = ld_dy, .ldb = ld_x, .ldc = in,
+                           .c = dw});
+    for (int64_t i = 0; dbias && i < n; i++) fsm_cpu_add(out, dy + i * ld_dy, dbias);
+}
+
+/* ---- sums over tokens ---- */
+
+static void rmsnorm_backward(int64_t n, int64_t width, const float *x, const float *gain, const float *rstd, const float *dy,
+                             float *dx, float *dgain)
+{
+    float leaf[width], levels[DEPTH * width];
+    uint64_t leaves = 0;
+    for (int64_t i = 0; i < n; i += FSM_CANONICAL_TOKENS, leaves++) {
+        int64_t rows = least(FSM_CANONICAL_TOKENS, n - i), at = i * width;
+        memset(leaf, 0, sizeof leaf);
+        fsm_cpu_rmsnorm_backward(rows, width, x + at, gain, rstd + i, dy + at, dx + at, leaf);
+        tree_push(width, leaf, leaves, levels);
+    }
+    const float *root = tree_root(width, leaves, levels);
+    if (root) fsm_cpu_add(width, root, dgain);
+}
+
+static bool seen_before(const int32_t *id, int64_t i)
+{
+    for (int64_t j = 0; j < i; j++)
+        if (id[j] == id[i]) return true;
+    return false;
+}
+
+/* The gradient of the row that token `first` is the first to name. */
+static void embedding_row(int64_t n, int64_t width, const int32_t *id, int64_t first, const float *dy, float *row)
+{
+    float leaf[width], levels[DEPTH * width];
+    uint64_t leaves = 0;
+    for (int64_t i = 0; i < n; i += FSM_CANONICAL_TOKENS, leaves++) {
+        int64_t end = least(n, i + FSM_CANONICAL_TOKENS);
+        memset(leaf, 0, sizeof leaf);
+        for (int64_t j = i; j < end; j++)
+            for (int64_t c = 0; id[j] == id[first] && c < width; c++) leaf[c] += dy[j * width + c];
+        tree_push(width, leaf, leaves, levels);
+    }
+    const float *root = tree_root(width, leaves, levels);
+    for (int64_t c = 0; c < width; c++) row[c] += root[c];
+}
+
+static void embedding_backward(int64_t n, int64_t width, const int32_t *id, const float *dy, float *dtable)
+{
+#pragma omp parallel for schedule(dynamic, 16)
+    for (int64_t i = 0; i < n; i++)
+        if (!seen_before(id, i)) embedding_row(n, width, id, i, dy, dtable + id[i] * width);
+}
+
+static const fsm_ops canonical_ops = {
+    .name = "cpu-canonical",
+    .gemm = fsm_cpu_gemm,
+    .weight_create = weight_create,
+    .weight_update = weight_ignore,
+    .weight_destroy = weight_ignore,
+    .linear_forward = linear_forward,
+    .linear_backward_input = linear_backward_input,
+    .linear_backward_joined = linear_backward_joined,
+    .linear_backward_weight = linear_backward_weight,
+    .rmsnorm_forward = fsm_cpu_rmsnorm_forward,
+    .rmsnorm_backward = rmsnorm_backward,
+    .layernorm_forward = fsm_cpu_layernorm_forward,
+    .layernorm_backward = fsm_cpu_layernorm_backward,
+    .rope = fsm_cpu_rope,
+    .attention_work_bytes = fsm_cpu_attention_work_bytes,
+    .attention_forward = fsm_cpu_attention_forward,
+    .attention_backward = fsm_cpu_attention_backward,
+    .gelu_forward = fsm_cpu_gelu_forward,
+    .gelu_backward = fsm_cpu_gelu_backward,
+    .swiglu_forward = fsm_cpu_swiglu_forward,
+    .swiglu_backward = fsm_cpu_swiglu_backward,
+    .embedding_forward = fsm_cpu_embedding_forward,
+    .embedding_backward = embedding_backward,
+    .cross_entropy = fsm_cpu_cross_entropy,
+    .add = fsm_cpu_add,
+    .scale = fsm_cpu_scale,
+    .zero = fsm_cpu_zero,
+    .softmax = fsm_cpu_softmax,
+    .top_k = fsm_ref_top_k,
+    .gather_rows = fsm_cpu_gather_rows,
+    .combine_rows = fsm_cpu_combine_rows,
+    .combine_rows_backward = fsm_cpu_combine_rows_backward,
+    .sum_squares = fsm_cpu_sum_squares,
+    .adamw = fsm_cpu_adamw,
+};
+
+const fsm_ops *fsm_cpu_canonical_ops(void)
+{
+    return &canonical_ops;
+}
