@@ -43,6 +43,15 @@ static void linear_backward_input(int64_t n, const fsm_weight *w, const float *d
     now.flops += 2.0 * (double)(n * w->out * w->in);
 }
 
+static void linear_backward_joined(int64_t n, const fsm_weight *w, int parts, const int64_t *part_rows, const int64_t *leaf_rows,
+                                   const float *dy, int64_t ld_dy, float *dx, int64_t ld_dx)
+{
+    double start = fsm_clock_s();
+    inner->linear_backward_joined(n, w, parts, part_rows, leaf_rows, dy, ld_dy, dx, ld_dx);
+    now.gemm_s += fsm_clock_s() - start;
+    now.flops += 2.0 * (double)(n * w->out * w->in);
+}
+
 static void linear_backward_weight(int64_t n, int64_t out, int64_t in, const float *dy, int64_t ld_dy, const float *x, int64_t ld_x,
                                    float *dw, float *dbias)
 {
@@ -83,6 +92,7 @@ static void time_operations(fsm_model *model)
     timed = *inner;
     timed.linear_forward = linear_forward;
     timed.linear_backward_input = linear_backward_input;
+    timed.linear_backward_joined = linear_backward_joined;
     timed.linear_backward_weight = linear_backward_weight;
     timed.attention_forward = attention_forward;
     timed.attention_backward = attention_backward;

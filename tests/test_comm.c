@@ -240,6 +240,35 @@ static bool check_all_reduce(fsm_comm *comm)
     return good;
 }
 
+/* The tree that comm.h describes: neighbours first, then pairs of pairs; ranks [first, first + span) below this node. */
+static float tree_sum(int first, int span, int size, int64_t i)
+{
+    if (span == 1) return (float)addend(first, i);
+    float left = tree_sum(first, span / 2, size, i);
+    return first + span / 2 < size ? left + tree_sum(first + span / 2, span / 2, size, i) : left;
+}
+
+/* Bit for bit; sizes on both sides of the piece that is sent at once. */
+static bool check_all_reduce_tree(fsm_comm *comm)
+{
+    const int64_t sizes[] = {0, 1, 1000, FSM_TREE_ELEMS, FSM_TREE_ELEMS + 3};
+    int64_t counts[MAX_RANKS];
+    float *scratch = malloc(sizeof(float) * (size_t)comm->size * FSM_TREE_ELEMS);
+    float *buffer = malloc(sizeof(float) * (FSM_TREE_ELEMS + 4));
+    if (!scratch || !buffer) abort();
+    bool good = true;
+    for (int v = 0; v < 5; v++) {
+        for (int64_t i = 0; i < sizes[v]; i++) buffer[i] = (float)addend(comm->rank, i);
+        buffer[sizes[v]] = -1;
+        good &= fsm_comm_all_reduce_tree(comm, buffer, sizes[v], scratch, counts) == FSMOE_OK;
+        for (int64_t i = 0; i < sizes[v]; i++) good &= buffer[i] == tree_sum(0, MAX_RANKS, comm->size, i);
+        good &= buffer[sizes[v]] == -1;
+    }
+    free(scratch);
+    free(buffer);
+    return good || complain(comm, "all-reduce by tree", 0);
+}
+
 /* Bytes of rank s: s + i, as many as count_of says. */
 static bool gather_bytes(fsm_comm *comm, int variant)
 {
@@ -444,6 +473,7 @@ GROUP_TEST(all_gather_delivers_in_place_and_apart, check_all_gather)
 GROUP_TEST(all_gather_int64_keeps_every_bit, check_all_gather_int64)
 GROUP_TEST(reduce_scatter_sums_blocks, check_reduce_scatter)
 GROUP_TEST(all_reduce_gives_all_the_same_bits, check_all_reduce)
+GROUP_TEST(all_reduce_tree_adds_neighbours_first, check_all_reduce_tree)
 GROUP_TEST(gather_bytes_reaches_rank_0_in_order, check_gather_bytes)
 GROUP_TEST(broadcast_bytes_reaches_all_from_any_root, check_broadcast_bytes)
 GROUP_TEST(barrier_holds_until_the_last_comes, check_barrier)
@@ -475,6 +505,7 @@ int main(void)
         cmocka_unit_test(test_comm_all_gather_int64_keeps_every_bit),
         cmocka_unit_test(test_comm_reduce_scatter_sums_blocks),
         cmocka_unit_test(test_comm_all_reduce_gives_all_the_same_bits),
+        cmocka_unit_test(test_comm_all_reduce_tree_adds_neighbours_first),
         cmocka_unit_test(test_comm_gather_bytes_reaches_rank_0_in_order),
         cmocka_unit_test(test_comm_broadcast_bytes_reaches_all_from_any_root),
         cmocka_unit_test(test_comm_barrier_holds_until_the_last_comes),

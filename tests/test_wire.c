@@ -36,6 +36,7 @@ typedef struct group_state {
     int ep, esp;
     fsmoe_moe_config config;
     int64_t max_tokens, nominal_rows;
+    bool by_source;
     rank_state ranks[MAX_RANKS];
     int64_t counts[MAX_RANKS * MAX_EXPERTS]; /* [rank, expert] */
 } group_state;
@@ -71,6 +72,7 @@ static void take_rank(const group_state *g, int index, rank_state *r)
     fsm_wire_shape shape;
     fsm_arena measure = {0};
     fsm_moe_shape(&g->config, g->ep, index / g->esp, g->esp, index % g->esp, g->max_tokens, &shape);
+    shape.by_source = g->by_source;
     fsm_route_take(&measure, g->max_tokens, g->config.num_experts, g->config.top_k, &r->route);
     fsm_wire_take(&measure, &shape, &r->wire);
     assert_int_equal(fsm_arena_create(measure.used, &r->arena), FSMOE_OK);
@@ -78,10 +80,10 @@ static void take_rank(const group_state *g, int index, rank_state *r)
     fsm_wire_take(&r->arena, &shape, &r->wire);
 }
 
-static void create_group(group_state *g, int ep, int esp, load kind)
+static void create_group(group_state *g, int ep, int esp, load kind, bool by_source)
 {
     const double factors[] = {0, 0, 0.5, 1, 1.25};
-    *g = (group_state){.ep = ep, .esp = esp, .max_tokens = 1 + draw(MAX_TOKENS)};
+    *g = (group_state){.ep = ep, .esp = esp, .by_source = by_source, .max_tokens = 1 + draw(MAX_TOKENS)};
     g->config.num_experts = ep * (1 + draw(3));
     g->config.top_k = 1 + draw(g->config.num_experts < 3 ? g->config.num_experts : 3);
     g->config.capacity_factor = factors[draw(5)];
@@ -226,6 +228,15 @@ static void gather(group_state *g, int index)
     assert_int_equal(r->wire.gather_total, at);
 }
 
+/* (local expert, source, row): the order of tokens */
+static int compare_by_source(const void *left, const void *right)
+{
+    const identity *a = left, *b = right;
+    if (a->expert != b->expert) return a->expert < b->expert ? -1 : 1;
+    if (a->source != b->source) return a->source < b->source ? -1 : 1;
+    return (a->row > b->row) - (a->row < b->row);
+}
+
 /* (local expert, (t + 1) / n, source), compared without division. */
 static int compare_canonical(const void *left, const void *right)
 {
@@ -249,7 +260,7 @@ static identity *canonical(const group_state *g, int index, int64_t *n)
             int64_t count = g->counts[s * g->config.num_experts + e];
             for (int64_t t = 0; t < count; t++) rows[at++] = (identity){s, e, t, count};
         }
-    qsort(rows, (size_t)*n, sizeof *rows, compare_canonical);
+    qsort(rows, (size_t)*n, sizeof *rows, g->by_source ? compare_by_source : compare_canonical);
     return rows;
 }
 
@@ -315,7 +326,7 @@ static void check_load(load kind, int rounds)
     for (int ep = 1; ep <= 4; ep++)
         for (int esp = 1; esp <= 4; esp++)
             for (int round = 0; round < rounds; round++) {
-                create_group(&g, ep, esp, kind);
+                create_group(&g, ep, esp, kind, false);
                 for (int degree = 1; degree <= MAX_DEGREE; degree++) {
                     check_group(&g, degree, true);
                     check_group(&g, degree, false);
@@ -347,7 +358,7 @@ static void test_wire_without_tokens_nothing_is_sent(void **state)
     (void)state;
     static group_state g;
     check_load(LOAD_NOTHING, 2);
-    create_group(&g, 2, 2, LOAD_NOTHING);
+    create_group(&g, 2, 2, LOAD_NOTHING, false);
     for (int i = 0; i < 4; i++) {
         rank_state *r = &g.ranks[i];
         fsm_wire_cut(1, (const int64_t[]){0, g.nominal_rows}, &r->wire);
@@ -357,6 +368,19 @@ static void test_wire_without_tokens_nothing_is_sent(void **state)
     destroy_group(&g);
 }
 
+static void test_wire_by_source_keeps_the_order_of_tokens(void **state)
+{
+    (void)state;
+    static group_state g;
+    for (int ep = 1; ep <= 4; ep++)
+        for (int esp = 1; esp <= 4; esp++)
+            for (int round = 0; round < 30; round++) {
+                create_group(&g, ep, esp, (load)(round % LOAD_COUNT), true);
+                check_group(&g, 1, true);
+                destroy_group(&g);
+            }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -364,6 +388,7 @@ int main(void)
         cmocka_unit_test(test_wire_all_to_one_expert_arrives),
         cmocka_unit_test(test_wire_a_single_token_arrives),
         cmocka_unit_test(test_wire_without_tokens_nothing_is_sent),
+        cmocka_unit_test(test_wire_by_source_keeps_the_order_of_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

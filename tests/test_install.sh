@@ -1,0 +1,60 @@
+#!/bin/sh
+# test_install.sh SOURCE BUILD CMAKE CC: installs a finished build into a fresh prefix and uses it from outside, by
+# pkg-config and by find_package; checks what the library exports, and the installed command.
+set -eu
+source=$1 build=$2 cmake=$3 cc=$4
+work=$(mktemp -d /tmp/fsmoe-install-XXXXXX)
+trap 'rm -rf "$work"' EXIT
+prefix=$work/prefix
+# only the installed vocabulary may be found, not the one in the sources
+export FSMOE_DATA="$prefix/share/fsmoe"
+
+fail() {
+  echo "test_install: $*" >&2
+  exit 1
+}
+
+# the ids that GPT-2's own tokenizer gives
+expect_output() {
+  cat > "$work/expected" << END
+ids 1026 318 257 3872 26208 10810
+text It is a truth universally acknowledged
+hidden: 320
+END
+  diff "$work/expected" "$1" || fail "$2 printed something else"
+}
+
+"$cmake" --install "$build" --prefix "$prefix" > "$work/log" || fail "cmake --install failed"
+library=$(find "$prefix" -name libfsmoe.so)
+[ -n "$library" ] || fail "no libfsmoe.so below the prefix"
+libdir=$(dirname "$library")
+
+exported=$(nm -D --defined-only "$library" | awk '$2 != "A" { print $3 }')
+[ -n "$exported" ] || fail "libfsmoe exports nothing"
+foreign=$(printf '%s\n' "$exported" | grep -v '^fsmoe_' || true)
+[ -z "$foreign" ] || fail "libfsmoe exports other symbols than fsmoe_*:" $foreign
+
+# the .pc file names the prefix of the configuration; ours is another
+pc() {
+  PKG_CONFIG_PATH="$libdir/pkgconfig" pkg-config --define-variable=prefix="$prefix" "$@" fsmoe
+}
+# shellcheck disable=SC2046
+"$cc" -std=c17 -Wall -Wextra -Werror "$source/tests/consumer/consumer.c" -o "$work/consumer" $(pc --cflags) $(pc --libs) \
+  "-Wl,-rpath,$libdir" || fail "the consumer does not compile with pkg-config's flags"
+(cd / && "$work/consumer") > "$work/by_pkg_config" || fail "the consumer built by pkg-config fails"
+expect_output "$work/by_pkg_config" "the consumer built by pkg-config"
+
+"$cmake" -S "$source/tests/consumer" -B "$work/consumer-build" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$cc" \
+  > "$work/log" 2>&1 && "$cmake" --build "$work/consumer-build" >> "$work/log" 2>&1 || {
+  cat "$work/log" >&2
+  fail "the consumer does not build with find_package"
+}
+(cd / && "$work/consumer-build/consumer") > "$work/by_cmake" || fail "the consumer built by find_package fails"
+expect_output "$work/by_cmake" "the consumer built by find_package"
+
+version=$(cd / && "$prefix/bin/fsmoe" --version) || fail "the installed fsmoe --version fails"
+case $version in
+*[0-9].[0-9]*) ;;
+*) fail "fsmoe --version printed '$version'" ;;
+esac
+(cd / && "$prefix/bin/fsmoe" config --dump) | grep -q '^model:' || fail "the installed fsmoe config --dump prints no model"
