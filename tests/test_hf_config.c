@@ -274,7 +274,7 @@ static void test_hf_config_writes_everything_else_as_fsmoe(void **state)
 {
     (void)state;
     static const char *const settings[] = {
-        "model.moe_every=2", "moe.noisy=true", "moe.capacity_factor=1.25", "moe.top_k=1", "moe.expert=gpt",
+        "model.moe_every=2", "moe.noisy=true", "moe.top_k=1", "moe.expert=gpt",
     };
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         fsmoe_config *config = resolved("mixtral");
@@ -288,6 +288,15 @@ static void test_hf_config_writes_everything_else_as_fsmoe(void **state)
     fsmoe_config *blank = defaults();
     set(blank, "model.tie_embeddings=true"); /* the file says false outright */
     assert_string_equal(round_trip(resolved("gpt2"), blank), "fsmoe");
+}
+
+/* Dropping tokens is a matter of training: the folder says nothing of it. */
+static void test_hf_config_counts_limited_capacity_as_mixtral(void **state)
+{
+    (void)state;
+    fsmoe_config *config = resolved("mixtral");
+    set(config, "moe.capacity_factor=1.25");
+    assert_true(fsm_hf_config_is_mixtral(&config->model, &config->moe, NULL));
 }
 
 static void test_hf_config_counts_one_normalised_expert_as_mixtral(void **state)
@@ -362,6 +371,7 @@ int main(void)
         cmocka_unit_test(test_hf_config_accepts_keys_without_effect),
         cmocka_unit_test(test_hf_config_writes_mixtral_back_to_the_same_values),
         cmocka_unit_test(test_hf_config_writes_everything_else_as_fsmoe),
+        cmocka_unit_test(test_hf_config_counts_limited_capacity_as_mixtral),
         cmocka_unit_test(test_hf_config_counts_one_normalised_expert_as_mixtral),
         cmocka_unit_test(test_hf_config_resolves_what_is_left_to_derive),
         cmocka_unit_test(test_hf_config_is_as_strict_with_its_own_type),

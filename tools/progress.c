@@ -36,16 +36,16 @@ static bool worth_a_line(const fsmoe_train_progress *p)
 }
 
 /* Spaces wipe out what is left of a longer line before. */
-static void rewrite_line(progress *progress, const char *text)
+static void rewrite_line(progress *shown, const char *text)
 {
-    fprintf(stderr, "\r%-*s", progress->width, text);
-    progress->width = (int)strlen(text);
+    fprintf(stderr, "\r%-*s", shown->width, text);
+    shown->width = (int)strlen(text);
 }
 
-void progress_end_line(progress *progress)
+void progress_end_line(progress *shown)
 {
-    if (progress->width > 0) fputc('\n', stderr);
-    progress->width = 0;
+    if (shown->width > 0) fputc('\n', stderr);
+    shown->width = 0;
 }
 
 void progress_on_step(void *user, const fsmoe_train_progress *p)

@@ -15,6 +15,6 @@ void progress_on_step(void *user, const fsmoe_train_progress *step);
 void progress_on_message(void *user, const char *sentence);
 
 /* Ends an unfinished line, so that something else can be said. */
-void progress_end_line(progress *progress);
+void progress_end_line(progress *shown);
 
 #endif
