@@ -229,7 +229,8 @@ static bool all_reduce(fsm_comm *comm, int count)
     good &= floats[count] == -1 && doubles[count] == -1;
     free(floats);
     free(doubles);
-    return good & same_everywhere(comm, digest);
+    good &= same_everywhere(comm, digest);
+    return good;
 }
 
 static bool check_all_reduce(fsm_comm *comm)

@@ -297,6 +297,7 @@ static void test_hf_config_counts_limited_capacity_as_mixtral(void **state)
     fsmoe_config *config = resolved("mixtral");
     set(config, "moe.capacity_factor=1.25");
     assert_true(fsm_hf_config_is_mixtral(&config->model, &config->moe, NULL));
+    fsmoe_config_destroy(config);
 }
 
 static void test_hf_config_counts_one_normalised_expert_as_mixtral(void **state)

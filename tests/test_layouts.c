@@ -141,9 +141,12 @@ static bool same_tensors(const char *a_path, const char *b_path, double band)
 
 static bool compare(const layout *l, const outcome *got, const outcome *want, const char *a, const char *b, double band)
 {
-    bool same = close_to("loss", got->loss, want->loss) & close_to("aux loss", got->aux, want->aux) &
-                close_to("z-loss", got->z, want->z) & close_to("gradient norm", got->grad_norm, want->grad_norm) &
-                close_to("dropped", got->dropped, want->dropped) & same_tensors(a, b, band);
+    bool same = close_to("loss", got->loss, want->loss);
+    same &= close_to("aux loss", got->aux, want->aux);
+    same &= close_to("z-loss", got->z, want->z);
+    same &= close_to("gradient norm", got->grad_norm, want->grad_norm);
+    same &= close_to("dropped", got->dropped, want->dropped);
+    same &= same_tensors(a, b, band);
     if (!same) fprintf(stderr, "%s differs from one process\n", l->name);
     return same;
 }
