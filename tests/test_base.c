@@ -74,7 +74,7 @@ static void test_status_overlong_sentence_is_cut_and_ended(void **state)
 
 /* ---- random numbers ---- */
 
-enum { DRAWS = 200000 };
+enum { DRAWS = 1000000 };
 
 /* Mean, and the mean of (x - center)^power. */
 static double moment(double (*draw)(uint64_t, uint32_t, uint64_t), uint32_t stream, double center, int power)
@@ -353,7 +353,8 @@ static void test_file_replace_that_fails_keeps_the_old_and_cleans_up(void **stat
     char inside[160], temporary[170];
     snprintf(inside, sizeof inside, "%s/inside", f->path);
     snprintf(temporary, sizeof temporary, "%s.tmp", f->path);
-    assert_int_equal(fsm_file_make_dirs(inside), FSMOE_OK); /* a folder that is not empty cannot be replaced by a file */
+    assert_int_equal(fsm_file_make_dirs(inside),
+                     FSMOE_OK); /* a folder that is not empty cannot be replaced by a file */
     assert_int_equal(fsm_file_replace(f->path, "new", 3), FSMOE_ERROR_IO);
     assert_non_null(strstr(fsmoe_last_error(), f->path));
     assert_true(fsm_file_exists(inside));

@@ -35,8 +35,8 @@ static bool all_true(bool mine)
 
 static bool complain(const fsm_comm *comm, const char *what, int variant)
 {
-    fprintf(stderr, "rank %d of %d (%s): %s, variant %d: %s\n", comm->rank, comm->size, comm->table->name, what, variant,
-            fsmoe_last_error());
+    fprintf(stderr, "rank %d of %d (%s): %s, variant %d: %s\n", comm->rank, comm->size, comm->table->name, what,
+            variant, fsmoe_last_error());
     return false;
 }
 
@@ -47,7 +47,8 @@ static void check_on_groups(bool (*check)(fsm_comm *comm))
     bool passed = check(world);
     for (size_t i = 0; i < sizeof colors / sizeof *colors; i++) {
         fsm_comm *group;
-        if (!all_true(world->table->split(world, colors[i], &group) == FSMOE_OK)) fail_msg("split %zu: %s", i, fsmoe_last_error());
+        if (!all_true(world->table->split(world, colors[i], &group) == FSMOE_OK))
+            fail_msg("split %zu: %s", i, fsmoe_last_error());
         passed &= check(group);
         fsm_comm_destroy(group);
     }
@@ -241,7 +242,8 @@ static bool check_all_reduce(fsm_comm *comm)
     return good;
 }
 
-/* The tree that comm.h describes: neighbours first, then pairs of pairs; ranks [first, first + span) below this node. */
+/* The tree that comm.h describes: neighbours first, then pairs of pairs; ranks [first, first + span) below this node.
+ */
 static float tree_sum(int first, int span, int size, int64_t i)
 {
     if (span == 1) return (float)addend(first, i);
@@ -349,7 +351,8 @@ static bool check_split_by(int color)
 static void test_comm_split_keeps_the_order_of_ranks(void **state)
 {
     (void)state;
-    const int colors[] = {0, world->rank % 2, world->rank / 2, world->rank % 3, 7 - world->rank, world->rank == 1 ? 5 : 3};
+    const int colors[] = {
+        0, world->rank % 2, world->rank / 2, world->rank % 3, 7 - world->rank, world->rank == 1 ? 5 : 3};
     for (size_t i = 0; i < sizeof colors / sizeof *colors; i++)
         if (!all_true(check_split_by(colors[i]))) fail_msg("split %zu", i);
 }

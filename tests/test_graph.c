@@ -86,7 +86,8 @@ static void test_graph_reads_back_what_it_prints(void **state)
         assert_int_equal(back.count, graph.count);
         assert_int_equal(back.edge_count, graph.edge_count);
         for (int i = 0; i < graph.count; i++) assert_same_task(&graph.tasks[i], &back.tasks[i]);
-        if (graph.edge_count) assert_memory_equal(graph.edges, back.edges, sizeof *graph.edges * (size_t)graph.edge_count);
+        if (graph.edge_count)
+            assert_memory_equal(graph.edges, back.edges, sizeof *graph.edges * (size_t)graph.edge_count);
         free(text);
         fsm_graph_destroy(&graph);
         fsm_graph_destroy(&back);
@@ -137,7 +138,8 @@ static void assert_refused(const char *key, json_t *value)
 static void test_graph_malformed_json_names_the_task(void **state)
 {
     (void)state;
-    const char *const keys[] = {"kind", "phase", "resource", "group", "layer", "micro", "rows", "slice", "size", "after"};
+    const char *const keys[] = {"kind",  "phase", "resource", "group", "layer",
+                                "micro", "rows",  "slice",    "size",  "after"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         assert_refused(keys[i], NULL);
         assert_refused(keys[i], json_null());
@@ -161,7 +163,8 @@ static void test_graph_malformed_json_names_the_task(void **state)
 static void test_graph_text_that_is_no_graph_is_refused(void **state)
 {
     (void)state;
-    const char *const texts[] = {"", "{", "[]", "{}", "{\"tasks\": 1}", "{\"tasks\": [1]}", "{\"tasks\": [], \"tasks\": []}"};
+    const char *const texts[] = {
+        "", "{", "[]", "{}", "{\"tasks\": 1}", "{\"tasks\": [1]}", "{\"tasks\": [], \"tasks\": []}"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         fsm_graph graph;
         assert_int_equal(fsm_graph_from_json(texts[i], &graph), FSMOE_ERROR_FORMAT);
@@ -212,11 +215,17 @@ static void test_graph_task_names_say_everything(void **state)
     const fsm_task chunk = {.kind = FSM_TASK_EXPERT, .layer = 2, .micro = 0, .rows_last = 64};
     fsm_task_name(&chunk, name);
     assert_string_equal(name, "expert.forward[layer 2, micro 0, rows 0-64]");
-    const fsm_task slice = {.kind = FSM_TASK_ALLREDUCE, .phase = FSM_UPDATE, .layer = -1, .micro = -1, .slice_first = 16, .slice_last = 32};
+    const fsm_task slice = {
+        .kind = FSM_TASK_ALLREDUCE, .phase = FSM_UPDATE, .layer = -1, .micro = -1, .slice_first = 16, .slice_last = 32};
     fsm_task_name(&slice, name);
     assert_string_equal(name, "allreduce.update[slice 16-32]");
-    const fsm_task longest = {.kind = FSM_TASK_MP_REDUCESCATTER, .phase = FSM_BACKWARD, .layer = INT32_MAX, .micro = INT32_MAX,
-                              .rows_last = INT64_MAX, .slice_first = INT64_MAX - 1, .slice_last = INT64_MAX};
+    const fsm_task longest = {.kind = FSM_TASK_MP_REDUCESCATTER,
+                              .phase = FSM_BACKWARD,
+                              .layer = INT32_MAX,
+                              .micro = INT32_MAX,
+                              .rows_last = INT64_MAX,
+                              .slice_first = INT64_MAX - 1,
+                              .slice_last = INT64_MAX};
     fsm_task_name(&longest, name);
     assert_in_range(strlen(name), 60, 127);
 }
@@ -226,11 +235,25 @@ static void test_graph_task_names_say_everything(void **state)
 /* 24 tokens a group, hidden 8, 4 experts; regions of the gradients as a model with all three kinds has them. */
 static fsm_step_shape make_shape(int layers, int moe_every, int micro_batches, bool training, const int *sizes)
 {
-    fsm_step_shape s = {
-        .num_layers = layers, .moe_every = moe_every, .micro_batches = micro_batches, .training = training, .hidden = 8,
-        .ffn_hidden = 32, .vocab_size = 100, .seq_len = 12, .attention_width = 8, .qkv_width = 24, .n_group = 24,
-        .n_local = 12, .num_experts = 4, .top_k = 2, .rows = 30, .nominal_rows = 10, .expert_gemms = 2,
-        .regions = {{FSM_GROUP_WORLD, 0, 160}, {FSM_GROUP_DP, 160, 1600}, {FSM_GROUP_EDP, 1600, 8000}}, .region_count = 3};
+    fsm_step_shape s = {.num_layers = layers,
+                        .moe_every = moe_every,
+                        .micro_batches = micro_batches,
+                        .training = training,
+                        .hidden = 8,
+                        .ffn_hidden = 32,
+                        .vocab_size = 100,
+                        .seq_len = 12,
+                        .attention_width = 8,
+                        .qkv_width = 24,
+                        .n_group = 24,
+                        .n_local = 12,
+                        .num_experts = 4,
+                        .top_k = 2,
+                        .rows = 30,
+                        .nominal_rows = 10,
+                        .expert_gemms = 2,
+                        .regions = {{FSM_GROUP_WORLD, 0, 160}, {FSM_GROUP_DP, 160, 1600}, {FSM_GROUP_EDP, 1600, 8000}},
+                        .region_count = 3};
     for (int g = 0; g < FSM_GROUP_COUNT; g++) {
         s.group_size[g] = sizes[g];
         s.link[g] = g % 2 ? FSM_INTER : FSM_INTRA;
@@ -322,7 +345,7 @@ static bool is_chunked(const fsm_task *t)
     return t->rows_last > t->rows_first;
 }
 
-/* Chunks of a (kind, phase, layer, micro) follow one another over the nominal rows; their sizes add up to the whole's. */
+/* Chunks of a (kind, phase, layer, micro) follow one another over the nominal rows; sizes add up to the whole's. */
 static void check_chunks(const fsm_step_shape *s, const fsm_graph *graph)
 {
     double moved = s->rows * (double)s->hidden, gathered = moved * s->group_size[FSM_GROUP_ESP];
@@ -354,14 +377,15 @@ static bool waits_for(const fsm_graph *graph, int task, int before)
     assert_non_null(waits);
     waits[task] = true;
     for (int i = task; i > before; i--)
-        for (int e = 0; waits[i] && e < graph->tasks[i].after_count; e++) waits[graph->edges[graph->tasks[i].after_first + e]] = true;
+        for (int e = 0; waits[i] && e < graph->tasks[i].after_count; e++)
+            waits[graph->edges[graph->tasks[i].after_first + e]] = true;
     bool found = waits[before];
     free(waits);
     return found;
 }
 
-/* Nothing overlaps across layers here, so each task but a chunk's waits for all before it; a chunk's waits for the earlier
- * tasks of its own rows. */
+/* Nothing overlaps across layers here, so each task but a chunk's waits for all before it; a chunk's waits for the
+ * earlier tasks of its own rows. */
 static void check_dependencies(const fsm_graph *graph)
 {
     for (int i = 1; i < graph->count; i++)
@@ -370,7 +394,8 @@ static void check_dependencies(const fsm_graph *graph)
             if (t->phase == FSM_UPDATE && u->phase == FSM_UPDATE && t->kind == u->kind) continue;
             bool same_layer = t->layer == u->layer && t->phase == u->phase && t->micro == u->micro;
             bool other_chunk = is_chunked(t) && is_chunked(u) && same_layer && t->rows_first != u->rows_first;
-            bool weight_grad = u->kind == FSM_TASK_WEIGHT_GRAD && is_chunked(t) && same_layer; /* only the layer's end needs it */
+            bool weight_grad =
+                u->kind == FSM_TASK_WEIGHT_GRAD && is_chunked(t) && same_layer; /* only the layer's end needs it */
             if (!other_chunk && !weight_grad) assert_true(waits_for(graph, i, j));
         }
 }
@@ -413,7 +438,8 @@ static void check_schedule(const fsm_step_shape *s, int forward_degree, int back
     fsm_graph graph;
     int most = (int)s->nominal_rows;
     assert_int_equal(fsm_schedule_in_order(s, forward_degree, backward_degree, &graph), FSMOE_OK);
-    check_every_task(s, &graph, forward_degree < most ? forward_degree : most, backward_degree < most ? backward_degree : most);
+    check_every_task(s, &graph, forward_degree < most ? forward_degree : most,
+                     backward_degree < most ? backward_degree : most);
     check_chunks(s, &graph);
     check_dependencies(&graph);
     check_slices(s, &graph);

@@ -39,8 +39,8 @@ pc() {
   PKG_CONFIG_PATH="$libdir/pkgconfig" pkg-config --define-variable=prefix="$prefix" "$@" fsmoe
 }
 # shellcheck disable=SC2046
-"$cc" -std=c17 -Wall -Wextra -Werror "$source/tests/consumer/consumer.c" -o "$work/consumer" $(pc --cflags) $(pc --libs) \
-  "-Wl,-rpath,$libdir" || fail "the consumer does not compile with pkg-config's flags"
+"$cc" -std=c17 -Wall -Wextra -Werror "$source/tests/consumer/consumer.c" -o "$work/consumer" \
+  $(pc --cflags) $(pc --libs) "-Wl,-rpath,$libdir" || fail "the consumer does not compile with pkg-config's flags"
 (cd / && "$work/consumer") > "$work/by_pkg_config" || fail "the consumer built by pkg-config fails"
 expect_output "$work/by_pkg_config" "the consumer built by pkg-config"
 
@@ -57,4 +57,5 @@ case $version in
 *[0-9].[0-9]*) ;;
 *) fail "fsmoe --version printed '$version'" ;;
 esac
-(cd / && "$prefix/bin/fsmoe" config --dump) | grep -q '^model:' || fail "the installed fsmoe config --dump prints no model"
+(cd / && "$prefix/bin/fsmoe" config --dump) | grep -q '^model:' ||
+  fail "the installed fsmoe config --dump prints no model"

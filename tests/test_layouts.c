@@ -231,7 +231,7 @@ static void test_layouts_canonical_sums_are_equal_bit_for_bit(void **state)
                                     "model.ffn_hidden=256", "model.num_layers=2", "moe.num_experts=4", "data.seq_len=128",
                                     "train.global_batch=8", "model.vocab_size=256", "moe.z_loss_coeff=0.01",
                                     "parallel.canonical_sums=true", NULL};
-    check_case_as(settings, (expectation){.canonical = true, .band = 0});
+    check_case_as(settings, (expectation){.canonical = true, .band = FSMOE_CANONICAL_BAND});
 }
 
 static void test_layouts_mixtral_dropless_agree(void **state)

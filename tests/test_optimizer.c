@@ -1,5 +1,6 @@
 /* The optimizer: learning rate, gradient norm, clipping, AdamW.
- * Oracles: the schedule's formula at the places where it is known by heart; AdamW written out in double over ten steps. */
+ * Oracles: the schedule's formula at the places where it is known by heart; AdamW written out in double over ten steps.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -65,7 +66,13 @@ enum { MATRIX, VECTOR, EXPERTS, FOREIGN, PARAMS, ELEMS = 160 };
 static fsm_param items[PARAMS] = {
     [MATRIX] = {.spec = {.rank = 2, .decay = true}, .owned = true, .rows = 3, .cols = 10, .offset = 0},
     [VECTOR] = {.spec = {.rank = 1, .decay = false}, .owned = true, .rows = 1, .cols = 16, .offset = 32},
-    [EXPERTS] = {.spec = {.rank = 2, .decay = true}, .owned = true, .rows = 2, .cols = 8, .offset = 48, .experts = 2, .expert_stride = 20},
+    [EXPERTS] = {.spec = {.rank = 2, .decay = true},
+                 .owned = true,
+                 .rows = 2,
+                 .cols = 8,
+                 .offset = 48,
+                 .experts = 2,
+                 .expert_stride = 20},
     [FOREIGN] = {.spec = {.rank = 2, .decay = true}, .owned = false, .rows = 2, .cols = 8, .offset = 96},
 };
 
@@ -85,8 +92,15 @@ static const fsm_param *param_at(int64_t at)
 
 static fsmoe_train_config make_config(double clip_grad)
 {
-    return (fsmoe_train_config){.steps = 10, .lr = 1e-2, .min_lr = 1e-3, .warmup_steps = 3, .weight_decay = 0.1, .beta1 = 0.9,
-                                .beta2 = 0.95, .adam_eps = 1e-8, .clip_grad = clip_grad};
+    return (fsmoe_train_config){.steps = 10,
+                                .lr = 1e-2,
+                                .min_lr = 1e-3,
+                                .warmup_steps = 3,
+                                .weight_decay = 0.1,
+                                .beta1 = 0.9,
+                                .beta2 = 0.95,
+                                .adam_eps = 1e-8,
+                                .clip_grad = clip_grad};
 }
 
 static void draw_values(uint64_t first, double scale, float *values)
@@ -167,8 +181,11 @@ static void check_ten_steps(double clip_grad)
         fsm_optimizer_update(&optimizer, 0, 48, grads, values);
         fsm_optimizer_finish(&optimizer);
         step_twin(&config, t, grads, &w);
+        /* a wrong scale of all gradients hardly moves AdamW's values, but it moves its moments */
+        for (int i = 0; i < ELEMS; i++) assert_true(fabs(optimizer.m[i] - w.m[i]) <= 2e-6 * fabs(w.m[i]) + 1e-7);
         for (int i = 0; i < ELEMS; i++)
-            if (fabs(values[i] - w.value[i]) > 2e-6) fail_msg("step %d element %d: %.9g, not %.9g", t, i, values[i], w.value[i]);
+            if (fabs(values[i] - w.value[i]) > 2e-6)
+                fail_msg("step %d element %d: %.9g, not %.9g", t, i, values[i], w.value[i]);
     }
     for (int i = 0; i < ELEMS; i++) assert_true(param_at(i) ? values[i] != start[i] : values[i] == start[i]);
     assert_int_equal(clipped, clip_grad > 0);

@@ -1,5 +1,6 @@
-/* Orders of tokens by expert, over thousands of random choices. Oracle: the definition written out the slow way - a pair
- * (token, choice) has the place of the pairs before it in its group with the same expert, first choices before second. */
+/* Orders of tokens by expert, over thousands of random choices. Oracle: the definition written out the slow way - a
+ * pair (token, choice) has the place of the pairs before it in its group with the same expert, first choices before
+ * second. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -222,7 +223,8 @@ static void test_order_groups_are_independent(void **state)
     for (int round = 0; round < 200; round++) {
         fsm_arena arena_a, arena_b;
         fsm_route route_a, route_b;
-        a.problem = (fsm_order_problem){.n = 2 * GROUP, .group = GROUP, .num_experts = EXPERTS, .top_k = K, .capacity_factor = 1};
+        a.problem = (fsm_order_problem){
+            .n = 2 * GROUP, .group = GROUP, .num_experts = EXPERTS, .top_k = K, .capacity_factor = 1};
         draw_choices(&a);
         b = a;
         draw_choices(&b);
@@ -235,7 +237,8 @@ static void test_order_groups_are_independent(void **state)
     }
 }
 
-/* A worked case: 3 tokens, 2 experts, k = 2, room for 2 an expert: the last token's second choice is the third to come. */
+/* A worked case: 3 tokens, 2 experts, k = 2, room for 2 an expert: the last token's second choice is the third to come.
+ */
 static void test_order_first_choices_come_before_second(void **state)
 {
     (void)state;
@@ -261,7 +264,8 @@ static void test_order_without_tokens_sends_nothing(void **state)
         for (int factor = 0; factor < 2; factor++) {
             fsm_arena arena;
             fsm_route route;
-            d.problem = (fsm_order_problem){.n = 0, .group = 0, .num_experts = 3, .top_k = 2, .capacity_factor = factor};
+            d.problem =
+                (fsm_order_problem){.n = 0, .group = 0, .num_experts = 3, .top_k = 2, .capacity_factor = factor};
             assign(kinds[i], &d, &arena, &route);
             assert_int_equal(route.dropped, 0);
             for (int e = 0; e < 3; e++) assert_int_equal(route.rows[e] + route.kept[e], 0);

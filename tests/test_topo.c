@@ -29,7 +29,8 @@ static void for_each_layout(void (*check)(const fsm_topo *all))
                         if (ranks % nodes || ranks % (ep * esp) || ranks % mp) continue;
                         fsmoe_parallel_config parallel = {.ep_size = ep, .esp_size = esp, .mp_size = mp};
                         for (int rank = 0; rank < ranks; rank++)
-                            assert_int_equal(fsm_topo_create(nodes, ranks / nodes, &parallel, rank, &all[rank]), FSMOE_OK);
+                            assert_int_equal(fsm_topo_create(nodes, ranks / nodes, &parallel, rank, &all[rank]),
+                                             FSMOE_OK);
                         check(all);
                         layouts_seen++;
                     }
@@ -95,7 +96,8 @@ static void test_topo_rank_follows_the_stated_formulas(void **state)
 /* Two ranks share a group of a kind when the formulas' other indices agree. */
 static bool share_group(const fsm_topo *a, const fsm_topo *b, fsm_group group)
 {
-    bool same_edp = a->edp_index == b->edp_index, same_ep = a->ep_index == b->ep_index, same_esp = a->esp_index == b->esp_index;
+    bool same_edp = a->edp_index == b->edp_index, same_ep = a->ep_index == b->ep_index,
+         same_esp = a->esp_index == b->esp_index;
     switch (group) {
     case FSM_GROUP_WORLD: return true;
     case FSM_GROUP_DP: return a->mp_index == b->mp_index;
@@ -114,7 +116,8 @@ static void check_links(const fsm_topo *all)
         for (int rank = 0; rank < all->ranks; rank++) {
             fsm_resource want = FSM_INTRA;
             for (int other = 0; other < all->ranks; other++) {
-                bool same_color = fsm_topo_group_color(&all[rank], (fsm_group)g) == fsm_topo_group_color(&all[other], (fsm_group)g);
+                bool same_color =
+                    fsm_topo_group_color(&all[rank], (fsm_group)g) == fsm_topo_group_color(&all[other], (fsm_group)g);
                 assert_int_equal(same_color, share_group(&all[rank], &all[other], (fsm_group)g));
                 if (same_color && all[other].node != all[rank].node) want = FSM_INTER;
             }

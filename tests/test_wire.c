@@ -1,6 +1,6 @@
 /* The row maps of the dispatch: all ranks of an expert group in one process, rows carried as identities.
- * A row is (source, expert, row); the test copies identities the way the collectives copy rows and looks at what arrives.
- * Oracles: the orders that wire.h states, written out; the canonical order by qsort. */
+ * A row is (source, expert, row); the test copies identities the way the collectives copy rows and looks at what
+ * arrives. Oracles: the orders that wire.h states, written out; the canonical order by qsort. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -98,7 +98,8 @@ static void create_group(group_state *g, int ep, int esp, load kind, bool by_sou
         draw_choices(g, kind, r);
         take_rank(g, i, r);
         fsm_order_problem problem = {r->n, g->config.num_experts, g->config.top_k,
-                                     g->config.capacity_group ? g->config.capacity_group : r->n, g->config.capacity_factor};
+                                     g->config.capacity_group ? g->config.capacity_group : r->n,
+                                     g->config.capacity_factor};
         fsm_order_find(g->config.order)->assign(&problem, r->choice, &r->route);
         memcpy(g->counts + i * g->config.num_experts, r->route.rows, sizeof(int64_t) * (size_t)g->config.num_experts);
     }
@@ -201,7 +202,8 @@ static void receive(group_state *g, int index)
             const rank_state *from = &g->ranks[q * g->esp + esp_index];
             const int64_t *sent = from->wire.send_counts + c * ep;
             assert_int_equal(r->wire.recv_counts[c * ep + q], sent[mine]);
-            memcpy(r->received + at, from->sent + from->wire.send_first[c] + total(sent, mine), (size_t)sent[mine] * sizeof *r->received);
+            memcpy(r->received + at, from->sent + from->wire.send_first[c] + total(sent, mine),
+                   (size_t)sent[mine] * sizeof *r->received);
             at += sent[mine];
         }
     }

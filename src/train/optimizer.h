@@ -25,7 +25,8 @@ fsmoe_status fsm_optimizer_create(const fsm_params *params, const fsm_ops *ops, 
 void fsm_optimizer_destroy(fsm_optimizer *optimizer);
 
 /* Learning rate of update `step` (0, 1, …): rises linearly to lr over warmup_steps, then
- * min_lr + (lr - min_lr) (1 + cos(pi progress)) / 2 (Loshchilov & Hutter 2017), progress from 0 to 1 at the last step. */
+ * min_lr + (lr - min_lr) (1 + cos(pi progress)) / 2 (Loshchilov & Hutter 2017), progress from 0 at the end of
+ * warm-up towards 1, which update `steps` would have: the last one, steps - 1, stays just above min_lr. */
 double fsm_learning_rate(const fsmoe_train_config *config, int64_t step);
 
 /* sqrt of the sum of squares of every parameter's gradient, each counted once whatever the layout. Collective over world. */
