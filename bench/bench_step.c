@@ -14,10 +14,10 @@
 
 enum { ROUNDS = 15, WARM_UP = 3, SAMPLES = 8, LENGTH = 512, TOKENS = SAMPLES * LENGTH };
 
-static const char *const settings[] = {
-    "model.hidden=512", "model.ffn_hidden=1024", "model.num_layers=2", "model.num_heads=8", "model.num_kv_heads=4",
-    "model.vocab_size=8192", "moe.num_experts=8", "moe.top_k=2", "data.seq_len=512", "train.global_batch=8",
-    "parallel.threads=2", NULL};
+static const char *const settings[] = {"model.hidden=512",     "model.ffn_hidden=1024", "model.num_layers=2",
+                                       "model.num_heads=8",    "model.num_kv_heads=4",  "model.vocab_size=8192",
+                                       "moe.num_experts=8",    "moe.top_k=2",           "data.seq_len=512",
+                                       "train.global_batch=8", "parallel.threads=2",    NULL};
 
 /* What the wrapped operations of a step took. */
 typedef struct tally {
@@ -27,7 +27,8 @@ typedef struct tally {
 static tally now;
 static const fsm_ops *inner;
 
-static void linear_forward(int64_t n, const fsm_weight *w, const float *bias, const float *x, int64_t ld_x, float *y, int64_t ld_y)
+static void linear_forward(int64_t n, const fsm_weight *w, const float *bias, const float *x, int64_t ld_x, float *y,
+                           int64_t ld_y)
 {
     double start = fsm_clock_s();
     inner->linear_forward(n, w, bias, x, ld_x, y, ld_y);
@@ -35,7 +36,8 @@ static void linear_forward(int64_t n, const fsm_weight *w, const float *bias, co
     now.flops += 2.0 * (double)(n * w->out * w->in);
 }
 
-static void linear_backward_input(int64_t n, const fsm_weight *w, const float *dy, int64_t ld_dy, float beta, float *dx, int64_t ld_dx)
+static void linear_backward_input(int64_t n, const fsm_weight *w, const float *dy, int64_t ld_dy, float beta, float *dx,
+                                  int64_t ld_dx)
 {
     double start = fsm_clock_s();
     inner->linear_backward_input(n, w, dy, ld_dy, beta, dx, ld_dx);
@@ -43,8 +45,8 @@ static void linear_backward_input(int64_t n, const fsm_weight *w, const float *d
     now.flops += 2.0 * (double)(n * w->out * w->in);
 }
 
-static void linear_backward_joined(int64_t n, const fsm_weight *w, int parts, const int64_t *part_rows, const int64_t *leaf_rows,
-                                   const float *dy, int64_t ld_dy, float *dx, int64_t ld_dx)
+static void linear_backward_joined(int64_t n, const fsm_weight *w, int parts, const int64_t *part_rows,
+                                   const int64_t *leaf_rows, const float *dy, int64_t ld_dy, float *dx, int64_t ld_dx)
 {
     double start = fsm_clock_s();
     inner->linear_backward_joined(n, w, parts, part_rows, leaf_rows, dy, ld_dy, dx, ld_dx);
@@ -52,8 +54,8 @@ static void linear_backward_joined(int64_t n, const fsm_weight *w, int parts, co
     now.flops += 2.0 * (double)(n * w->out * w->in);
 }
 
-static void linear_backward_weight(int64_t n, int64_t out, int64_t in, const float *dy, int64_t ld_dy, const float *x, int64_t ld_x,
-                                   float *dw, float *dbias)
+static void linear_backward_weight(int64_t n, int64_t out, int64_t in, const float *dy, int64_t ld_dy, const float *x,
+                                   int64_t ld_x, float *dw, float *dbias)
 {
     double start = fsm_clock_s();
     inner->linear_backward_weight(n, out, in, dy, ld_dy, x, ld_x, dw, dbias);
@@ -67,7 +69,8 @@ static double attention_flops(const fsm_attention_shape *s, int products)
     return products * (double)(s->batch * s->heads * s->q_len * s->k_len * s->head_dim);
 }
 
-static void attention_forward(const fsm_attention_shape *s, const float *q, const float *k, const float *v, float *o, float *lse, void *work)
+static void attention_forward(const fsm_attention_shape *s, const float *q, const float *k, const float *v, float *o,
+                              float *lse, void *work)
 {
     double start = fsm_clock_s();
     inner->attention_forward(s, q, k, v, o, lse, work);
@@ -75,8 +78,9 @@ static void attention_forward(const fsm_attention_shape *s, const float *q, cons
     now.flops += attention_flops(s, 2);
 }
 
-static void attention_backward(const fsm_attention_shape *s, const float *q, const float *k, const float *v, const float *o,
-                               const float *lse, const float *do_, float *dq, float *dk, float *dv, void *work)
+static void attention_backward(const fsm_attention_shape *s, const float *q, const float *k, const float *v,
+                               const float *o, const float *lse, const float *do_, float *dq, float *dk, float *dv,
+                               void *work)
 {
     double start = fsm_clock_s();
     inner->attention_backward(s, q, k, v, o, lse, do_, dq, dk, dv, work);
@@ -97,7 +101,8 @@ static void time_operations(fsm_model *model)
     timed.attention_forward = attention_forward;
     timed.attention_backward = attention_backward;
     model->ops = &timed;
-    for (int i = 0; i < model->config->model.num_layers; i++) model->layers[i].moe.ops = model->layers[i].moe.gate.ops = &timed;
+    for (int i = 0; i < model->config->model.num_layers; i++)
+        model->layers[i].moe.ops = model->layers[i].moe.gate.ops = &timed;
 }
 
 /* Flops a second of the experts' first product: 1024 rows x 512 -> 2048. */
@@ -150,10 +155,13 @@ int main(void)
         rate[i] = bare;
         fraction[i] = now.flops / step_s[i] / bare;
     }
-    printf("training step, M 512, H 1024, 8 experts, top-2, 2 layers, 4096 tokens, %d threads, %d rounds (medians)\n", s.threads, ROUNDS);
-    printf("  step %.1f ms, %.0f tokens/s, %.1f GFLOP\n", 1e3 * median(step_s), TOKENS / median(step_s), 1e-9 * now.flops);
+    printf("training step, M 512, H 1024, 8 experts, top-2, 2 layers, 4096 tokens, %d threads, %d rounds (medians)\n",
+           s.threads, ROUNDS);
+    printf("  step %.1f ms, %.0f tokens/s, %.1f GFLOP\n", 1e3 * median(step_s), TOKENS / median(step_s),
+           1e-9 * now.flops);
     printf("  bare GEMM %.1f GF/s\n", 1e-9 * median(rate));
-    printf("  GEMM share of the step %.0f %%, attention kernel %.0f %% (its GEMM included)\n", 100 * median(gemm), 100 * median(attention));
+    printf("  GEMM share of the step %.0f %%, attention kernel %.0f %% (its GEMM included)\n", 100 * median(gemm),
+           100 * median(attention));
     printf("  step at %.0f %% of the bare GEMM rate\n", 100 * median(fraction));
     free(ids);
     free(scratch);

@@ -10,5 +10,7 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/fsmoeConfigVersion.cmake 
 configure_file(cmake/fsmoeConfig.cmake.in ${PROJECT_BINARY_DIR}/fsmoeConfig.cmake @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/fsmoeConfig.cmake ${PROJECT_BINARY_DIR}/fsmoeConfigVersion.cmake
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/fsmoe)
+# The way from the .pc file to the prefix, so that an installed tree may be moved.
+file(RELATIVE_PATH FSMOE_PC_TO_PREFIX "/p/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/p")
 configure_file(cmake/fsmoe.pc.in ${PROJECT_BINARY_DIR}/fsmoe.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/fsmoe.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -13,7 +13,7 @@
 #else
 #define HAS_FEATURE(x) 0
 #endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || HAS_FEATURE(address_sanitizer) ||                 \
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || HAS_FEATURE(address_sanitizer) || \
     HAS_FEATURE(thread_sanitizer) || HAS_FEATURE(memory_sanitizer) || !defined(__GLIBC__)
 #define COUNTS_ALLOCATIONS 0
 #else
@@ -32,10 +32,10 @@ extern void *__libc_malloc(size_t bytes), *__libc_calloc(size_t n, size_t bytes)
     *__libc_realloc(void *at, size_t bytes);
 extern void *__libc_memalign(size_t alignment, size_t bytes);
 
-#define COUNT()                                                                                                        \
-    do {                                                                                                               \
-        const char *caller_ = __builtin_return_address(0);                                                             \
-        if (caller_ >= &__executable_start && caller_ < &etext) __sync_fetch_and_add(&n_allocations, 1);               \
+#define COUNT()                                                                                          \
+    do {                                                                                                 \
+        const char *caller_ = __builtin_return_address(0);                                               \
+        if (caller_ >= &__executable_start && caller_ < &etext) __sync_fetch_and_add(&n_allocations, 1); \
     } while (0)
 
 NOINLINE void *malloc(size_t bytes)

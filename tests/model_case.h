@@ -35,7 +35,8 @@ static inline void model_case_randomize(const fsm_params *params, float scale, f
             for (int64_t r = 0; r < p->rows; r++)
                 for (int64_t c = 0; c < p->cols; c++) {
                     int64_t row = (p->first_expert + e) * p->spec.rows + p->row0 + r;
-                    double noise = fsm_rng_normal(7, FSM_RNG_TEST + p->number, (uint64_t)(row * p->spec.cols + p->col0 + c));
+                    double noise =
+                        fsm_rng_normal(7, FSM_RNG_TEST + p->number, (uint64_t)(row * p->spec.cols + p->col0 + c));
                     double base = p->spec.init == FSM_INIT_ONE ? 1 : 0;
                     values[p->offset + e * p->expert_stride + r * p->cols + c] = (float)(base + scale * noise);
                 }

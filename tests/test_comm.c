@@ -65,11 +65,16 @@ static void check_on_groups(bool (*check)(fsm_comm *comm))
 static int64_t count_of(const fsm_comm *comm, int variant, int s, int d)
 {
     switch (variant) {
-    case 0: return 0;
-    case 1: return (3 * s + 5 * d + s * d) % 7;
-    case 2: return s == 0 ? d + 2 : 0;
-    case 3: return d == comm->size - 1 ? 4 : 0;
-    default: return 3000 + 100 * s + 10 * d;
+    case 0:
+        return 0;
+    case 1:
+        return (3 * s + 5 * d + s * d) % 7;
+    case 2:
+        return s == 0 ? d + 2 : 0;
+    case 3:
+        return d == comm->size - 1 ? 4 : 0;
+    default:
+        return 3000 + 100 * s + 10 * d;
     }
 }
 
@@ -466,11 +471,11 @@ static bool check_count_limit(fsm_comm *comm)
     return good || complain(comm, "limit of counts", 0);
 }
 
-#define GROUP_TEST(name, check)             \
+#define GROUP_TEST(name, check)                \
     static void test_comm_##name(void **state) \
-    {                                       \
-        (void)state;                        \
-        check_on_groups(check);             \
+    {                                          \
+        (void)state;                           \
+        check_on_groups(check);                \
     }
 GROUP_TEST(all_to_all_delivers_every_block, check_all_to_all)
 GROUP_TEST(all_gather_delivers_in_place_and_apart, check_all_gather)

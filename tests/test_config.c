@@ -93,8 +93,8 @@ static void test_config_table_has_every_field_in_a_known_section(void **state)
 {
     (void)state;
     size_t bytes = 0;
-    static const size_t sizes[] = {sizeof(int64_t), sizeof(double), sizeof(bool), sizeof(char *),
-                                   sizeof(fsmoe_strings), sizeof(char *)};
+    static const size_t sizes[] = {sizeof(int64_t), sizeof(double),        sizeof(bool),
+                                   sizeof(char *),  sizeof(fsmoe_strings), sizeof(char *)};
     for (size_t i = 0; i < fsm_config_field_count; i++) {
         const fsm_config_field *field = &fsm_config_fields[i];
         assert_ptr_equal(fsm_config_find(field->key), field);
@@ -155,9 +155,35 @@ static void test_config_dump_keeps_every_bit_of_a_float(void **state)
 static void random_text(uint64_t seed, char *text)
 {
     static const char *const pieces[] = {
-        "a", " ", "\n", "\t", "'", "\"", "\\", "#", ": ", "- ", "{", "]", "%", "~", "\x01", "\x7f", "null", "\r",
-        "---\n", "\xc2\x85",
-        "\xe2\x80\xa8", "\xef\xbb\xbf", "\xf0\x9f\x98\x80", "\xc3\xa9", "...\n", "&x", "*x", "!t", ",",
+        "a",
+        " ",
+        "\n",
+        "\t",
+        "'",
+        "\"",
+        "\\",
+        "#",
+        ": ",
+        "- ",
+        "{",
+        "]",
+        "%",
+        "~",
+        "\x01",
+        "\x7f",
+        "null",
+        "\r",
+        "---\n",
+        "\xc2\x85",
+        "\xe2\x80\xa8",
+        "\xef\xbb\xbf",
+        "\xf0\x9f\x98\x80",
+        "\xc3\xa9",
+        "...\n",
+        "&x",
+        "*x",
+        "!t",
+        ",",
         "\xef\xbf\xbe",
     };
     *text = 0;
@@ -215,8 +241,8 @@ static void test_config_set_overrides_file_and_earlier_set(void **state)
 static void test_config_empty_file_is_all_defaults(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"",         "# nothing\n\n# at all", "---\n", "---\n...\n",
-                                        "model:\n", "{}",                    "moe: {}\n"};
+    static const char *const texts[] = {"",         "# nothing\n\n# at all", "---\n", "---\n...\n", "model:\n", "{}",
+                                        "moe: {}\n"};
     fsmoe_config *defaults = create();
     for (size_t i = 0; i < COUNT_OF(texts); i++) {
         fsmoe_config *config = create();

@@ -27,8 +27,13 @@ typedef struct golden {
 
 static void open_golden(const char *folder, golden *g)
 {
-    static const char *const settings[] = {"data.seq_len=16", "train.global_batch=2", "train.lr=0.01", "train.min_lr=0.01",
-                                           "moe.aux_loss_coeff=0.01", "moe.z_loss_coeff=0.001", NULL};
+    static const char *const settings[] = {"data.seq_len=16",
+                                           "train.global_batch=2",
+                                           "train.lr=0.01",
+                                           "train.min_lr=0.01",
+                                           "moe.aux_loss_coeff=0.01",
+                                           "moe.z_loss_coeff=0.001",
+                                           NULL};
     const fsm_model_options options = {.max_samples = BATCH, .training = true};
     memset(g, 0, sizeof *g);
     assert_int_equal(fsmoe_config_create(&g->config), FSMOE_OK);

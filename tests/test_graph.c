@@ -272,24 +272,35 @@ static int expected_in_layer(const fsm_step_shape *s, bool is_moe, fsm_task_kind
     bool backward = phase == FSM_BACKWARD, mp = s->group_size[FSM_GROUP_MP] > 1, esp = s->group_size[FSM_GROUP_ESP] > 1;
     switch (kind) {
     case FSM_TASK_NORM:
-    case FSM_TASK_ATTENTION: return 1;
+    case FSM_TASK_ATTENTION:
+        return 1;
     case FSM_TASK_MP_ALLGATHER:
-    case FSM_TASK_MP_REDUCESCATTER: return mp;
+    case FSM_TASK_MP_REDUCESCATTER:
+        return mp;
     case FSM_TASK_FFN_NORM:
-    case FSM_TASK_FFN: return !is_moe;
+    case FSM_TASK_FFN:
+        return !is_moe;
     case FSM_TASK_FFN_ALLGATHER:
-    case FSM_TASK_FFN_REDUCESCATTER: return !is_moe && mp;
+    case FSM_TASK_FFN_REDUCESCATTER:
+        return !is_moe && mp;
     case FSM_TASK_GATE:
     case FSM_TASK_ORDER:
-    case FSM_TASK_IORDER: return is_moe;
-    case FSM_TASK_COUNTS: return is_moe && !backward;
-    case FSM_TASK_A2A_DISPATCH: return is_moe && s->group_size[FSM_GROUP_EP] > 1 ? chunks : 0;
+    case FSM_TASK_IORDER:
+        return is_moe;
+    case FSM_TASK_COUNTS:
+        return is_moe && !backward;
+    case FSM_TASK_A2A_DISPATCH:
+        return is_moe && s->group_size[FSM_GROUP_EP] > 1 ? chunks : 0;
     case FSM_TASK_ALLGATHER:
-    case FSM_TASK_REDUCESCATTER: return is_moe && esp ? chunks : 0;
+    case FSM_TASK_REDUCESCATTER:
+        return is_moe && esp ? chunks : 0;
     case FSM_TASK_EXPERT:
-    case FSM_TASK_A2A_COMBINE: return is_moe ? chunks : 0;
-    case FSM_TASK_WEIGHT_GRAD: return backward ? (is_moe ? chunks : 1) : 0;
-    default: return 0;
+    case FSM_TASK_A2A_COMBINE:
+        return is_moe ? chunks : 0;
+    case FSM_TASK_WEIGHT_GRAD:
+        return backward ? (is_moe ? chunks : 1) : 0;
+    default:
+        return 0;
     }
 }
 
@@ -300,12 +311,18 @@ static int expected_outside(const fsm_step_shape *s, fsm_task_kind kind, fsm_pha
     for (int i = 0; i < s->region_count; i++) reduced += s->group_size[s->regions[i].group] > 1;
     switch (kind) {
     case FSM_TASK_EMBEDDING:
-    case FSM_TASK_HEAD: return phase == FSM_FORWARD || (phase == FSM_BACKWARD && s->training) ? micros : 0;
-    case FSM_TASK_SUMS: return phase == FSM_FORWARD ? micros : 0;
-    case FSM_TASK_ALLREDUCE: return phase == FSM_UPDATE && s->training ? reduced : 0;
-    case FSM_TASK_GRAD_NORM: return phase == FSM_UPDATE && s->training;
-    case FSM_TASK_OPTIMIZER: return phase == FSM_UPDATE && s->training ? s->region_count : 0;
-    default: return 0;
+    case FSM_TASK_HEAD:
+        return phase == FSM_FORWARD || (phase == FSM_BACKWARD && s->training) ? micros : 0;
+    case FSM_TASK_SUMS:
+        return phase == FSM_FORWARD ? micros : 0;
+    case FSM_TASK_ALLREDUCE:
+        return phase == FSM_UPDATE && s->training ? reduced : 0;
+    case FSM_TASK_GRAD_NORM:
+        return phase == FSM_UPDATE && s->training;
+    case FSM_TASK_OPTIMIZER:
+        return phase == FSM_UPDATE && s->training ? s->region_count : 0;
+    default:
+        return 0;
     }
 }
 
@@ -570,7 +587,8 @@ static int check_trace(const json_t *events, const fsm_graph *graph)
     const json_t *event;
     double last_us = 0;
     int slices = 0;
-    json_array_foreach(events, i, event) {
+    json_array_foreach(events, i, event)
+    {
         if (strcmp(json_string_value(json_object_get(event, "ph")), "X") != 0) continue;
         const fsm_task *task = &graph->tasks[slices % graph->count];
         char name[128];

@@ -274,7 +274,10 @@ static void test_hf_config_writes_everything_else_as_fsmoe(void **state)
 {
     (void)state;
     static const char *const settings[] = {
-        "model.moe_every=2", "moe.noisy=true", "moe.top_k=1", "moe.expert=gpt",
+        "model.moe_every=2",
+        "moe.noisy=true",
+        "moe.top_k=1",
+        "moe.expert=gpt",
     };
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         fsmoe_config *config = resolved("mixtral");
@@ -337,7 +340,8 @@ static void test_hf_config_is_as_strict_with_its_own_type(void **state)
     json_t *written = json_load_file(path, 0, NULL);
     const char *key;
     json_t *value;
-    json_object_foreach(written, key, value) {
+    json_object_foreach(written, key, value)
+    {
         json_t *less = json_copy(written);
         json_object_del(less, key);
         char *text = json_dumps(less, 0);

@@ -34,9 +34,8 @@ exported=$(nm -D --defined-only "$library" | awk '$2 != "A" { print $3 }')
 foreign=$(printf '%s\n' "$exported" | grep -v '^fsmoe_' || true)
 [ -z "$foreign" ] || fail "libfsmoe exports other symbols than fsmoe_*:" $foreign
 
-# the .pc file names the prefix of the configuration; ours is another
 pc() {
-  PKG_CONFIG_PATH="$libdir/pkgconfig" pkg-config --define-variable=prefix="$prefix" "$@" fsmoe
+  PKG_CONFIG_PATH="$libdir/pkgconfig" pkg-config "$@" fsmoe
 }
 # shellcheck disable=SC2046
 "$cc" -std=c17 -Wall -Wextra -Werror "$source/tests/consumer/consumer.c" -o "$work/consumer" \

@@ -41,8 +41,8 @@ static const layout layouts[] = {
 
 enum { COUNT_LAYOUTS = sizeof layouts / sizeof *layouts };
 
-#define TINY                                                                                                         \
-    "model.hidden=32", "model.ffn_hidden=48", "model.num_layers=2", "model.num_heads=4", "moe.num_experts=4",          \
+#define TINY                                                                                                  \
+    "model.hidden=32", "model.ffn_hidden=48", "model.num_layers=2", "model.num_heads=4", "moe.num_experts=4", \
         "data.seq_len=16", "moe.z_loss_coeff=0.01", "moe.aux_loss_coeff=0.05", "model.vocab_size=256"
 
 /* The outcome of one step on one layout. */
@@ -70,7 +70,8 @@ static void use_degrees(fsm_stepper *s, const fsm_model_options *options, const 
 {
     fsm_step_shape shape;
     fsm_graph graph;
-    fsm_step_describe(s->config, &s->topo, &s->model->params, options->max_samples, s->model->nominal_rows, true, &shape);
+    fsm_step_describe(s->config, &s->topo, &s->model->params, options->max_samples, s->model->nominal_rows, true,
+                      &shape);
     assert_int_equal(fsm_schedule_in_order(&shape, l->forward_degree, l->backward_degree, &graph), FSMOE_OK);
     fsm_stepper_use_graph(s, graph);
 }
@@ -93,7 +94,8 @@ static fsmoe_status run_case(const char *const *settings, const layout *l, fsm_c
     FSM_TRY(fsm_stepper_train(&s, &batches, 2));
     fsm_model_sums sums = fsm_model_loss_sums(s.model, s.model->step_sums);
     *out = (outcome){sums.loss / sums.tokens, s.model->step_aux, s.model->step_z, 0, s.optimizer.grad_norm};
-    for (int i = 0; i < s.model->moe_layers; i++) out->dropped += *fsm_model_gate_sums(s.model, s.model->step_sums, i).dropped;
+    for (int i = 0; i < s.model->moe_layers; i++)
+        out->dropped += *fsm_model_gate_sums(s.model, s.model->step_sums, i).dropped;
     const fsm_named_array grads = {"", s.model->grads};
     FSM_TRY(fsm_model_write(&s.model->params, &s.topo, part, &grads, 1, path, &hash));
     fsm_batches_destroy(&batches);
@@ -161,8 +163,8 @@ static bool all_true(bool mine)
 
 /* What a case must show beside agreement within `band`. */
 typedef struct expectation {
-    bool drops;      /* tokens are dropped */
-    bool canonical;  /* only layouts that canonical sums make bit for bit alike */
+    bool drops;     /* tokens are dropped */
+    bool canonical; /* only layouts that canonical sums make bit for bit alike */
     double band;
 } expectation;
 
@@ -227,10 +229,19 @@ static void check_case(const char *const *settings, bool must_drop)
 static void test_layouts_canonical_sums_are_equal_bit_for_bit(void **state)
 {
     (void)state;
-    const char *const settings[] = {"model.hidden=96", "model.head_dim=32", "model.num_heads=4", "model.num_kv_heads=2",
-                                    "model.ffn_hidden=256", "model.num_layers=2", "moe.num_experts=4", "data.seq_len=128",
-                                    "train.global_batch=8", "model.vocab_size=256", "moe.z_loss_coeff=0.01",
-                                    "parallel.canonical_sums=true", NULL};
+    const char *const settings[] = {"model.hidden=96",
+                                    "model.head_dim=32",
+                                    "model.num_heads=4",
+                                    "model.num_kv_heads=2",
+                                    "model.ffn_hidden=256",
+                                    "model.num_layers=2",
+                                    "moe.num_experts=4",
+                                    "data.seq_len=128",
+                                    "train.global_batch=8",
+                                    "model.vocab_size=256",
+                                    "moe.z_loss_coeff=0.01",
+                                    "parallel.canonical_sums=true",
+                                    NULL};
     check_case_as(settings, (expectation){.canonical = true, .band = FSMOE_CANONICAL_BAND});
 }
 
@@ -244,31 +255,43 @@ static void test_layouts_mixtral_dropless_agree(void **state)
 static void test_layouts_gpt2_with_drops_agree(void **state)
 {
     (void)state;
-    const char *const settings[] = {TINY, "model.family=gpt2", "moe.top_k=1", "moe.capacity_factor=1", "moe.capacity_group=8",
-                                    "train.global_batch=4", NULL};
+    const char *const settings[] = {TINY,
+                                    "model.family=gpt2",
+                                    "moe.top_k=1",
+                                    "moe.capacity_factor=1",
+                                    "moe.capacity_group=8",
+                                    "train.global_batch=4",
+                                    NULL};
     check_case(settings, true);
 }
 
 static void test_layouts_gate_noise_agrees(void **state)
 {
     (void)state;
-    const char *const settings[] = {TINY, "moe.noisy=true", "moe.capacity_factor=1.25", "moe.capacity_group=16",
-                                    "moe.order=sorted", "model.num_kv_heads=2", "train.global_batch=4", NULL};
+    const char *const settings[] = {TINY,
+                                    "moe.noisy=true",
+                                    "moe.capacity_factor=1.25",
+                                    "moe.capacity_group=16",
+                                    "moe.order=sorted",
+                                    "model.num_kv_heads=2",
+                                    "train.global_batch=4",
+                                    NULL};
     check_case(settings, true);
 }
 
 static void test_layouts_dense_layers_and_tied_embeddings_agree(void **state)
 {
     (void)state;
-    const char *const settings[] = {TINY, "model.moe_every=2", "model.tie_embeddings=true", "model.num_kv_heads=2",
-                                    "train.global_batch=4", NULL};
+    const char *const settings[] = {
+        TINY, "model.moe_every=2", "model.tie_embeddings=true", "model.num_kv_heads=2", "train.global_batch=4", NULL};
     check_case(settings, false);
 }
 
 static void test_layouts_gpt2_dense_layers_agree(void **state)
 {
     (void)state;
-    const char *const settings[] = {TINY, "model.family=gpt2", "model.moe_every=2", "moe.order=tutel", "train.global_batch=4", NULL};
+    const char *const settings[] = {
+        TINY, "model.family=gpt2", "model.moe_every=2", "moe.order=tutel", "train.global_batch=4", NULL};
     check_case(settings, false);
 }
 

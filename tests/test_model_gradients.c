@@ -13,9 +13,10 @@
 
 enum { SAMPLES = 3, LENGTH = 12, VOCAB = 40 };
 
-#define TINY                                                                                                        \
-    "model.hidden=24", "model.ffn_hidden=20", "model.num_layers=2", "model.num_heads=4", "model.vocab_size=40",       \
-        "moe.num_experts=5", "data.seq_len=12", "train.global_batch=3", "moe.aux_loss_coeff=0.3", "moe.z_loss_coeff=0.05"
+#define TINY                                                                                                    \
+    "model.hidden=24", "model.ffn_hidden=20", "model.num_layers=2", "model.num_heads=4", "model.vocab_size=40", \
+        "moe.num_experts=5", "data.seq_len=12", "train.global_batch=3", "moe.aux_loss_coeff=0.3",               \
+        "moe.z_loss_coeff=0.05"
 
 typedef struct fixture {
     fsmoe_config *config;
@@ -88,7 +89,8 @@ static void check_block(fixture *f, const char *name, int64_t at, int64_t n, con
     norm = sqrt(norm);
     /* half along the gradient, so that g.u is never lost in rounding; half anywhere */
     for (int64_t i = 0; i < n; i++) {
-        u[i] = fsm_rng_normal(3, FSM_RNG_TEST, (uint64_t)(at + i)) / sqrt((double)n) + (norm > 0 ? grads[at + i] / norm : 0);
+        u[i] = fsm_rng_normal(3, FSM_RNG_TEST, (uint64_t)(at + i)) / sqrt((double)n) +
+               (norm > 0 ? grads[at + i] / norm : 0);
         expected += u[i] * grads[at + i];
         length += u[i] * u[i];
     }

@@ -1,9 +1,9 @@
 /* No operation allocates: malloc and its kin are replaced by counters of the calls that come from this program, which
  * holds the library's own objects; what oneDNN, OpenMP and the C library allocate inside is theirs.
  * Under a sanitizer, which replaces malloc itself, the test is skipped. */
+#include "count_allocations.h"
 #include "cpu/cpu.h"
 #include "cpu/gemm.h"
-#include "count_allocations.h"
 #include "test_ops_data.h"
 
 #include <omp.h>

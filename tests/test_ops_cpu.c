@@ -81,7 +81,8 @@ static void check_linear(fsm_arena *arena, int64_t n, int64_t out, int64_t in, i
     float *w = test_floats(arena, out * in);
     const float *bias = test_floats(arena, out), *x = test_floats(arena, n * ld_x), *dy = test_floats(arena, n * ld_y);
     outputs y = test_outputs(arena, n * ld_y), dx = test_outputs(arena, n * ld_x), more = test_outputs(arena, n * ld_x);
-    outputs joined = test_outputs(arena, n * ld_x), dw = test_outputs(arena, out * in), dbias = test_outputs(arena, out);
+    outputs joined = test_outputs(arena, n * ld_x), dw = test_outputs(arena, out * in),
+            dbias = test_outputs(arena, out);
     fsm_weight packed = {w, out, in, NULL}, plain = packed;
     assert_true(make(&packed));
     for (int64_t i = 0; i < out * in; i++) w[i] *= 0.5f;

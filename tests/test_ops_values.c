@@ -3,8 +3,7 @@
 #include "test_ops_data.h"
 
 #define FOR_EACH_TABLE(ops)                                                                                           \
-    const fsm_ops *const tables_[] = {&fsm_ops_reference, fsm_cpu_ops(), fsm_cpu_canonical_ops()},                     \
-                         *ops = tables_[0];                                                                            \
+    const fsm_ops *const tables_[] = {&fsm_ops_reference, fsm_cpu_ops(), fsm_cpu_canonical_ops()}, *ops = tables_[0]; \
     for (int table_ = 0; table_ < 3 && (ops = tables_[table_]); table_++)
 
 static void test_ops_values_every_slot_is_filled(void **state)

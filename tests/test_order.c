@@ -71,9 +71,9 @@ static int64_t capacity_of(const fsm_order_problem *p)
 
 /* What the pairs that share an expert with pair (i, j) say of it. */
 typedef struct standing {
-    int64_t before;        /* in its group, in order of choices, then tokens: whether it finds a place */
-    int64_t kept_before;   /* in its group, with a row, in order of tokens: its place */
-    int64_t kept_earlier;  /* in earlier groups, with a row */
+    int64_t before;       /* in its group, in order of choices, then tokens: whether it finds a place */
+    int64_t kept_before;  /* in its group, with a row, in order of tokens: its place */
+    int64_t kept_earlier; /* in earlier groups, with a row */
 } standing;
 
 static standing standing_of(const drawn *d, int64_t i, int64_t j, const int32_t *rows)
@@ -133,8 +133,7 @@ static void assert_rows_are_distinct(const drawn *d, const fsm_route *route)
     for (int64_t a = 0; a < p->n * p->top_k; a++) {
         if (route->row[a] < 0) continue;
         assert_true(route->row[a] < route->rows[d->choice[a]]);
-        for (int64_t b = 0; b < a; b++)
-            assert_false(d->choice[a] == d->choice[b] && route->row[a] == route->row[b]);
+        for (int64_t b = 0; b < a; b++) assert_false(d->choice[a] == d->choice[b] && route->row[a] == route->row[b]);
     }
 }
 

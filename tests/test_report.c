@@ -68,9 +68,11 @@ static void write_log(fixture *f, int steps)
     FILE *out = fopen(file_path(f, "log.jsonl"), "w");
     assert_non_null(out);
     for (int s = 1; s <= steps; s++) {
-        fprintf(out, "{\"step\":%d,\"loss\":%.4f,\"aux_loss\":1.02,\"z_loss\":0.001,\"lr\":%g,\"grad_norm\":%g,"
+        fprintf(out,
+                "{\"step\":%d,\"loss\":%.4f,\"aux_loss\":1.02,\"z_loss\":0.001,\"lr\":%g,\"grad_norm\":%g,"
                 "\"tokens_per_s\":%d,\"step_s\":0.5,\"dropped_frac\":0.031,\"expert_load\":{\"min\":0.1,\"mean\":0.25,"
-                "\"max\":0.5}", s, 1.5 + 4 * exp(-s / 50.0) + 0.1 * sin(s), 1e-3 / s, 50.0 / s + 0.5, 9000 + s % 7);
+                "\"max\":0.5}",
+                s, 1.5 + 4 * exp(-s / 50.0) + 0.1 * sin(s), 1e-3 / s, 50.0 / s + 0.5, 9000 + s % 7);
         if (s % 50 == 0) fprintf(out, ",\"val_loss\":%.4f", 1.6 + 4 * exp(-s / 50.0));
         if (s % 5 == 1)
             fprintf(out, ",\"expert_load_by_layer\":[[0.25,0.25,0.25,0.25],[0.2,0.3,0.25,0.25],[0.1,0.5,0.2,0.2]]");
@@ -103,7 +105,10 @@ static char *report_text(fixture *f, size_t *size)
 /* Every element closed in order, every attribute quoted; the depth of the deepest is returned. */
 static size_t check_markup(const char *text)
 {
-    struct { const char *name; size_t length; } open[64];
+    struct {
+        const char *name;
+        size_t length;
+    } open[64];
     size_t depth = 0, deepest = 0;
     for (const char *at = strchr(text, '<'); at; at = strchr(at + 1, '<')) {
         const char *end = strchr(at, '>');
@@ -166,13 +171,32 @@ static void test_report_shows_every_part_of_a_run(void **state)
     size_t size;
     char *text = report_text(f, &size);
     check_page(text);
-    static const char *const parts[] = {
-        "id=\"loss\"", "id=\"lr\"", "id=\"grad-norm\"", "id=\"tokens-per-s\"", "id=\"dropped\"", "id=\"aux-loss\"",
-        "id=\"z-loss\"", "id=\"load-range\"", "id=\"expert-load\"", "id=\"layout\"", "id=\"config\"", "id=\"sample\"",
-        "prefers-color-scheme:dark", "9.8.7", "3.41M", "1.32M active", "median of the steps", "2 min 30 s",
-        "Some &lt;CPU&gt;",
-        "&lt;script&gt;alert(&quot;x&quot; &amp; &#39;y&#39;)&lt;/script&gt;", "It is a truth &lt;i&gt;universally",
-        "layer 2, expert 1: mean 2.00×", "node 1", "rank 7", "log scale", "50%"};
+    static const char *const parts[] = {"id=\"loss\"",
+                                        "id=\"lr\"",
+                                        "id=\"grad-norm\"",
+                                        "id=\"tokens-per-s\"",
+                                        "id=\"dropped\"",
+                                        "id=\"aux-loss\"",
+                                        "id=\"z-loss\"",
+                                        "id=\"load-range\"",
+                                        "id=\"expert-load\"",
+                                        "id=\"layout\"",
+                                        "id=\"config\"",
+                                        "id=\"sample\"",
+                                        "prefers-color-scheme:dark",
+                                        "9.8.7",
+                                        "3.41M",
+                                        "1.32M active",
+                                        "median of the steps",
+                                        "2 min 30 s",
+                                        "Some &lt;CPU&gt;",
+                                        "&lt;script&gt;alert(&quot;x&quot; &amp; &#39;y&#39;)&lt;/script&gt;",
+                                        "It is a truth &lt;i&gt;universally",
+                                        "layer 2, expert 1: mean 2.00×",
+                                        "node 1",
+                                        "rank 7",
+                                        "log scale",
+                                        "50%"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) assert_shows(text, parts[i]);
     char command[160];
     snprintf(command, sizeof command, "mpirun -n 8 fsmoe train %s/config.yaml --resume<", f->folder);
@@ -296,7 +320,9 @@ static void test_log_leaves_out_a_torn_last_line(void **state)
 
 static void test_log_names_file_and_line_of_what_is_malformed(void **state)
 {
-    static const struct { const char *text, *error; } cases[] = {
+    static const struct {
+        const char *text, *error;
+    } cases[] = {
         {"{\"step\":1}\n{\"step\":2,\n{\"step\":3}\n", "log.jsonl:2: malformed JSON"},
         {"{\"step\":1}\n\n", "log.jsonl:2: malformed JSON"},
         {"{\"step\":1}\n{\"loss\":2}\n", "log.jsonl:2: no whole number 'step'"},
@@ -323,7 +349,8 @@ static void test_log_names_file_and_line_of_what_is_malformed(void **state)
 static void test_log_of_a_resumed_run_counts_the_later_line(void **state)
 {
     fixture *f = *state;
-    write_text(f, "log.jsonl", "{\"step\":1,\"loss\":5}\n{\"step\":2,\"loss\":4,\"expert_load_by_layer\":[[1,0]]}\n"
+    write_text(f, "log.jsonl",
+               "{\"step\":1,\"loss\":5}\n{\"step\":2,\"loss\":4,\"expert_load_by_layer\":[[1,0]]}\n"
                "{\"step\":3,\"loss\":3}\n{\"step\":2,\"loss\":4.5,\"expert_load_by_layer\":[[0,1]]}\n");
     fsm_log log;
     assert_int_equal(fsm_log_read(file_path(f, "log.jsonl"), &log), FSMOE_OK);
@@ -490,7 +517,12 @@ static void test_chart_without_a_value_draws_nothing(void **state)
 {
     (void)state;
     double x[] = {1, 2}, y[] = {NAN, NAN};
-    fsm_chart chart = {.id = "a", .title = "A", .x_name = "step", .height_px = 100, .even = NAN, .n_series = 1,
+    fsm_chart chart = {.id = "a",
+                       .title = "A",
+                       .x_name = "step",
+                       .height_px = 100,
+                       .even = NAN,
+                       .n_series = 1,
                        .series = {{"a", FSM_CHART_LINE, 0, x, y, 2}}};
     char *text;
     size_t size;

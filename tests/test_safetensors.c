@@ -73,8 +73,7 @@ static void must_refuse(const char *path, fsmoe_status expected, const char *wor
 static const float six[] = {1, 2, 3, 4, 5, 6};
 
 /* A header with one tensor "m". */
-#define M(dtype, shape, offsets) \
-    "{\"m\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
+#define M(dtype, shape, offsets) "{\"m\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
 #define TWO_BY_THREE "{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]}"
 
 /* A block of a tensor that should be a matrix [height, width]. */
@@ -257,9 +256,8 @@ static void test_safetensors_takes_each_tensor_from_the_shard_the_index_names(vo
     must_make_dir(in_folder("sharded"));
     put_file("sharded/one.safetensors", header, one, sizeof one);
     put_file("sharded/two.safetensors", other, two, sizeof two);
-    put_text("sharded/model.safetensors.index.json",
-             "{\"metadata\": {\"total_size\": 4}, \"weight_map\": "
-             "{\"x\": \"one.safetensors\", \"y\": \"two.safetensors\"}}");
+    put_text("sharded/model.safetensors.index.json", "{\"metadata\": {\"total_size\": 4}, \"weight_map\": "
+                                                     "{\"x\": \"one.safetensors\", \"y\": \"two.safetensors\"}}");
     fsm_safetensors *file = must_open(in_folder("sharded"));
     float x = 0;
     assert_int_equal(fsm_safetensors_count(file), 2);

@@ -23,7 +23,8 @@ static void check_steps(const char *const *settings)
     assert_int_equal(fsm_stepper_create(config, self, &options, &s), FSMOE_OK);
     assert_int_equal(fsmoe_tokenizer_create("bytes", &tokenizer), FSMOE_OK);
     assert_int_equal(fsmoe_tokens_open(&text, 1, tokenizer, &tokens), FSMOE_OK);
-    assert_int_equal(fsm_batches_create(tokens, config->data.seq_len, 1, true, config->train.micro_batch, &s.topo, &batches),
+    assert_int_equal(fsm_batches_create(tokens, config->data.seq_len, 1, true, config->train.micro_batch, &s.topo,
+                                        &batches),
                      FSMOE_OK);
     assert_int_equal(fsm_stepper_train(&s, &batches, 0), FSMOE_OK);
     assert_int_equal(fsm_stepper_evaluate(&s, &batches, 0, 5, &sums), FSMOE_OK);
@@ -40,7 +41,7 @@ static void check_steps(const char *const *settings)
     assert_int_equal(made, 0);
 }
 
-#define TINY                                                                                                  \
+#define TINY                                                                                                     \
     "model.hidden=32", "model.ffn_hidden=48", "model.num_layers=2", "model.vocab_size=256", "moe.num_experts=4", \
         "data.seq_len=16", "train.global_batch=4", "train.micro_batch=2"
 

@@ -99,14 +99,22 @@ static bool share_group(const fsm_topo *a, const fsm_topo *b, fsm_group group)
     bool same_edp = a->edp_index == b->edp_index, same_ep = a->ep_index == b->ep_index,
          same_esp = a->esp_index == b->esp_index;
     switch (group) {
-    case FSM_GROUP_WORLD: return true;
-    case FSM_GROUP_DP: return a->mp_index == b->mp_index;
-    case FSM_GROUP_MP: return a->dp_index == b->dp_index;
-    case FSM_GROUP_EP: return same_edp && same_esp;
-    case FSM_GROUP_ESP: return same_edp && same_ep;
-    case FSM_GROUP_EDP: return same_ep && same_esp;
-    case FSM_GROUP_EXPERT: return same_edp;
-    default: return false;
+    case FSM_GROUP_WORLD:
+        return true;
+    case FSM_GROUP_DP:
+        return a->mp_index == b->mp_index;
+    case FSM_GROUP_MP:
+        return a->dp_index == b->dp_index;
+    case FSM_GROUP_EP:
+        return same_edp && same_esp;
+    case FSM_GROUP_ESP:
+        return same_edp && same_ep;
+    case FSM_GROUP_EDP:
+        return same_ep && same_esp;
+    case FSM_GROUP_EXPERT:
+        return same_edp;
+    default:
+        return false;
     }
 }
 

@@ -24,8 +24,12 @@ static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
     switch (key) {
-    case KEY_DUMP: a->dump = true; return 0;
-    case KEY_COMMENTS: a->comments = true; return 0;
+    case KEY_DUMP:
+        a->dump = true;
+        return 0;
+    case KEY_COMMENTS:
+        a->comments = true;
+        return 0;
     case KEY_SET:
         if (a->setting_count == MAX_SETTINGS) argp_error(state, "more than %d --set", MAX_SETTINGS);
         a->settings[a->setting_count++] = value;
@@ -37,7 +41,8 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case ARGP_KEY_END:
         if (!a->dump) argp_error(state, "--dump is missing");
         return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -57,8 +62,13 @@ static fsmoe_status dump(const arguments *a)
 
 int command_config(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "[CONFIG.yaml]",
-                                     "Prints the configuration: the defaults, or those of CONFIG.yaml completed.", 0, 0, 0};
+    static const struct argp argp = {options,
+                                     parse,
+                                     "[CONFIG.yaml]",
+                                     "Prints the configuration: the defaults, or those of CONFIG.yaml completed.",
+                                     0,
+                                     0,
+                                     0};
     arguments a = {0};
     command_parse(&argp, argc, argv, &a);
     fsmoe_status status = dump(&a);

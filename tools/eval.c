@@ -24,10 +24,18 @@ static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
     switch (key) {
-    case KEY_DATA: a->options.data = value; return 0;
-    case KEY_TOKENIZER: a->options.tokenizer = value; return 0;
-    case KEY_SEQ_LEN: a->options.seq_len = command_integer(state, "--seq-len", value, 1); return 0;
-    case KEY_JSON: a->json = true; return 0;
+    case KEY_DATA:
+        a->options.data = value;
+        return 0;
+    case KEY_TOKENIZER:
+        a->options.tokenizer = value;
+        return 0;
+    case KEY_SEQ_LEN:
+        a->options.seq_len = command_integer(state, "--seq-len", value, 1);
+        return 0;
+    case KEY_JSON:
+        a->json = true;
+        return 0;
     case ARGP_KEY_ARG:
         if (a->model_dir) argp_error(state, "one MODEL_DIR, not also '%s'", value);
         a->model_dir = value;
@@ -36,7 +44,8 @@ static error_t parse(int key, char *value, struct argp_state *state)
         if (!a->model_dir) argp_error(state, "MODEL_DIR is missing");
         if (!a->options.data) argp_error(state, "--data is missing");
         return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -66,7 +75,8 @@ static void print_lines(const fsmoe_eval_result *result)
 
 int command_eval(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "MODEL_DIR", "Prints the loss of the model in MODEL_DIR on a text.", 0, 0, 0};
+    static const struct argp argp = {
+        options, parse, "MODEL_DIR", "Prints the loss of the model in MODEL_DIR on a text.", 0, 0, 0};
     arguments a = {0};
     fsmoe_eval_result result;
     command_parse(&argp, argc, argv, &a);

@@ -26,12 +26,24 @@ static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
     switch (key) {
-    case KEY_PROMPT: a->options.prompt = value; return 0;
-    case KEY_TOKENS: a->options.max_tokens = command_integer(state, "--max-tokens", value, 0); return 0;
-    case KEY_TEMPERATURE: a->options.temperature = command_number(state, "--temperature", value, 0, 100); return 0;
-    case KEY_TOP_P: a->options.top_p = command_number(state, "--top-p", value, 1e-6, 1); return 0;
-    case KEY_SEED: a->options.seed = (uint64_t)command_integer(state, "--seed", value, 0); return 0;
-    case KEY_TOKENIZER: a->options.tokenizer = value; return 0;
+    case KEY_PROMPT:
+        a->options.prompt = value;
+        return 0;
+    case KEY_TOKENS:
+        a->options.max_tokens = command_integer(state, "--max-tokens", value, 0);
+        return 0;
+    case KEY_TEMPERATURE:
+        a->options.temperature = command_number(state, "--temperature", value, 0, 100);
+        return 0;
+    case KEY_TOP_P:
+        a->options.top_p = command_number(state, "--top-p", value, 1e-6, 1);
+        return 0;
+    case KEY_SEED:
+        a->options.seed = (uint64_t)command_integer(state, "--seed", value, 0);
+        return 0;
+    case KEY_TOKENIZER:
+        a->options.tokenizer = value;
+        return 0;
     case ARGP_KEY_ARG:
         if (a->model_dir) argp_error(state, "one MODEL_DIR, not also '%s'", value);
         a->model_dir = value;
@@ -40,7 +52,8 @@ static error_t parse(int key, char *value, struct argp_state *state)
         if (!a->model_dir) argp_error(state, "MODEL_DIR is missing");
         if (!a->options.prompt) argp_error(state, "--prompt is missing");
         return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -53,7 +66,8 @@ static int print_text(void *user, const char *bytes, size_t size)
 
 int command_generate(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "MODEL_DIR", "Continues a prompt with the model in MODEL_DIR.", 0, 0, 0};
+    static const struct argp argp = {options, parse, "MODEL_DIR", "Continues a prompt with the model in MODEL_DIR.", 0,
+                                     0,       0};
     arguments a = {.options = {.max_tokens = 200, .temperature = 0.8, .top_p = 0.95, .seed = 1, .on_text = print_text}};
     char *text;
     size_t size;

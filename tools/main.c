@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,12 +25,21 @@ static const char *mark(const char *sequence)
     return isatty(STDERR_FILENO) && !getenv("NO_COLOR") ? sequence : "";
 }
 
+__attribute__((format(printf, 2, 3))) static int fail(fsmoe_status status, const char *format, ...)
+{
+    va_list args;
+    fprintf(stderr, "%sfsmoe: error:%s ", mark("\033[1;31m"), mark("\033[0m"));
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return fsmoe_status_exit_code(status);
+}
+
 int command_fail(fsmoe_status status)
 {
     const char *detail = fsmoe_last_error();
-    fprintf(stderr, "%sfsmoe: error:%s %s\n", mark("\033[1;31m"), mark("\033[0m"),
-            detail[0] ? detail : fsmoe_status_text(status));
-    return fsmoe_status_exit_code(status);
+    return fail(status, "%s", detail[0] ? detail : fsmoe_status_text(status));
 }
 
 void command_note(const char *sentence)
@@ -89,9 +99,7 @@ static int end_output(int exit_code)
     bool failed = ferror(stdout) != 0;
     if (fflush(stdout) != 0) failed = true;
     if (exit_code != 0 || !failed || errno == EPIPE) return exit_code;
-    fprintf(stderr, "%sfsmoe: error:%s cannot write to standard output: %s\n", mark("\033[1;31m"), mark("\033[0m"),
-            strerror(errno));
-    return fsmoe_status_exit_code(FSMOE_ERROR_IO);
+    return fail(FSMOE_ERROR_IO, "cannot write to standard output: %s", strerror(errno));
 }
 
 static int run(int argc, char **argv)
@@ -106,10 +114,8 @@ static int run(int argc, char **argv)
     }
     for (int i = 0; argc > 1 && i < COMMAND_COUNT; i++)
         if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
-    if (argc > 1)
-        fprintf(stderr, "%sfsmoe: error:%s no command is named '%s'; 'fsmoe --help' lists them\n", mark("\033[1;31m"),
-                mark("\033[0m"), argv[1]);
-    else print_help(stderr);
+    if (argc > 1) return fail(FSMOE_ERROR_USAGE, "no command is named '%s'; 'fsmoe --help' lists them", argv[1]);
+    print_help(stderr);
     return fsmoe_status_exit_code(FSMOE_ERROR_USAGE);
 }
 

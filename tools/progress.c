@@ -20,8 +20,8 @@ static void format_step(const fsmoe_train_progress *p, char text[256])
 {
     char eta[32];
     format_time(p->eta_s, eta);
-    int n = snprintf(text, 256, "step %lld/%lld  loss %.4f  %.1fk tokens/s  ETA %s", (long long)p->step, (long long)p->steps,
-                     p->loss, 1e-3 * p->tokens_per_s, eta);
+    int n = snprintf(text, 256, "step %lld/%lld  loss %.4f  %.1fk tokens/s  ETA %s", (long long)p->step,
+                     (long long)p->steps, p->loss, 1e-3 * p->tokens_per_s, eta);
     if (p->load_mean > 0)
         n += snprintf(text + n, 256 - (size_t)n, "  expert load %.2f-%.2fx", p->load_min / p->load_mean,
                       p->load_max / p->load_mean);

@@ -20,7 +20,9 @@ static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
     switch (key) {
-    case KEY_TOKENIZER: a->tokenizer = value; return 0;
+    case KEY_TOKENIZER:
+        a->tokenizer = value;
+        return 0;
     case ARGP_KEY_ARG:
         if (a->count == MAX_FILES) argp_error(state, "more than %d files", MAX_FILES);
         a->files[a->count++] = value;
@@ -28,7 +30,8 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case ARGP_KEY_END:
         if (a->count < 2) argp_error(state, "IN and OUT are missing");
         return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -53,8 +56,8 @@ static fsmoe_status tokenize(const arguments *a)
 
 int command_tokenize(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "IN... OUT",
-                                     "Tokenizes text or .jsonl files, in order, into one .tokens file.", 0, 0, 0};
+    static const struct argp argp = {
+        options, parse, "IN... OUT", "Tokenizes text or .jsonl files, in order, into one .tokens file.", 0, 0, 0};
     static arguments a;
     a.tokenizer = "gpt2";
     command_parse(&argp, argc, argv, &a);

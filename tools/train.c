@@ -31,9 +31,15 @@ static error_t parse(int key, char *value, struct argp_state *state)
         if (a->setting_count == MAX_SETTINGS) argp_error(state, "more than %d --set", MAX_SETTINGS);
         a->settings[a->setting_count++] = value;
         return 0;
-    case KEY_INIT: a->options.init_dir = value; return 0;
-    case KEY_RESUME: a->options.resume = true; return 0;
-    case KEY_TRACE: a->options.trace_path = value; return 0;
+    case KEY_INIT:
+        a->options.init_dir = value;
+        return 0;
+    case KEY_RESUME:
+        a->options.resume = true;
+        return 0;
+    case KEY_TRACE:
+        a->options.trace_path = value;
+        return 0;
     case ARGP_KEY_ARG:
         if (a->config) argp_error(state, "one CONFIG.yaml, not also '%s'", value);
         a->config = value;
@@ -42,7 +48,8 @@ static error_t parse(int key, char *value, struct argp_state *state)
         if (!a->config) argp_error(state, "CONFIG.yaml is missing");
         if (a->options.resume && a->options.init_dir) argp_error(state, "--init and --resume exclude each other");
         return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -93,8 +100,9 @@ static fsmoe_status train(fsmoe_world *world, arguments *a)
 
 int command_train(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "CONFIG.yaml",
-                                     "Trains the model that CONFIG.yaml describes; under mpirun, on all ranks.", 0, 0, 0};
+    static const struct argp argp = {
+        options, parse, "CONFIG.yaml", "Trains the model that CONFIG.yaml describes; under mpirun, on all ranks.", 0,
+        0,       0};
     progress shown = {0};
     arguments a = {.options = {.on_step = progress_on_step, .on_message = progress_on_message, .user = &shown}};
     char *line = join_command(argc, argv);

@@ -8,7 +8,8 @@ enum { ALIGNMENT_BYTES = 64 };
 fsmoe_status fsm_arena_create(size_t bytes, fsm_arena *arena)
 {
     *arena = (fsm_arena){.capacity = bytes > 0 ? bytes : ALIGNMENT_BYTES};
-    void *base = mmap(NULL, arena->capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *base =
+        mmap(NULL, arena->capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) {
         *arena = (fsm_arena){0};
         return fsm_fail(FSMOE_ERROR_MEMORY, "cannot reserve %zu bytes", bytes);

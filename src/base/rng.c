@@ -1,7 +1,7 @@
 #include "base/rng.h"
 
-#include <Random123/philox.h>
 #include <math.h>
+#include <Random123/philox.h>
 
 static philox4x32_ctr_t draw(uint64_t seed, uint32_t stream, uint64_t index)
 {

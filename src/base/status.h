@@ -15,17 +15,17 @@ fsmoe_status fsm_fail(fsmoe_status status, const char *format, ...) __attribute_
 fsmoe_status fsm_fail_within(fsmoe_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Returns from the calling function when `call` fails. */
-#define FSM_TRY(call)                                       \
-    do {                                                    \
-        fsmoe_status fsm_try_status_ = (call);              \
+#define FSM_TRY(call)                                            \
+    do {                                                         \
+        fsmoe_status fsm_try_status_ = (call);                   \
         if (fsm_try_status_ != FSMOE_OK) return fsm_try_status_; \
     } while (0)
 
 /* Jumps to `label` when `call` fails, leaving the code in `status`. */
-#define FSM_TRY_GOTO(status, call, label)                   \
-    do {                                                    \
-        (status) = (call);                                  \
-        if ((status) != FSMOE_OK) goto label;               \
+#define FSM_TRY_GOTO(status, call, label)     \
+    do {                                      \
+        (status) = (call);                    \
+        if ((status) != FSMOE_OK) goto label; \
     } while (0)
 
 #endif

@@ -64,9 +64,10 @@ fsmoe_status fsm_comm_find_nodes(fsm_comm *comm, int *nodes, int *ranks_per_node
     double sums[2] = {count, (double)count * count};
     FSM_TRY(comm->table->all_reduce_double(comm, sums, 2));
     if (sums[0] != (double)count * comm->size || sums[1] != (double)count * count * comm->size)
-        return fsm_fail(FSMOE_ERROR_LAYOUT,
-                        "the nodes hold different numbers of ranks (%d here); set parallel.nodes and parallel.ranks_per_node",
-                        count);
+        return fsm_fail(
+            FSMOE_ERROR_LAYOUT,
+            "the nodes hold different numbers of ranks (%d here); set parallel.nodes and parallel.ranks_per_node",
+            count);
     *ranks_per_node = count;
     *nodes = comm->size / count;
     return FSMOE_OK;

@@ -33,7 +33,8 @@ static fsmoe_status translate(int code, const char *operation)
 static fsmoe_status check_count(int64_t count, const char *operation)
 {
     if (count >= 0 && count <= INT_MAX) return FSMOE_OK;
-    return fsm_fail(FSMOE_ERROR_COMM, "%s of %lld elements: MPI takes at most %d", operation, (long long)count, INT_MAX);
+    return fsm_fail(FSMOE_ERROR_COMM, "%s of %lld elements: MPI takes at most %d", operation, (long long)count,
+                    INT_MAX);
 }
 
 /* counts and running offsets as ints */
@@ -54,8 +55,8 @@ static fsmoe_status mpi_all_to_all(fsm_comm *comm, const float *send, const int6
     mpi_comm *c = (mpi_comm *)comm;
     FSM_TRY(narrow(comm->size, send_counts, c->send_counts, c->send_offsets, "all-to-all"));
     FSM_TRY(narrow(comm->size, recv_counts, c->recv_counts, c->recv_offsets, "all-to-all"));
-    return translate(MPI_Alltoallv(send, c->send_counts, c->send_offsets, MPI_FLOAT, recv, c->recv_counts, c->recv_offsets,
-                                   MPI_FLOAT, c->handle),
+    return translate(MPI_Alltoallv(send, c->send_counts, c->send_offsets, MPI_FLOAT, recv, c->recv_counts,
+                                   c->recv_offsets, MPI_FLOAT, c->handle),
                      "all-to-all");
 }
 
@@ -72,7 +73,8 @@ static fsmoe_status mpi_all_gather(fsm_comm *comm, const float *send, float *rec
 static fsmoe_status mpi_all_gather_int64(fsm_comm *comm, const int64_t *send, int64_t count, int64_t *recv)
 {
     FSM_TRY(check_count(count, "all-gather"));
-    return translate(MPI_Allgather(send, (int)count, MPI_INT64_T, recv, (int)count, MPI_INT64_T, handle(comm)), "all-gather");
+    return translate(MPI_Allgather(send, (int)count, MPI_INT64_T, recv, (int)count, MPI_INT64_T, handle(comm)),
+                     "all-gather");
 }
 
 static fsmoe_status mpi_reduce_scatter(fsm_comm *comm, const float *send, float *recv, const int64_t *counts)
@@ -86,7 +88,8 @@ static fsmoe_status mpi_all_reduce(fsm_comm *comm, float *buffer, int64_t count)
 {
     for (int64_t at = 0; at < count; at += INT_MAX) {
         int part = (int)(count - at < INT_MAX ? count - at : INT_MAX);
-        FSM_TRY(translate(MPI_Allreduce(MPI_IN_PLACE, buffer + at, part, MPI_FLOAT, MPI_SUM, handle(comm)), "all-reduce"));
+        FSM_TRY(
+            translate(MPI_Allreduce(MPI_IN_PLACE, buffer + at, part, MPI_FLOAT, MPI_SUM, handle(comm)), "all-reduce"));
     }
     return FSMOE_OK;
 }
@@ -102,8 +105,9 @@ static fsmoe_status mpi_gather_bytes(fsm_comm *comm, const void *send, int64_t c
     mpi_comm *c = (mpi_comm *)comm;
     FSM_TRY(check_count(count, "gather"));
     if (comm->rank == 0) FSM_TRY(narrow(comm->size, counts, c->recv_counts, c->recv_offsets, "gather"));
-    return translate(
-        MPI_Gatherv(send, (int)count, MPI_BYTE, recv, c->recv_counts, c->recv_offsets, MPI_BYTE, 0, c->handle), "gather");
+    return translate(MPI_Gatherv(send, (int)count, MPI_BYTE, recv, c->recv_counts, c->recv_offsets, MPI_BYTE, 0,
+                                 c->handle),
+                     "gather");
 }
 
 static fsmoe_status mpi_broadcast_bytes(fsm_comm *comm, void *buffer, int64_t count, int root)
@@ -138,7 +142,8 @@ static fsmoe_status mpi_split(fsm_comm *comm, int color, fsm_comm **group)
 static fsmoe_status mpi_local_ranks(fsm_comm *comm, int *count, int *index)
 {
     MPI_Comm node;
-    FSM_TRY(translate(MPI_Comm_split_type(handle(comm), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node), "split by node"));
+    FSM_TRY(
+        translate(MPI_Comm_split_type(handle(comm), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node), "split by node"));
     MPI_Comm_size(node, count);
     MPI_Comm_rank(node, index);
     MPI_Comm_free(&node);

@@ -43,7 +43,8 @@ static fsmoe_status self_all_reduce_double(fsm_comm *comm, double *buffer, int64
     return FSMOE_OK;
 }
 
-static fsmoe_status self_gather_bytes(fsm_comm *comm, const void *send, int64_t count, void *recv, const int64_t *counts)
+static fsmoe_status self_gather_bytes(fsm_comm *comm, const void *send, int64_t count, void *recv,
+                                      const int64_t *counts)
 {
     (void)comm, (void)counts;
     copy(recv, send, (size_t)count);

@@ -78,7 +78,8 @@ static const struct unused_rule {
     const char *reason;
 } unused_rules[] = {
     {"model.rope_theta", is_gpt2, "model.family gpt2 learns its positions instead of rotating by them"},
-    {"parallel.canonical_sums", has_biases, "sums with biases (model.family gpt2, moe.expert gpt) depend on the layout"},
+    {"parallel.canonical_sums", has_biases,
+     "sums with biases (model.family gpt2, moe.expert gpt) depend on the layout"},
     {"moe.capacity_group", is_dropless, "moe.capacity_factor 0 drops no tokens"},
     {"train.eval_every", has_no_valid, "data.valid is empty"},
     {"train.eval_tokens", has_no_valid, "data.valid is empty"},
@@ -132,8 +133,9 @@ static fsmoe_status check_relations(const fsmoe_config *config, const fsmoe_conf
         const relation *r = &multiples[i];
         int64_t a = int_at(derived, r->key), b = int_at(derived, r->other);
         if (b != 0 && a % b != 0)
-            return fail_at(config, r->key, r->other, "'%s' is %" PRId64 ", not a multiple of '%s', which is %" PRId64
-                           ": %s", r->key, a, r->other, b, r->reason);
+            return fail_at(config, r->key, r->other,
+                           "'%s' is %" PRId64 ", not a multiple of '%s', which is %" PRId64 ": %s", r->key, a, r->other,
+                           b, r->reason);
     }
     for (size_t i = 0; i < sizeof upper_bounds / sizeof *upper_bounds; i++) {
         const relation *r = &upper_bounds[i];
@@ -151,14 +153,16 @@ static fsmoe_status check_heads(const fsmoe_config *config, const fsmoe_model_co
     if (model->head_dim == 0 && model->hidden % model->num_heads != 0)
         return fail_at(config, "model.hidden", "model.num_heads",
                        "'model.hidden' is %" PRId64 ", not a multiple of 'model.num_heads', which is %" PRId64
-                       ": set model.head_dim", model->hidden, model->num_heads);
+                       ": set model.head_dim",
+                       model->hidden, model->num_heads);
     if (!is_gpt2(config) && derived->head_dim % 2 != 0)
         return fail_at(config, "model.head_dim", "model.hidden",
                        "'model.head_dim' is %" PRId64 ", but rotary positions need an even one", derived->head_dim);
     if (is_gpt2(config) && derived->num_kv_heads != derived->num_heads)
         return fail_at(config, "model.num_kv_heads", NULL,
                        "'model.num_kv_heads' is %" PRId64 ", but model.family gpt2 has as many as 'model.num_heads', "
-                       "which is %" PRId64, derived->num_kv_heads, derived->num_heads);
+                       "which is %" PRId64,
+                       derived->num_kv_heads, derived->num_heads);
     return FSMOE_OK;
 }
 
@@ -168,8 +172,10 @@ static fsmoe_status check_canonical_sums(const fsmoe_config *config)
     static const char *const keys[] = {"parallel.esp_size", "parallel.mp_size"};
     for (size_t i = 0; config->parallel.canonical_sums && i < sizeof keys / sizeof *keys; i++)
         if (int_at(config, keys[i]) > 2)
-            return fail_at(config, keys[i], "parallel.canonical_sums", "'%s' is %" PRId64 ", but "
-                           "parallel.canonical_sums knows at most 2", keys[i], int_at(config, keys[i]));
+            return fail_at(config, keys[i], "parallel.canonical_sums",
+                           "'%s' is %" PRId64 ", but "
+                           "parallel.canonical_sums knows at most 2",
+                           keys[i], int_at(config, keys[i]));
     return FSMOE_OK;
 }
 
@@ -183,7 +189,9 @@ fsmoe_status fsm_config_check(const fsmoe_config *config)
     FSM_TRY(check_relations(config, &derived));
     FSM_TRY(check_canonical_sums(config));
     if (config->train.min_lr > config->train.lr)
-        return fail_at(config, "train.min_lr", "train.lr", "'train.min_lr' is %.15g, more than 'train.lr', which is "
-                       "%.15g: the cosine falls", config->train.min_lr, config->train.lr);
+        return fail_at(config, "train.min_lr", "train.lr",
+                       "'train.min_lr' is %.15g, more than 'train.lr', which is "
+                       "%.15g: the cosine falls",
+                       config->train.min_lr, config->train.lr);
     return FSMOE_OK;
 }

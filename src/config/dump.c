@@ -41,8 +41,9 @@ static bool emit(yaml_emitter_t *emitter, yaml_event_t *event, int initialized)
 static bool emit_string(yaml_emitter_t *emitter, const char *text)
 {
     yaml_event_t event;
-    return emit(emitter, &event, yaml_scalar_event_initialize(&event, NULL, NULL, (const yaml_char_t *)text, -1, 1, 1,
-                                                              YAML_DOUBLE_QUOTED_SCALAR_STYLE));
+    return emit(emitter, &event,
+                yaml_scalar_event_initialize(&event, NULL, NULL, (const yaml_char_t *)text, -1, 1, 1,
+                                             YAML_DOUBLE_QUOTED_SCALAR_STYLE));
 }
 
 static bool emit_list(yaml_emitter_t *emitter, const fsmoe_strings *list)

@@ -14,9 +14,9 @@ typedef struct reader {
     yaml_parser_t parser;
     yaml_event_t event; /* the current one */
     fsmoe_config *config;
-    const char *file;  /* NULL: an override */
-    const char *bytes; /* what is parsed */
-    int64_t line;      /* that messages name: of the current key, otherwise of the current event; from 1 */
+    const char *file;       /* NULL: an override */
+    const char *bytes;      /* what is parsed */
+    int64_t line;           /* that messages name: of the current key, otherwise of the current event; from 1 */
     int64_t *key_lines;     /* where this text set each field; 0: not yet */
     int64_t *section_lines; /* likewise */
 } reader;
@@ -208,8 +208,10 @@ static fsmoe_status read_sections(reader *r)
         FSM_TRY(next(r));
         if (is_nothing(&r->event)) continue; /* every key of it is commented out */
         if (r->event.type != YAML_MAPPING_START_EVENT)
-            return place_error(r, fsm_fail(FSMOE_ERROR_CONFIG, "section '%s' expects keys, got %s", name,
-                                           shape_name(&r->event)), r->line);
+            return place_error(r,
+                               fsm_fail(FSMOE_ERROR_CONFIG, "section '%s' expects keys, got %s", name,
+                                        shape_name(&r->event)),
+                               r->line);
         FSM_TRY(read_section(r, name));
     }
 }

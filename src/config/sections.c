@@ -7,15 +7,30 @@
 #include <string.h>
 
 #define KEY(section, name) #section "." #name, offsetof(fsmoe_config, section.name)
-#define INT(section, name, preset, min, max, help) \
-    {KEY(section, name), FSM_CONFIG_INT, #preset, min, max, NULL, help}
-#define FLOAT(section, name, preset, min, max, help) \
-    {KEY(section, name), FSM_CONFIG_FLOAT, #preset, min, max, NULL, help}
-#define BOOL(section, name, preset, help) {KEY(section, name), FSM_CONFIG_BOOL, preset, 0, 0, NULL, help}
-#define STRING(section, name, preset, help) {KEY(section, name), FSM_CONFIG_STRING, preset, 0, 0, NULL, help}
-#define STRINGS(section, name, help) {KEY(section, name), FSM_CONFIG_STRINGS, NULL, 0, 0, NULL, help}
-#define CHOICE(section, name, preset, choices, help) \
-    {KEY(section, name), FSM_CONFIG_CHOICE, preset, 0, 0, choices, help}
+#define INT(section, name, preset, min, max, help)                        \
+    {                                                                     \
+        KEY(section, name), FSM_CONFIG_INT, #preset, min, max, NULL, help \
+    }
+#define FLOAT(section, name, preset, min, max, help)                        \
+    {                                                                       \
+        KEY(section, name), FSM_CONFIG_FLOAT, #preset, min, max, NULL, help \
+    }
+#define BOOL(section, name, preset, help)                             \
+    {                                                                 \
+        KEY(section, name), FSM_CONFIG_BOOL, preset, 0, 0, NULL, help \
+    }
+#define STRING(section, name, preset, help)                             \
+    {                                                                   \
+        KEY(section, name), FSM_CONFIG_STRING, preset, 0, 0, NULL, help \
+    }
+#define STRINGS(section, name, help)                                   \
+    {                                                                  \
+        KEY(section, name), FSM_CONFIG_STRINGS, NULL, 0, 0, NULL, help \
+    }
+#define CHOICE(section, name, preset, choices, help)                       \
+    {                                                                      \
+        KEY(section, name), FSM_CONFIG_CHOICE, preset, 0, 0, choices, help \
+    }
 
 /* Small enough that a product of two never leaves int64_t; every integer up to WHOLE is exact in a double. */
 #define COUNT 2147483647.0

@@ -49,9 +49,8 @@ bool fsm_config_parse_float(const char *text, double *number)
 static fsmoe_status fail_type(const fsm_config_field *field, const fsm_config_value *value)
 {
     static const char *const expected[] = {
-        [FSM_CONFIG_INT] = "an integer",     [FSM_CONFIG_FLOAT] = "a number",
-        [FSM_CONFIG_BOOL] = "true or false", [FSM_CONFIG_STRING] = "a string",
-        [FSM_CONFIG_CHOICE] = "a name",      [FSM_CONFIG_STRINGS] = "a list of strings",
+        [FSM_CONFIG_INT] = "an integer",  [FSM_CONFIG_FLOAT] = "a number", [FSM_CONFIG_BOOL] = "true or false",
+        [FSM_CONFIG_STRING] = "a string", [FSM_CONFIG_CHOICE] = "a name",  [FSM_CONFIG_STRINGS] = "a list of strings",
     };
     const char *key = field->key, *wanted = expected[field->type];
     if (value->shape == FSM_CONFIG_LIST)

@@ -12,7 +12,14 @@
 #include <omp.h>
 #include <string.h>
 
-enum { TILE_ROWS = 128, TILE_COLUMNS = 32, TILE = TILE_ROWS * TILE_COLUMNS, LEAF_FEATURES = 64, DEPTH = 24, MAX_PARTS = 3 };
+enum {
+    TILE_ROWS = 128,
+    TILE_COLUMNS = 32,
+    TILE = TILE_ROWS * TILE_COLUMNS,
+    LEAF_FEATURES = 64,
+    DEPTH = 24,
+    MAX_PARTS = 3
+};
 
 /* ---- trees of arrays ---- */
 
@@ -57,7 +64,8 @@ static int64_t least(int64_t a, int64_t b)
 }
 
 /* One leaf of one tile into out [rows, columns]. */
-static void leaf_product(const product *p, int64_t row, int64_t rows, int64_t column, int64_t columns, int64_t leaf, float *out)
+static void leaf_product(const product *p, int64_t row, int64_t rows, int64_t column, int64_t columns, int64_t leaf,
+                         float *out)
 {
     for (int i = 0; i < p->parts; i++) {
         int64_t first = leaf * p->leaf[i], k = least(p->leaf[i], p->k[i] - first);
@@ -108,16 +116,36 @@ static void weight_ignore(fsm_weight *weight)
 static void linear_forward(int64_t n, const fsm_weight *w, const float *bias, const float *x, int64_t ld_x, float *y,
                            int64_t ld_y)
 {
-    run_product(&(product){.trans_b = true, .m = n, .n = w->out, .parts = 1, .k = {w->in}, .leaf = {LEAF_FEATURES},
-                           .a = {x}, .b = {w->w}, .lda = ld_x, .ldb = w->in, .ldc = ld_y, .c = y});
+    run_product(&(product){.trans_b = true,
+                           .m = n,
+                           .n = w->out,
+                           .parts = 1,
+                           .k = {w->in},
+                           .leaf = {LEAF_FEATURES},
+                           .a = {x},
+                           .b = {w->w},
+                           .lda = ld_x,
+                           .ldb = w->in,
+                           .ldc = ld_y,
+                           .c = y});
     for (int64_t i = 0; bias && i < n; i++) fsm_cpu_add(w->out, bias, y + i * ld_y);
 }
 
 static void linear_backward_input(int64_t n, const fsm_weight *w, const float *dy, int64_t ld_dy, float beta, float *dx,
                                   int64_t ld_dx)
 {
-    run_product(&(product){.accumulate = beta != 0, .m = n, .n = w->in, .parts = 1, .k = {w->out}, .leaf = {LEAF_FEATURES},
-                           .a = {dy}, .b = {w->w}, .lda = ld_dy, .ldb = w->in, .ldc = ld_dx, .c = dx});
+    run_product(&(product){.accumulate = beta != 0,
+                           .m = n,
+                           .n = w->in,
+                           .parts = 1,
+                           .k = {w->out},
+                           .leaf = {LEAF_FEATURES},
+                           .a = {dy},
+                           .b = {w->w},
+                           .lda = ld_dy,
+                           .ldb = w->in,
+                           .ldc = ld_dx,
+                           .c = dx});
 }
 
 static void linear_backward_joined(int64_t n, const fsm_weight *w, int parts, const int64_t *part_rows,
@@ -137,16 +165,26 @@ static void linear_backward_joined(int64_t n, const fsm_weight *w, int parts, co
 static void linear_backward_weight(int64_t n, int64_t out, int64_t in, const float *dy, int64_t ld_dy, const float *x,
                                    int64_t ld_x, float *dw, float *dbias)
 {
-    run_product(&(product){.trans_a = true, .accumulate = true, .m = out, .n = in, .parts = 1, .k = {n},
-                           .leaf = {FSM_CANONICAL_TOKENS}, .a = {dy}, .b = {x}, .lda = ld_dy, .ldb = ld_x, .ldc = in,
+    run_product(&(product){.trans_a = true,
+                           .accumulate = true,
+                           .m = out,
+                           .n = in,
+                           .parts = 1,
+                           .k = {n},
+                           .leaf = {FSM_CANONICAL_TOKENS},
+                           .a = {dy},
+                           .b = {x},
+                           .lda = ld_dy,
+                           .ldb = ld_x,
+                           .ldc = in,
                            .c = dw});
     for (int64_t i = 0; dbias && i < n; i++) fsm_cpu_add(out, dy + i * ld_dy, dbias);
 }
 
 /* ---- sums over tokens ---- */
 
-static void rmsnorm_backward(int64_t n, int64_t width, const float *x, const float *gain, const float *rstd, const float *dy,
-                             float *dx, float *dgain)
+static void rmsnorm_backward(int64_t n, int64_t width, const float *x, const float *gain, const float *rstd,
+                             const float *dy, float *dx, float *dgain)
 {
     float leaf[width], levels[DEPTH * width];
     uint64_t leaves = 0;

@@ -33,10 +33,10 @@ typedef struct pack {
     bool blocked;              /* oneDNN prefers another layout than plain for one of them */
 } pack;
 
-#define DNNL_TRY(call)                                                                                                 \
-    do {                                                                                                               \
-        dnnl_status_t status_ = (call);                                                                                \
-        if (status_ != dnnl_success) return status_;                                                                   \
+#define DNNL_TRY(call)                               \
+    do {                                             \
+        dnnl_status_t status_ = (call);              \
+        if (status_ != dnnl_success) return status_; \
     } while (0)
 
 void fsm_cpu_gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
@@ -170,10 +170,8 @@ static bool create_weight(fsm_weight *weight, bool forced)
     if (!p) return false;
     weight->pack = p;
     dnnl_status_t status = create_pack(weight->out, weight->in, p);
-    if (status != dnnl_success || !(p->blocked || forced))
-        fsm_cpu_weight_destroy(weight);
-    else
-        fsm_cpu_weight_update(weight);
+    if (status != dnnl_success || !(p->blocked || forced)) fsm_cpu_weight_destroy(weight);
+    else fsm_cpu_weight_update(weight);
     return status != dnnl_out_of_memory;
 }
 

@@ -112,10 +112,8 @@ FSM_CPU_BODY void gain_gradient_columns(int64_t n, int64_t columns, int64_t widt
 FSM_CPU_BODY void gain_gradient_tile_body(int64_t n, int64_t columns, int64_t width, const float *x, const float *mean,
                                           const float *rstd, const float *dy, float *dgain, float *dbias)
 {
-    if (columns == COLUMNS)
-        gain_gradient_columns(n, COLUMNS, width, x, mean, rstd, dy, dgain, dbias);
-    else
-        gain_gradient_columns(n, columns, width, x, mean, rstd, dy, dgain, dbias);
+    if (columns == COLUMNS) gain_gradient_columns(n, COLUMNS, width, x, mean, rstd, dy, dgain, dbias);
+    else gain_gradient_columns(n, columns, width, x, mean, rstd, dy, dgain, dbias);
 }
 FSM_CPU_KERNEL(gain_gradient_tile,
                (int64_t n, int64_t columns, int64_t width, const float *x, const float *mean, const float *rstd,

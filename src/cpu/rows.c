@@ -59,10 +59,8 @@ void fsm_cpu_gather_rows(int64_t n, int64_t width, const int32_t *row, const flo
     size_t bytes = sizeof *y * (size_t)width;
 #pragma omp parallel for schedule(static) num_threads(fsm_cpu_threads(n *width))
     for (int64_t i = 0; i < n; i++) {
-        if (row[i] < 0)
-            memset(y + i * width, 0, bytes);
-        else
-            memcpy(y + i * width, x + row[i] * width, bytes);
+        if (row[i] < 0) memset(y + i * width, 0, bytes);
+        else memcpy(y + i * width, x + row[i] * width, bytes);
     }
 }
 

@@ -20,34 +20,32 @@
 
 /* Not the compilers' target_clones: clang 14 drops levels of it silently, and ifuncs crash under a thread sanitizer. */
 #if defined(__x86_64__)
-#define FSM_CPU_KERNEL(name, parameters, arguments)                                                                    \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))) static void name##_avx512 parameters        \
-    {                                                                                                                  \
-        name##_body arguments;                                                                                         \
-    }                                                                                                                  \
-    __attribute__((target("avx2,fma"))) static void name##_avx2 parameters                                             \
-    {                                                                                                                  \
-        name##_body arguments;                                                                                         \
-    }                                                                                                                  \
-    static void name##_baseline parameters                                                                             \
-    {                                                                                                                  \
-        name##_body arguments;                                                                                         \
-    }                                                                                                                  \
-    static void name parameters                                                                                        \
-    {                                                                                                                  \
-        if (__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&                                \
-            __builtin_cpu_supports("avx512bw"))                                                                        \
-            name##_avx512 arguments;                                                                                   \
-        else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))                                      \
-            name##_avx2 arguments;                                                                                     \
-        else                                                                                                           \
-            name##_baseline arguments;                                                                                 \
+#define FSM_CPU_KERNEL(name, parameters, arguments)                                                             \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))) static void name##_avx512 parameters \
+    {                                                                                                           \
+        name##_body arguments;                                                                                  \
+    }                                                                                                           \
+    __attribute__((target("avx2,fma"))) static void name##_avx2 parameters                                      \
+    {                                                                                                           \
+        name##_body arguments;                                                                                  \
+    }                                                                                                           \
+    static void name##_baseline parameters                                                                      \
+    {                                                                                                           \
+        name##_body arguments;                                                                                  \
+    }                                                                                                           \
+    static void name parameters                                                                                 \
+    {                                                                                                           \
+        if (__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&                         \
+            __builtin_cpu_supports("avx512bw"))                                                                 \
+            name##_avx512 arguments;                                                                            \
+        else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) name##_avx2 arguments;        \
+        else name##_baseline arguments;                                                                         \
     }
 #else
-#define FSM_CPU_KERNEL(name, parameters, arguments)                                                                    \
-    static void name parameters                                                                                        \
-    {                                                                                                                  \
-        name##_body arguments;                                                                                         \
+#define FSM_CPU_KERNEL(name, parameters, arguments) \
+    static void name parameters                     \
+    {                                               \
+        name##_body arguments;                      \
     }
 #endif
 

@@ -46,12 +46,14 @@ void fsm_trace_add(fsm_trace *trace, int index, double start_s, double end_s)
 }
 
 /* Clocks of one machine are the same; between machines each rank's trace starts at its own zero. */
-static void print_rank(FILE *out, const fsm_graph *graph, int rank, const slice *slices, int64_t count, const char **comma)
+static void print_rank(FILE *out, const fsm_graph *graph, int rank, const slice *slices, int64_t count,
+                       const char **comma)
 {
-    fprintf(out, "%s{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"rank %d\"}}", *comma, rank, rank);
+    fprintf(out, "%s{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"rank %d\"}}", *comma, rank,
+            rank);
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
-        fprintf(out, ",\n{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":%d,\"tid\":%d,\"args\":{\"name\":\"%s\"}}", rank, r,
-                fsm_resource_name((fsm_resource)r));
+        fprintf(out, ",\n{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":%d,\"tid\":%d,\"args\":{\"name\":\"%s\"}}",
+                rank, r, fsm_resource_name((fsm_resource)r));
     *comma = ",\n";
     for (int64_t i = 0; i < count; i++) {
         const fsm_task *task = &graph->tasks[slices[i].task];
@@ -65,7 +67,8 @@ static void print_rank(FILE *out, const fsm_graph *graph, int rank, const slice 
     }
 }
 
-static fsmoe_status print_all(const fsm_trace *trace, const slice *slices, const int64_t *bytes, int ranks, const char *path)
+static fsmoe_status print_all(const fsm_trace *trace, const slice *slices, const int64_t *bytes, int ranks,
+                              const char *path)
 {
     char *text = NULL;
     size_t size = 0;

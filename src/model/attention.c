@@ -110,8 +110,8 @@ static void attend_backward(const fsm_model *m, const fsm_layer *l)
 {
     fsm_attention_shape shape = attention_shape(m);
     int64_t k_at = m->heads * m->head_dim, v_at = k_at + m->kv_heads * m->head_dim;
-    m->ops->attention_backward(&shape, l->qkv_out, l->qkv_out + k_at, l->qkv_out + v_at, l->attended, l->lse, m->dattended,
-                               m->dqkv, m->dqkv + k_at, m->dqkv + v_at, m->attention_work);
+    m->ops->attention_backward(&shape, l->qkv_out, l->qkv_out + k_at, l->qkv_out + v_at, l->attended, l->lse,
+                               m->dattended, m->dqkv, m->dqkv + k_at, m->dqkv + v_at, m->attention_work);
 }
 
 void fsm_model_attention_backward(fsm_model *model, int layer)
@@ -123,7 +123,8 @@ void fsm_model_attention_backward(fsm_model *model, int layer)
     for (int64_t i = 0; i < model->n_local && l->o_bias.grad; i++)
         ops->add(hidden, model->dx + i * hidden, l->o_bias.grad);
     ops->linear_backward_input(n, &l->o, dy, hidden, 0.0f, model->dattended, attended_width);
-    ops->linear_backward_weight(n, hidden, attended_width, dy, hidden, l->attended, attended_width, l->o_grad.grad, NULL);
+    ops->linear_backward_weight(n, hidden, attended_width, dy, hidden, l->attended, attended_width, l->o_grad.grad,
+                                NULL);
     attend_backward(model, l);
     rotate(model, -1, model->dqkv);
     /* heads are split over ranks: a key/value head with its queries is the least part */

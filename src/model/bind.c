@@ -18,7 +18,8 @@ static fsm_weight as_weight(fsm_param_view v)
     return (fsm_weight){v.value, v.rows, v.cols, NULL};
 }
 
-static void bind_block(const fsm_model *m, fsm_role role, int layer, int64_t expert, int shard, fsm_expert_weights *weights)
+static void bind_block(const fsm_model *m, fsm_role role, int layer, int64_t expert, int shard,
+                       fsm_expert_weights *weights)
 {
     fsm_param_view views[FSM_MAX_PARAMS_A_MODULE];
     for (int i = 0; i < FSM_MAX_PARAMS_A_MODULE; i++) views[i] = view(m, role, i, layer, expert);

@@ -32,8 +32,8 @@ void fsm_model_head_forward(fsm_model *model)
         int64_t n = model->n_local - at < FSM_HEAD_BLOCK ? model->n_local - at : FSM_HEAD_BLOCK;
         const float *h = model->h_final + at * hidden;
         ops->linear_forward(n, &model->head, NULL, h, hidden, model->logits, vocab);
-        ops->cross_entropy(n, vocab, model->logits, model->batch.targets + model->local_first + at, (float)model->loss_scale,
-                           model->train_step, loss);
+        ops->cross_entropy(n, vocab, model->logits, model->batch.targets + model->local_first + at,
+                           (float)model->loss_scale, model->train_step, loss);
         if (!model->train_step) continue;
         ops->linear_backward_weight(n, vocab, hidden, model->logits, vocab, h, hidden, model->head_grad, NULL);
         ops->linear_backward_input(n, &model->head, model->logits, vocab, 0.0f, model->dh + at * hidden, hidden);

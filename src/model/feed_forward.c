@@ -105,7 +105,8 @@ void fsm_model_ffn_forward(fsm_model *model, int layer)
 void fsm_add_ffn_residual(fsm_model *model, int layer)
 {
     fsm_layer *l = &model->layers[layer];
-    if (!l->is_moe) model->ops->add(model->n_local * model->config->model.hidden, l->x2, fsm_layer_output(model, layer));
+    if (!l->is_moe)
+        model->ops->add(model->n_local * model->config->model.hidden, l->x2, fsm_layer_output(model, layer));
 }
 
 fsmoe_status fsm_model_ffn_reducescatter_forward(fsm_model *model, int layer)

@@ -80,15 +80,15 @@ static fsmoe_status read_rope_parameters(const source *from, json_t *rope, fsmoe
     if (json_is_null(rope)) return FSMOE_OK;
     if (!json_is_object(rope))
         return refuse(FSMOE_ERROR_FORMAT, from, "rope_parameters", rope, "that is not of the right type");
-    json_object_foreach(rope, key, value) {
+    json_object_foreach(rope, key, value)
+    {
         const fsm_hf_field *field = fsm_hf_field_find("rope_theta", FSM_HF_MIXTRAL);
         if (strcmp(key, field->key) == 0) FSM_TRY(read_field(from, field, value, config));
         else if (strcmp(key, "rope_type") == 0)
             FSM_TRY(check_fixed(from, "rope_parameters.rope_type", value, "\"default\""));
         else if (strcmp(key, "partial_rotary_factor") == 0)
             FSM_TRY(check_fixed(from, "rope_parameters.partial_rotary_factor", value, "1"));
-        else
-            return fsm_fail(FSMOE_ERROR_UNSUPPORTED, "'%s': rope_parameters.%s is unknown", from->path, key);
+        else return fsm_fail(FSMOE_ERROR_UNSUPPORTED, "'%s': rope_parameters.%s is unknown", from->path, key);
     }
     return FSMOE_OK;
 }

@@ -54,14 +54,14 @@ const fsm_hf_fixed fsm_hf_fixed_keys[] = {
 const size_t fsm_hf_fixed_count = LENGTH(fsm_hf_fixed_keys);
 
 static const char *const descriptive_keys[] = {
-    "_name_or_path",  "_attn_implementation",  "_attn_implementation_autoset",
-    "architectures",  "bos_token_id",          "dtype",
-    "eos_token_id",   "finetuning_task",       "id2label",
-    "label2id",       "output_attentions",     "output_hidden_states",
-    "pad_token_id",   "output_router_logits",  "problem_type",
-    "return_dict",    "sep_token_id",          "tokenizer_class",
-    "torch_dtype",    "torchscript",           "transformers_version",
-    "use_cache",      "pretraining_tp",        "unsloth_version",
+    "_name_or_path", "_attn_implementation", "_attn_implementation_autoset",
+    "architectures", "bos_token_id",         "dtype",
+    "eos_token_id",  "finetuning_task",      "id2label",
+    "label2id",      "output_attentions",    "output_hidden_states",
+    "pad_token_id",  "output_router_logits", "problem_type",
+    "return_dict",   "sep_token_id",         "tokenizer_class",
+    "torch_dtype",   "torchscript",          "transformers_version",
+    "use_cache",     "pretraining_tp",       "unsloth_version",
 };
 
 const fsm_hf_field *fsm_hf_field_find(const char *key, fsm_hf_type type)

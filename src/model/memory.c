@@ -34,23 +34,23 @@ static void take_layer(fsm_arena *arena, fsm_model *m, token_limits most, const 
     int64_t hidden = m->config->model.hidden, attended = m->heads * m->head_dim, kv = m->kv_heads * m->head_dim;
     take_norm(arena, m, most.local, &l->norm1);
     take_norm(arena, m, most.local, &l->norm2);
-    l->x1 = FSM_ARENA_ARRAY(arena, float, most.local * hidden);
-    l->x2 = FSM_ARENA_ARRAY(arena, float, most.local * hidden);
-    l->h1 = FSM_ARENA_ARRAY(arena, float, most.group * hidden);
+    l->x1 = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
+    l->x2 = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
+    l->h1 = FSM_ARENA_ARRAY(arena, float, most.group *hidden);
     l->qkv_out = FSM_ARENA_ARRAY(arena, float, most.group * m->qkv_width);
-    l->attended = FSM_ARENA_ARRAY(arena, float, most.group * attended);
+    l->attended = FSM_ARENA_ARRAY(arena, float, most.group *attended);
     l->lse = FSM_ARENA_ARRAY(arena, float, most.group * m->heads);
     l->h2 = FSM_ARENA_ARRAY(arena, float, (l->is_moe ? most.local : most.group) * hidden);
     if (m->options.cache) {
-        l->cache_k = FSM_ARENA_ARRAY(arena, float, m->config->model.max_seq_len * kv);
-        l->cache_v = FSM_ARENA_ARRAY(arena, float, m->config->model.max_seq_len * kv);
+        l->cache_k = FSM_ARENA_ARRAY(arena, float, m->config->model.max_seq_len *kv);
+        l->cache_v = FSM_ARENA_ARRAY(arena, float, m->config->model.max_seq_len *kv);
     }
     if (l->is_moe) {
         l->moe.experts = FSM_ARENA_ARRAY(arena, fsm_expert_weights, l->moe.local_experts);
         fsm_moe_take(arena, wire, &l->moe);
     } else {
         int64_t pre_width = m->ffn_width * fsm_expert_find(m->config->moe.expert)->pre_width;
-        l->pre = FSM_ARENA_ARRAY(arena, float, most.group * pre_width);
+        l->pre = FSM_ARENA_ARRAY(arena, float, most.group *pre_width);
         l->act = FSM_ARENA_ARRAY(arena, float, most.group * m->ffn_width);
     }
 }
@@ -58,9 +58,9 @@ static void take_layer(fsm_arena *arena, fsm_model *m, token_limits most, const 
 static void take_gradients(fsm_arena *arena, fsm_model *m, token_limits most)
 {
     int64_t hidden = m->config->model.hidden, pre = fsm_expert_find(m->config->moe.expert)->pre_width;
-    m->dx = FSM_ARENA_ARRAY(arena, float, most.local * hidden);
-    m->dh = FSM_ARENA_ARRAY(arena, float, most.local * hidden);
-    m->dh_full = FSM_ARENA_ARRAY(arena, float, most.group * hidden);
+    m->dx = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
+    m->dh = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
+    m->dh_full = FSM_ARENA_ARRAY(arena, float, most.group *hidden);
     m->dqkv = FSM_ARENA_ARRAY(arena, float, most.group * m->qkv_width);
     m->dattended = FSM_ARENA_ARRAY(arena, float, most.group * m->heads * m->head_dim);
     m->dpre = FSM_ARENA_ARRAY(arena, float, most.group * m->ffn_width * pre);
@@ -70,9 +70,16 @@ static void take_gradients(fsm_arena *arena, fsm_model *m, token_limits most)
 static size_t attention_work_bytes(const fsm_model *m)
 {
     int64_t seq_len = m->options.cache ? m->config->model.max_seq_len : m->config->data.seq_len;
-    fsm_attention_shape shape = {.batch = m->options.max_samples, .q_len = seq_len, .k_len = seq_len, .heads = m->heads,
-                                 .kv_heads = m->kv_heads, .head_dim = m->head_dim, .ld_q = m->qkv_width,
-                                 .ld_k = m->qkv_width, .ld_v = m->qkv_width, .ld_o = m->heads * m->head_dim,
+    fsm_attention_shape shape = {.batch = m->options.max_samples,
+                                 .q_len = seq_len,
+                                 .k_len = seq_len,
+                                 .heads = m->heads,
+                                 .kv_heads = m->kv_heads,
+                                 .head_dim = m->head_dim,
+                                 .ld_q = m->qkv_width,
+                                 .ld_k = m->qkv_width,
+                                 .ld_v = m->qkv_width,
+                                 .ld_o = m->heads * m->head_dim,
                                  .sample_k = seq_len};
     return m->ops->attention_work_bytes(&shape);
 }
@@ -81,8 +88,8 @@ static void take_shared(fsm_arena *arena, fsm_model *m, token_limits most, const
 {
     const fsmoe_model_config *c = &m->config->model;
     m->position = FSM_ARENA_ARRAY(arena, int32_t, most.group);
-    m->cosine = FSM_ARENA_ARRAY(arena, float, c->max_seq_len * (m->head_dim / 2));
-    m->sine = FSM_ARENA_ARRAY(arena, float, c->max_seq_len * (m->head_dim / 2));
+    m->cosine = FSM_ARENA_ARRAY(arena, float, c->max_seq_len *(m->head_dim / 2));
+    m->sine = FSM_ARENA_ARRAY(arena, float, c->max_seq_len *(m->head_dim / 2));
     m->x_out = FSM_ARENA_ARRAY(arena, float, most.local * c->hidden);
     m->h_final = FSM_ARENA_ARRAY(arena, float, most.local * c->hidden);
     m->logits = FSM_ARENA_ARRAY(arena, float, FSM_HEAD_BLOCK * c->vocab_size);

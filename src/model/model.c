@@ -98,7 +98,8 @@ static fsmoe_status build(fsm_model *m)
 }
 
 fsmoe_status fsm_model_create(const fsmoe_config *config, const fsm_ops *ops, const fsm_topo *topo,
-                              fsm_comm *const groups[FSM_GROUP_COUNT], const fsm_model_options *options, fsm_model **model)
+                              fsm_comm *const groups[FSM_GROUP_COUNT], const fsm_model_options *options,
+                              fsm_model **model)
 {
     fsm_model *m = calloc(1, sizeof *m);
     if (!m) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a model");

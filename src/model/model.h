@@ -35,14 +35,14 @@ typedef struct fsm_layer {
     fsm_expert_weights ffn;          /* a layer without experts */
     fsm_moe moe;                     /* a layer with experts */
     /* saved activations */
-    float *x1;         /* [n_local, M] into the layer */
-    float *x2;         /* [n_local, M] between attention and feed-forward */
-    float *h1;         /* [n_group, M] norm1(x1), gathered */
-    float *h2;         /* [n_local, M] norm2(x2); [n_group, M] gathered without experts */
-    float *qkv_out;    /* [n_group, (heads + 2 kv_heads) head_dim] after rotation */
-    float *attended;   /* [n_group, heads head_dim] */
-    float *lse;        /* [samples, heads, L] */
-    float *pre, *act;  /* dense feed-forward */
+    float *x1;                /* [n_local, M] into the layer */
+    float *x2;                /* [n_local, M] between attention and feed-forward */
+    float *h1;                /* [n_group, M] norm1(x1), gathered */
+    float *h2;                /* [n_local, M] norm2(x2); [n_group, M] gathered without experts */
+    float *qkv_out;           /* [n_group, (heads + 2 kv_heads) head_dim] after rotation */
+    float *attended;          /* [n_group, heads head_dim] */
+    float *lse;               /* [samples, heads, L] */
+    float *pre, *act;         /* dense feed-forward */
     float *cache_k, *cache_v; /* [max_seq_len, kv_heads head_dim] when generating */
 } fsm_layer;
 
@@ -76,7 +76,7 @@ typedef struct fsm_model {
     float *values, *grads; /* [params.elems] */
     fsm_layer *layers;
     int moe_layers;
-    int64_t nominal_rows;  /* T of an MoE layer, what its chunks are counted in */
+    int64_t nominal_rows; /* T of an MoE layer, what its chunks are counted in */
     fsm_norm final_norm;
     fsm_weight head;
     float *head_grad, *embedding, *embedding_grad, *positions, *positions_grad;
@@ -85,36 +85,37 @@ typedef struct fsm_model {
 
     /* the present micro-batch */
     fsm_batch batch;
-    bool train_step;             /* noise, gradients */
+    bool train_step;                       /* noise, gradients */
     int64_t n_group, n_local, local_first; /* my tokens are [local_first, local_first + n_local) of the group's */
-    int64_t group_tokens[FSM_MAX_MP]; /* n_local of each MP rank */
-    int64_t past;                /* tokens in the cache */
-    double loss_scale;           /* d objective / d loss of one token: 1 / tokens of the step */
-    double aux_scale;            /* weight of this micro-batch's aux losses: 1 / micro-batches */
+    int64_t group_tokens[FSM_MAX_MP];      /* n_local of each MP rank */
+    int64_t past;                          /* tokens in the cache */
+    double loss_scale;                     /* d objective / d loss of one token: 1 / tokens of the step */
+    double aux_scale;                      /* weight of this micro-batch's aux losses: 1 / micro-batches */
 
     /* buffers that layers share */
-    int32_t *position;           /* [n_group] */
-    float *cosine, *sine;        /* [max_seq_len, head_dim / 2] */
-    float *x_out;                /* [n_local, M] after the last layer */
-    float *h_final;              /* [n_local, M] */
-    float *logits;               /* [head block, V] */
-    float *full;                 /* [n_group, M] before a reduce-scatter, after an all-gather */
-    float *dx, *dh;              /* [n_local, M] gradient of the residual stream, of a norm's output */
-    float *dh_full;              /* [n_group, M] */
-    float *dqkv, *dattended;     /* like qkv_out, attended */
-    float *dpre, *dact;          /* dense feed-forward */
+    int32_t *position;       /* [n_group] */
+    float *cosine, *sine;    /* [max_seq_len, head_dim / 2] */
+    float *x_out;            /* [n_local, M] after the last layer */
+    float *h_final;          /* [n_local, M] */
+    float *logits;           /* [head block, V] */
+    float *full;             /* [n_group, M] before a reduce-scatter, after an all-gather */
+    float *dx, *dh;          /* [n_local, M] gradient of the residual stream, of a norm's output */
+    float *dh_full;          /* [n_group, M] */
+    float *dqkv, *dattended; /* like qkv_out, attended */
+    float *dpre, *dact;      /* dense feed-forward */
     void *attention_work;
     fsm_moe_staging staging;
-    double *sums;                /* [moe layers, sums a layer] then loss, tokens; this micro-batch, all ranks after exchange */
-    double *step_sums;           /* the same, added over the micro-batches since fsm_model_begin_step */
+    double *sums;      /* [moe layers, sums a layer] then loss, tokens; this micro-batch, all ranks after exchange */
+    double *step_sums; /* the same, added over the micro-batches since fsm_model_begin_step */
     int64_t sum_count;
-    double step_aux, step_z;     /* aux and z losses added over layers, averaged over micro-batches, without coefficients */
-    double *load_grad;           /* [moe layers, E] fsm_gate_loss_grad.load */
+    double step_aux, step_z; /* aux and z losses added over layers, averaged over micro-batches, without coefficients */
+    double *load_grad;       /* [moe layers, E] fsm_gate_loss_grad.load */
 } fsm_model;
 
 /* Builds everything. `groups` are borrowed. ERROR_CONFIG, ERROR_LAYOUT, ERROR_MEMORY. Not collective. */
 fsmoe_status fsm_model_create(const fsmoe_config *config, const fsm_ops *ops, const fsm_topo *topo,
-                              fsm_comm *const groups[FSM_GROUP_COUNT], const fsm_model_options *options, fsm_model **model);
+                              fsm_comm *const groups[FSM_GROUP_COUNT], const fsm_model_options *options,
+                              fsm_model **model);
 void fsm_model_destroy(fsm_model *model);
 
 /* After `values` changed: packed copies of the weights follow. */
@@ -127,13 +128,13 @@ void fsm_model_begin_micro(fsm_model *model, const fsm_batch *batch, bool traini
 
 /* Tasks of a forward pass, in this order; per layer: norm … reducescatter, then either the moe ones or the ffn ones. */
 void fsm_model_embedding_forward(fsm_model *model);
-void fsm_model_norm_forward(fsm_model *model, int layer); /* norm1 */
+void fsm_model_norm_forward(fsm_model *model, int layer);                 /* norm1 */
 fsmoe_status fsm_model_mp_allgather_forward(fsm_model *model, int layer); /* MP */
 void fsm_model_attention_forward(fsm_model *model, int layer);
 fsmoe_status fsm_model_mp_reducescatter_forward(fsm_model *model, int layer); /* MP */
-void fsm_model_gate_forward(fsm_model *model, int layer);        /* norm2, gate, rows */
-void fsm_model_iorder_forward(fsm_model *model, int layer);      /* x1 of the next layer = x2 + experts' outputs */
-void fsm_model_ffn_norm_forward(fsm_model *model, int layer);    /* norm2 */
+void fsm_model_gate_forward(fsm_model *model, int layer);                     /* norm2, gate, rows */
+void fsm_model_iorder_forward(fsm_model *model, int layer);   /* x1 of the next layer = x2 + experts' outputs */
+void fsm_model_ffn_norm_forward(fsm_model *model, int layer); /* norm2 */
 fsmoe_status fsm_model_ffn_allgather_forward(fsm_model *model, int layer); /* MP */
 void fsm_model_ffn_forward(fsm_model *model, int layer);
 fsmoe_status fsm_model_ffn_reducescatter_forward(fsm_model *model, int layer); /* MP */

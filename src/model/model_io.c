@@ -26,8 +26,8 @@ static int64_t global_experts(const fsm_param *p, const fsm_topo *topo)
     return p->experts > 0 ? p->experts * topo->ep : 1;
 }
 
-static fsmoe_status list_tensors(const fsm_params *params, const fsm_topo *topo, const fsm_named_array *arrays, int n_arrays,
-                                 tensor_list *list)
+static fsmoe_status list_tensors(const fsm_params *params, const fsm_topo *topo, const fsm_named_array *arrays,
+                                 int n_arrays, tensor_list *list)
 {
     size_t most = 0;
     for (int i = 0; i < params->count; i++) most += (size_t)global_experts(&params->items[i], topo) * (size_t)n_arrays;
@@ -112,7 +112,8 @@ static fsmoe_status open_writer(const tensor_list *list, const char *path, fsm_s
     fsm_tensor_spec *specs = calloc(list->count + 1, sizeof *specs);
     if (!specs) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write '%s'", path);
     for (size_t i = 0; i < list->count; i++) {
-        specs[i] = (fsm_tensor_spec){.name = list->items[i].name, .dtype = FSM_DTYPE_F32,
+        specs[i] = (fsm_tensor_spec){.name = list->items[i].name,
+                                     .dtype = FSM_DTYPE_F32,
                                      .rank = list->items[i].param->spec.rank};
         tensor_shape(list->items[i].param, specs[i].shape);
     }
@@ -138,8 +139,8 @@ static fsmoe_status take_buffers(const tensor_list *list, fsm_comm *world, gathe
     return FSMOE_OK;
 }
 
-fsmoe_status fsm_model_write(const fsm_params *params, const fsm_topo *topo, fsm_comm *world, const fsm_named_array *arrays,
-                             int n_arrays, const char *path, uint64_t *hash)
+fsmoe_status fsm_model_write(const fsm_params *params, const fsm_topo *topo, fsm_comm *world,
+                             const fsm_named_array *arrays, int n_arrays, const char *path, uint64_t *hash)
 {
     tensor_list list = {0};
     gather_buffers buffers = {0};
@@ -153,7 +154,8 @@ fsmoe_status fsm_model_write(const fsm_params *params, const fsm_topo *topo, fsm
         const fsm_param *p = list.items[i].param;
         FSM_TRY_GOTO(status, gather_tensor(&list.items[i], topo, world, &buffers), done);
         if (world->rank == 0 && written == FSMOE_OK)
-            written = fsm_safetensors_writer_append(writer, buffers.tensor, sizeof(float) * (size_t)(p->spec.rows * p->spec.cols));
+            written = fsm_safetensors_writer_append(writer, buffers.tensor,
+                                                    sizeof(float) * (size_t)(p->spec.rows * p->spec.cols));
     }
     if (world->rank == 0) {
         fsmoe_status finished = fsm_safetensors_writer_finish(writer, hash);

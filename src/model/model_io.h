@@ -17,8 +17,8 @@ typedef struct fsm_named_array {
 
 /* Gathers tensor after tensor to rank 0, which writes `path` and fsyncs it. *hash: XXH3-64 of the file (rank 0).
  * Collective over world; every rank returns the same status. */
-fsmoe_status fsm_model_write(const fsm_params *params, const fsm_topo *topo, fsm_comm *world, const fsm_named_array *arrays,
-                             int n_arrays, const char *path, uint64_t *hash);
+fsmoe_status fsm_model_write(const fsm_params *params, const fsm_topo *topo, fsm_comm *world,
+                             const fsm_named_array *arrays, int n_arrays, const char *path, uint64_t *hash);
 
 /* Reads this rank's shards. ERROR_FORMAT names a tensor that is missing, ill-shaped or not the model's. Not collective. */
 fsmoe_status fsm_model_read(const fsm_params *params, const fsmoe_config *config, const fsm_named_array *arrays,

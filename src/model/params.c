@@ -28,17 +28,16 @@ typedef struct builder {
 static void write_name(const builder *b, fsm_role role, const char *suffix, char *name, size_t size)
 {
     const char *pattern = b->params->family->names[role], *at = strstr(pattern, "{layer}");
-    if (at)
-        snprintf(name, size, "%.*s%d%s%s", (int)(at - pattern), pattern, b->layer, at + strlen("{layer}"), suffix);
-    else
-        snprintf(name, size, "%s%s", pattern, suffix);
+    if (at) snprintf(name, size, "%.*s%d%s%s", (int)(at - pattern), pattern, b->layer, at + strlen("{layer}"), suffix);
+    else snprintf(name, size, "%s%s", pattern, suffix);
 }
 
 static void split_dimension(builder *b, const fsm_param *p, int64_t whole, int64_t *part, int64_t *first)
 {
     int parts = fsm_topo_group_size(b->topo, p->shard_group);
     if (whole % parts != 0)
-        b->status = fsm_fail(FSMOE_ERROR_LAYOUT, "%s: %lld does not divide over %d ranks", p->name, (long long)whole, parts);
+        b->status =
+            fsm_fail(FSMOE_ERROR_LAYOUT, "%s: %lld does not divide over %d ranks", p->name, (long long)whole, parts);
     *part = whole / parts;
     *first = *part * fsm_topo_group_index(b->topo, p->shard_group);
 }
@@ -52,12 +51,20 @@ static bool is_owned(const builder *b, const fsm_param *p)
     return fsm_topo_group_index(b->topo, p->sum_group) == 0;
 }
 
-static fsm_param *add(builder *b, fsm_role role, int slot, fsm_param_spec spec, fsm_group shard_group, fsm_group sum_group)
+static fsm_param *add(builder *b, fsm_role role, int slot, fsm_param_spec spec, fsm_group shard_group,
+                      fsm_group sum_group)
 {
     fsm_params *params = b->params;
     fsm_param *p = &params->items[params->count];
-    *p = (fsm_param){.role = role, .slot = slot, .layer = b->layer, .spec = spec, .shard_group = shard_group,
-                     .sum_group = sum_group, .rows = spec.rows, .cols = spec.cols, .number = (uint32_t)params->count};
+    *p = (fsm_param){.role = role,
+                     .slot = slot,
+                     .layer = b->layer,
+                     .spec = spec,
+                     .shard_group = shard_group,
+                     .sum_group = sum_group,
+                     .rows = spec.rows,
+                     .cols = spec.cols,
+                     .number = (uint32_t)params->count};
     write_name(b, role, spec.name, p->name, sizeof p->name);
     if (spec.shard == FSM_SHARD_ROWS) split_dimension(b, p, spec.rows, &p->rows, &p->row0);
     if (spec.shard == FSM_SHARD_COLS) split_dimension(b, p, spec.cols, &p->cols, &p->col0);
@@ -187,7 +194,8 @@ static void place_region(fsm_params *params, const fsm_topo *topo, fsm_group gro
 fsmoe_status fsm_params_create(const fsmoe_config *config, const fsm_topo *topo, fsm_params *params)
 {
     *params = (fsm_params){.family = fsm_family_find(config->model.family)};
-    if (!params->family) return fsm_fail(FSMOE_ERROR_CONFIG, "model.family: no family is named '%s'", config->model.family);
+    if (!params->family)
+        return fsm_fail(FSMOE_ERROR_CONFIG, "model.family: no family is named '%s'", config->model.family);
     if (config->moe.num_experts % topo->ep != 0)
         return fsm_fail(FSMOE_ERROR_LAYOUT, "moe.num_experts = %lld does not divide over parallel.ep_size = %d",
                         (long long)config->moe.num_experts, topo->ep);
@@ -227,17 +235,20 @@ void fsm_param_name(const fsm_param *param, int64_t expert, char name[160])
 {
     const char *at = strstr(param->name, "{expert}");
     if (at)
-        snprintf(name, 160, "%.*s%lld%s", (int)(at - param->name), param->name, (long long)expert, at + strlen("{expert}"));
-    else
-        snprintf(name, 160, "%s", param->name);
+        snprintf(name, 160, "%.*s%lld%s", (int)(at - param->name), param->name, (long long)expert,
+                 at + strlen("{expert}"));
+    else snprintf(name, 160, "%s", param->name);
 }
 
 static double init_value(const fsm_param *p, double std, uint64_t seed, uint64_t index)
 {
     switch (p->spec.init) {
-    case FSM_INIT_ZERO: return 0;
-    case FSM_INIT_ONE: return 1;
-    default: return std * fsm_rng_normal(seed, FSM_RNG_INIT + p->number, index);
+    case FSM_INIT_ZERO:
+        return 0;
+    case FSM_INIT_ONE:
+        return 1;
+    default:
+        return std * fsm_rng_normal(seed, FSM_RNG_INIT + p->number, index);
     }
 }
 

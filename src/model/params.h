@@ -15,19 +15,19 @@
 
 typedef struct fsm_param {
     fsm_role role;
-    int slot;             /* which spec of the role's module */
-    int layer;            /* -1: none */
-    char name[160];       /* {expert} still in it when experts > 0 */
-    fsm_param_spec spec;  /* global shape, of one expert if it is an expert's */
-    fsm_group shard_group; /* ranks it is split over; meaningless when spec.shard is NONE */
-    fsm_group sum_group;  /* ranks whose gradients are summed */
-    bool owned;           /* this rank counts it in the gradient norm and writes it to files */
-    bool joined;          /* lies right after the one before, unaligned */
-    int64_t experts, first_expert; /* local experts, 0: not an expert's */
+    int slot;                       /* which spec of the role's module */
+    int layer;                      /* -1: none */
+    char name[160];                 /* {expert} still in it when experts > 0 */
+    fsm_param_spec spec;            /* global shape, of one expert if it is an expert's */
+    fsm_group shard_group;          /* ranks it is split over; meaningless when spec.shard is NONE */
+    fsm_group sum_group;            /* ranks whose gradients are summed */
+    bool owned;                     /* this rank counts it in the gradient norm and writes it to files */
+    bool joined;                    /* lies right after the one before, unaligned */
+    int64_t experts, first_expert;  /* local experts, 0: not an expert's */
     int64_t rows, cols, row0, col0; /* this rank's block of the global tensor */
-    int64_t offset;       /* in the array, of the first local expert */
+    int64_t offset;                 /* in the array, of the first local expert */
     int64_t expert_stride;
-    uint32_t number;      /* stream of the initial values */
+    uint32_t number; /* stream of the initial values */
 } fsm_param;
 
 typedef struct fsm_region {
@@ -39,7 +39,7 @@ typedef struct fsm_params {
     const fsm_family *family;
     fsm_param *items;
     int count;
-    int64_t elems;        /* floats of one array on this rank */
+    int64_t elems; /* floats of one array on this rank */
     fsm_region regions[3];
     int region_count;
 } fsm_params;

@@ -6,8 +6,7 @@ void fsm_norm_forward(const fsm_model *model, fsm_norm *norm, const float *x, fl
     float eps = (float)model->config->model.norm_eps;
     if (norm->bias.value)
         model->ops->layernorm_forward(n, hidden, eps, x, norm->gain.value, norm->bias.value, y, norm->mean, norm->rstd);
-    else
-        model->ops->rmsnorm_forward(n, hidden, eps, x, norm->gain.value, y, norm->rstd);
+    else model->ops->rmsnorm_forward(n, hidden, eps, x, norm->gain.value, y, norm->rstd);
 }
 
 void fsm_norm_backward(const fsm_model *model, fsm_norm *norm, const float *x, const float *dy, float *dx)
@@ -16,8 +15,7 @@ void fsm_norm_backward(const fsm_model *model, fsm_norm *norm, const float *x, c
     if (norm->bias.value)
         model->ops->layernorm_backward(n, hidden, x, norm->gain.value, norm->mean, norm->rstd, dy, dx, norm->gain.grad,
                                        norm->bias.grad);
-    else
-        model->ops->rmsnorm_backward(n, hidden, x, norm->gain.value, norm->rstd, dy, dx, norm->gain.grad);
+    else model->ops->rmsnorm_backward(n, hidden, x, norm->gain.value, norm->rstd, dy, dx, norm->gain.grad);
 }
 
 static void group_elems(const fsm_model *model, int64_t *elems)

@@ -79,7 +79,8 @@ static fsmoe_status shard_names(const char *index_path, json_t *weight_map, json
     *names = json_object();
     const char *tensor;
     json_t *value;
-    json_object_foreach(weight_map, tensor, value) {
+    json_object_foreach(weight_map, tensor, value)
+    {
         if (!json_is_string(value))
             return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': weight_map has no file for tensor '%s'", index_path, tensor);
         if (json_object_set(*names, json_string_value(value), json_true()) != 0) return out_of_memory(index_path);
@@ -91,7 +92,8 @@ static fsmoe_status check_all_found(const fsm_safetensors *file, json_t *weight_
 {
     const char *tensor;
     json_t *value;
-    json_object_foreach(weight_map, tensor, value) {
+    json_object_foreach(weight_map, tensor, value)
+    {
         if (!fsm_safetensors_find(file, tensor))
             return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': the index places tensor '%s' in '%s', which does not have it",
                             file->path, tensor, json_string_value(value));
@@ -257,8 +259,9 @@ fsmoe_status fsm_safetensors_read_block(const fsm_safetensors *file, const char 
     int64_t width = rank > 0 ? shape[rank - 1] : 1, height = 1;
     for (int i = 0; i < rank - 1; i++) height *= shape[i];
     if (row0 < 0 || rows < 0 || row0 > height - rows || col0 < 0 || cols < 0 || col0 > width - cols || ld < cols)
-        return fsm_fail(FSMOE_ERROR_INTERNAL, "rows %" PRId64 "+%" PRId64 ", columns %" PRId64 "+%" PRId64
-                        " lie outside of tensor '%s'", row0, rows, col0, cols, name);
+        return fsm_fail(FSMOE_ERROR_INTERNAL,
+                        "rows %" PRId64 "+%" PRId64 ", columns %" PRId64 "+%" PRId64 " lie outside of tensor '%s'",
+                        row0, rows, col0, cols, name);
     if (cols == 0) return FSMOE_OK;
     size_t element = fsm_dtype_bytes(info->dtype);
     for (int64_t i = 0; i < rows; i++) {

@@ -34,7 +34,7 @@ typedef enum fsm_dtype {
 #define FSM_DTYPE_ENUM(name, bytes) FSM_DTYPE_##name,
     FSM_DTYPE_LIST(FSM_DTYPE_ENUM)
 #undef FSM_DTYPE_ENUM
-    FSM_DTYPE_COUNT
+        FSM_DTYPE_COUNT
 } fsm_dtype;
 
 const char *fsm_dtype_name(fsm_dtype dtype);

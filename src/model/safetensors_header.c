@@ -105,7 +105,8 @@ static fsmoe_status check_metadata(const fsm_safetensors_shard *shard, json_t *m
     json_t *value;
     if (!json_is_object(metadata))
         return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': __metadata__ is not an object", shard->path);
-    json_object_foreach(metadata, key, value) {
+    json_object_foreach(metadata, key, value)
+    {
         if (!json_is_string(value))
             return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': '%s' of __metadata__ is not a text", shard->path, key);
     }
@@ -151,8 +152,10 @@ static fsmoe_status load_header(fsm_safetensors_shard *shard, const char **data)
         return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' is no safetensors file: it has %zu bytes", shard->path, map->size);
     memcpy(&header_bytes, map->bytes, LENGTH_BYTES);
     if (header_bytes > LARGEST_HEADER_BYTES || header_bytes > map->size - LENGTH_BYTES)
-        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' is no safetensors file or is cut short: a header of %" PRIu64
-                        " bytes does not fit in its %zu bytes", shard->path, header_bytes, map->size);
+        return fsm_fail(FSMOE_ERROR_FORMAT,
+                        "'%s' is no safetensors file or is cut short: a header of %" PRIu64
+                        " bytes does not fit in its %zu bytes",
+                        shard->path, header_bytes, map->size);
     json_error_t why;
     shard->header = json_loadb(map->bytes + LENGTH_BYTES, (size_t)header_bytes, JSON_REJECT_DUPLICATES, &why);
     if (!shard->header)
@@ -180,7 +183,8 @@ fsmoe_status fsm_safetensors_shard_open(const char *path, fsm_safetensors_shard 
     const char *name;
     json_t *entry;
     size_t before = tensors->count;
-    json_object_foreach(shard->header, name, entry) {
+    json_object_foreach(shard->header, name, entry)
+    {
         if (strcmp(name, "__metadata__") == 0) {
             FSM_TRY(check_metadata(shard, entry));
             continue;

@@ -18,9 +18,9 @@ struct fsm_safetensors_writer {
     char *path, *temporary;
     FILE *stream;
     XXH3_state_t *hash;
-    json_t *header;      /* owns the tensors' names */
-    const char **names;  /* [count] */
-    size_t *left;        /* [count] bytes not yet appended */
+    json_t *header;     /* owns the tensors' names */
+    const char **names; /* [count] */
+    size_t *left;       /* [count] bytes not yet appended */
     size_t count, current;
     fsmoe_status status; /* the first failure … */
     char *cause;         /* … and its sentence */

@@ -17,7 +17,8 @@ static fsm_order_problem order_problem(const fsmoe_moe_config *config, int64_t n
 void fsm_moe_shape(const fsmoe_moe_config *config, int ep, int ep_index, int esp, int esp_index, int64_t max_tokens,
                    fsm_wire_shape *shape)
 {
-    fsm_order_problem training = order_problem(config, max_tokens, true), problem = order_problem(config, max_tokens, false);
+    fsm_order_problem training = order_problem(config, max_tokens, true),
+                      problem = order_problem(config, max_tokens, false);
     const fsm_order_kind *order = fsm_order_find(config->order);
     int64_t nominal = order->max_rows(&training);
     *shape = (fsm_wire_shape){
@@ -43,7 +44,8 @@ fsmoe_status fsm_moe_select(const fsmoe_moe_config *config, fsm_moe *moe)
     moe->expert = fsm_expert_find(config->expert);
     if (!moe->gate.kind) return fsm_fail(FSMOE_ERROR_CONFIG, "moe.gate: no gate is named '%s'", config->gate);
     if (!moe->order) return fsm_fail(FSMOE_ERROR_CONFIG, "moe.order: no order is named '%s'", config->order);
-    if (!moe->alltoall) return fsm_fail(FSMOE_ERROR_CONFIG, "moe.alltoall: no all-to-all is named '%s'", config->alltoall);
+    if (!moe->alltoall)
+        return fsm_fail(FSMOE_ERROR_CONFIG, "moe.alltoall: no all-to-all is named '%s'", config->alltoall);
     if (!moe->expert) return fsm_fail(FSMOE_ERROR_CONFIG, "moe.expert: no expert is named '%s'", config->expert);
     moe->gate.num_experts = config->num_experts;
     moe->gate.top_k = config->top_k;
@@ -76,13 +78,13 @@ void fsm_moe_staging_take(fsm_arena *arena, const fsm_wire_shape *shape, int64_t
                           fsm_moe_staging *staging)
 {
     int64_t rows = shape->max_expert_rows;
-    staging->send = FSM_ARENA_ARRAY(arena, float, shape->max_rows * hidden);
+    staging->send = FSM_ARENA_ARRAY(arena, float, shape->max_rows *hidden);
     staging->recv = shape->ep == 1 ? staging->send : FSM_ARENA_ARRAY(arena, float, rows / shape->esp * hidden);
-    staging->gather = shape->esp == 1 ? staging->recv : FSM_ARENA_ARRAY(arena, float, rows * hidden);
-    staging->y = FSM_ARENA_ARRAY(arena, float, rows * hidden);
-    staging->dy = FSM_ARENA_ARRAY(arena, float, rows * hidden);
-    staging->dact = FSM_ARENA_ARRAY(arena, float, rows * width);
-    staging->dpre = FSM_ARENA_ARRAY(arena, float, rows * width * pre_width);
+    staging->gather = shape->esp == 1 ? staging->recv : FSM_ARENA_ARRAY(arena, float, rows *hidden);
+    staging->y = FSM_ARENA_ARRAY(arena, float, rows *hidden);
+    staging->dy = FSM_ARENA_ARRAY(arena, float, rows *hidden);
+    staging->dact = FSM_ARENA_ARRAY(arena, float, rows *width);
+    staging->dpre = FSM_ARENA_ARRAY(arena, float, rows *width *pre_width);
 }
 
 void fsm_moe_gate_forward(fsm_moe *moe, const fsm_gate_input *input, fsm_gate_sums *sums)
@@ -204,8 +206,8 @@ static void pack(const fsm_moe *moe, fsm_phase phase, int chunk)
     const fsm_wire *wire = &moe->wire[phase];
     if (wire->identity) return;
     int64_t first = wire->gather_first[chunk];
-    moe->ops->gather_rows(wire->gather_first[chunk + 1] - first, moe->hidden, wire->row_of_wire + first, moe->staging->y,
-                          moe->staging->gather + first * moe->hidden);
+    moe->ops->gather_rows(wire->gather_first[chunk + 1] - first, moe->hidden, wire->row_of_wire + first,
+                          moe->staging->y, moe->staging->gather + first * moe->hidden);
 }
 
 void fsm_moe_expert_forward(fsm_moe *moe, int64_t first)
@@ -241,8 +243,8 @@ void fsm_moe_weight_grad(fsm_moe *moe, int64_t first)
 
 void fsm_moe_iorder_forward(fsm_moe *moe, float *y)
 {
-    moe->ops->combine_rows(moe->input.n, moe->gate.top_k, moe->hidden, moe->wire[FSM_FORWARD].send_row, moe->gate.weight,
-                           moe->returned, y);
+    moe->ops->combine_rows(moe->input.n, moe->gate.top_k, moe->hidden, moe->wire[FSM_FORWARD].send_row,
+                           moe->gate.weight, moe->returned, y);
 }
 
 void fsm_moe_iorder_backward(fsm_moe *moe, const float *dy)

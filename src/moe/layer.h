@@ -36,18 +36,18 @@ typedef struct fsm_moe {
     const fsm_alltoall_kind *alltoall;
     const fsm_expert_kind *expert;
     fsm_moe_staging *staging;
-    int64_t hidden, width;       /* M, local H */
+    int64_t hidden, width; /* M, local H */
     int64_t local_experts;
     fsm_expert_weights *experts; /* [local_experts] */
     fsm_gate gate;
-    fsm_gate_input input;        /* of the latest forward */
+    fsm_gate_input input; /* of the latest forward */
     fsm_route route;
-    int64_t *counts;             /* [ep * esp, E] rows each member sends to each expert */
-    fsm_wire wire[2];            /* by phase */
+    int64_t *counts;                  /* [ep * esp, E] rows each member sends to each expert */
+    fsm_wire wire[2];                 /* by phase */
     int64_t *send_elems, *recv_elems; /* scratch [max(ep, esp)] */
-    float *x, *pre, *act;        /* expert order, saved for backward */
-    float *returned;             /* [max_rows] experts' outputs back at the source, forward wire order, saved */
-    float *dweight;              /* [N, k] */
+    float *x, *pre, *act;             /* expert order, saved for backward */
+    float *returned;                  /* [max_rows] experts' outputs back at the source, forward wire order, saved */
+    float *dweight;                   /* [N, k] */
 } fsm_moe;
 
 /* Static sizes of a layer for ranks that hold at most max_tokens. */

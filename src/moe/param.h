@@ -22,7 +22,7 @@ typedef struct fsm_param_spec {
     int rank;           /* 1 or 2 */
     fsm_shard shard;    /* over the ranks that share the module (ESP for an expert) */
     fsm_init init;
-    bool decay;         /* weight decay: matrices only */
+    bool decay; /* weight decay: matrices only */
 } fsm_param_spec;
 
 typedef struct fsm_param_view {

@@ -53,11 +53,11 @@ struct fsm_ops {
     void (*weight_destroy)(fsm_weight *weight);
 
     /* y[n,out] = x[n,in] w^T + bias (bias [out] or NULL); rows of x `ld_x`, of y `ld_y` apart. */
-    void (*linear_forward)(int64_t n, const fsm_weight *weight, const float *bias, const float *x, int64_t ld_x, float *y,
-                           int64_t ld_y);
+    void (*linear_forward)(int64_t n, const fsm_weight *weight, const float *bias, const float *x, int64_t ld_x,
+                           float *y, int64_t ld_y);
     /* dx[n,in] = dy[n,out] w + beta dx, beta 0 or 1 */
-    void (*linear_backward_input)(int64_t n, const fsm_weight *weight, const float *dy, int64_t ld_dy, float beta, float *dx,
-                                  int64_t ld_dx);
+    void (*linear_backward_input)(int64_t n, const fsm_weight *weight, const float *dy, int64_t ld_dy, float beta,
+                                  float *dx, int64_t ld_dx);
     /* The same (beta 0) for a weight whose rows are `parts` matrices side by side (Q K V; W1 W3), each of which a layout may
      * split in whole runs of leaf_rows[p]; part p has part_rows[p] rows and every part the same number of leaves. Only a
      * table whose sums must not depend on the layout cares. */
@@ -68,10 +68,11 @@ struct fsm_ops {
                                    int64_t ld_x, float *dw, float *dbias);
 
     /* RMSNorm (Zhang & Sennrich 2019): y = x * rstd * gain, rstd = 1/sqrt(mean(x^2) + eps); rstd [n] is saved. */
-    void (*rmsnorm_forward)(int64_t n, int64_t width, float eps, const float *x, const float *gain, float *y, float *rstd);
+    void (*rmsnorm_forward)(int64_t n, int64_t width, float eps, const float *x, const float *gain, float *y,
+                            float *rstd);
     /* dx += ..., dgain += ... */
-    void (*rmsnorm_backward)(int64_t n, int64_t width, const float *x, const float *gain, const float *rstd, const float *dy,
-                             float *dx, float *dgain);
+    void (*rmsnorm_backward)(int64_t n, int64_t width, const float *x, const float *gain, const float *rstd,
+                             const float *dy, float *dx, float *dgain);
     /* LayerNorm (Ba et al. 2016): y = (x - mean) * rstd * gain + bias, rstd = 1/sqrt(var + eps), var over width. */
     void (*layernorm_forward)(int64_t n, int64_t width, float eps, const float *x, const float *gain, const float *bias,
                               float *y, float *mean, float *rstd);
@@ -82,14 +83,14 @@ struct fsm_ops {
     /* Rotary embedding (Su et al. 2021) in place, halves paired as Hugging Face does: (x_i, x_{i+D/2}) is turned by the
      * angle of row position[n] and pair i. cosine, sine [positions, head_dim/2]. direction +1 turns, -1 turns back (backward).
      * x [n, heads, head_dim], rows `ld` apart. */
-    void (*rope)(int64_t n, int64_t heads, int64_t head_dim, const int32_t *position, const float *cosine, const float *sine,
-                 int direction, float *x, int64_t ld);
+    void (*rope)(int64_t n, int64_t heads, int64_t head_dim, const int32_t *position, const float *cosine,
+                 const float *sine, int direction, float *x, int64_t ld);
 
     /* o = softmax(scale q k^T, causal) v;  lse [B, heads, Lq] = log of the sum of exp of the scaled scores, saved for backward.
      * work: attention_work_bytes(shape) bytes, 64-byte aligned, contents irrelevant. */
     size_t (*attention_work_bytes)(const fsm_attention_shape *shape);
-    void (*attention_forward)(const fsm_attention_shape *shape, const float *q, const float *k, const float *v, float *o,
-                              float *lse, void *work);
+    void (*attention_forward)(const fsm_attention_shape *shape, const float *q, const float *k, const float *v,
+                              float *o, float *lse, void *work);
     /* dq, dk, dv are overwritten, laid out as q, k, v (same ld); do_ is laid out as o. */
     void (*attention_backward)(const fsm_attention_shape *shape, const float *q, const float *k, const float *v,
                                const float *o, const float *lse, const float *do_, float *dq, float *dk, float *dv,
@@ -103,8 +104,8 @@ struct fsm_ops {
     void (*swiglu_backward)(int64_t n, int64_t width, const float *ab, const float *dy, float *dab);
 
     /* y[i] = token[id[i]] + (position_table ? position_table[position[i]] : 0) */
-    void (*embedding_forward)(int64_t n, int64_t width, const int32_t *id, const float *token_table, const int32_t *position,
-                              const float *position_table, float *y);
+    void (*embedding_forward)(int64_t n, int64_t width, const int32_t *id, const float *token_table,
+                              const int32_t *position, const float *position_table, float *y);
     /* dtable[id[i]] += dy[i], in the order of i */
     void (*embedding_backward)(int64_t n, int64_t width, const int32_t *id, const float *dy, float *dtable);
 

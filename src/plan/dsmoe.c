@@ -2,12 +2,14 @@
  * nothing overlapped, gradients all-reduced after backward. */
 #include "plan/schedule.h"
 
-fsmoe_status fsm_schedule_in_order(const fsm_step_shape *shape, int forward_degree, int backward_degree, fsm_graph *graph)
+fsmoe_status fsm_schedule_in_order(const fsm_step_shape *shape, int forward_degree, int backward_degree,
+                                   fsm_graph *graph)
 {
     int64_t forward_cuts[FSM_MAX_CHUNKS + 1], backward_cuts[FSM_MAX_CHUNKS + 1];
-    if (forward_degree < 1 || backward_degree < 1 || forward_degree > FSM_MAX_CHUNKS || backward_degree > FSM_MAX_CHUNKS)
-        return fsm_fail(FSMOE_ERROR_CONFIG, "degrees %d and %d must be between 1 and %d", forward_degree, backward_degree,
-                        FSM_MAX_CHUNKS);
+    if (forward_degree < 1 || backward_degree < 1 || forward_degree > FSM_MAX_CHUNKS ||
+        backward_degree > FSM_MAX_CHUNKS)
+        return fsm_fail(FSMOE_ERROR_CONFIG, "degrees %d and %d must be between 1 and %d", forward_degree,
+                        backward_degree, FSM_MAX_CHUNKS);
     if (forward_degree > shape->nominal_rows) forward_degree = (int)shape->nominal_rows;
     if (backward_degree > shape->nominal_rows) backward_degree = (int)shape->nominal_rows;
     fsm_step_even_cuts(shape->nominal_rows, forward_degree, forward_cuts);
@@ -19,7 +21,8 @@ fsmoe_status fsm_schedule_in_order(const fsm_step_shape *shape, int forward_degr
         for (int i = 0; i < shape->num_layers; i++) fsm_step_layer(&b, FSM_FORWARD, i, forward_degree, forward_cuts);
         fsm_step_loss(&b);
         if (!shape->training) break;
-        for (int i = shape->num_layers - 1; i >= 0; i--) fsm_step_layer(&b, FSM_BACKWARD, i, backward_degree, backward_cuts);
+        for (int i = shape->num_layers - 1; i >= 0; i--)
+            fsm_step_layer(&b, FSM_BACKWARD, i, backward_degree, backward_cuts);
         fsm_step_end(&b);
     }
     if (shape->training) fsm_step_update(&b);

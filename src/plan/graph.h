@@ -11,49 +11,49 @@
 #include "topo/topo.h"
 
 /* X(NAME, name, what it does) */
-#define FSM_TASK_KINDS(X)                                                             \
-    X(EMBEDDING, "embedding", "token and position embeddings")                        \
-    X(NORM, "norm", "norm before attention")                                          \
-    X(MP_ALLGATHER, "mp_allgather", "tokens of the MP group before attention")        \
-    X(ATTENTION, "attention", "attention of this rank's heads")                       \
-    X(MP_REDUCESCATTER, "mp_reducescatter", "attention's output to its tokens' ranks") \
-    X(FFN_NORM, "ffn_norm", "norm before a dense feed-forward")                       \
+#define FSM_TASK_KINDS(X)                                                                   \
+    X(EMBEDDING, "embedding", "token and position embeddings")                              \
+    X(NORM, "norm", "norm before attention")                                                \
+    X(MP_ALLGATHER, "mp_allgather", "tokens of the MP group before attention")              \
+    X(ATTENTION, "attention", "attention of this rank's heads")                             \
+    X(MP_REDUCESCATTER, "mp_reducescatter", "attention's output to its tokens' ranks")      \
+    X(FFN_NORM, "ffn_norm", "norm before a dense feed-forward")                             \
     X(FFN_ALLGATHER, "ffn_allgather", "tokens of the MP group before a dense feed-forward") \
-    X(FFN, "ffn", "dense feed-forward")                                               \
-    X(FFN_REDUCESCATTER, "ffn_reducescatter", "its output to its tokens' ranks")      \
-    X(GATE, "gate", "norm, gate, rows of each expert")                                \
-    X(COUNTS, "counts", "how many rows each rank sends to each expert")               \
-    X(ORDER, "order", "tokens into rows by expert")                                   \
-    X(A2A_DISPATCH, "a2a_dispatch", "rows to the ranks of their experts")             \
-    X(ALLGATHER, "allgather", "rows of the ESP group")                                \
-    X(EXPERT, "expert", "the experts' feed-forward")                                  \
-    X(WEIGHT_GRAD, "weight_grad", "gradients of the experts' weights")                \
-    X(REDUCESCATTER, "reducescatter", "sum over the ESP group")                       \
-    X(A2A_COMBINE, "a2a_combine", "rows back to their tokens' ranks")                 \
-    X(IORDER, "iorder", "weighted sum of a token's rows")                             \
-    X(HEAD, "head", "final norm, logits, loss")                                       \
-    X(SUMS, "sums", "loss and expert load over all ranks")                            \
-    X(ALLREDUCE, "allreduce", "sum of a slice of gradients")                          \
-    X(GRAD_NORM, "grad_norm", "global gradient norm and clipping")                    \
+    X(FFN, "ffn", "dense feed-forward")                                                     \
+    X(FFN_REDUCESCATTER, "ffn_reducescatter", "its output to its tokens' ranks")            \
+    X(GATE, "gate", "norm, gate, rows of each expert")                                      \
+    X(COUNTS, "counts", "how many rows each rank sends to each expert")                     \
+    X(ORDER, "order", "tokens into rows by expert")                                         \
+    X(A2A_DISPATCH, "a2a_dispatch", "rows to the ranks of their experts")                   \
+    X(ALLGATHER, "allgather", "rows of the ESP group")                                      \
+    X(EXPERT, "expert", "the experts' feed-forward")                                        \
+    X(WEIGHT_GRAD, "weight_grad", "gradients of the experts' weights")                      \
+    X(REDUCESCATTER, "reducescatter", "sum over the ESP group")                             \
+    X(A2A_COMBINE, "a2a_combine", "rows back to their tokens' ranks")                       \
+    X(IORDER, "iorder", "weighted sum of a token's rows")                                   \
+    X(HEAD, "head", "final norm, logits, loss")                                             \
+    X(SUMS, "sums", "loss and expert load over all ranks")                                  \
+    X(ALLREDUCE, "allreduce", "sum of a slice of gradients")                                \
+    X(GRAD_NORM, "grad_norm", "global gradient norm and clipping")                          \
     X(OPTIMIZER, "optimizer", "update of a slice of parameters")
 
 typedef enum fsm_task_kind {
 #define FSM_TASK_ENUM(name, text, description) FSM_TASK_##name,
     FSM_TASK_KINDS(FSM_TASK_ENUM)
 #undef FSM_TASK_ENUM
-    FSM_TASK_KIND_COUNT
+        FSM_TASK_KIND_COUNT
 } fsm_task_kind;
 
 typedef struct fsm_task {
     fsm_task_kind kind;
     fsm_phase phase;
     fsm_resource resource;
-    int layer, micro;                  /* -1: none */
-    int64_t rows_first, rows_last;     /* of the layer's nominal rows; equal: not a chunk */
-    int64_t slice_first, slice_last;   /* of the gradient array; equal: none */
-    fsm_group group;                   /* of a collective */
-    double size;                       /* elements moved, or multiply-adds */
-    int after_first, after_count;      /* in edges */
+    int layer, micro;                /* -1: none */
+    int64_t rows_first, rows_last;   /* of the layer's nominal rows; equal: not a chunk */
+    int64_t slice_first, slice_last; /* of the gradient array; equal: none */
+    fsm_group group;                 /* of a collective */
+    double size;                     /* elements moved, or multiply-adds */
+    int after_first, after_count;    /* in edges */
 } fsm_task;
 
 typedef struct fsm_graph {

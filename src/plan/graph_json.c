@@ -36,8 +36,8 @@ fsmoe_status fsm_graph_to_json(const fsm_graph *graph, char **text)
     *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(root);
     return *text ? FSMOE_OK
-                 : fsm_fail(FSMOE_ERROR_MEMORY, "cannot print a graph of %d tasks: no memory, or a size that is no number",
-                            graph->count);
+                 : fsm_fail(FSMOE_ERROR_MEMORY,
+                            "cannot print a graph of %d tasks: no memory, or a size that is no number", graph->count);
 }
 
 /* The index of a word in a list of names given by a function; -1 when it is none. */
@@ -92,16 +92,18 @@ static fsmoe_status task_from_json(const json_t *json, int index, fsm_graph *gra
     json_t *after;
     json_error_t error;
     fsm_task t;
-    if (json_unpack_ex((json_t *)json, &error, JSON_STRICT, "{s:s, s:s, s:s, s:s, s:i, s:i, s:[I,I!], s:[I,I!], s:F, s:o}",
-                       "kind", &kind, "phase", &phase, "resource", &resource, "group", &group, "layer", &t.layer, "micro",
-                       &t.micro, "rows", &rows[0], &rows[1], "slice", &slice[0], &slice[1], "size", &t.size, "after",
-                       &after) != 0)
+    if (json_unpack_ex((json_t *)json, &error, JSON_STRICT,
+                       "{s:s, s:s, s:s, s:s, s:i, s:i, s:[I,I!], s:[I,I!], s:F, s:o}", "kind", &kind, "phase", &phase,
+                       "resource", &resource, "group", &group, "layer", &t.layer, "micro", &t.micro, "rows", &rows[0],
+                       &rows[1], "slice", &slice[0], &slice[1], "size", &t.size, "after", &after) != 0)
         return fsm_fail(FSMOE_ERROR_FORMAT, "task %d: %s", index, error.text);
     int words[4] = {find_word(kind, FSM_TASK_KIND_COUNT, kind_word), find_word(phase, FSM_PHASE_COUNT, phase_word),
-                    find_word(resource, FSM_RESOURCE_COUNT, resource_word), find_word(group, FSM_GROUP_COUNT, group_word)};
+                    find_word(resource, FSM_RESOURCE_COUNT, resource_word),
+                    find_word(group, FSM_GROUP_COUNT, group_word)};
     const char *keys[4] = {"kind", "phase", "resource", "group"}, *values[4] = {kind, phase, resource, group};
     for (int i = 0; i < 4; i++)
-        if (words[i] < 0) return fsm_fail(FSMOE_ERROR_FORMAT, "task %d: no %s is named '%s'", index, keys[i], values[i]);
+        if (words[i] < 0)
+            return fsm_fail(FSMOE_ERROR_FORMAT, "task %d: no %s is named '%s'", index, keys[i], values[i]);
     t.kind = (fsm_task_kind)words[0];
     t.phase = (fsm_phase)words[1];
     t.resource = (fsm_resource)words[2];

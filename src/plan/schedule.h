@@ -16,6 +16,7 @@ extern const fsm_schedule fsm_schedule_dsmoe;
 
 /* Every layer in `degree` even chunks a direction, in order, nothing overlapped: dsmoe is degree 1. Whatever the
  * degrees, a step gives the same gradients up to rounding. */
-fsmoe_status fsm_schedule_in_order(const fsm_step_shape *shape, int forward_degree, int backward_degree, fsm_graph *graph);
+fsmoe_status fsm_schedule_in_order(const fsm_step_shape *shape, int forward_degree, int backward_degree,
+                                   fsm_graph *graph);
 
 #endif

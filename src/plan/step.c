@@ -41,7 +41,8 @@ void fsm_step_even_cuts(int64_t rows, int degree, int64_t *cuts)
 
 static fsm_task task(const fsm_step_builder *b, fsm_task_kind kind, fsm_phase phase, int layer, double size)
 {
-    return (fsm_task){.kind = kind, .phase = phase, .resource = FSM_COMPUTE, .layer = layer, .micro = b->micro, .size = size};
+    return (fsm_task){
+        .kind = kind, .phase = phase, .resource = FSM_COMPUTE, .layer = layer, .micro = b->micro, .size = size};
 }
 
 /* Appends to the chain. */
@@ -51,7 +52,8 @@ static void compute(fsm_step_builder *b, fsm_task_kind kind, fsm_phase phase, in
 }
 
 /* A collective of the chain; a group of one rank has none. */
-static void collective(fsm_step_builder *b, fsm_task_kind kind, fsm_phase phase, int layer, fsm_group group, double size)
+static void collective(fsm_step_builder *b, fsm_task_kind kind, fsm_phase phase, int layer, fsm_group group,
+                       double size)
 {
     if (b->shape->group_size[group] == 1) return;
     fsm_task t = task(b, kind, phase, layer, size);
@@ -107,8 +109,8 @@ static void chunks(fsm_step_builder *b, fsm_phase phase, int layer, int degree, 
 {
     const fsm_step_shape *s = b->shape;
     int esp = s->group_size[FSM_GROUP_ESP], start = b->last;
-    fsm_task join = task(b, phase == FSM_FORWARD ? FSM_TASK_IORDER : FSM_TASK_ORDER, phase, layer,
-                         s->rows * (double)s->hidden);
+    fsm_task join =
+        task(b, phase == FSM_FORWARD ? FSM_TASK_IORDER : FSM_TASK_ORDER, phase, layer, s->rows * (double)s->hidden);
     int ends[2 * FSM_MAX_CHUNKS], n = 0;
     for (int c = 0; c < degree; c++) {
         double share = (double)(cuts[c + 1] - cuts[c]) / (double)s->nominal_rows;

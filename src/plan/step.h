@@ -16,8 +16,8 @@ typedef struct fsm_step_shape {
     int64_t attention_width, qkv_width; /* of this rank */
     int64_t n_group, n_local;           /* tokens of a micro-batch */
     int64_t num_experts, top_k;
-    double rows;                        /* rows a rank sends in a micro-batch, all experts: k f n_local (f = 0: k n_local) */
-    int64_t nominal_rows;               /* T, what chunks are counted in */
+    double rows;          /* rows a rank sends in a micro-batch, all experts: k f n_local (f = 0: k n_local) */
+    int64_t nominal_rows; /* T, what chunks are counted in */
     int expert_gemms;
     int group_size[FSM_GROUP_COUNT];
     fsm_resource link[FSM_GROUP_COUNT];
@@ -38,9 +38,9 @@ typedef struct fsm_step_builder {
 
 /* Forward or backward of one layer; chunks of its nominal rows at cuts[0 … degree]. */
 void fsm_step_layer(fsm_step_builder *builder, fsm_phase phase, int layer, int degree, const int64_t *cuts);
-void fsm_step_begin(fsm_step_builder *builder);    /* embedding */
-void fsm_step_loss(fsm_step_builder *builder);     /* head, sums, and in training the head's backward */
-void fsm_step_end(fsm_step_builder *builder);      /* embedding backward */
+void fsm_step_begin(fsm_step_builder *builder); /* embedding */
+void fsm_step_loss(fsm_step_builder *builder);  /* head, sums, and in training the head's backward */
+void fsm_step_end(fsm_step_builder *builder);   /* embedding backward */
 /* The update, all-reduces included, one piece a region, after everything. */
 void fsm_step_update(fsm_step_builder *builder);
 

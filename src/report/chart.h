@@ -23,21 +23,21 @@ typedef enum fsm_chart_kind {
 typedef struct fsm_chart_series {
     const char *name;
     fsm_chart_kind kind;
-    int colour;         /* 0 … 3 */
-    const double *x;    /* [count] increasing, borrowed */
-    const double *y;    /* [count] borrowed; NaN: no value; on a logarithmic axis what is not positive is left out */
+    int colour;      /* 0 … 3 */
+    const double *x; /* [count] increasing, borrowed */
+    const double *y; /* [count] borrowed; NaN: no value; on a logarithmic axis what is not positive is left out */
     size_t count;
 } fsm_chart_series;
 
 typedef struct fsm_chart {
-    const char *id;     /* of the figure: letters, digits, hyphens */
+    const char *id; /* of the figure: letters, digits, hyphens */
     const char *title;
     const char *unit;   /* beside the title; NULL: none */
     const char *x_name; /* under the x axis */
     int height_px;      /* of the plot without its labels */
     bool from_zero;     /* the y axis includes 0 */
     bool logarithmic;
-    double even;        /* a dashed line at this y; NaN: none */
+    double even; /* a dashed line at this y; NaN: none */
     size_t n_series;
     fsm_chart_series series[FSM_CHART_MAX_SERIES];
 } fsm_chart;

@@ -12,8 +12,8 @@ typedef struct map {
     const fsm_log *log;
     size_t experts_per_row; /* neighbours that share a row: 1 unless there are thousands */
     size_t rows_per_layer, n_rows, n_buckets;
-    double row_px, gap_px;  /* of a row, and between layers */
-    float *cells;           /* [n_rows][n_buckets] load relative to 1/E */
+    double row_px, gap_px; /* of a row, and between layers */
+    float *cells;          /* [n_rows][n_buckets] load relative to 1/E */
 } map;
 
 int fsm_heatmap_colour(double relative)
@@ -141,9 +141,10 @@ static void write_row_titles(FILE *out, const map *m)
         const float *cells = m->cells + r * m->n_buckets;
         double sum = 0;
         for (size_t b = 0; b < m->n_buckets; b++) sum += cells[b];
-        fprintf(out, "<rect class=\"hit\" x=\"0\" y=\"%.1f\" width=\"100%%\" height=\"%.1f\"><title>"
-                "layer %zu, expert %zu: mean %.2f×, at the end %.2f× an even share</title></rect>\n", row_top(m, r),
-                m->row_px, r / m->rows_per_layer, r % m->rows_per_layer, sum / (double)m->n_buckets,
+        fprintf(out,
+                "<rect class=\"hit\" x=\"0\" y=\"%.1f\" width=\"100%%\" height=\"%.1f\"><title>"
+                "layer %zu, expert %zu: mean %.2f×, at the end %.2f× an even share</title></rect>\n",
+                row_top(m, r), m->row_px, r / m->rows_per_layer, r % m->rows_per_layer, sum / (double)m->n_buckets,
                 cells[m->n_buckets - 1]);
     }
 }
@@ -174,8 +175,10 @@ fsmoe_status fsm_heatmap_write(FILE *out, const fsm_log *log)
     fill_cells(&m, sum);
     fputs("<figure class=\"chart\" id=\"expert-load\">\n", out);
     write_legend(out, &m);
-    fprintf(out, "<div class=\"plot map\"><svg height=\"%.1f\" role=\"img\" "
-            "aria-label=\"expert load by layer and step\">\n", map_height(&m));
+    fprintf(out,
+            "<div class=\"plot map\"><svg height=\"%.1f\" role=\"img\" "
+            "aria-label=\"expert load by layer and step\">\n",
+            map_height(&m));
     write_cells(out, &m);
     write_row_labels(out, &m);
     write_step_labels(out, &m);

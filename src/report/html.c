@@ -82,11 +82,21 @@ void fsm_html_text(FILE *out, const char *text)
     for (const char *at = text; *at; at++) {
         unsigned char c = (unsigned char)*at;
         switch (c) {
-        case '&': fputs("&amp;", out); break;
-        case '<': fputs("&lt;", out); break;
-        case '>': fputs("&gt;", out); break;
-        case '"': fputs("&quot;", out); break;
-        case '\'': fputs("&#39;", out); break;
+        case '&':
+            fputs("&amp;", out);
+            break;
+        case '<':
+            fputs("&lt;", out);
+            break;
+        case '>':
+            fputs("&gt;", out);
+            break;
+        case '"':
+            fputs("&quot;", out);
+            break;
+        case '\'':
+            fputs("&#39;", out);
+            break;
         default:
             if ((c < 0x20 && c != '\t' && c != '\n') || c == 0x7f) fputs("\xEF\xBF\xBD", out);
             else fputc(c, out);
@@ -97,7 +107,8 @@ void fsm_html_text(FILE *out, const char *text)
 void fsm_html_begin(FILE *out, const char *title)
 {
     fputs("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
-          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>", out);
+          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>",
+          out);
     fsm_html_text(out, title);
     fprintf(out, "</title>\n<style>\n%s%s%s", style_colours, style_page, style_charts);
     for (int i = 0; i < 4; i++)

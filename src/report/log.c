@@ -44,8 +44,8 @@ static fsmoe_status read_number(const json_t *object, size_t column, place at, d
     *value = NAN;
     if (!found || json_is_null(found)) return FSMOE_OK;
     if (!json_is_number(found))
-        return fsm_fail(FSMOE_ERROR_FORMAT, "%s:%zu: '%s%s%s' is not a number", at.path, at.line, key,
-                        inner ? "." : "", inner ? inner : "");
+        return fsm_fail(FSMOE_ERROR_FORMAT, "%s:%zu: '%s%s%s' is not a number", at.path, at.line, key, inner ? "." : "",
+                        inner ? inner : "");
     *value = json_number_value(found);
     return FSMOE_OK;
 }
@@ -80,8 +80,8 @@ static fsmoe_status read_load(fsm_log *log, const json_t *layers, double step, p
         const json_t *experts = json_array_get(layers, l);
         if (json_array_size(experts) != log->n_experts)
             return fsm_fail(FSMOE_ERROR_FORMAT,
-                            "%s:%zu: layer %zu of 'expert_load_by_layer' has %zu experts, expected %zu",
-                            at.path, at.line, l, json_array_size(experts), log->n_experts);
+                            "%s:%zu: layer %zu of 'expert_load_by_layer' has %zu experts, expected %zu", at.path,
+                            at.line, l, json_array_size(experts), log->n_experts);
         for (size_t e = 0; e < log->n_experts; e++) {
             const json_t *fraction = json_array_get(experts, e);
             if (!json_is_number(fraction))

@@ -12,26 +12,26 @@
 #include <stddef.h>
 
 /* X(name, key, key inside that object or NULL) */
-#define FSM_LOG_COLUMN_LIST(X)               \
-    X(STEP, "step", NULL)                    \
-    X(LOSS, "loss", NULL)                    \
-    X(VAL_LOSS, "val_loss", NULL)            \
-    X(AUX_LOSS, "aux_loss", NULL)            \
-    X(Z_LOSS, "z_loss", NULL)                \
-    X(LR, "lr", NULL)                        \
-    X(GRAD_NORM, "grad_norm", NULL)          \
-    X(TOKENS_PER_S, "tokens_per_s", NULL)    \
-    X(STEP_S, "step_s", NULL)                \
-    X(DROPPED_FRAC, "dropped_frac", NULL)    \
-    X(LOAD_MIN, "expert_load", "min")        \
-    X(LOAD_MEAN, "expert_load", "mean")      \
+#define FSM_LOG_COLUMN_LIST(X)            \
+    X(STEP, "step", NULL)                 \
+    X(LOSS, "loss", NULL)                 \
+    X(VAL_LOSS, "val_loss", NULL)         \
+    X(AUX_LOSS, "aux_loss", NULL)         \
+    X(Z_LOSS, "z_loss", NULL)             \
+    X(LR, "lr", NULL)                     \
+    X(GRAD_NORM, "grad_norm", NULL)       \
+    X(TOKENS_PER_S, "tokens_per_s", NULL) \
+    X(STEP_S, "step_s", NULL)             \
+    X(DROPPED_FRAC, "dropped_frac", NULL) \
+    X(LOAD_MIN, "expert_load", "min")     \
+    X(LOAD_MEAN, "expert_load", "mean")   \
     X(LOAD_MAX, "expert_load", "max")
 
 typedef enum fsm_log_column {
 #define FSM_LOG_ENUM(name, key, inner) FSM_LOG_##name,
     FSM_LOG_COLUMN_LIST(FSM_LOG_ENUM)
 #undef FSM_LOG_ENUM
-    FSM_LOG_COLUMN_COUNT
+        FSM_LOG_COLUMN_COUNT
 } fsm_log_column;
 
 typedef struct fsm_log {

@@ -159,8 +159,13 @@ static fsmoe_status write_column_chart(FILE *out, const page *p, const struct co
     double *scaled = p->scratch, *smooth = p->scratch + p->log.count;
     for (size_t i = 0; i < p->log.count; i++) scaled[i] = spec->scale * y[i];
     fsm_series_smooth(scaled, p->log.count, spec->noisy ? p->window : 1, smooth);
-    fsm_chart chart = {.id = spec->id, .title = spec->title, .unit = spec->unit, .x_name = "step", .height_px = 170,
-                       .from_zero = spec->from_zero, .even = NAN};
+    fsm_chart chart = {.id = spec->id,
+                       .title = spec->title,
+                       .unit = spec->unit,
+                       .x_name = "step",
+                       .height_px = 170,
+                       .from_zero = spec->from_zero,
+                       .even = NAN};
     chart.logarithmic = spec->may_be_logarithmic && fsm_chart_spans(y, p->log.count, 30);
     char mean[32];
     snprintf(mean, sizeof mean, "mean of %zu", p->window);
@@ -179,8 +184,14 @@ static fsmoe_status write_load_chart(FILE *out, const page *p)
         p->scratch[i] = mean[i] > 0 ? log->columns[FSM_LOG_LOAD_MAX][i] / mean[i] : NAN;
         p->scratch[log->count + i] = mean[i] > 0 ? log->columns[FSM_LOG_LOAD_MIN][i] / mean[i] : NAN;
     }
-    fsm_chart chart = {.id = "load-range", .title = "Expert load", .unit = "× the mean", .x_name = "step",
-                       .height_px = 170, .from_zero = true, .even = 1, .n_series = 2};
+    fsm_chart chart = {.id = "load-range",
+                       .title = "Expert load",
+                       .unit = "× the mean",
+                       .x_name = "step",
+                       .height_px = 170,
+                       .from_zero = true,
+                       .even = 1,
+                       .n_series = 2};
     chart.series[0] = column_series(p, FSM_LOG_LOAD_MAX, "busiest", FSM_CHART_LINE, 1);
     chart.series[1] = column_series(p, FSM_LOG_LOAD_MIN, "idlest", FSM_CHART_LINE, 0);
     chart.series[0].y = p->scratch;
@@ -231,9 +242,10 @@ static void write_layout(FILE *out, const page *p)
     if (run->has_layout) {
         fprintf(out, "<dt>Ranks</dt><dd>%lld: %lld node%s of %lld</dd>\n", (long long)run->ranks, (long long)run->nodes,
                 run->nodes > 1 ? "s" : "", (long long)run->ranks_per_node);
-        fprintf(out, "<dt>Groups</dt><dd>data dp %lld · model mp %lld · expert ep %lld · expert shard esp %lld · "
-                "expert data edp %lld</dd>\n", (long long)run->dp, (long long)run->mp, (long long)run->ep,
-                (long long)run->esp, (long long)run->edp);
+        fprintf(out,
+                "<dt>Groups</dt><dd>data dp %lld · model mp %lld · expert ep %lld · expert shard esp %lld · "
+                "expert data edp %lld</dd>\n",
+                (long long)run->dp, (long long)run->mp, (long long)run->ep, (long long)run->esp, (long long)run->edp);
     }
     write_number_fact(out, p, "Threads a rank", "threads");
     write_fact(out, "Processor", fsm_run_text(run, "cpu"));

@@ -30,9 +30,10 @@ static fsmoe_status read_layout(fsm_run *run, const json_t *layout, const char *
     if (!fits)
         return fsm_fail(FSMOE_ERROR_FORMAT,
                         "%s: 'layout' does not fit: %lld ranks, %lld nodes of %lld, dp %lld · mp %lld, "
-                        "edp %lld · ep %lld · esp %lld", path, (long long)run->ranks, (long long)run->nodes,
-                        (long long)run->ranks_per_node, (long long)run->dp, (long long)run->mp, (long long)run->edp,
-                        (long long)run->ep, (long long)run->esp);
+                        "edp %lld · ep %lld · esp %lld",
+                        path, (long long)run->ranks, (long long)run->nodes, (long long)run->ranks_per_node,
+                        (long long)run->dp, (long long)run->mp, (long long)run->edp, (long long)run->ep,
+                        (long long)run->esp);
     run->has_layout = true;
     return FSMOE_OK;
 }

@@ -16,7 +16,8 @@ static fsmoe_status check_keys(const json_t *object, const char *where, const ch
     if (!json_is_object(object)) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %s is no JSON object", path, where);
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)object, key, value) {
+    json_object_foreach((json_t *)object, key, value)
+    {
         const char *const *name = known;
         while (*name && strcmp(*name, key) != 0) name++;
         if (*name || asks_nothing(value)) continue;

@@ -23,8 +23,9 @@ static fsmoe_status out_of_memory(void)
 /* Loads the tokenizer that a folder has; *found says whether it has one. */
 static fsmoe_status load_folder(fsmoe_tokenizer *tokenizer, const char *folder, bool *found)
 {
-    static const char *const files[][2] = {
-        {"tokenizer.json", NULL}, {"encoder.json", "vocab.bpe"}, {"vocab.json", "merges.txt"}};
+    static const char *const files[][2] = {{"tokenizer.json", NULL},
+                                           {"encoder.json", "vocab.bpe"},
+                                           {"vocab.json", "merges.txt"}};
     fsmoe_status status = FSMOE_OK;
     *found = false;
     for (size_t i = 0; i < sizeof files / sizeof *files && !*found && status == FSMOE_OK; i++) {

@@ -17,7 +17,8 @@ static void place(fsm_topo *topo, int rank)
     topo->edp_index = rank / topo->esp / topo->ep;
 }
 
-fsmoe_status fsm_topo_create(int nodes, int ranks_per_node, const fsmoe_parallel_config *parallel, int rank, fsm_topo *topo)
+fsmoe_status fsm_topo_create(int nodes, int ranks_per_node, const fsmoe_parallel_config *parallel, int rank,
+                             fsm_topo *topo)
 {
     int ranks = nodes * ranks_per_node;
     if (ranks < 1 || rank < 0 || rank >= ranks)
@@ -50,8 +51,12 @@ fsm_topo fsm_topo_at(const fsm_topo *topo, int rank)
 int fsm_topo_group_size(const fsm_topo *topo, fsm_group group)
 {
     const int sizes[FSM_GROUP_COUNT] = {
-        [FSM_GROUP_WORLD] = topo->ranks, [FSM_GROUP_DP] = topo->dp,   [FSM_GROUP_MP] = topo->mp,
-        [FSM_GROUP_EP] = topo->ep,       [FSM_GROUP_ESP] = topo->esp, [FSM_GROUP_EDP] = topo->edp,
+        [FSM_GROUP_WORLD] = topo->ranks,
+        [FSM_GROUP_DP] = topo->dp,
+        [FSM_GROUP_MP] = topo->mp,
+        [FSM_GROUP_EP] = topo->ep,
+        [FSM_GROUP_ESP] = topo->esp,
+        [FSM_GROUP_EDP] = topo->edp,
         [FSM_GROUP_EXPERT] = topo->ep * topo->esp,
     };
     return sizes[group];
@@ -60,8 +65,12 @@ int fsm_topo_group_size(const fsm_topo *topo, fsm_group group)
 int fsm_topo_group_index(const fsm_topo *topo, fsm_group group)
 {
     const int indices[FSM_GROUP_COUNT] = {
-        [FSM_GROUP_WORLD] = topo->rank,    [FSM_GROUP_DP] = topo->dp_index,   [FSM_GROUP_MP] = topo->mp_index,
-        [FSM_GROUP_EP] = topo->ep_index,   [FSM_GROUP_ESP] = topo->esp_index, [FSM_GROUP_EDP] = topo->edp_index,
+        [FSM_GROUP_WORLD] = topo->rank,
+        [FSM_GROUP_DP] = topo->dp_index,
+        [FSM_GROUP_MP] = topo->mp_index,
+        [FSM_GROUP_EP] = topo->ep_index,
+        [FSM_GROUP_ESP] = topo->esp_index,
+        [FSM_GROUP_EDP] = topo->edp_index,
         [FSM_GROUP_EXPERT] = topo->ep_index * topo->esp + topo->esp_index,
     };
     return indices[group];

@@ -34,7 +34,8 @@ typedef struct fsm_topo {
 } fsm_topo;
 
 /* Checks that the sizes divide and places `rank`. ERROR_LAYOUT names the numbers that do not fit. */
-fsmoe_status fsm_topo_create(int nodes, int ranks_per_node, const fsmoe_parallel_config *parallel, int rank, fsm_topo *topo);
+fsmoe_status fsm_topo_create(int nodes, int ranks_per_node, const fsmoe_parallel_config *parallel, int rank,
+                             fsm_topo *topo);
 
 /* The same layout seen from another rank. */
 fsm_topo fsm_topo_at(const fsm_topo *topo, int rank);

@@ -11,8 +11,8 @@
 /* The keys that make a model the model it is; the rest of `moe` is how it is trained. */
 static bool is_of_the_model(const char *key)
 {
-    static const char *const moe_keys[] = {"moe.num_experts", "moe.top_k", "moe.gate", "moe.expert", "moe.noisy",
-                                           "moe.normalize_top_k"};
+    static const char *const moe_keys[] = {"moe.num_experts", "moe.top_k", "moe.gate",
+                                           "moe.expert",      "moe.noisy", "moe.normalize_top_k"};
     if (strncmp(key, "model.", 6) == 0) return strcmp(key, "model.init_std") != 0;
     for (size_t i = 0; i < sizeof moe_keys / sizeof *moe_keys; i++)
         if (strcmp(key, moe_keys[i]) == 0) return true;
@@ -31,10 +31,14 @@ static bool equal(const fsmoe_config *a, const fsmoe_config *b, const fsm_config
 {
     const void *x = fsm_config_at(a, field), *y = fsm_config_at(b, field);
     switch (field->type) {
-    case FSM_CONFIG_INT: return *(const int64_t *)x == *(const int64_t *)y;
-    case FSM_CONFIG_FLOAT: return *(const double *)x == *(const double *)y;
-    case FSM_CONFIG_BOOL: return *(const bool *)x == *(const bool *)y;
-    default: return strcmp(*(char *const *)x, *(char *const *)y) == 0;
+    case FSM_CONFIG_INT:
+        return *(const int64_t *)x == *(const int64_t *)y;
+    case FSM_CONFIG_FLOAT:
+        return *(const double *)x == *(const double *)y;
+    case FSM_CONFIG_BOOL:
+        return *(const bool *)x == *(const bool *)y;
+    default:
+        return strcmp(*(char *const *)x, *(char *const *)y) == 0;
     }
 }
 
@@ -43,10 +47,17 @@ static fsmoe_status take(fsmoe_config *to, const fsmoe_config *from, const fsm_c
     void *x = (char *)to + field->offset;
     const void *y = fsm_config_at(from, field);
     switch (field->type) {
-    case FSM_CONFIG_INT: *(int64_t *)x = *(const int64_t *)y; return FSMOE_OK;
-    case FSM_CONFIG_FLOAT: *(double *)x = *(const double *)y; return FSMOE_OK;
-    case FSM_CONFIG_BOOL: *(bool *)x = *(const bool *)y; return FSMOE_OK;
-    default: break;
+    case FSM_CONFIG_INT:
+        *(int64_t *)x = *(const int64_t *)y;
+        return FSMOE_OK;
+    case FSM_CONFIG_FLOAT:
+        *(double *)x = *(const double *)y;
+        return FSMOE_OK;
+    case FSM_CONFIG_BOOL:
+        *(bool *)x = *(const bool *)y;
+        return FSMOE_OK;
+    default:
+        break;
     }
     char *copy = strdup(*(char *const *)y);
     if (!copy) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %s", field->key);
@@ -61,10 +72,17 @@ static void print_value(const fsmoe_config *config, const fsm_config_field *fiel
 {
     const void *at = fsm_config_at(config, field);
     switch (field->type) {
-    case FSM_CONFIG_INT: snprintf(text, VALUE_BYTES, "%" PRId64, *(const int64_t *)at); break;
-    case FSM_CONFIG_FLOAT: snprintf(text, VALUE_BYTES, "%.15g", *(const double *)at); break;
-    case FSM_CONFIG_BOOL: snprintf(text, VALUE_BYTES, "%s", *(const bool *)at ? "true" : "false"); break;
-    default: snprintf(text, VALUE_BYTES, "%s", *(char *const *)at);
+    case FSM_CONFIG_INT:
+        snprintf(text, VALUE_BYTES, "%" PRId64, *(const int64_t *)at);
+        break;
+    case FSM_CONFIG_FLOAT:
+        snprintf(text, VALUE_BYTES, "%.15g", *(const double *)at);
+        break;
+    case FSM_CONFIG_BOOL:
+        snprintf(text, VALUE_BYTES, "%s", *(const bool *)at ? "true" : "false");
+        break;
+    default:
+        snprintf(text, VALUE_BYTES, "%s", *(char *const *)at);
     }
 }
 

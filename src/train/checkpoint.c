@@ -17,7 +17,8 @@
 
 enum { FORMAT_VERSION = 1 };
 
-static const char model_file[] = "model.safetensors", optimizer_file[] = "optimizer.safetensors", state_file[] = "state.json";
+static const char model_file[] = "model.safetensors", optimizer_file[] = "optimizer.safetensors",
+                  state_file[] = "state.json";
 
 static fsmoe_status join(char path[FSM_PATH_BYTES], const char *folder, const char *name)
 {
@@ -42,11 +43,11 @@ static fsmoe_status write_state(const fsm_stepper *s, const char *folder, int64_
     FSM_TRY(join(path, folder, state_file));
     snprintf(hashes[0], 17, "%016" PRIx64, model_hash);
     snprintf(hashes[1], 17, "%016" PRIx64, optimizer_hash);
-    json_t *json = json_pack("{s:i, s:I, s:I, s:o, s:{s:i, s:i, s:i, s:i, s:i}, s:{s:s, s:s}}", "format", FORMAT_VERSION,
-                             "step", (json_int_t)step, "optimizer_step", (json_int_t)s->optimizer.step, "data",
-                             order_of_samples(s->config), "layout", "nodes", s->topo.nodes, "ranks", s->topo.ranks, "ep",
-                             s->topo.ep, "esp", s->topo.esp, "mp", s->topo.mp, "xxh3", model_file, hashes[0],
-                             optimizer_file, hashes[1]);
+    json_t *json = json_pack("{s:i, s:I, s:I, s:o, s:{s:i, s:i, s:i, s:i, s:i}, s:{s:s, s:s}}", "format",
+                             FORMAT_VERSION, "step", (json_int_t)step, "optimizer_step", (json_int_t)s->optimizer.step,
+                             "data", order_of_samples(s->config), "layout", "nodes", s->topo.nodes, "ranks",
+                             s->topo.ranks, "ep", s->topo.ep, "esp", s->topo.esp, "mp", s->topo.mp, "xxh3", model_file,
+                             hashes[0], optimizer_file, hashes[1]);
     char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
     json_decref(json);
     if (!text) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write '%s'", path);
@@ -73,11 +74,13 @@ static fsmoe_status check_order(const fsm_stepper *s, const json_t *saved, const
     const char *key;
     json_t *value;
     fsmoe_status status = FSMOE_OK;
-    json_object_foreach(mine, key, value) {
+    json_object_foreach(mine, key, value)
+    {
         if (json_equal(value, json_object_get(saved, key))) continue;
         char *was = json_dumps(json_object_get(saved, key), JSON_ENCODE_ANY), *is = json_dumps(value, JSON_ENCODE_ANY);
-        status = fsm_fail(FSMOE_ERROR_CONFIG, "'%s' is %s, but '%s' was saved with %s; a run goes on only with the same",
-                          key, is ? is : "?", path, was ? was : "none");
+        status =
+            fsm_fail(FSMOE_ERROR_CONFIG, "'%s' is %s, but '%s' was saved with %s; a run goes on only with the same",
+                     key, is ? is : "?", path, was ? was : "none");
         free(was);
         free(is);
     }
@@ -101,7 +104,8 @@ static fsmoe_status read_state(const fsm_stepper *s, const char *folder, int64_t
                        &optimizer_hash) != 0)
         status = fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %s", path, error.text);
     else if (format != FORMAT_VERSION)
-        status = fsm_fail(FSMOE_ERROR_FORMAT, "'%s' has format %d; this program reads %d", path, format, FORMAT_VERSION);
+        status =
+            fsm_fail(FSMOE_ERROR_FORMAT, "'%s' has format %d; this program reads %d", path, format, FORMAT_VERSION);
     else if (steps[0] < 0 || steps[1] < 0)
         status = fsm_fail(FSMOE_ERROR_FORMAT, "'%s' says %lld steps were done", path,
                           (long long)(steps[0] < 0 ? steps[0] : steps[1]));
@@ -193,7 +197,8 @@ static fsmoe_status write_weights(fsm_stepper *s, const char *folder, uint64_t *
     char path[FSM_PATH_BYTES];
     const fsm_named_array values = {"", s->model->values};
     fsmoe_status status = join(path, folder, model_file);
-    if (status == FSMOE_OK && s->world->rank == 0) status = fsm_hf_config_write(folder, &s->config->model, &s->config->moe);
+    if (status == FSMOE_OK && s->world->rank == 0)
+        status = fsm_hf_config_write(folder, &s->config->model, &s->config->moe);
     FSM_TRY(fsm_comm_agree(s->world, status));
     return fsm_model_write(&s->model->params, &s->topo, s->world, &values, 1, path, hash);
 }
@@ -239,7 +244,8 @@ fsmoe_status fsm_checkpoint_save(fsm_stepper *s, const char *run_dir, int64_t st
     if (status == FSMOE_OK)
         status = fsm_model_write(&s->model->params, &s->topo, s->world, moments, 2, path, &optimizer_hash);
     FSM_TRY(discard_unless(s, status, temporary));
-    if (s->world->rank == 0) status = finish_checkpoint(s, run_dir, temporary, folder, step, model_hash, optimizer_hash);
+    if (s->world->rank == 0)
+        status = finish_checkpoint(s, run_dir, temporary, folder, step, model_hash, optimizer_hash);
     return fsm_comm_agree(s->world, status);
 }
 

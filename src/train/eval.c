@@ -26,7 +26,8 @@ static fsmoe_status measure(fsm_inference *inference, const fsmoe_tokens *tokens
     fsm_batches batches;
     fsm_model_sums sums;
     int64_t bytes = 0;
-    FSM_TRY(fsm_batches_create(tokens, c->data.seq_len, 0, false, c->train.micro_batch, &inference->stepper.topo, &batches));
+    FSM_TRY(fsm_batches_create(tokens, c->data.seq_len, 0, false, c->train.micro_batch, &inference->stepper.topo,
+                               &batches));
     int64_t windows = batches.sampler.n_samples;
     fsmoe_status status = fsm_stepper_evaluate(&inference->stepper, &batches, 0, windows, &sums);
     /* the targets are tokens 1 … windows L */
@@ -51,9 +52,9 @@ fsmoe_status fsmoe_eval(const char *model_dir, const fsmoe_eval_options *options
     fsmoe_status status = set_sizes(&inference, options->seq_len);
     if (status == FSMOE_OK) status = fsmoe_tokens_open(&options->data, 1, inference.tokenizer, &tokens);
     if (status == FSMOE_OK && fsm_sampler_count(fsmoe_tokens_count(tokens), inference.config->data.seq_len) == 0)
-        status = fsm_fail(FSMOE_ERROR_CONFIG, "'%s' has %lld tokens: fewer than one window of %lld and a target",
-                          options->data, (long long)fsmoe_tokens_count(tokens),
-                          (long long)inference.config->data.seq_len);
+        status =
+            fsm_fail(FSMOE_ERROR_CONFIG, "'%s' has %lld tokens: fewer than one window of %lld and a target",
+                     options->data, (long long)fsmoe_tokens_count(tokens), (long long)inference.config->data.seq_len);
     const fsm_model_options model_options = {.max_samples = inference.config->train.micro_batch};
     if (status == FSMOE_OK) status = fsm_inference_load(&inference, model_dir, &model_options);
     if (status == FSMOE_OK) status = measure(&inference, tokens, result);

@@ -22,7 +22,8 @@ static int likelier(const void *a, const void *b)
 
 /* One token by temperature and nucleus (Holtzman et al. 2020): the fewest likeliest tokens whose probabilities reach
  * top_p, drawn in proportion. `uniform` is the draw. */
-static int32_t pick(const float *logits, int64_t n, double temperature, double top_p, double uniform, candidate *candidates)
+static int32_t pick(const float *logits, int64_t n, double temperature, double top_p, double uniform,
+                    candidate *candidates)
 {
     double top = -INFINITY, total = 0, nucleus = 0;
     for (int64_t i = 0; i < n; i++) top = fmax(top, logits[i]);

@@ -20,7 +20,8 @@ static fsmoe_status pick_tokenizer(const char *folder, int64_t vocab_size, const
 {
     *name = given;
     if (given) return FSMOE_OK;
-    if (has_file(folder, "tokenizer.json") || has_file(folder, "vocab.bpe") || has_file(folder, "merges.txt")) *name = folder;
+    if (has_file(folder, "tokenizer.json") || has_file(folder, "vocab.bpe") || has_file(folder, "merges.txt"))
+        *name = folder;
     else if (vocab_size == 256) *name = "bytes";
     else if (vocab_size == 50257) *name = "gpt2";
     if (*name) return FSMOE_OK;

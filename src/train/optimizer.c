@@ -68,7 +68,8 @@ void fsm_optimizer_update(fsm_optimizer *optimizer, int64_t first, int64_t last,
         step.decay = p->spec.decay ? (float)c->weight_decay : 0.0f;
         for (int64_t e = 0; e == 0 || e < p->experts; e++) {
             int64_t at = p->offset + e * p->expert_stride;
-            optimizer->ops->adamw(p->rows * p->cols, &step, grads + at, optimizer->m + at, optimizer->v + at, values + at);
+            optimizer->ops->adamw(p->rows * p->cols, &step, grads + at, optimizer->m + at, optimizer->v + at,
+                                  values + at);
         }
     }
 }

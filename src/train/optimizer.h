@@ -13,11 +13,11 @@ typedef struct fsm_optimizer {
     const fsm_params *params;
     const fsm_ops *ops;
     const fsmoe_train_config *config;
-    float *m, *v;       /* [params.elems] first and second moment */
+    float *m, *v; /* [params.elems] first and second moment */
     fsm_arena arena;
-    int64_t step;       /* updates done */
-    double lr;          /* of the present step */
-    double grad_norm;   /* of the present step, before clipping */
+    int64_t step;     /* updates done */
+    double lr;        /* of the present step */
+    double grad_norm; /* of the present step, before clipping */
 } fsm_optimizer;
 
 fsmoe_status fsm_optimizer_create(const fsm_params *params, const fsm_ops *ops, const fsmoe_train_config *config,

@@ -30,7 +30,8 @@ static bool is_of_a_run(const char *name)
 /* What a run that was killed may leave half-written. */
 static bool is_leftover(const char *name)
 {
-    static const char *const names[] = {"config.yaml.tmp", "run.json.tmp", "log.jsonl.tmp", "report.html.tmp", "model.tmp"};
+    static const char *const names[] = {"config.yaml.tmp", "run.json.tmp", "log.jsonl.tmp", "report.html.tmp",
+                                        "model.tmp"};
     size_t length = strlen(name);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0) return true;
@@ -162,13 +163,14 @@ static json_t *load_by_layer(const fsm_model *model, double *sums)
     return layers;
 }
 
-fsmoe_status fsm_run_folder_log(fsm_run_folder *folder, const fsmoe_train_progress *p, const fsm_model *model, double *sums)
+fsmoe_status fsm_run_folder_log(fsm_run_folder *folder, const fsmoe_train_progress *p, const fsm_model *model,
+                                double *sums)
 {
-    json_t *line = json_pack("{s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:{s:f, s:f, s:f}}", "step",
-                             (json_int_t)p->step, "loss", p->loss, "aux_loss", p->aux_loss, "z_loss", p->z_loss, "lr", p->lr,
-                             "grad_norm", p->grad_norm, "tokens_per_s", p->tokens_per_s, "step_s", p->step_s,
-                             "dropped_frac", p->dropped_frac, "expert_load", "min", p->load_min, "mean", p->load_mean, "max",
-                             p->load_max);
+    json_t *line =
+        json_pack("{s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:{s:f, s:f, s:f}}", "step", (json_int_t)p->step,
+                  "loss", p->loss, "aux_loss", p->aux_loss, "z_loss", p->z_loss, "lr", p->lr, "grad_norm", p->grad_norm,
+                  "tokens_per_s", p->tokens_per_s, "step_s", p->step_s, "dropped_frac", p->dropped_frac, "expert_load",
+                  "min", p->load_min, "mean", p->load_mean, "max", p->load_max);
     if (line) json_object_set_new(line, "expert_load_by_layer", load_by_layer(model, sums));
     if (line && !isnan(p->val_loss)) json_object_set_new(line, "val_loss", json_real(p->val_loss));
     char *text = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
@@ -209,10 +211,9 @@ static json_t *describe(const fsm_stepper *s, const fsmoe_train_options *options
     return json_pack("{s:s, s:s, s:{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}, s:i, s:s, s:I, s:I, s:I, s:I, s:s, s:s}",
                      "command", options->command ? options->command : "", "version", FSMOE_VERSION, "layout", "nodes",
                      s->topo.nodes, "ranks_per_node", s->topo.ranks_per_node, "ranks", s->topo.ranks, "dp", s->topo.dp,
-                     "mp", s->topo.mp, "ep", s->topo.ep, "esp", s->topo.esp, "edp", s->topo.edp, "threads",
-                     s->threads, "cpu", cpu, "parameters", (json_int_t)total, "active_parameters",
-                     (json_int_t)active, "tokens_per_step",
-                     (json_int_t)(s->config->train.global_batch * s->config->data.seq_len), "steps",
+                     "mp", s->topo.mp, "ep", s->topo.ep, "esp", s->topo.esp, "edp", s->topo.edp, "threads", s->threads,
+                     "cpu", cpu, "parameters", (json_int_t)total, "active_parameters", (json_int_t)active,
+                     "tokens_per_step", (json_int_t)(s->config->train.global_batch * s->config->data.seq_len), "steps",
                      (json_int_t)s->config->train.steps, "started", started, "tokenizer", s->config->data.tokenizer);
 }
 

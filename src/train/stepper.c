@@ -38,8 +38,9 @@ static fsmoe_status place(fsm_stepper *s)
     if (nodes == 0) nodes = s->world->size / ranks_per_node;
     if (ranks_per_node == 0) ranks_per_node = s->world->size / nodes;
     if (nodes * ranks_per_node != s->world->size)
-        return fsm_fail(FSMOE_ERROR_LAYOUT, "parallel.nodes = %d x parallel.ranks_per_node = %d is not the %d ranks started",
-                        nodes, ranks_per_node, s->world->size);
+        return fsm_fail(FSMOE_ERROR_LAYOUT,
+                        "parallel.nodes = %d x parallel.ranks_per_node = %d is not the %d ranks started", nodes,
+                        ranks_per_node, s->world->size);
     return fsm_topo_create(nodes, ranks_per_node, p, s->world->rank, &s->topo);
 }
 
@@ -47,9 +48,11 @@ static fsmoe_status build_graphs(fsm_stepper *s, const fsm_model_options *option
 {
     const fsm_schedule *schedule = fsm_schedule_find(s->config->parallel.schedule);
     if (!schedule)
-        return fsm_fail(FSMOE_ERROR_CONFIG, "parallel.schedule: no schedule is named '%s'", s->config->parallel.schedule);
+        return fsm_fail(FSMOE_ERROR_CONFIG, "parallel.schedule: no schedule is named '%s'",
+                        s->config->parallel.schedule);
     fsm_step_shape shape;
-    fsm_step_describe(s->config, &s->topo, &s->model->params, options->max_samples, s->model->nominal_rows, false, &shape);
+    fsm_step_describe(s->config, &s->topo, &s->model->params, options->max_samples, s->model->nominal_rows, false,
+                      &shape);
     FSM_TRY(fsm_schedule_in_order(&shape, 1, 1, &s->forward_graph));
     if (!options->training) return FSMOE_OK;
     fsm_graph graph;

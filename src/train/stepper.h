@@ -16,15 +16,15 @@
 typedef struct fsm_stepper {
     const fsmoe_config *config;
     fsm_comm *world;
-    int threads;              /* compute threads of this rank */
+    int threads; /* compute threads of this rank */
     fsm_topo topo;
     fsm_comm *groups[FSM_GROUP_COUNT];
     fsm_model *model;
-    fsm_optimizer optimizer;  /* when training */
-    fsm_graph train_graph;    /* when training */
+    fsm_optimizer optimizer; /* when training */
+    fsm_graph train_graph;   /* when training */
     fsm_graph forward_graph;
-    fsm_trace *trace;         /* of training steps; borrowed, or NULL */
-    float *tree_scratch;      /* of fsm_comm_all_reduce_tree, with canonical sums */
+    fsm_trace *trace;    /* of training steps; borrowed, or NULL */
+    float *tree_scratch; /* of fsm_comm_all_reduce_tree, with canonical sums */
     int64_t *tree_counts;
     /* the present step */
     fsm_batches *batches;

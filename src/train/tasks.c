@@ -9,23 +9,23 @@ static fsm_moe *moe_of(fsm_stepper *s, const fsm_task *t)
 }
 
 /* A function of the model without a layer, with one, or with one and a status. */
-#define MODEL_TASK(name)                                                     \
-    static fsmoe_status run_##name(void *object, const fsm_task *t)          \
-    {                                                                        \
-        (void)t;                                                             \
-        fsm_model_##name(((fsm_stepper *)object)->model);                    \
-        return FSMOE_OK;                                                     \
+#define MODEL_TASK(name)                                            \
+    static fsmoe_status run_##name(void *object, const fsm_task *t) \
+    {                                                               \
+        (void)t;                                                    \
+        fsm_model_##name(((fsm_stepper *)object)->model);           \
+        return FSMOE_OK;                                            \
     }
-#define LAYER_TASK(name)                                                     \
-    static fsmoe_status run_##name(void *object, const fsm_task *t)          \
-    {                                                                        \
-        fsm_model_##name(((fsm_stepper *)object)->model, t->layer);          \
-        return FSMOE_OK;                                                     \
+#define LAYER_TASK(name)                                            \
+    static fsmoe_status run_##name(void *object, const fsm_task *t) \
+    {                                                               \
+        fsm_model_##name(((fsm_stepper *)object)->model, t->layer); \
+        return FSMOE_OK;                                            \
     }
-#define LAYER_COLLECTIVE(name)                                               \
-    static fsmoe_status run_##name(void *object, const fsm_task *t)          \
-    {                                                                        \
-        return fsm_model_##name(((fsm_stepper *)object)->model, t->layer);   \
+#define LAYER_COLLECTIVE(name)                                             \
+    static fsmoe_status run_##name(void *object, const fsm_task *t)        \
+    {                                                                      \
+        return fsm_model_##name(((fsm_stepper *)object)->model, t->layer); \
     }
 
 MODEL_TASK(embedding_backward)
@@ -154,31 +154,33 @@ static fsmoe_status run_optimizer(void *object, const fsm_task *t)
     return FSMOE_OK;
 }
 
-#define BOTH(kind, name) [FSM_TASK_##kind] = {[FSM_FORWARD] = run_##name##_forward, [FSM_BACKWARD] = run_##name##_backward}
+#define BOTH(kind, name) \
+    [FSM_TASK_##kind] = {[FSM_FORWARD] = run_##name##_forward, [FSM_BACKWARD] = run_##name##_backward}
 
-const fsm_task_table fsm_stepper_tasks = {.run = {
-    BOTH(EMBEDDING, embedding),
-    BOTH(NORM, norm),
-    BOTH(MP_ALLGATHER, mp_allgather),
-    BOTH(ATTENTION, attention),
-    BOTH(MP_REDUCESCATTER, mp_reducescatter),
-    BOTH(FFN_NORM, ffn_norm),
-    BOTH(FFN_ALLGATHER, ffn_allgather),
-    BOTH(FFN, ffn),
-    BOTH(FFN_REDUCESCATTER, ffn_reducescatter),
-    BOTH(GATE, gate),
-    BOTH(ORDER, order),
-    BOTH(EXPERT, expert),
-    BOTH(IORDER, iorder),
-    BOTH(HEAD, head),
-    [FSM_TASK_COUNTS] = {[FSM_FORWARD] = run_counts},
-    [FSM_TASK_A2A_DISPATCH] = {[FSM_FORWARD] = run_dispatch, [FSM_BACKWARD] = run_dispatch},
-    [FSM_TASK_ALLGATHER] = {[FSM_FORWARD] = run_allgather, [FSM_BACKWARD] = run_allgather},
-    [FSM_TASK_REDUCESCATTER] = {[FSM_FORWARD] = run_reducescatter, [FSM_BACKWARD] = run_reducescatter},
-    [FSM_TASK_A2A_COMBINE] = {[FSM_FORWARD] = run_combine, [FSM_BACKWARD] = run_combine},
-    [FSM_TASK_WEIGHT_GRAD] = {[FSM_BACKWARD] = run_weight_grad},
-    [FSM_TASK_SUMS] = {[FSM_FORWARD] = run_sums},
-    [FSM_TASK_ALLREDUCE] = {[FSM_UPDATE] = run_allreduce},
-    [FSM_TASK_GRAD_NORM] = {[FSM_UPDATE] = run_grad_norm},
-    [FSM_TASK_OPTIMIZER] = {[FSM_UPDATE] = run_optimizer},
-}};
+const fsm_task_table fsm_stepper_tasks = {
+    .run = {
+        BOTH(EMBEDDING, embedding),
+        BOTH(NORM, norm),
+        BOTH(MP_ALLGATHER, mp_allgather),
+        BOTH(ATTENTION, attention),
+        BOTH(MP_REDUCESCATTER, mp_reducescatter),
+        BOTH(FFN_NORM, ffn_norm),
+        BOTH(FFN_ALLGATHER, ffn_allgather),
+        BOTH(FFN, ffn),
+        BOTH(FFN_REDUCESCATTER, ffn_reducescatter),
+        BOTH(GATE, gate),
+        BOTH(ORDER, order),
+        BOTH(EXPERT, expert),
+        BOTH(IORDER, iorder),
+        BOTH(HEAD, head),
+        [FSM_TASK_COUNTS] = {[FSM_FORWARD] = run_counts},
+        [FSM_TASK_A2A_DISPATCH] = {[FSM_FORWARD] = run_dispatch, [FSM_BACKWARD] = run_dispatch},
+        [FSM_TASK_ALLGATHER] = {[FSM_FORWARD] = run_allgather, [FSM_BACKWARD] = run_allgather},
+        [FSM_TASK_REDUCESCATTER] = {[FSM_FORWARD] = run_reducescatter, [FSM_BACKWARD] = run_reducescatter},
+        [FSM_TASK_A2A_COMBINE] = {[FSM_FORWARD] = run_combine, [FSM_BACKWARD] = run_combine},
+        [FSM_TASK_WEIGHT_GRAD] = {[FSM_BACKWARD] = run_weight_grad},
+        [FSM_TASK_SUMS] = {[FSM_FORWARD] = run_sums},
+        [FSM_TASK_ALLREDUCE] = {[FSM_UPDATE] = run_allreduce},
+        [FSM_TASK_GRAD_NORM] = {[FSM_UPDATE] = run_grad_norm},
+        [FSM_TASK_OPTIMIZER] = {[FSM_UPDATE] = run_optimizer},
+    }};

@@ -52,7 +52,8 @@ __attribute__((format(printf, 2, 3))) static void say(const trainer *t, const ch
 
 /* ---- preparation ---- */
 
-static fsmoe_status open_tokens(const fsmoe_strings *files, const char *key, fsmoe_tokenizer *tokenizer, fsmoe_tokens **tokens)
+static fsmoe_status open_tokens(const fsmoe_strings *files, const char *key, fsmoe_tokenizer *tokenizer,
+                                fsmoe_tokens **tokens)
 {
     if (files->count == 0) return FSMOE_OK;
     fsmoe_status status = fsmoe_tokens_open((const char *const *)files->items, files->count, tokenizer, tokens);
@@ -121,8 +122,8 @@ static void introduce(const trainer *t)
     const fsm_topo *topo = &t->stepper.topo;
     int64_t total, active;
     fsm_params_totals(&t->stepper.model->params, t->config, &total, &active);
-    say(t, "%s: %.2f M parameters, %.2f M active a token; %lld training tokens", t->config->model.family, 1e-6 * (double)total,
-        1e-6 * (double)active, (long long)fsmoe_tokens_count(t->train_tokens));
+    say(t, "%s: %.2f M parameters, %.2f M active a token; %lld training tokens", t->config->model.family,
+        1e-6 * (double)total, 1e-6 * (double)active, (long long)fsmoe_tokens_count(t->train_tokens));
     say(t, "%d ranks on %d nodes: DP %d, MP %d, EP %d, ESP %d, expert-DP %d; schedule %s, %d tasks a step", topo->ranks,
         topo->nodes, topo->dp, topo->mp, topo->ep, topo->esp, topo->edp, t->config->parallel.schedule,
         t->stepper.train_graph.count);

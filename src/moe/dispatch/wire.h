@@ -25,13 +25,13 @@ enum { FSM_MAX_CHUNKS = 256 };
 /* Sizes that do not change from step to step. */
 typedef struct fsm_wire_shape {
     int ep, esp, ep_index, esp_index;
-    int64_t num_experts;   /* global; num_experts / ep are local */
+    int64_t num_experts; /* global; num_experts / ep are local */
     int64_t top_k;
-    int64_t max_tokens;    /* of any rank */
-    int64_t max_rows;      /* rows one rank sends at most, over all experts */
+    int64_t max_tokens;      /* of any rank */
+    int64_t max_rows;        /* rows one rank sends at most, over all experts */
     int64_t max_expert_rows; /* rows this rank computes at most */
-    int64_t nominal_rows;  /* T, what cuts are counted in */
-    bool by_source;        /* expert order is by source, then row: the order of tokens, for sums that no layout changes.
+    int64_t nominal_rows;    /* T, what cuts are counted in */
+    bool by_source; /* expert order is by source, then row: the order of tokens, for sums that no layout changes.
                               Chunks are then not contiguous, so there must be one */
 } fsm_wire_shape;
 
@@ -46,23 +46,23 @@ typedef struct fsm_wire {
     fsm_wire_shape shape;
     int chunks;
     int64_t cuts[FSM_MAX_CHUNKS + 1]; /* 0 = cuts[0] < … < cuts[chunks] = T */
-    bool identity;           /* wire order = expert order: one source and one chunk */
+    bool identity;                    /* wire order = expert order: one source and one chunk */
     int64_t send_total, gather_total; /* rows in all */
     /* at the source */
-    int32_t *send_row;       /* [N, k] wire row of a choice, -1 when dropped */
-    int32_t *token;          /* [send_total] token of a wire row, -1: padding */
-    int64_t *send_first;     /* [chunks + 1] */
-    int64_t *send_counts;    /* [chunks, ep] rows for each destination */
-    int64_t *recv_first;     /* [chunks + 1] rows before a chunk where received */
-    int64_t *recv_counts;    /* [chunks, ep] rows from each source of my esp_index */
+    int32_t *send_row;    /* [N, k] wire row of a choice, -1 when dropped */
+    int32_t *token;       /* [send_total] token of a wire row, -1: padding */
+    int64_t *send_first;  /* [chunks + 1] */
+    int64_t *send_counts; /* [chunks, ep] rows for each destination */
+    int64_t *recv_first;  /* [chunks + 1] rows before a chunk where received */
+    int64_t *recv_counts; /* [chunks, ep] rows from each source of my esp_index */
     /* at the experts */
-    int64_t *gather_first;   /* [chunks + 1] */
-    int64_t *gather_counts;  /* [chunks, esp] rows from each member of my ESP group */
-    int64_t *expert_first;   /* [chunks + 1, E_local] first expert-order row of a chunk, absolute */
-    int32_t *wire_of_row;    /* [gather_total] expert order -> wire order (gathered) */
-    int32_t *row_of_wire;    /* [gather_total] its inverse */
+    int64_t *gather_first;  /* [chunks + 1] */
+    int64_t *gather_counts; /* [chunks, esp] rows from each member of my ESP group */
+    int64_t *expert_first;  /* [chunks + 1, E_local] first expert-order row of a chunk, absolute */
+    int32_t *wire_of_row;   /* [gather_total] expert order -> wire order (gathered) */
+    int32_t *row_of_wire;   /* [gather_total] its inverse */
     /* scratch */
-    int64_t *base;           /* [E] */
+    int64_t *base;          /* [E] */
     fsm_wire_cursor *merge; /* [ep * esp] */
 } fsm_wire;
 

@@ -12,12 +12,12 @@
 #include <fsmoe/config.h>
 
 typedef struct fsm_expert_weights {
-    fsm_weight in;        /* [H or 2H, M] */
-    fsm_weight out;       /* [M, H] */
-    const float *bias_in; /* [H] or NULL */
+    fsm_weight in;         /* [H or 2H, M] */
+    fsm_weight out;        /* [M, H] */
+    const float *bias_in;  /* [H] or NULL */
     const float *bias_out; /* [M] or NULL */
     float *d_in, *d_out, *d_bias_in, *d_bias_out;
-    bool add_bias_out;    /* true on one shard, so that the sum over shards has it once */
+    bool add_bias_out; /* true on one shard, so that the sum over shards has it once */
 } fsm_expert_weights;
 
 /* Rows of one expert, all arrays starting at its first row. */

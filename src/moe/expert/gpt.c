@@ -7,7 +7,8 @@ static int list_params_gpt(int64_t hidden, int64_t ffn_hidden, fsm_param_spec *s
 {
     specs[W1] = (fsm_param_spec){"c_fc.weight", ffn_hidden, hidden, 2, FSM_SHARD_ROWS, FSM_INIT_NORMAL, true};
     specs[B1] = (fsm_param_spec){"c_fc.bias", 1, ffn_hidden, 1, FSM_SHARD_COLS, FSM_INIT_ZERO, false};
-    specs[W2] = (fsm_param_spec){"c_proj.weight", hidden, ffn_hidden, 2, FSM_SHARD_COLS, FSM_INIT_NORMAL_RESIDUAL, true};
+    specs[W2] =
+        (fsm_param_spec){"c_proj.weight", hidden, ffn_hidden, 2, FSM_SHARD_COLS, FSM_INIT_NORMAL_RESIDUAL, true};
     specs[B2] = (fsm_param_spec){"c_proj.bias", 1, hidden, 1, FSM_SHARD_NONE, FSM_INIT_ZERO, false};
     return COUNT;
 }

@@ -44,8 +44,8 @@ typedef struct fsm_gate {
 /* One forward call. */
 typedef struct fsm_gate_input {
     int64_t n;
-    const float *x;       /* [n, M] */
-    bool training;        /* noise only in training */
+    const float *x; /* [n, M] */
+    bool training;  /* noise only in training */
     uint64_t seed;
     uint32_t layer;
     uint64_t first_token; /* global number of token 0: noise does not depend on the layout */
@@ -53,8 +53,8 @@ typedef struct fsm_gate_input {
 
 /* What the losses send back into the logits, per token of this rank. */
 typedef struct fsm_gate_loss_grad {
-    const double *load;      /* [E] d aux / d probability sum: coeff * E * f_e / tokens */
-    double log_sum_coeff;    /* d z / d logit_i = log_sum_coeff * lse * p_i: 2 * coeff / tokens */
+    const double *load;   /* [E] d aux / d probability sum: coeff * E * f_e / tokens */
+    double log_sum_coeff; /* d z / d logit_i = log_sum_coeff * lse * p_i: 2 * coeff / tokens */
 } fsm_gate_loss_grad;
 
 typedef struct fsm_gate_kind {

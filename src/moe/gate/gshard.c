@@ -15,7 +15,8 @@ static int list_params_gshard(const fsmoe_moe_config *config, int64_t hidden, fs
 {
     specs[WEIGHT] = (fsm_param_spec){"weight", config->num_experts, hidden, 2, FSM_SHARD_NONE, FSM_INIT_NORMAL, true};
     if (!config->noisy) return 1;
-    specs[NOISE_WEIGHT] = (fsm_param_spec){"noise_weight", config->num_experts, hidden, 2, FSM_SHARD_NONE, FSM_INIT_ZERO, true};
+    specs[NOISE_WEIGHT] =
+        (fsm_param_spec){"noise_weight", config->num_experts, hidden, 2, FSM_SHARD_NONE, FSM_INIT_ZERO, true};
     return 2;
 }
 
@@ -103,8 +104,8 @@ static void weights_backward(const fsm_gate *gate, int64_t token, const float *d
     }
 }
 
-static void backward_gshard(fsm_gate *gate, const fsm_gate_input *in, const float *dweight, const fsm_gate_loss_grad *loss,
-                            float *dx)
+static void backward_gshard(fsm_gate *gate, const fsm_gate_input *in, const float *dweight,
+                            const fsm_gate_loss_grad *loss, float *dx)
 {
     const fsm_ops *ops = gate->ops;
     int64_t num_experts = gate->num_experts, hidden = gate->hidden;

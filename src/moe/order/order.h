@@ -21,8 +21,8 @@ typedef struct fsm_route {
 
 typedef struct fsm_order_problem {
     int64_t n, num_experts, top_k;
-    int64_t group;           /* tokens a capacity group; n when the configuration says 0 */
-    double capacity_factor;  /* 0: dropless */
+    int64_t group;          /* tokens a capacity group; n when the configuration says 0 */
+    double capacity_factor; /* 0: dropless */
 } fsm_order_problem;
 
 typedef struct fsm_order_kind {

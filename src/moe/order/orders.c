@@ -19,7 +19,8 @@ const fsm_order_kind *fsm_order_find(const char *name)
 int64_t fsm_order_capacity(const fsm_order_problem *problem)
 {
     if (problem->capacity_factor == 0) return problem->group;
-    double exact = (double)problem->top_k * problem->capacity_factor * (double)problem->group / (double)problem->num_experts;
+    double exact =
+        (double)problem->top_k * problem->capacity_factor * (double)problem->group / (double)problem->num_experts;
     /* 1.2 * 5 must count as 6, not 7: the product of decimal factors is a hair above the whole number. */
     int64_t capacity = (int64_t)ceil(exact - 1e-9 * exact);
     if (capacity < 1) capacity = 1;
@@ -35,7 +36,8 @@ void fsm_route_take(fsm_arena *arena, int64_t max_tokens, int64_t num_experts, i
 }
 
 /* Who keeps a place in the group [first, last): first choices before second, tokens in order. Others get row -1. */
-static void keep_or_drop(const fsm_order_problem *p, int64_t first, int64_t last, const int32_t *choice, fsm_route *route)
+static void keep_or_drop(const fsm_order_problem *p, int64_t first, int64_t last, const int32_t *choice,
+                         fsm_route *route)
 {
     int64_t capacity = fsm_order_capacity(p);
     memset(route->filling, 0, sizeof *route->filling * (size_t)p->num_experts);
