@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include "base/clock.h"
@@ -76,7 +77,8 @@ static inline char *read_text(const command_case *c, const char *name, size_t *s
 {
     char path[FSM_PATH_BYTES], *bytes = NULL;
     size_t ignored;
-    if (fsm_file_read(path_in(c, name, path), &bytes, size ? size : &ignored) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
+    if (fsm_file_read(path_in(c, name, path), &bytes, size ? size : &ignored) != FSMOE_OK)
+        fail_msg("%s", fsmoe_last_error());
     return bytes;
 }
 
@@ -232,8 +234,8 @@ static inline outcome run_ranks(const command_case *c, const char *ranks, const 
 /* Whether ranks started together find each other: mpirun is there and the command was built with MPI. */
 static inline bool has_mpi(const command_case *c)
 {
-    const char *const argv[] = {FSMOE_SOURCE_DIR "/scripts/mpirun", "2", FSMOE_COMMAND, "train", "config.yaml", "--set",
-                                "run.dir=probe", NULL};
+    const char *const argv[] = {
+        FSMOE_SOURCE_DIR "/scripts/mpirun", "2", FSMOE_COMMAND, "train", "config.yaml", "--set", "run.dir=probe", NULL};
     outcome o = spawn(c, argv, (streams){0});
     bool found = strstr(o.err, "2 ranks") != NULL;
     forget(o);

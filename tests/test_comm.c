@@ -282,7 +282,7 @@ static bool gather_bytes(fsm_comm *comm, int variant)
 {
     int64_t counts[MAX_RANKS], total = 0, mine = count_of(comm, variant, comm->rank, 1);
     for (int s = 0; s < comm->size; s++) total += counts[s] = count_of(comm, variant, s, 1);
-    unsigned char *send = malloc((size_t)mine + 1), *recv = comm->rank == 0 ? malloc((size_t)total + 1) : NULL;
+    unsigned char *send = calloc((size_t)mine + 1, 1), *recv = comm->rank == 0 ? malloc((size_t)total + 1) : NULL;
     if (!send || (comm->rank == 0 && !recv)) abort();
     for (int64_t i = 0; i < mine; i++) send[i] = (unsigned char)(comm->rank + i);
     bool good = comm->table->gather_bytes(comm, send, mine, recv, comm->rank == 0 ? counts : NULL) == FSMOE_OK;

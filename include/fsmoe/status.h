@@ -20,8 +20,7 @@
     X(ERROR_NUMERIC, 7, "value is not finite")                    \
     X(ERROR_MEMORY, 8, "out of memory")                           \
     X(ERROR_COMM, 9, "communication failed")                      \
-    X(ERROR_UNSUPPORTED, 10, "not supported")                     \
-    X(ERROR_INTERRUPTED, 11, "interrupted")
+    X(ERROR_UNSUPPORTED, 10, "not supported")
 
 typedef enum fsmoe_status {
 #define FSMOE_STATUS_ENUM(name, exit_code, text) FSMOE_##name,

@@ -2,7 +2,7 @@
  * In:  contiguous arrays; blocks of different ranks follow one another in rank order; counts in elements.
  * Out: the collective's result in caller-owned memory. All calls block, and every member of the group must make them
  *      in the same order. A group of one rank (self.c) does nothing, or copies when the two arrays differ.
- * Errors: ERROR_COMM with the transport's reason; a count too large for the transport. No call allocates.
+ * Errors: ERROR_COMM with the transport's reason; a count too large for the transport. No collective of a step allocates.
  */
 #ifndef FSM_COMM_COMM_H
 #define FSM_COMM_COMM_H

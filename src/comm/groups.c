@@ -5,9 +5,12 @@ fsmoe_status fsm_groups_create(fsm_comm *world, const fsm_topo *topo, fsm_comm *
     fsmoe_status status = FSMOE_OK;
     for (int g = 0; g < FSM_GROUP_COUNT; g++) groups[g] = NULL;
     groups[FSM_GROUP_WORLD] = world;
-    for (int g = FSM_GROUP_WORLD + 1; g < FSM_GROUP_COUNT && status == FSMOE_OK; g++) {
-        if (fsm_topo_group_size(topo, (fsm_group)g) == 1) status = fsm_comm_create_self(&groups[g]);
-        else status = world->table->split(world, fsm_topo_group_color(topo, (fsm_group)g), &groups[g]);
+    /* a rank that fails goes on splitting: the others wait for it in every split */
+    for (int g = FSM_GROUP_WORLD + 1; g < FSM_GROUP_COUNT; g++) {
+        fsmoe_status mine = fsm_topo_group_size(topo, (fsm_group)g) == 1
+                                ? fsm_comm_create_self(&groups[g])
+                                : world->table->split(world, fsm_topo_group_color(topo, (fsm_group)g), &groups[g]);
+        if (status == FSMOE_OK) status = mine;
     }
     if (status != FSMOE_OK) fsm_groups_destroy(groups);
     return status;

@@ -45,7 +45,7 @@ void fsm_trace_add(fsm_trace *trace, int index, double start_s, double end_s)
     if (trace->count < trace->capacity) trace->slices[trace->count++] = (slice){index, start_s, end_s};
 }
 
-/* Clocks of one machine are the same; between machines each rank's trace starts at its own zero. */
+/* Times are the monotonic clock's: of one zero on one machine, each machine's own between machines. */
 static void print_rank(FILE *out, const fsm_graph *graph, int rank, const slice *slices, int64_t count,
                        const char **comma)
 {

@@ -14,13 +14,18 @@ static fsm_order_problem order_problem(const fsmoe_moe_config *config, int64_t n
     };
 }
 
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 void fsm_moe_shape(const fsmoe_moe_config *config, int ep, int ep_index, int esp, int esp_index, int64_t max_tokens,
                    fsm_wire_shape *shape)
 {
     fsm_order_problem training = order_problem(config, max_tokens, true),
                       problem = order_problem(config, max_tokens, false);
     const fsm_order_kind *order = fsm_order_find(config->order);
-    int64_t nominal = order->max_rows(&training);
+    int64_t nominal = order->max_rows(&training), local = config->num_experts / ep;
     *shape = (fsm_wire_shape){
         .ep = ep,
         .esp = esp,
@@ -29,8 +34,11 @@ void fsm_moe_shape(const fsmoe_moe_config *config, int ep, int ep_index, int esp
         .num_experts = config->num_experts,
         .top_k = config->top_k,
         .max_tokens = max_tokens,
-        .max_rows = order->max_rows_together(&problem, config->num_experts),
-        .max_expert_rows = ep * esp * order->max_rows_together(&problem, config->num_experts / ep),
+        .max_rows = larger(order->max_rows_together(&training, config->num_experts),
+                           fsm_order_sorted.max_rows_together(&problem, config->num_experts)),
+        .max_expert_rows = ep * esp *
+                           larger(order->max_rows_together(&training, local),
+                                  fsm_order_sorted.max_rows_together(&problem, local)),
         .nominal_rows = nominal > 0 ? nominal : 1,
     };
 }
@@ -92,7 +100,9 @@ void fsm_moe_gate_forward(fsm_moe *moe, const fsm_gate_input *input, fsm_gate_su
     moe->input = *input;
     moe->gate.kind->forward(&moe->gate, input, sums);
     fsm_order_problem problem = order_problem(moe->config, input->n, input->training);
-    moe->order->assign(&problem, moe->gate.choice, &moe->route);
+    /* in evaluation there is nothing to pad for: sizes need not be known beforehand */
+    const fsm_order_kind *order = input->training ? moe->order : &fsm_order_sorted;
+    order->assign(&problem, moe->gate.choice, &moe->route);
     for (int64_t e = 0; e < problem.num_experts; e++) sums->kept[e] += (double)moe->route.kept[e];
     *sums->dropped += (double)moe->route.dropped;
 }

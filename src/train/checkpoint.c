@@ -29,11 +29,13 @@ static fsmoe_status join(char path[FSM_PATH_BYTES], const char *folder, const ch
 /* ---- the state file ---- */
 
 /* What must be the same for the next step to be the one the run would have taken. */
-static json_t *order_of_samples(const fsmoe_config *c)
+static json_t *order_of_samples(const fsm_stepper *s)
 {
-    return json_pack("{s:I, s:I, s:I, s:b}", "train.seed", (json_int_t)c->train.seed, "train.global_batch",
+    const fsmoe_config *c = s->config;
+    return json_pack("{s:I, s:I, s:I, s:b, s:s, s:I}", "train.seed", (json_int_t)c->train.seed, "train.global_batch",
                      (json_int_t)c->train.global_batch, "data.seq_len", (json_int_t)c->data.seq_len, "data.shuffle",
-                     c->data.shuffle);
+                     c->data.shuffle, "data.tokenizer", c->data.tokenizer, "tokens in data.train",
+                     (json_int_t)s->train_tokens);
 }
 
 static fsmoe_status write_state(const fsm_stepper *s, const char *folder, int64_t step, uint64_t model_hash,
@@ -43,11 +45,11 @@ static fsmoe_status write_state(const fsm_stepper *s, const char *folder, int64_
     FSM_TRY(join(path, folder, state_file));
     snprintf(hashes[0], 17, "%016" PRIx64, model_hash);
     snprintf(hashes[1], 17, "%016" PRIx64, optimizer_hash);
-    json_t *json = json_pack("{s:i, s:I, s:I, s:o, s:{s:i, s:i, s:i, s:i, s:i}, s:{s:s, s:s}}", "format",
-                             FORMAT_VERSION, "step", (json_int_t)step, "optimizer_step", (json_int_t)s->optimizer.step,
-                             "data", order_of_samples(s->config), "layout", "nodes", s->topo.nodes, "ranks",
-                             s->topo.ranks, "ep", s->topo.ep, "esp", s->topo.esp, "mp", s->topo.mp, "xxh3", model_file,
-                             hashes[0], optimizer_file, hashes[1]);
+    json_t *json =
+        json_pack("{s:i, s:I, s:I, s:o, s:{s:i, s:i, s:i, s:i, s:i}, s:{s:s, s:s}}", "format", FORMAT_VERSION, "step",
+                  (json_int_t)step, "optimizer_step", (json_int_t)s->optimizer.step, "data", order_of_samples(s),
+                  "layout", "nodes", s->topo.nodes, "ranks", s->topo.ranks, "ep", s->topo.ep, "esp", s->topo.esp, "mp",
+                  s->topo.mp, "xxh3", model_file, hashes[0], optimizer_file, hashes[1]);
     char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
     json_decref(json);
     if (!text) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write '%s'", path);
@@ -70,13 +72,13 @@ static fsmoe_status check_hash(const char *folder, const char *name, const char 
 
 static fsmoe_status check_order(const fsm_stepper *s, const json_t *saved, const char *path)
 {
-    json_t *mine = order_of_samples(s->config);
+    json_t *mine = order_of_samples(s);
     const char *key;
     json_t *value;
     fsmoe_status status = FSMOE_OK;
     json_object_foreach(mine, key, value)
     {
-        if (json_equal(value, json_object_get(saved, key))) continue;
+        if (status != FSMOE_OK || json_equal(value, json_object_get(saved, key))) continue; /* the first says enough */
         char *was = json_dumps(json_object_get(saved, key), JSON_ENCODE_ANY), *is = json_dumps(value, JSON_ENCODE_ANY);
         status =
             fsm_fail(FSMOE_ERROR_CONFIG, "'%s' is %s, but '%s' was saved with %s; a run goes on only with the same",
@@ -113,8 +115,9 @@ static fsmoe_status read_state(const fsm_stepper *s, const char *folder, int64_t
         status = fsm_fail(FSMOE_ERROR_CONFIG, "'train.steps' is %lld, but '%s' was saved after step %lld",
                           (long long)s->config->train.steps, path, (long long)steps[0]);
     if (status == FSMOE_OK) status = check_order(s, data, path);
-    if (status == FSMOE_OK) status = check_hash(folder, model_file, model_hash);
-    if (status == FSMOE_OK) status = check_hash(folder, optimizer_file, optimizer_hash);
+    bool checks = s->world->rank == 0; /* once for all ranks: they agree on the outcome */
+    if (status == FSMOE_OK && checks) status = check_hash(folder, model_file, model_hash);
+    if (status == FSMOE_OK && checks) status = check_hash(folder, optimizer_file, optimizer_hash);
     if (status == FSMOE_OK) {
         *step = steps[0];
         *optimizer_step = steps[1];
@@ -286,7 +289,19 @@ fsmoe_status fsm_checkpoint_newest(const char *run_dir, char folder[FSM_PATH_BYT
     return join(folder, run_dir, name);
 }
 
+static fsmoe_status remove_older_beside(const char *folder, int64_t step)
+{
+    char run_dir[FSM_PATH_BYTES];
+    snprintf(run_dir, sizeof run_dir, "%s", folder);
+    *strrchr(run_dir, '/') = 0;
+    return each_checkpoint(run_dir, remove_older, &step);
+}
+
 fsmoe_status fsm_checkpoint_load(fsm_stepper *s, const char *folder, int64_t *step)
 {
-    return fsm_comm_agree(s->world, load(s, folder, step));
+    FSM_TRY(fsm_comm_agree(s->world, load(s, folder, step)));
+    /* a kill between giving the name and removing the older ones leaves those */
+    fsmoe_status status = FSMOE_OK;
+    if (s->world->rank == 0) status = remove_older_beside(folder, *step);
+    return fsm_comm_agree(s->world, status);
 }

@@ -16,7 +16,8 @@ fsmoe_status fsm_checkpoint_save(fsm_stepper *stepper, const char *run_dir, int6
 /* The folder of the newest checkpoint of run_dir. ERROR_IO when there is none. */
 fsmoe_status fsm_checkpoint_newest(const char *run_dir, char folder[FSM_PATH_BYTES]);
 
-/* Loads a checkpoint into the stepper. *step: steps done. Collective. ERROR_FORMAT for a damaged file, naming it, or a
+/* Loads a checkpoint, as fsm_checkpoint_newest names it, into the stepper and removes older ones that a kill may have
+ * left beside it. *step: steps done. Collective. ERROR_FORMAT for a damaged file, naming it, or a
  * tensor that does not fit, naming it; ERROR_CONFIG when the configuration's seed, batch or data order is not the
  * checkpoint's. */
 fsmoe_status fsm_checkpoint_load(fsm_stepper *stepper, const char *folder, int64_t *step);

@@ -217,6 +217,19 @@ static json_t *describe(const fsm_stepper *s, const fsmoe_train_options *options
                      (json_int_t)s->config->train.steps, "started", started, "tokenizer", s->config->data.tokenizer);
 }
 
+/* A sample of bytes may end inside a character, or not be UTF-8 at all: what is not ASCII becomes '?' then. */
+static json_t *text_of(const char *sample)
+{
+    json_t *text = json_string(sample);
+    char *plain = text ? NULL : strdup(sample);
+    if (!plain) return text;
+    for (char *c = plain; *c; c++)
+        if (*c & 0x80) *c = '?';
+    text = json_string(plain);
+    free(plain);
+    return text;
+}
+
 fsmoe_status fsm_run_folder_describe(const fsm_stepper *stepper, const fsmoe_train_options *options, double val_loss,
                                      const char *sample)
 {
@@ -224,7 +237,7 @@ fsmoe_status fsm_run_folder_describe(const fsm_stepper *stepper, const fsmoe_tra
     FSM_TRY(join(path, stepper->config->run.dir, "run.json"));
     json_t *run = describe(stepper, options);
     if (run && !isnan(val_loss)) json_object_set_new(run, "val_loss", json_real(val_loss));
-    if (run && sample) json_object_set_new(run, "sample", json_string(sample)); /* NULL for bytes that are not UTF-8 */
+    if (run && sample) json_object_set_new(run, "sample", text_of(sample));
     char *text = run ? json_dumps(run, JSON_INDENT(2)) : NULL;
     json_decref(run);
     if (!text) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write '%s'", path);

@@ -16,6 +16,7 @@
 typedef struct fsm_stepper {
     const fsmoe_config *config;
     fsm_comm *world;
+    int64_t train_tokens; /* tokens of the training data, kept in checkpoints */
     int threads; /* compute threads of this rank */
     fsm_topo topo;
     fsm_comm *groups[FSM_GROUP_COUNT];

@@ -2,6 +2,7 @@
 #include <fsmoe/train.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "comm/world.h"
 #include "config/config.h"
 #include "exec/trace.h"
@@ -75,6 +76,29 @@ static fsmoe_status complete_config(trainer *t, const char *model_folder)
     return fsm_config_derive(c);
 }
 
+/* What would otherwise fail only when training is done. */
+static fsmoe_status check_sample(const trainer *t)
+{
+    const fsmoe_run_config *run = &t->config->run;
+    int32_t *ids;
+    size_t prompt;
+    if (!run->sample_prompt[0]) return FSMOE_OK;
+    FSM_TRY(fsmoe_tokenizer_encode(t->tokenizer, run->sample_prompt, strlen(run->sample_prompt), &ids, &prompt));
+    free(ids);
+    int64_t positions = t->config->model.max_seq_len;
+    /* nothing is predicted from the last token, so it needs no position */
+    if ((int64_t)prompt + run->sample_tokens <= positions + 1) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_CONFIG,
+                    "run.sample_prompt of %zu tokens and run.sample_tokens = %lld do not fit model.max_seq_len = %lld",
+                    prompt, (long long)run->sample_tokens, (long long)positions);
+}
+
+static fsmoe_status check_trace_path(const trainer *t)
+{
+    if (!t->options->trace_path || !speaks(t)) return FSMOE_OK;
+    return fsm_file_replace(t->options->trace_path, "", 0);
+}
+
 static fsmoe_status open_data(trainer *t)
 {
     fsmoe_config *c = t->config;
@@ -139,9 +163,12 @@ static fsmoe_status prepare(trainer *t)
         from = newest;
     }
     if (status == FSMOE_OK) status = complete_config(t, from);
+    if (status == FSMOE_OK) status = check_sample(t);
+    if (status == FSMOE_OK) status = check_trace_path(t);
     if (status == FSMOE_OK) status = open_data(t);
     FSM_TRY(fsm_comm_agree(t->world, status));
     FSM_TRY(create_stepper(t));
+    t->stepper.train_tokens = fsmoe_tokens_count(t->train_tokens);
     FSM_TRY(fsm_comm_agree(t->world, create_batches(t)));
     if (t->options->resume) FSM_TRY(fsm_checkpoint_load(&t->stepper, newest, &t->step));
     else if (from) FSM_TRY(fsm_checkpoint_read_model(&t->stepper, from));
@@ -153,13 +180,23 @@ static fsmoe_status prepare(trainer *t)
 
 /* ---- steps ---- */
 
+/* A value that is not finite is seen by all ranks alike. Whatever else fails inside a step fails on one rank, while the
+ * others wait for it in a collective: only ending the job ends them. */
+static fsmoe_status failed_inside(const trainer *t, fsmoe_status status)
+{
+    fsm_fail_within(status, "step %lld", (long long)t->step + 1);
+    if (status == FSMOE_ERROR_NUMERIC || t->world->size == 1) return status;
+    return fsm_fail_within(FSMOE_ERROR_COMM, "rank %d", t->world->rank);
+}
+
 static fsmoe_status evaluate(trainer *t)
 {
     const fsmoe_config *c = t->config;
     int64_t samples = t->valid_batches.sampler.n_samples, most = c->train.eval_tokens / c->data.seq_len;
     fsm_model_sums sums;
     if (c->train.eval_tokens > 0 && most < samples) samples = most > 0 ? most : 1;
-    FSM_TRY(fsm_stepper_evaluate(&t->stepper, &t->valid_batches, 0, samples, &sums));
+    fsmoe_status status = fsm_stepper_evaluate(&t->stepper, &t->valid_batches, 0, samples, &sums);
+    if (status != FSMOE_OK) return failed_inside(t, status);
     t->val_loss = sums.loss / sums.tokens;
     return FSMOE_OK;
 }
@@ -227,10 +264,12 @@ static fsmoe_status step(trainer *t, double *sums)
     fsm_stepper *s = &t->stepper;
     double start = fsm_clock_s(), lr = s->optimizer.lr;
     fsmoe_status status = fsm_stepper_train(s, &t->train_batches, t->step * t->config->train.global_batch);
-    if (status != FSMOE_OK) return fsm_fail_within(status, "step %lld", (long long)t->step + 1);
+    if (status != FSMOE_OK) return failed_inside(t, status);
     t->step++;
     memcpy(sums, s->model->step_sums, sizeof *sums * (size_t)s->model->sum_count);
-    FSM_TRY(fsm_comm_agree(t->world, finish_step(t, fsm_clock_s() - start, lr, sums)));
+    status = finish_step(t, fsm_clock_s() - start, lr, sums);
+    if (status == FSMOE_ERROR_COMM) return status;
+    FSM_TRY(fsm_comm_agree(t->world, status));
     if (due(t->config->train.checkpoint_every, t->step, t->config->train.steps))
         FSM_TRY(fsm_checkpoint_save(s, t->config->run.dir, t->step));
     return FSMOE_OK;
@@ -301,8 +340,10 @@ fsmoe_status fsmoe_train(fsmoe_world *world, fsmoe_config *config, const fsmoe_t
 {
     trainer t = {.world = world->comm, .config = config, .options = options, .val_loss = NAN};
     fsmoe_status status = prepare(&t);
+    bool complete = options->resume && t.step >= config->train.steps; /* stopped after its last step, or not at all */
+    if (status == FSMOE_OK && complete && t.valid_tokens) status = evaluate(&t);
     if (status == FSMOE_OK) status = run_steps(&t);
     if (status == FSMOE_OK) status = finish(&t);
-    destroy(&t);
+    if (status != FSMOE_ERROR_COMM) destroy(&t); /* else groups cannot be taken apart together any more */
     return status;
 }
