@@ -219,7 +219,7 @@ static inline int agreed_code(const command_case *c, size_t ranks)
     return code;
 }
 
-/* Under mpirun; skips the test where there is no MPI to run under. A sanitizer does not look for leaks of a rank: what MPI
+/* Under mpirun, which has_mpi must have found. A sanitizer does not look for leaks of a rank: what MPI
  * keeps until the process ends cannot be told apart (tests/CMakeLists.txt). */
 static inline outcome run_ranks(const command_case *c, const char *ranks, const char *const *args)
 {
