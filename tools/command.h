@@ -29,6 +29,10 @@ void command_note(const char *sentence);
 /* argp_parse with errors that exit with the code for wrong use; argv[0] becomes "fsmoe NAME". */
 int command_parse(const struct argp *argp, int argc, char **argv, void *input);
 
+/* The one positional argument, called `name` in messages: keep it, and see at the end that it was given. */
+void command_take(struct argp_state *state, const char *name, const char *value, const char **kept);
+void command_require(struct argp_state *state, const char *name, const void *given);
+
 /* A number from an option's argument; a wrong one is an argp error that names the option. */
 double command_number(struct argp_state *state, const char *option, const char *text, double min, double max);
 long long command_integer(struct argp_state *state, const char *option, const char *text, long long min);

@@ -1,22 +1,21 @@
 /* fsmoe config --dump [CONFIG.yaml]: the configuration with every default filled in. */
 #include "command.h"
+#include "config_source.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { KEY_DUMP = 1000, KEY_COMMENTS, KEY_SET, MAX_SETTINGS = 256 };
+enum { KEY_DUMP = 1000, KEY_COMMENTS };
 
 typedef struct arguments {
-    const char *config;
-    const char *settings[MAX_SETTINGS];
-    int setting_count;
+    config_source source;
     bool dump, comments;
 } arguments;
 
 static const struct argp_option options[] = {
     {"dump", KEY_DUMP, NULL, 0, "Print every key and its value as YAML", 0},
     {"comments", KEY_COMMENTS, NULL, 0, "With --dump: what each key means", 0},
-    {"set", KEY_SET, "SECTION.KEY=VALUE", 0, "Override a key (may be repeated)", 0},
+    CONFIG_SOURCE_OPTION,
     {0},
 };
 
@@ -30,13 +29,11 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_COMMENTS:
         a->comments = true;
         return 0;
-    case KEY_SET:
-        if (a->setting_count == MAX_SETTINGS) argp_error(state, "more than %d --set", MAX_SETTINGS);
-        a->settings[a->setting_count++] = value;
+    case CONFIG_SOURCE_KEY_SET:
+        config_source_add(&a->source, state, value);
         return 0;
     case ARGP_KEY_ARG:
-        if (a->config) argp_error(state, "one CONFIG.yaml, not also '%s'", value);
-        a->config = value;
+        command_take(state, "CONFIG.yaml", value, &a->source.path);
         return 0;
     case ARGP_KEY_END:
         if (!a->dump) argp_error(state, "--dump is missing");
@@ -50,9 +47,7 @@ static fsmoe_status dump(const arguments *a)
 {
     fsmoe_config *config = NULL;
     char *text = NULL;
-    fsmoe_status status = fsmoe_config_create(&config);
-    if (status == FSMOE_OK && a->config) status = fsmoe_config_load(config, a->config);
-    for (int i = 0; status == FSMOE_OK && i < a->setting_count; i++) status = fsmoe_config_set(config, a->settings[i]);
+    fsmoe_status status = config_source_load(&a->source, &config);
     if (status == FSMOE_OK) status = fsmoe_config_dump(config, a->comments, &text);
     if (status == FSMOE_OK) fputs(text, stdout);
     free(text);

@@ -45,12 +45,11 @@ static error_t parse(int key, char *value, struct argp_state *state)
         a->options.tokenizer = value;
         return 0;
     case ARGP_KEY_ARG:
-        if (a->model_dir) argp_error(state, "one MODEL_DIR, not also '%s'", value);
-        a->model_dir = value;
+        command_take(state, "MODEL_DIR", value, &a->model_dir);
         return 0;
     case ARGP_KEY_END:
-        if (!a->model_dir) argp_error(state, "MODEL_DIR is missing");
-        if (!a->options.prompt) argp_error(state, "--prompt is missing");
+        command_require(state, "MODEL_DIR", a->model_dir);
+        command_require(state, "--prompt", a->options.prompt);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -56,6 +56,17 @@ int command_parse(const struct argp *argp, int argc, char **argv, void *input)
     return argp_parse(argp, argc, argv, 0, NULL, input);
 }
 
+void command_take(struct argp_state *state, const char *name, const char *value, const char **kept)
+{
+    if (*kept) argp_error(state, "one %s, not also '%s'", name, value);
+    *kept = value;
+}
+
+void command_require(struct argp_state *state, const char *name, const void *given)
+{
+    if (!given) argp_error(state, "%s is missing", name);
+}
+
 double command_number(struct argp_state *state, const char *option, const char *text, double min, double max)
 {
     char *end;

@@ -8,11 +8,10 @@ static error_t parse(int key, char *value, struct argp_state *state)
     const char **run_dir = state->input;
     switch (key) {
     case ARGP_KEY_ARG:
-        if (*run_dir) argp_error(state, "one RUN_DIR, not also '%s'", value);
-        *run_dir = value;
+        command_take(state, "RUN_DIR", value, run_dir);
         return 0;
     case ARGP_KEY_END:
-        if (!*run_dir) argp_error(state, "RUN_DIR is missing");
+        command_require(state, "RUN_DIR", *run_dir);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -1,22 +1,21 @@
 /* fsmoe train CONFIG.yaml: train a model, alone or under mpirun. */
 #include "command.h"
+#include "config_source.h"
 #include "progress.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_INIT = 1000, KEY_RESUME, KEY_TRACE, KEY_SET, MAX_SETTINGS = 256 };
+enum { KEY_INIT = 1000, KEY_RESUME, KEY_TRACE };
 
 typedef struct arguments {
-    const char *config;
-    const char *settings[MAX_SETTINGS];
-    int setting_count;
+    config_source source;
     fsmoe_train_options options;
 } arguments;
 
 static const struct argp_option options[] = {
-    {"set", KEY_SET, "SECTION.KEY=VALUE", 0, "Override a key of the configuration (may be repeated)", 0},
+    CONFIG_SOURCE_OPTION,
     {"init", KEY_INIT, "MODEL_DIR", 0, "Start from the weights of a model folder", 0},
     {"resume", KEY_RESUME, NULL, 0, "Go on from the newest checkpoint of run.dir", 0},
     {"trace", KEY_TRACE, "FILE", 0, "Write a Chrome trace (Perfetto) of the first 100 steps", 0},
@@ -27,9 +26,8 @@ static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
     switch (key) {
-    case KEY_SET:
-        if (a->setting_count == MAX_SETTINGS) argp_error(state, "more than %d --set", MAX_SETTINGS);
-        a->settings[a->setting_count++] = value;
+    case CONFIG_SOURCE_KEY_SET:
+        config_source_add(&a->source, state, value);
         return 0;
     case KEY_INIT:
         a->options.init_dir = value;
@@ -41,24 +39,15 @@ static error_t parse(int key, char *value, struct argp_state *state)
         a->options.trace_path = value;
         return 0;
     case ARGP_KEY_ARG:
-        if (a->config) argp_error(state, "one CONFIG.yaml, not also '%s'", value);
-        a->config = value;
+        command_take(state, "CONFIG.yaml", value, &a->source.path);
         return 0;
     case ARGP_KEY_END:
-        if (!a->config) argp_error(state, "CONFIG.yaml is missing");
+        command_require(state, "CONFIG.yaml", a->source.path);
         if (a->options.resume && a->options.init_dir) argp_error(state, "--init and --resume exclude each other");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
-}
-
-static fsmoe_status load_config(const arguments *a, fsmoe_config **config)
-{
-    fsmoe_status status = fsmoe_config_create(config);
-    if (status == FSMOE_OK) status = fsmoe_config_load(*config, a->config);
-    for (int i = 0; status == FSMOE_OK && i < a->setting_count; i++) status = fsmoe_config_set(*config, a->settings[i]);
-    return status;
 }
 
 static char *join_command(int argc, char **argv)
@@ -89,7 +78,7 @@ static fsmoe_status conclude(const fsmoe_config *config)
 static fsmoe_status train(fsmoe_world *world, arguments *a)
 {
     fsmoe_config *config = NULL;
-    fsmoe_status status = fsmoe_world_agree(world, load_config(a, &config));
+    fsmoe_status status = fsmoe_world_agree(world, config_source_load(&a->source, &config));
     if (status == FSMOE_OK) status = fsmoe_train(world, config, &a->options);
     fsmoe_status reported = FSMOE_OK;
     if (status == FSMOE_OK && fsmoe_world_rank(world) == 0) reported = conclude(config);

@@ -173,6 +173,12 @@ bool fsm_file_exists(const char *path)
     return lstat(path, &info) == 0;
 }
 
+fsmoe_status fsm_file_path(const char *folder, const char *name, char path[FSM_PATH_BYTES])
+{
+    if (snprintf(path, FSM_PATH_BYTES, "%s/%s", folder, name) < FSM_PATH_BYTES) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_IO, "path too long: '%s/%s'", folder, name);
+}
+
 char *fsm_file_join(const char *folder, const char *name)
 {
     char *path = NULL;

@@ -36,6 +36,9 @@ fsmoe_status fsm_file_remove_tree(const char *path);
 
 bool fsm_file_exists(const char *path);
 
+/* "folder/name" into path. ERROR_IO when it is too long. */
+fsmoe_status fsm_file_path(const char *folder, const char *name, char path[FSM_PATH_BYTES]);
+
 /* "folder/name" in fresh memory that the caller frees; NULL when memory is out. */
 char *fsm_file_join(const char *folder, const char *name);
 

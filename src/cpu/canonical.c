@@ -7,7 +7,6 @@
  */
 #include "cpu/cpu.h"
 #include "cpu/slots.h"
-#include "ops/ref.h"
 
 #include <omp.h>
 #include <string.h>
@@ -230,7 +229,7 @@ static void embedding_backward(int64_t n, int64_t width, const int32_t *id, cons
 
 static const fsm_ops canonical_ops = {
     .name = "cpu-canonical",
-    .gemm = fsm_cpu_gemm,
+    FSM_CPU_SHARED_SLOTS,
     .weight_create = weight_create,
     .weight_update = weight_ignore,
     .weight_destroy = weight_ignore,
@@ -238,31 +237,8 @@ static const fsm_ops canonical_ops = {
     .linear_backward_input = linear_backward_input,
     .linear_backward_joined = linear_backward_joined,
     .linear_backward_weight = linear_backward_weight,
-    .rmsnorm_forward = fsm_cpu_rmsnorm_forward,
     .rmsnorm_backward = rmsnorm_backward,
-    .layernorm_forward = fsm_cpu_layernorm_forward,
-    .layernorm_backward = fsm_cpu_layernorm_backward,
-    .rope = fsm_cpu_rope,
-    .attention_work_bytes = fsm_cpu_attention_work_bytes,
-    .attention_forward = fsm_cpu_attention_forward,
-    .attention_backward = fsm_cpu_attention_backward,
-    .gelu_forward = fsm_cpu_gelu_forward,
-    .gelu_backward = fsm_cpu_gelu_backward,
-    .swiglu_forward = fsm_cpu_swiglu_forward,
-    .swiglu_backward = fsm_cpu_swiglu_backward,
-    .embedding_forward = fsm_cpu_embedding_forward,
     .embedding_backward = embedding_backward,
-    .cross_entropy = fsm_cpu_cross_entropy,
-    .add = fsm_cpu_add,
-    .scale = fsm_cpu_scale,
-    .zero = fsm_cpu_zero,
-    .softmax = fsm_cpu_softmax,
-    .top_k = fsm_ref_top_k,
-    .gather_rows = fsm_cpu_gather_rows,
-    .combine_rows = fsm_cpu_combine_rows,
-    .combine_rows_backward = fsm_cpu_combine_rows_backward,
-    .sum_squares = fsm_cpu_sum_squares,
-    .adamw = fsm_cpu_adamw,
 };
 
 const fsm_ops *fsm_cpu_canonical_ops(void)

@@ -5,6 +5,7 @@
 #define FSM_CPU_SLOTS_H
 
 #include "ops/ops.h"
+#include "ops/ref.h"
 
 void fsm_cpu_gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
                   const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
@@ -61,5 +62,18 @@ void fsm_cpu_scale(int64_t n, float a, float *y);
 void fsm_cpu_zero(int64_t n, float *y);
 double fsm_cpu_sum_squares(int64_t n, const float *x);
 void fsm_cpu_adamw(int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p);
+
+/* What the tables of cpu.c and canonical.c have in common; fsm_ref_… is inherited from the reference. */
+#define FSM_CPU_SHARED_SLOTS                                                                                          \
+    .gemm = fsm_cpu_gemm, .rmsnorm_forward = fsm_cpu_rmsnorm_forward, .layernorm_forward = fsm_cpu_layernorm_forward, \
+    .layernorm_backward = fsm_cpu_layernorm_backward, .rope = fsm_cpu_rope,                                           \
+    .attention_work_bytes = fsm_cpu_attention_work_bytes, .attention_forward = fsm_cpu_attention_forward,             \
+    .attention_backward = fsm_cpu_attention_backward, .gelu_forward = fsm_cpu_gelu_forward,                           \
+    .gelu_backward = fsm_cpu_gelu_backward, .swiglu_forward = fsm_cpu_swiglu_forward,                                 \
+    .swiglu_backward = fsm_cpu_swiglu_backward, .embedding_forward = fsm_cpu_embedding_forward,                       \
+    .cross_entropy = fsm_cpu_cross_entropy, .add = fsm_cpu_add, .scale = fsm_cpu_scale, .zero = fsm_cpu_zero,         \
+    .softmax = fsm_cpu_softmax, .top_k = fsm_ref_top_k, .gather_rows = fsm_cpu_gather_rows,                           \
+    .combine_rows = fsm_cpu_combine_rows, .combine_rows_backward = fsm_cpu_combine_rows_backward,                     \
+    .sum_squares = fsm_cpu_sum_squares, .adamw = fsm_cpu_adamw
 
 #endif

@@ -8,6 +8,11 @@ static void copy(float *to, const float *from, int64_t elems)
     memcpy(to, from, sizeof(float) * (size_t)elems);
 }
 
+static int moe_index_of(const fsm_model *model, int layer)
+{
+    return fsm_layer_moe_index(model->config->model.moe_every, layer);
+}
+
 void fsm_model_gate_forward(fsm_model *model, int layer)
 {
     fsm_layer *l = &model->layers[layer];
@@ -21,7 +26,7 @@ void fsm_model_gate_forward(fsm_model *model, int layer)
         .layer = (uint32_t)layer,
         .first_token = model->batch.first_token + (uint64_t)model->local_first,
     };
-    fsm_gate_sums sums = fsm_model_gate_sums(model, model->sums, layer / (int)model->config->model.moe_every);
+    fsm_gate_sums sums = fsm_model_gate_sums(model, model->sums, moe_index_of(model, layer));
     fsm_moe_gate_forward(&l->moe, &input, &sums);
 }
 
@@ -47,7 +52,7 @@ void fsm_model_order_backward(fsm_model *model, int layer)
 void fsm_model_gate_backward(fsm_model *model, int layer)
 {
     fsm_layer *l = &model->layers[layer];
-    int moe_index = layer / (int)model->config->model.moe_every;
+    int moe_index = moe_index_of(model, layer);
     fsm_gate_sums sums = fsm_model_gate_sums(model, model->sums, moe_index);
     double tokens = *sums.tokens > 0 ? *sums.tokens : 1;
     fsm_gate_loss_grad loss = {

@@ -67,7 +67,7 @@ static fsmoe_status select_layers(fsm_model *m)
     for (int i = 0; i < c->model.num_layers; i++) {
         fsm_layer *l = &m->layers[i];
         l->index = i;
-        l->is_moe = fsm_layer_is_moe(c, i);
+        l->is_moe = fsm_layer_is_moe(c->model.moe_every, i);
         if (!l->is_moe) continue;
         m->moe_layers++;
         FSM_TRY(fsm_moe_select(&c->moe, &l->moe));

@@ -132,9 +132,9 @@ void fsm_model_norm_forward(fsm_model *model, int layer);                 /* nor
 fsmoe_status fsm_model_mp_allgather_forward(fsm_model *model, int layer); /* MP */
 void fsm_model_attention_forward(fsm_model *model, int layer);
 fsmoe_status fsm_model_mp_reducescatter_forward(fsm_model *model, int layer); /* MP */
-void fsm_model_gate_forward(fsm_model *model, int layer);                     /* norm2, gate, rows */
+void fsm_model_gate_forward(fsm_model *model, int layer);     /* residual of attention; norm2, gate, rows */
 void fsm_model_iorder_forward(fsm_model *model, int layer);   /* x1 of the next layer = x2 + experts' outputs */
-void fsm_model_ffn_norm_forward(fsm_model *model, int layer); /* norm2 */
+void fsm_model_ffn_norm_forward(fsm_model *model, int layer); /* residual of attention; norm2 */
 fsmoe_status fsm_model_ffn_allgather_forward(fsm_model *model, int layer); /* MP */
 void fsm_model_ffn_forward(fsm_model *model, int layer);
 fsmoe_status fsm_model_ffn_reducescatter_forward(fsm_model *model, int layer); /* MP */

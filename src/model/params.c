@@ -11,11 +11,6 @@
 
 enum { ALIGNMENT_ELEMS = 16 };
 
-bool fsm_layer_is_moe(const fsmoe_config *config, int layer)
-{
-    return (layer + 1) % config->model.moe_every == 0;
-}
-
 /* What the list is being built from. */
 typedef struct builder {
     const fsmoe_config *config;
@@ -147,7 +142,7 @@ static void add_all(builder *b)
     if (!m->tie_embeddings) add(b, FSM_ROLE_HEAD, 0, table, FSM_GROUP_MP, FSM_GROUP_WORLD);
     add_norm(b, FSM_ROLE_FINAL_NORM);
     for (b->layer = (int)m->num_layers - 1; b->layer >= 0; b->layer--) {
-        if (fsm_layer_is_moe(b->config, b->layer)) add_moe(b);
+        if (fsm_layer_is_moe(m->moe_every, b->layer)) add_moe(b);
         else add_block(b, FSM_ROLE_FFN, FSM_GROUP_MP, FSM_GROUP_DP, 0, 0);
         add_norm(b, FSM_ROLE_NORM2);
         add_attention(b);

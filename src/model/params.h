@@ -64,6 +64,15 @@ void fsm_params_init(const fsm_params *params, const fsmoe_config *config, float
 /* Parameters of the whole model, and those one token goes through. */
 void fsm_params_totals(const fsm_params *params, const fsmoe_config *config, int64_t *total, int64_t *active);
 
-bool fsm_layer_is_moe(const fsmoe_config *config, int layer);
+/* Layers n - 1, 2n - 1, … have experts, n = model.moe_every; the first of them is MoE layer 0. */
+static inline bool fsm_layer_is_moe(int64_t moe_every, int layer)
+{
+    return (layer + 1) % moe_every == 0;
+}
+
+static inline int fsm_layer_moe_index(int64_t moe_every, int layer)
+{
+    return (int)((layer + 1) / moe_every) - 1;
+}
 
 #endif

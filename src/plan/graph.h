@@ -13,15 +13,15 @@
 /* X(NAME, name, what it does) */
 #define FSM_TASK_KINDS(X)                                                                   \
     X(EMBEDDING, "embedding", "token and position embeddings")                              \
-    X(NORM, "norm", "norm before attention")                                                \
+    X(NORM, "norm", "residual of a dense layer before, norm before attention")              \
     X(MP_ALLGATHER, "mp_allgather", "tokens of the MP group before attention")              \
     X(ATTENTION, "attention", "attention of this rank's heads")                             \
     X(MP_REDUCESCATTER, "mp_reducescatter", "attention's output to its tokens' ranks")      \
-    X(FFN_NORM, "ffn_norm", "norm before a dense feed-forward")                             \
+    X(FFN_NORM, "ffn_norm", "residual of attention, norm before a dense feed-forward")      \
     X(FFN_ALLGATHER, "ffn_allgather", "tokens of the MP group before a dense feed-forward") \
     X(FFN, "ffn", "dense feed-forward")                                                     \
     X(FFN_REDUCESCATTER, "ffn_reducescatter", "its output to its tokens' ranks")            \
-    X(GATE, "gate", "norm, gate, rows of each expert")                                      \
+    X(GATE, "gate", "residual of attention, norm, gate, rows of each expert")               \
     X(COUNTS, "counts", "how many rows each rank sends to each expert")                     \
     X(ORDER, "order", "tokens into rows by expert")                                         \
     X(A2A_DISPATCH, "a2a_dispatch", "rows to the ranks of their experts")                   \
@@ -31,7 +31,7 @@
     X(REDUCESCATTER, "reducescatter", "sum over the ESP group")                             \
     X(A2A_COMBINE, "a2a_combine", "rows back to their tokens' ranks")                       \
     X(IORDER, "iorder", "weighted sum of a token's rows")                                   \
-    X(HEAD, "head", "final norm, logits, loss")                                             \
+    X(HEAD, "head", "residual of a dense last layer, final norm, logits, loss")             \
     X(SUMS, "sums", "loss and expert load over all ranks")                                  \
     X(ALLREDUCE, "allreduce", "sum of a slice of gradients")                                \
     X(GRAD_NORM, "grad_norm", "global gradient norm and clipping")                          \

@@ -148,7 +148,7 @@ static void moe(fsm_step_builder *b, fsm_phase phase, int layer, int degree, con
 
 void fsm_step_layer(fsm_step_builder *b, fsm_phase phase, int layer, int degree, const int64_t *cuts)
 {
-    bool is_moe = (layer + 1) % b->shape->moe_every == 0;
+    bool is_moe = fsm_layer_is_moe(b->shape->moe_every, layer);
     if (phase == FSM_FORWARD) attention(b, phase, layer);
     if (is_moe) moe(b, phase, layer, degree, cuts);
     else dense_ffn(b, phase, layer);

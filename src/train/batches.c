@@ -12,6 +12,9 @@ fsmoe_status fsm_batches_create(const fsmoe_tokens *tokens, int64_t seq_len, uin
                                 int64_t micro_batch, const fsm_topo *topo, fsm_batches *batches)
 {
     *batches = (fsm_batches){.tokens = tokens, .seq_len = seq_len, .dp = topo->dp, .dp_index = topo->dp_index};
+    if (fsm_sampler_count(fsmoe_tokens_count(tokens), seq_len) == 0)
+        return fsm_fail(FSMOE_ERROR_CONFIG, "%lld tokens are shorter than one sample of %lld and a target",
+                        (long long)fsmoe_tokens_count(tokens), (long long)seq_len);
     FSM_TRY(
         fsm_sampler_create(seed, shuffle, fsm_sampler_count(fsmoe_tokens_count(tokens), seq_len), &batches->sampler));
     size_t ids = (size_t)(fsm_batches_share(micro_batch, topo->dp) * seq_len);

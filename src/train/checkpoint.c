@@ -20,12 +20,6 @@ enum { FORMAT_VERSION = 1 };
 static const char model_file[] = "model.safetensors", optimizer_file[] = "optimizer.safetensors",
                   state_file[] = "state.json";
 
-static fsmoe_status join(char path[FSM_PATH_BYTES], const char *folder, const char *name)
-{
-    if (snprintf(path, FSM_PATH_BYTES, "%s/%s", folder, name) < FSM_PATH_BYTES) return FSMOE_OK;
-    return fsm_fail(FSMOE_ERROR_IO, "path too long: '%s/%s'", folder, name);
-}
-
 /* ---- the state file ---- */
 
 /* What must be the same for the next step to be the one the run would have taken. */
@@ -42,7 +36,7 @@ static fsmoe_status write_state(const fsm_stepper *s, const char *folder, int64_
                                 uint64_t optimizer_hash)
 {
     char path[FSM_PATH_BYTES], hashes[2][17];
-    FSM_TRY(join(path, folder, state_file));
+    FSM_TRY(fsm_file_path(folder, state_file, path));
     snprintf(hashes[0], 17, "%016" PRIx64, model_hash);
     snprintf(hashes[1], 17, "%016" PRIx64, optimizer_hash);
     json_t *json =
@@ -62,7 +56,7 @@ static fsmoe_status check_hash(const char *folder, const char *name, const char 
 {
     char path[FSM_PATH_BYTES], got[17];
     fsm_file_map map;
-    FSM_TRY(join(path, folder, name));
+    FSM_TRY(fsm_file_path(folder, name, path));
     FSM_TRY(fsm_file_map_open(path, &map));
     snprintf(got, sizeof got, "%016" PRIx64, (uint64_t)XXH3_64bits(map.bytes, map.size));
     fsm_file_map_close(&map);
@@ -94,7 +88,7 @@ static fsmoe_status read_state(const fsm_stepper *s, const char *folder, int64_t
 {
     char path[FSM_PATH_BYTES];
     json_error_t error;
-    FSM_TRY(join(path, folder, state_file));
+    FSM_TRY(fsm_file_path(folder, state_file, path));
     json_t *json = json_load_file(path, JSON_REJECT_DUPLICATES, &error), *data;
     if (!json) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s', line %d: %s", path, error.line, error.text);
     int format;
@@ -147,7 +141,8 @@ static fsmoe_status each_checkpoint(const char *run_dir, fsmoe_status (*fn)(cons
     for (struct dirent *entry; status == FSMOE_OK && (entry = readdir(dir));) {
         char path[FSM_PATH_BYTES];
         int64_t number = checkpoint_number(entry->d_name);
-        if (number >= 0 && (status = join(path, run_dir, entry->d_name)) == FSMOE_OK) status = fn(path, number, user);
+        if (number >= 0 && (status = fsm_file_path(run_dir, entry->d_name, path)) == FSMOE_OK)
+            status = fn(path, number, user);
     }
     closedir(dir);
     return status;
@@ -199,7 +194,7 @@ static fsmoe_status write_weights(fsm_stepper *s, const char *folder, uint64_t *
 {
     char path[FSM_PATH_BYTES];
     const fsm_named_array values = {"", s->model->values};
-    fsmoe_status status = join(path, folder, model_file);
+    fsmoe_status status = fsm_file_path(folder, model_file, path);
     if (status == FSMOE_OK && s->world->rank == 0)
         status = fsm_hf_config_write(folder, &s->config->model, &s->config->moe);
     FSM_TRY(fsm_comm_agree(s->world, status));
@@ -240,9 +235,9 @@ fsmoe_status fsm_checkpoint_save(fsm_stepper *s, const char *run_dir, int64_t st
     uint64_t model_hash = 0, optimizer_hash = 0;
     const fsm_named_array moments[2] = {{"m.", s->optimizer.m}, {"v.", s->optimizer.v}};
     snprintf(name, sizeof name, "checkpoint-%" PRId64, step);
-    FSM_TRY(join(folder, run_dir, name));
+    FSM_TRY(fsm_file_path(run_dir, name, folder));
     FSM_TRY(make_temporary(s, folder, temporary));
-    FSM_TRY(join(path, temporary, optimizer_file));
+    FSM_TRY(fsm_file_path(temporary, optimizer_file, path));
     fsmoe_status status = write_weights(s, temporary, &model_hash);
     if (status == FSMOE_OK)
         status = fsm_model_write(&s->model->params, &s->topo, s->world, moments, 2, path, &optimizer_hash);
@@ -271,7 +266,7 @@ static fsmoe_status load(fsm_stepper *s, const char *folder, int64_t *step)
 {
     char path[FSM_PATH_BYTES];
     const fsm_named_array moments[2] = {{"m.", s->optimizer.m}, {"v.", s->optimizer.v}};
-    FSM_TRY(join(path, folder, optimizer_file));
+    FSM_TRY(fsm_file_path(folder, optimizer_file, path));
     FSM_TRY(read_state(s, folder, step, &s->optimizer.step));
     FSM_TRY(read_weights(s, folder));
     FSM_TRY(fsm_model_read(&s->model->params, s->config, moments, 2, path));
@@ -286,7 +281,7 @@ fsmoe_status fsm_checkpoint_newest(const char *run_dir, char folder[FSM_PATH_BYT
     FSM_TRY(each_checkpoint(run_dir, keep_newest, &newest));
     if (newest < 0) return fsm_fail(FSMOE_ERROR_IO, "there is no checkpoint in '%s' to resume from", run_dir);
     snprintf(name, sizeof name, "checkpoint-%" PRId64, newest);
-    return join(folder, run_dir, name);
+    return fsm_file_path(run_dir, name, folder);
 }
 
 static fsmoe_status remove_older_beside(const char *folder, int64_t step)

@@ -8,12 +8,6 @@
 #include <string.h>
 #include <time.h>
 
-static fsmoe_status join(char path[FSM_PATH_BYTES], const char *dir, const char *name)
-{
-    if (snprintf(path, FSM_PATH_BYTES, "%s/%s", dir, name) < FSM_PATH_BYTES) return FSMOE_OK;
-    return fsm_fail(FSMOE_ERROR_IO, "path too long: '%s/%s'", dir, name);
-}
-
 /* ---- the folder ---- */
 
 static bool starts_with(const char *name, const char *start)
@@ -56,7 +50,7 @@ static fsmoe_status remove_leftovers(const char *path)
     for (struct dirent *entry; status == FSMOE_OK && (entry = readdir(dir));) {
         char leftover[FSM_PATH_BYTES];
         if (!is_leftover(entry->d_name)) continue;
-        status = join(leftover, path, entry->d_name);
+        status = fsm_file_path(path, entry->d_name, leftover);
         if (status == FSMOE_OK) status = fsm_file_remove_tree(leftover);
     }
     closedir(dir);
@@ -80,7 +74,7 @@ static fsmoe_status move_aside(const char *dir, char moved_to[FSM_PATH_BYTES])
 static fsmoe_status write_config(const fsmoe_config *config)
 {
     char path[FSM_PATH_BYTES], *text;
-    FSM_TRY(join(path, config->run.dir, "config.yaml"));
+    FSM_TRY(fsm_file_path(config->run.dir, "config.yaml", path));
     FSM_TRY(fsmoe_config_dump(config, false, &text));
     fsmoe_status status = fsm_file_replace(path, text, strlen(text));
     free(text);
@@ -130,7 +124,7 @@ fsmoe_status fsm_run_folder_open(const fsmoe_config *config, int64_t step, fsm_r
 {
     char path[FSM_PATH_BYTES];
     *folder = (fsm_run_folder){.dir = config->run.dir};
-    FSM_TRY(join(path, folder->dir, "log.jsonl"));
+    FSM_TRY(fsm_file_path(folder->dir, "log.jsonl", path));
     FSM_TRY(cut_log(path, step));
     folder->log = fopen(path, "ae");
     return folder->log ? FSMOE_OK : fsm_fail(FSMOE_ERROR_IO, "cannot write '%s': %s", path, strerror(errno));
@@ -234,7 +228,7 @@ fsmoe_status fsm_run_folder_describe(const fsm_stepper *stepper, const fsmoe_tra
                                      const char *sample)
 {
     char path[FSM_PATH_BYTES];
-    FSM_TRY(join(path, stepper->config->run.dir, "run.json"));
+    FSM_TRY(fsm_file_path(stepper->config->run.dir, "run.json", path));
     json_t *run = describe(stepper, options);
     if (run && !isnan(val_loss)) json_object_set_new(run, "val_loss", json_real(val_loss));
     if (run && sample) json_object_set_new(run, "sample", text_of(sample));

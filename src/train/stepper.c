@@ -35,12 +35,16 @@ static fsmoe_status place(fsm_stepper *s)
     const fsmoe_parallel_config *p = &s->config->parallel;
     int nodes = (int)p->nodes, ranks_per_node = (int)p->ranks_per_node;
     if (nodes == 0 && ranks_per_node == 0) FSM_TRY(fsm_comm_find_nodes(s->world, &nodes, &ranks_per_node));
-    if (nodes == 0) nodes = s->world->size / ranks_per_node;
-    if (ranks_per_node == 0) ranks_per_node = s->world->size / nodes;
-    if (nodes * ranks_per_node != s->world->size)
+    int size = s->world->size, given = nodes > 0 ? nodes : ranks_per_node;
+    if (size % given != 0)
+        return fsm_fail(FSMOE_ERROR_LAYOUT, "%s = %d does not divide the %d ranks started",
+                        nodes > 0 ? "parallel.nodes" : "parallel.ranks_per_node", given, size);
+    if (nodes == 0) nodes = size / ranks_per_node;
+    if (ranks_per_node == 0) ranks_per_node = size / nodes;
+    if (nodes * ranks_per_node != size)
         return fsm_fail(FSMOE_ERROR_LAYOUT,
                         "parallel.nodes = %d x parallel.ranks_per_node = %d is not the %d ranks started", nodes,
-                        ranks_per_node, s->world->size);
+                        ranks_per_node, size);
     return fsm_topo_create(nodes, ranks_per_node, p, s->world->rank, &s->topo);
 }
 
