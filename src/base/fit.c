@@ -1,0 +1,159 @@
+#include "base/fit.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+enum { LEAST_POINTS_A_SIDE = 3 };
+
+static const double good_enough = 0.10; /* largest relative residual at which one line is kept */
+static const double worth_it = 0.5;     /* two lines must bring the root mean square down to this part */
+
+static bool is_sound(fsm_point p)
+{
+    return isfinite(p.size) && p.size >= 0 && isfinite(p.time_s) && p.time_s > 0;
+}
+
+static bool has_two_sizes(const fsm_point *points, int n)
+{
+    for (int i = 1; i < n; i++)
+        if (points[i].size != points[0].size) return true;
+    return false;
+}
+
+static fsmoe_status check_points(const fsm_point *points, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!is_sound(points[i]))
+            return fsm_fail(
+                FSMOE_ERROR_NUMERIC,
+                "point %d of %d has size %g and time %g s; sizes are finite and not negative, times positive", i + 1, n,
+                points[i].size, points[i].time_s);
+    if (!has_two_sizes(points, n))
+        return fsm_fail(FSMOE_ERROR_NUMERIC, "%d points are not enough: a line needs two different sizes", n);
+    return FSMOE_OK;
+}
+
+/* Minimises the sum of ((alpha + n beta - t) / t)^2: weights 1 / t^2. Sizes are divided by the largest and times by the
+ * least, so that no square leaves the range of a double. At most one of alpha and beta comes out negative. */
+static fsm_line fit(const fsm_point *points, int n)
+{
+    double unit_size = 0, unit_s = INFINITY;
+    for (int i = 0; i < n; i++) {
+        unit_size = fmax(unit_size, points[i].size);
+        unit_s = fmin(unit_s, points[i].time_s);
+    }
+    double weights = 0, mean_size = 0, mean_time = 0, size_size = 0, size_time = 0;
+    for (int i = 0; i < n; i++) {
+        double size = points[i].size / unit_size, time = points[i].time_s / unit_s, weight = 1 / time / time;
+        weights += weight;
+        mean_size += weight * size;
+        mean_time += weight * time;
+    }
+    mean_size /= weights;
+    mean_time /= weights;
+    for (int i = 0; i < n; i++) {
+        double size = points[i].size / unit_size, time = points[i].time_s / unit_s, weight = 1 / time / time;
+        size_size += weight * (size - mean_size) * (size - mean_size);
+        size_time += weight * (size - mean_size) * (time - mean_time);
+    }
+    double beta = size_time / size_size, alpha = mean_time - beta * mean_size;
+    if (beta < 0) {
+        beta = 0;
+        alpha = mean_time;
+    } else if (alpha < 0) {
+        alpha = 0;
+        beta = (size_time + weights * mean_size * mean_time) / (size_size + weights * mean_size * mean_size);
+    }
+    return (fsm_line){alpha * unit_s, beta * unit_s / unit_size};
+}
+
+/* Two lines and where the second begins; 0: never. */
+typedef struct pieces {
+    fsm_line line[2];
+    double from;
+} pieces;
+
+static double residual_s(const pieces *p, fsm_point point)
+{
+    return point.time_s - fsm_line_at(p->line[p->from > 0 && point.size >= p->from], point.size);
+}
+
+static double r_squared(const fsm_point *points, int n, const pieces *p)
+{
+    double mean_s = 0, scale = 0, residual = 0, deviation = 0;
+    for (int i = 0; i < n; i++) mean_s += points[i].time_s / n;
+    for (int i = 0; i < n; i++) {
+        scale += points[i].time_s * points[i].time_s;
+        residual += pow(residual_s(p, points[i]), 2);
+        deviation += pow(points[i].time_s - mean_s, 2);
+    }
+    const double rounding = 1e-24;
+    if (deviation <= rounding * scale && residual <= rounding * scale) return 1;
+    return 1 - residual / deviation;
+}
+
+static double relative_squares(const fsm_point *points, int n, const pieces *p)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += pow(residual_s(p, points[i]) / points[i].time_s, 2);
+    return sum;
+}
+
+static double worst_relative(const fsm_point *points, int n, const pieces *p)
+{
+    double worst = 0;
+    for (int i = 0; i < n; i++) worst = fmax(worst, fabs(residual_s(p, points[i])) / points[i].time_s);
+    return worst;
+}
+
+fsmoe_status fsm_fit_line(const fsm_point *points, int n, fsm_line *line, double *r2)
+{
+    FSM_TRY(check_points(points, n));
+    pieces one = {{fit(points, n)}, 0};
+    *line = one.line[0];
+    *r2 = r_squared(points, n, &one);
+    return FSMOE_OK;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = ((const fsm_point *)a)->size, y = ((const fsm_point *)b)->size;
+    return (x > y) - (x < y);
+}
+
+/* The best cut of sorted points; equal sizes stay on one side. Without any allowed cut *best is left as it is. */
+static double best_cut(const fsm_point *points, int n, pieces *best)
+{
+    double least = INFINITY;
+    for (int cut = LEAST_POINTS_A_SIDE; cut <= n - LEAST_POINTS_A_SIDE; cut++) {
+        if (points[cut].size == points[cut - 1].size) continue;
+        if (!has_two_sizes(points, cut) || !has_two_sizes(points + cut, n - cut)) continue;
+        pieces two = {{fit(points, cut), fit(points + cut, n - cut)}, points[cut].size};
+        double squares = relative_squares(points, n, &two);
+        if (squares >= least) continue;
+        least = squares;
+        *best = two;
+    }
+    return least;
+}
+
+fsmoe_status fsm_fit_two_lines(const fsm_point *points, int n, fsm_line lines[2], double *large_from, double *r2)
+{
+    FSM_TRY(check_points(points, n));
+    pieces kept = {{fit(points, n)}, 0}, two;
+    if (worst_relative(points, n, &kept) > good_enough) {
+        fsm_point *sorted = malloc((size_t)n * sizeof *sorted);
+        if (!sorted) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to sort %d points", n);
+        for (int i = 0; i < n; i++) sorted[i] = points[i];
+        qsort(sorted, (size_t)n, sizeof *sorted, by_size);
+        double squares = best_cut(sorted, n, &two);
+        if (squares <= worth_it * worth_it * relative_squares(points, n, &kept)) kept = two;
+        free(sorted);
+    }
+    lines[0] = kept.line[0];
+    lines[1] = kept.line[1];
+    *large_from = kept.from;
+    *r2 = r_squared(points, n, &kept);
+    return FSMOE_OK;
+}

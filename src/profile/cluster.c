@@ -1,0 +1,73 @@
+#include "profile/cluster.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *fsm_cost_op_name(fsm_cost_op op)
+{
+    static const char *const names[] = {
+#define COST_OP_NAME(name, text, counts) text,
+        FSM_COST_OPS(COST_OP_NAME)
+#undef COST_OP_NAME
+    };
+    return names[op];
+}
+
+double fsm_cost_s(const fsm_cost *cost, int launches, double size)
+{
+    if (launches < 1) launches = 1;
+    double each = size / launches;
+    return launches * fsm_line_at(cost->line[cost->large_from > 0 && each >= cost->large_from], each);
+}
+
+void fsm_cluster_destroy(fsm_cluster *cluster)
+{
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++) free(cluster->op[op].points);
+    free(cluster->tasks);
+    *cluster = (fsm_cluster){0};
+}
+
+static fsm_task_cost *find_task(const fsm_cluster *cluster, const char *task)
+{
+    for (int i = 0; i < cluster->task_count; i++)
+        if (strcmp(cluster->tasks[i].task, task) == 0) return &cluster->tasks[i];
+    return NULL;
+}
+
+const fsm_cost *fsm_cluster_task(const fsm_cluster *cluster, const char *task)
+{
+    const fsm_task_cost *found = find_task(cluster, task);
+    return found ? &found->cost : NULL;
+}
+
+fsmoe_status fsm_cluster_set_task(fsm_cluster *cluster, const char *task, fsm_cost cost)
+{
+    fsm_task_cost *entry = find_task(cluster, task);
+    if (!entry) {
+        if (strlen(task) >= sizeof entry->task)
+            return fsm_fail(FSMOE_ERROR_FORMAT, "a task's name has at most %zu bytes: '%s'", sizeof entry->task - 1,
+                            task);
+        size_t bytes = ((size_t)cluster->task_count + 1) * sizeof *cluster->tasks;
+        fsm_task_cost *grown = realloc(cluster->tasks, bytes);
+        if (!grown) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the cost of task '%s'", task);
+        cluster->tasks = grown;
+        entry = &grown[cluster->task_count++];
+        snprintf(entry->task, sizeof entry->task, "%s", task);
+    }
+    entry->cost = cost;
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_cluster_fit(fsm_cluster *cluster, fsm_cost_op op, fsm_point *points, int n)
+{
+    fsm_measured measured = {.points = points, .point_count = n};
+    fsmoe_status status = fsm_fit_two_lines(points, n, measured.cost.line, &measured.cost.large_from, &measured.r2);
+    if (status != FSMOE_OK) {
+        free(points);
+        return fsm_fail_within(status, "%s", fsm_cost_op_name(op));
+    }
+    free(cluster->op[op].points);
+    cluster->op[op] = measured;
+    return FSMOE_OK;
+}

@@ -1,0 +1,85 @@
+/* What operations cost on a cluster, as a value: measured by `fsmoe profile`, imported, written by hand.
+ * In:  a cluster file: {"name", "unit": "ms" | "us" | "s", "nodes", "ranks_per_node",
+ *      "gemm": {"alpha", "beta"}, "alltoall", "allgather", "reducescatter", "allreduce": likewise}; each op may add
+ *      "large": {"alpha", "beta", "from"} (a second line from that size on), "r2" and "points": [[size, time], …];
+ *      "tasks": {"attention.forward": {"alpha", "beta"}, …} gives tasks of a step a cost of their own; "machine" and
+ *      "date" are for people.
+ * Out: the time of n elements moved (float32, what FSMOE.md's n counts) or n multiply-adds: t = alpha + n beta.
+ */
+#ifndef FSM_PROFILE_CLUSTER_H
+#define FSM_PROFILE_CLUSTER_H
+
+#include "base/fit.h"
+
+/* X(NAME, name in files, n counts) */
+#define FSM_COST_OPS(X)                                                      \
+    X(GEMM, "gemm", "multiply-adds of one GEMM")                             \
+    X(ALLTOALL, "alltoall", "elements a rank sends, its own block included") \
+    X(ALLGATHER, "allgather", "elements a rank has afterwards")              \
+    X(REDUCESCATTER, "reducescatter", "elements a rank had before")          \
+    X(ALLREDUCE, "allreduce", "elements of the vector that is summed")
+
+typedef enum fsm_cost_op {
+#define FSM_COST_OP_ENUM(name, text, counts) FSM_COST_##name,
+    FSM_COST_OPS(FSM_COST_OP_ENUM)
+#undef FSM_COST_OP_ENUM
+        FSM_COST_OP_COUNT
+} fsm_cost_op;
+
+const char *fsm_cost_op_name(fsm_cost_op op);
+
+/* One line, or two: line[1] holds for sizes from large_from on when that is not 0. */
+typedef struct fsm_cost {
+    fsm_line line[2];
+    double large_from;
+} fsm_cost;
+
+/* Seconds of `launches` equal operations that together have `size`; launches below 1 count as 1. The line is chosen by
+ * the size of one of them. */
+double fsm_cost_s(const fsm_cost *cost, int launches, double size);
+
+typedef struct fsm_measured {
+    fsm_cost cost;
+    double r2;         /* NaN: not given */
+    fsm_point *points; /* owned; NULL: not given */
+    int point_count;
+} fsm_measured;
+
+typedef struct fsm_task_cost {
+    char task[64]; /* "kind.phase" as src/plan names tasks */
+    fsm_cost cost;
+} fsm_task_cost;
+
+typedef struct fsm_cluster {
+    char name[64], machine[160], date[32];
+    int nodes, ranks_per_node; /* 0: not given */
+    fsm_measured op[FSM_COST_OP_COUNT];
+    fsm_task_cost *tasks; /* owned */
+    int task_count;
+} fsm_cluster;
+
+void fsm_cluster_destroy(fsm_cluster *cluster);
+
+/* ERROR_IO; ERROR_FORMAT names the file and the key (for what is not JSON, NaN among it, the line): a missing or unknown
+ * key, alpha or beta negative or not a number; ERROR_MEMORY. On failure *cluster holds nothing. */
+fsmoe_status fsm_cluster_read(const char *path, fsm_cluster *cluster);
+fsmoe_status fsm_cluster_from_json(const char *text, const char *source, fsm_cluster *cluster);
+
+/* The text of a cluster file in milliseconds, malloc'd, with 17 digits: it reads back to the same values but for the
+ * rounding of seconds to milliseconds and back (1 ulp). Points carry time - fit as a third number, for people. And the
+ * file, replaced atomically. ERROR_FORMAT: text that is not UTF-8, a value that is not finite; ERROR_IO; ERROR_MEMORY. */
+fsmoe_status fsm_cluster_to_json(const fsm_cluster *cluster, char **text);
+fsmoe_status fsm_cluster_write(const fsm_cluster *cluster, const char *path);
+
+/* The cost of a task by its own entry, or NULL. */
+const fsm_cost *fsm_cluster_task(const fsm_cluster *cluster, const char *task);
+
+/* Replaces or adds. ERROR_FORMAT: a name of 64 bytes or more; ERROR_MEMORY. */
+fsmoe_status fsm_cluster_set_task(fsm_cluster *cluster, const char *task, fsm_cost cost);
+
+/* Fits the op's points to one line or two and replaces what the cluster knew of the op. The points (malloc'd) are the
+ * cluster's from then on; on failure they are freed and the op stays as it was. Errors as fsm_fit_two_lines, with the
+ * op's name. */
+fsmoe_status fsm_cluster_fit(fsm_cluster *cluster, fsm_cost_op op, fsm_point *points, int n);
+
+#endif

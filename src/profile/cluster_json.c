@@ -1,0 +1,370 @@
+/* The cluster file: JSON to the value and back. Times of the file are divided by what a second has of its unit, which
+ * rounds once; a product with 1e-3, itself rounded, would round twice. */
+#include "profile/cluster.h"
+
+#include "base/file.h"
+#include "base/text.h"
+
+#include <jansson.h>
+#include <limits.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WHERE_BYTES = 160 };
+
+/* ---- reading ---- */
+
+typedef struct reader {
+    const char *source; /* the file's name in messages */
+    double per_second;  /* how many of the file's units a second has */
+} reader;
+
+#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
+
+static const char *const file_keys[] = {"name",
+                                        "unit",
+                                        "nodes",
+                                        "ranks_per_node",
+                                        "machine",
+                                        "date",
+                                        "tasks",
+#define OP_KEY(name, text, counts) text,
+                                        FSM_COST_OPS(OP_KEY)
+#undef OP_KEY
+};
+static const char *const op_keys[] = {"alpha", "beta", "large", "r2", "points"};
+static const char *const task_keys[] = {"alpha", "beta", "large"};
+static const char *const large_keys[] = {"alpha", "beta", "from"};
+
+/* `where` is "" at the top, else "alltoall." or "alltoall.large.". */
+static fsmoe_status check_object(const reader *r, const char *where, const json_t *object, const char *const *keys,
+                                 size_t count)
+{
+    if (!json_is_object(object))
+        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %.*s is not an object", r->source, (int)strlen(where) - 1, where);
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)object, key, value)
+    {
+        size_t i = 0;
+        while (i < count && strcmp(key, keys[i]) != 0) i++;
+        if (i == count)
+            return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': unknown key '%s%s'; did you mean '%s'?", r->source, where, key,
+                            fsm_text_nearest(key, keys, count));
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_status get_number(const reader *r, const char *where, const json_t *object, const char *key,
+                               double *number)
+{
+    const json_t *value = json_object_get(object, key);
+    if (!value) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': key '%s%s' is missing", r->source, where, key);
+    if (!json_is_number(value))
+        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %s%s is not a number", r->source, where, key);
+    *number = json_number_value(value);
+    return FSMOE_OK;
+}
+
+/* alpha or beta: finite, since Jansson refuses what is not, and not negative. */
+static fsmoe_status get_seconds(const reader *r, const char *where, const json_t *object, const char *key, double *s)
+{
+    double number = 0;
+    FSM_TRY(get_number(r, where, object, key, &number));
+    if (!(number >= 0 && isfinite(number)))
+        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %s%s is %g, which is negative", r->source, where, key, number);
+    *s = number / r->per_second;
+    return FSMOE_OK;
+}
+
+static fsmoe_status get_line(const reader *r, const char *where, const json_t *object, fsm_line *line)
+{
+    FSM_TRY(get_seconds(r, where, object, "alpha", &line->alpha_s));
+    return get_seconds(r, where, object, "beta", &line->beta_s);
+}
+
+static fsmoe_status get_cost(const reader *r, const char *where, const json_t *object, fsm_cost *cost)
+{
+    FSM_TRY(get_line(r, where, object, &cost->line[0]));
+    const json_t *large = json_object_get(object, "large");
+    if (!large) return FSMOE_OK;
+    char inside[WHERE_BYTES];
+    snprintf(inside, sizeof inside, "%slarge.", where);
+    FSM_TRY(check_object(r, inside, large, large_keys, COUNT_OF(large_keys)));
+    FSM_TRY(get_line(r, inside, large, &cost->line[1]));
+    FSM_TRY(get_number(r, inside, large, "from", &cost->large_from));
+    if (!(cost->large_from > 0))
+        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %sfrom is %g, not positive", r->source, inside, cost->large_from);
+    return FSMOE_OK;
+}
+
+/* [size, time] or [size, time, residual]; the residual is for people. */
+static bool get_point(const reader *r, const json_t *entry, fsm_point *point)
+{
+    size_t numbers = json_array_size(entry);
+    if (numbers != 2 && numbers != 3) return false;
+    for (size_t i = 0; i < numbers; i++)
+        if (!json_is_number(json_array_get(entry, i))) return false;
+    point->size = json_number_value(json_array_get(entry, 0));
+    point->time_s = json_number_value(json_array_get(entry, 1)) / r->per_second;
+    return point->size >= 0 && point->time_s > 0;
+}
+
+static fsmoe_status get_points(const reader *r, const char *where, const json_t *list, fsm_measured *measured)
+{
+    size_t count = json_array_size(list);
+    if (!json_is_array(list)) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %spoints is not a list", r->source, where);
+    if (count == 0) return FSMOE_OK;
+    if (count > INT_MAX) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %spoints is too long", r->source, where);
+    measured->points = calloc(count, sizeof *measured->points);
+    if (!measured->points) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the points of '%s'", r->source);
+    measured->point_count = (int)count;
+    for (size_t i = 0; i < count; i++)
+        if (!get_point(r, json_array_get(list, i), &measured->points[i]))
+            return fsm_fail(
+                FSMOE_ERROR_FORMAT,
+                "'%s': %spoints[%zu] is not [size, time] with size >= 0 and time > 0, and at most a residual",
+                r->source, where, i);
+    return FSMOE_OK;
+}
+
+static fsmoe_status get_op(const reader *r, const char *name, const json_t *root, fsm_measured *measured)
+{
+    char where[WHERE_BYTES];
+    snprintf(where, sizeof where, "%s.", name);
+    const json_t *object = json_object_get(root, name);
+    if (!object) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': key '%s' is missing", r->source, name);
+    FSM_TRY(check_object(r, where, object, op_keys, COUNT_OF(op_keys)));
+    FSM_TRY(get_cost(r, where, object, &measured->cost));
+    measured->r2 = NAN;
+    if (json_object_get(object, "r2")) FSM_TRY(get_number(r, where, object, "r2", &measured->r2));
+    if (measured->r2 > 1)
+        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %sr2 is %g, above 1", r->source, where, measured->r2);
+    const json_t *points = json_object_get(object, "points");
+    return points ? get_points(r, where, points, measured) : FSMOE_OK;
+}
+
+static fsmoe_status get_tasks(const reader *r, const json_t *root, fsm_cluster *cluster)
+{
+    json_t *tasks = json_object_get(root, "tasks"), *object;
+    const char *name;
+    if (!tasks) return FSMOE_OK;
+    if (!json_is_object(tasks)) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': tasks is not an object", r->source);
+    json_object_foreach(tasks, name, object)
+    {
+        char where[WHERE_BYTES];
+        fsm_cost cost = {0};
+        snprintf(where, sizeof where, "tasks.%.64s.", name);
+        FSM_TRY(check_object(r, where, object, task_keys, COUNT_OF(task_keys)));
+        FSM_TRY(get_cost(r, where, object, &cost));
+        fsmoe_status status = fsm_cluster_set_task(cluster, name, cost);
+        if (status != FSMOE_OK) return fsm_fail_within(status, "'%s'", r->source);
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_status get_text(const reader *r, const json_t *root, const char *key, char *text, size_t bytes)
+{
+    const json_t *value = json_object_get(root, key);
+    if (!value) return FSMOE_OK;
+    if (!json_is_string(value)) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %s is not text", r->source, key);
+    if (json_string_length(value) >= bytes)
+        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %s has more than %zu bytes", r->source, key, bytes - 1);
+    snprintf(text, bytes, "%s", json_string_value(value));
+    return FSMOE_OK;
+}
+
+static fsmoe_status get_count(const reader *r, const json_t *root, const char *key, int *count)
+{
+    const json_t *value = json_object_get(root, key);
+    if (!value) return FSMOE_OK;
+    json_int_t number = json_integer_value(value);
+    if (!json_is_integer(value) || number < 1 || number > INT_MAX)
+        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %s is not a whole number from 1 on", r->source, key);
+    *count = (int)number;
+    return FSMOE_OK;
+}
+
+static fsmoe_status get_unit(reader *r, const json_t *root)
+{
+    static const struct {
+        const char *name;
+        double per_second;
+    } units[] = {{"ms", 1e3}, {"us", 1e6}, {"s", 1}};
+    char unit[32] = "ms";
+    FSM_TRY(get_text(r, root, "unit", unit, sizeof unit));
+    for (size_t i = 0; i < COUNT_OF(units); i++)
+        if (strcmp(unit, units[i].name) == 0) {
+            r->per_second = units[i].per_second;
+            return FSMOE_OK;
+        }
+    return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': unit is '%s', not ms, us or s", r->source, unit);
+}
+
+static fsmoe_status get_cluster(reader *r, const json_t *root, fsm_cluster *cluster)
+{
+    if (!json_is_object(root)) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' is not a JSON object", r->source);
+    FSM_TRY(check_object(r, "", root, file_keys, COUNT_OF(file_keys)));
+    FSM_TRY(get_unit(r, root));
+    FSM_TRY(get_text(r, root, "name", cluster->name, sizeof cluster->name));
+    FSM_TRY(get_text(r, root, "machine", cluster->machine, sizeof cluster->machine));
+    FSM_TRY(get_text(r, root, "date", cluster->date, sizeof cluster->date));
+    FSM_TRY(get_count(r, root, "nodes", &cluster->nodes));
+    FSM_TRY(get_count(r, root, "ranks_per_node", &cluster->ranks_per_node));
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++)
+        FSM_TRY(get_op(r, fsm_cost_op_name((fsm_cost_op)op), root, &cluster->op[op]));
+    return get_tasks(r, root, cluster);
+}
+
+static fsmoe_status from_bytes(const char *text, size_t size, const char *source, fsm_cluster *cluster)
+{
+    json_error_t why;
+    reader r = {.source = source};
+    *cluster = (fsm_cluster){0};
+    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
+    if (!root) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' is not sound JSON: line %d: %s", source, why.line, why.text);
+    fsmoe_status status = get_cluster(&r, root, cluster);
+    json_decref(root);
+    if (status != FSMOE_OK) fsm_cluster_destroy(cluster);
+    return status;
+}
+
+fsmoe_status fsm_cluster_from_json(const char *text, const char *source, fsm_cluster *cluster)
+{
+    return from_bytes(text, strlen(text), source, cluster);
+}
+
+fsmoe_status fsm_cluster_read(const char *path, fsm_cluster *cluster)
+{
+    char *text;
+    size_t size;
+    *cluster = (fsm_cluster){0};
+    FSM_TRY(fsm_file_read(path, &text, &size));
+    fsmoe_status status = from_bytes(text, size, path, cluster);
+    free(text);
+    return status;
+}
+
+/* ---- writing ---- */
+
+static const double ms_per_s = 1e3;
+
+/* Jansson makes no value of what is not finite or not UTF-8, nor without memory; json_object_set_new refuses it then. */
+static bool put(json_t *object, const char *key, json_t *value)
+{
+    return json_object_set_new(object, key, value) == 0;
+}
+
+static bool put_line(json_t *object, fsm_line line)
+{
+    return put(object, "alpha", json_real(line.alpha_s * ms_per_s)) &&
+           put(object, "beta", json_real(line.beta_s * ms_per_s));
+}
+
+static bool put_cost(json_t *object, const fsm_cost *cost)
+{
+    if (!put_line(object, cost->line[0])) return false;
+    if (!(cost->large_from > 0)) return true;
+    json_t *large = json_object();
+    return put(object, "large", large) && put_line(large, cost->line[1]) &&
+           put(large, "from", json_real(cost->large_from));
+}
+
+static bool put_points(json_t *object, const fsm_measured *measured)
+{
+    json_t *list = json_array();
+    if (!put(object, "points", list)) return false;
+    for (int i = 0; i < measured->point_count; i++) {
+        fsm_point p = measured->points[i];
+        double residual_s = p.time_s - fsm_cost_s(&measured->cost, 1, p.size);
+        json_t *entry = json_pack("[f, f, f]", p.size, p.time_s * ms_per_s, residual_s * ms_per_s);
+        if (json_array_append_new(list, entry) != 0) return false;
+    }
+    return true;
+}
+
+static bool put_op(json_t *root, fsm_cost_op op, const fsm_measured *measured)
+{
+    json_t *object = json_object();
+    return put(root, fsm_cost_op_name(op), object) && put_cost(object, &measured->cost) &&
+           (isnan(measured->r2) || put(object, "r2", json_real(measured->r2))) &&
+           (measured->point_count == 0 || put_points(object, measured));
+}
+
+static bool put_tasks(json_t *root, const fsm_cluster *cluster)
+{
+    if (cluster->task_count == 0) return true;
+    json_t *tasks = json_object();
+    if (!put(root, "tasks", tasks)) return false;
+    for (int i = 0; i < cluster->task_count; i++) {
+        json_t *object = json_object();
+        if (!put(tasks, cluster->tasks[i].task, object) || !put_cost(object, &cluster->tasks[i].cost)) return false;
+    }
+    return true;
+}
+
+static bool put_text(json_t *root, const char *key, const char *text)
+{
+    return !text[0] || put(root, key, json_string(text));
+}
+
+static bool put_count(json_t *root, const char *key, int count)
+{
+    return count == 0 || put(root, key, json_integer(count));
+}
+
+static bool put_cluster(json_t *root, const fsm_cluster *cluster)
+{
+    if (!put_text(root, "name", cluster->name) || !put_text(root, "unit", "ms") ||
+        !put_text(root, "machine", cluster->machine) || !put_text(root, "date", cluster->date) ||
+        !put_count(root, "nodes", cluster->nodes) || !put_count(root, "ranks_per_node", cluster->ranks_per_node))
+        return false;
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++)
+        if (!put_op(root, (fsm_cost_op)op, &cluster->op[op])) return false;
+    return put_tasks(root, cluster);
+}
+
+/* One key a line, so that a file with many points can still be read and compared. */
+static bool print_lines(FILE *out, json_t *root)
+{
+    const char *key, *before = "{\n";
+    json_t *value;
+    json_object_foreach(root, key, value)
+    {
+        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+        if (!text) return false;
+        fprintf(out, "%s  \"%s\": %s", before, key, text);
+        before = ",\n";
+        free(text);
+    }
+    return fputs("\n}\n", out) >= 0;
+}
+
+fsmoe_status fsm_cluster_to_json(const fsm_cluster *cluster, char **text)
+{
+    size_t size;
+    *text = NULL;
+    FILE *out = open_memstream(text, &size);
+    if (!out) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write cluster '%s'", cluster->name);
+    json_t *root = json_object();
+    bool written = root && put_cluster(root, cluster) && print_lines(out, root);
+    json_decref(root);
+    if (fclose(out) == 0 && written) return FSMOE_OK;
+    free(*text);
+    *text = NULL;
+    return fsm_fail(FSMOE_ERROR_FORMAT,
+                    "cannot write cluster '%s': text that is not UTF-8, a value that is not finite, or no memory",
+                    cluster->name);
+}
+
+fsmoe_status fsm_cluster_write(const fsm_cluster *cluster, const char *path)
+{
+    char *text;
+    FSM_TRY(fsm_cluster_to_json(cluster, &text));
+    fsmoe_status status = fsm_file_replace(path, text, strlen(text));
+    free(text);
+    return status;
+}

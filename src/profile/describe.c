@@ -1,0 +1,84 @@
+/* A cluster file as a table for people. */
+#include "profile/cluster.h"
+
+#include <fsmoe/cluster.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { CELL_BYTES = 32 };
+
+/* What beta means at sizes where alpha no longer counts. */
+static void print_rate(char cell[CELL_BYTES], fsm_cost_op op, double beta_s)
+{
+    bool gemm = op == FSM_COST_GEMM;
+    double rate = (gemm ? 2 : 4) / beta_s * 1e-9; /* FLOPs of a multiply-add, bytes of an element */
+    if (beta_s > 0) snprintf(cell, CELL_BYTES, rate < 1000 ? "%.4g %s" : "%.0f %s", rate, gemm ? "GFLOP/s" : "GB/s");
+    else snprintf(cell, CELL_BYTES, "-");
+}
+
+static void print_worst(char cell[CELL_BYTES], const fsm_measured *m)
+{
+    double worst = 0;
+    for (int i = 0; i < m->point_count; i++)
+        worst = fmax(worst, fabs(fsm_cost_s(&m->cost, 1, m->points[i].size) / m->points[i].time_s - 1));
+    if (m->point_count > 0) snprintf(cell, CELL_BYTES, "%.1f %%", 100 * worst);
+    else snprintf(cell, CELL_BYTES, "-");
+}
+
+static void print_line(FILE *out, const char *name, fsm_cost_op op, fsm_line line)
+{
+    char rate[CELL_BYTES];
+    print_rate(rate, op, line.beta_s);
+    fprintf(out, "%-18s %11.4g %11.4g %17s", name, line.alpha_s * 1e6, line.beta_s * 1e9, rate);
+}
+
+static void print_op(FILE *out, fsm_cost_op op, const fsm_measured *m)
+{
+    char worst[CELL_BYTES], from[CELL_BYTES], r2[CELL_BYTES] = "-", points[CELL_BYTES] = "-";
+    print_worst(worst, m);
+    if (!isnan(m->r2)) snprintf(r2, sizeof r2, "%.6f", m->r2);
+    if (m->point_count > 0) snprintf(points, sizeof points, "%d", m->point_count);
+    print_line(out, fsm_cost_op_name(op), op, m->cost.line[0]);
+    fprintf(out, " %9s %7s %9s\n", r2, points, worst);
+    if (!(m->cost.large_from > 0)) return;
+    snprintf(from, sizeof from, " n >= %.12g", m->cost.large_from);
+    print_line(out, from, op, m->cost.line[1]);
+    fputc('\n', out);
+}
+
+static void print_cluster(FILE *out, const fsm_cluster *cluster)
+{
+    fprintf(out, "%s", cluster->name[0] ? cluster->name : "-");
+    if (cluster->nodes > 0) fprintf(out, ", %d node%s", cluster->nodes, cluster->nodes == 1 ? "" : "s");
+    if (cluster->ranks_per_node > 0)
+        fprintf(out, ", %d rank%s per node", cluster->ranks_per_node, cluster->ranks_per_node == 1 ? "" : "s");
+    if (cluster->machine[0]) fprintf(out, ", %s", cluster->machine);
+    if (cluster->date[0]) fprintf(out, ", %s", cluster->date);
+    fprintf(out, "\n%-18s %11s %11s %17s %9s %7s %9s\n", "op", "alpha (us)", "beta (ns)", "rate", "r2", "points",
+            "worst");
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++) print_op(out, (fsm_cost_op)op, &cluster->op[op]);
+    for (int i = 0; i < cluster->task_count; i++) {
+        fsm_line line = cluster->tasks[i].cost.line[0];
+        if (i == 0) fprintf(out, "%-26s %11s %11s\n", "task", "alpha (us)", "beta (ns)");
+        fprintf(out, "%-26s %11.4g %11.4g\n", cluster->tasks[i].task, line.alpha_s * 1e6, line.beta_s * 1e9);
+    }
+}
+
+fsmoe_status fsmoe_cluster_describe(const char *path, char **text)
+{
+    fsm_cluster cluster;
+    size_t size;
+    *text = NULL;
+    FSM_TRY(fsm_cluster_read(path, &cluster));
+    FILE *out = open_memstream(text, &size);
+    if (out) print_cluster(out, &cluster);
+    bool printed = out && !ferror(out);
+    if (out && fclose(out) != 0) printed = false;
+    fsm_cluster_destroy(&cluster);
+    if (printed) return FSMOE_OK;
+    free(*text);
+    *text = NULL;
+    return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to describe '%s'", path);
+}

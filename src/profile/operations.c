@@ -1,0 +1,270 @@
+/* The five operations of a cluster file, measured. */
+#include "profile/measure.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { FEWEST_ROWS = 4, MOST_ROWS = 4096 }; /* of a GEMM: three decades */
+
+/* One operation and its buffers. */
+typedef struct operation {
+    const fsm_measure_site *site;
+    fsm_cost_op op;
+    fsm_comm *group;  /* of a collective */
+    float *from, *to; /* what a rank sends and receives; a GEMM's rows and results */
+    float *values;    /* GEMM's weight */
+    fsm_weight weight;
+    int64_t *counts, *mine; /* elements of every rank's block; my block's, once a rank */
+} operation;
+
+typedef struct measurement {
+    const fsm_measure_site *site;
+    const fsm_measure_options *options;
+    double budget_s; /* of one operation */
+    fsm_cost_op op;  /* the present one */
+} measurement;
+
+__attribute__((format(printf, 2, 3))) static void say(const measurement *m, const char *format, ...)
+{
+    char text[256];
+    va_list args;
+    if (!m->options->on_message) return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    m->options->on_message(m->options->user, text);
+}
+
+/* ---- one run each ---- */
+
+static fsmoe_status run_gemm(operation *o, int64_t rows)
+{
+    o->site->ops->linear_forward(rows, &o->weight, NULL, o->from, o->weight.in, o->to, o->weight.out);
+    return FSMOE_OK;
+}
+
+/* n elements in blocks of the ranks, as even as they go. */
+static void cut(operation *o, int64_t n)
+{
+    for (int i = 0; i < o->group->size; i++) o->counts[i] = n / o->group->size + (i < n % o->group->size);
+    for (int i = 0; i < o->group->size; i++) o->mine[i] = o->counts[o->group->rank];
+}
+
+static fsmoe_status run_alltoall(operation *o, int64_t n)
+{
+    cut(o, n);
+    return o->site->all_to_all(o->group, o->from, o->counts, o->to, o->mine);
+}
+
+static fsmoe_status run_allgather(operation *o, int64_t n)
+{
+    cut(o, n);
+    return o->group->table->all_gather(o->group, o->from, o->to, o->counts);
+}
+
+static fsmoe_status run_reducescatter(operation *o, int64_t n)
+{
+    cut(o, n);
+    return o->group->table->reduce_scatter(o->group, o->from, o->to, o->counts);
+}
+
+static fsmoe_status run_allreduce(operation *o, int64_t n)
+{
+    const fsm_measure_site *s = o->site;
+    if (s->tree_scratch) return fsm_comm_all_reduce_tree(o->group, o->from, n, s->tree_scratch, s->tree_counts);
+    return o->group->table->all_reduce(o->group, o->from, n);
+}
+
+static fsmoe_status run_operation(void *object, int64_t n)
+{
+    static fsmoe_status (*const runs[FSM_COST_OP_COUNT])(operation *, int64_t) = {
+        [FSM_COST_GEMM] = run_gemm,           [FSM_COST_ALLTOALL] = run_alltoall,
+        [FSM_COST_ALLGATHER] = run_allgather, [FSM_COST_REDUCESCATTER] = run_reducescatter,
+        [FSM_COST_ALLREDUCE] = run_allreduce,
+    };
+    operation *o = object;
+    return runs[o->op](o, n);
+}
+
+/* ---- buffers ---- */
+
+/* Written before it is timed, so that its pages exist. Minus zeros are no zero page, and no sum makes them grow. */
+static float *filled(int64_t n)
+{
+    float *array = aligned_alloc(64, ((size_t)n * sizeof *array + 63) / 64 * 64 + 64);
+    for (int64_t i = 0; array && i < n; i++) array[i] = -0.0f;
+    return array;
+}
+
+static void destroy_operation(operation *o)
+{
+    if (o->weight.pack) o->site->ops->weight_destroy(&o->weight);
+    free(o->from);
+    free(o->to);
+    free(o->values);
+    free(o->counts);
+}
+
+static bool create_gemm(operation *o, int64_t most_rows)
+{
+    const fsm_measure_site *s = o->site;
+    o->from = filled(most_rows * s->gemm_in);
+    o->to = filled(most_rows * s->gemm_out);
+    o->values = filled(s->gemm_in * s->gemm_out);
+    o->weight = (fsm_weight){.w = o->values, .out = s->gemm_out, .in = s->gemm_in};
+    if (!o->from || !o->to || !o->values || !s->ops->weight_create(&o->weight)) return false;
+    s->ops->weight_update(&o->weight);
+    return true;
+}
+
+/* All-to-all may receive an element more from every rank than the others do. */
+static bool create_collective(operation *o, int64_t most_elems)
+{
+    int ranks = o->group->size;
+    o->from = filled(most_elems);
+    o->to = o->op == FSM_COST_ALLREDUCE ? NULL : filled(most_elems + ranks);
+    o->counts = calloc(2 * (size_t)ranks, sizeof *o->counts);
+    o->mine = o->counts ? o->counts + ranks : NULL;
+    return o->from && o->counts && (o->to || o->op == FSM_COST_ALLREDUCE);
+}
+
+static fsmoe_status create_operation(const measurement *m, int64_t most, operation *o)
+{
+    *o = (operation){.site = m->site, .op = m->op, .group = m->site->group[m->op]};
+    if (m->op == FSM_COST_GEMM ? create_gemm(o, most) : create_collective(o, most)) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to measure %s", fsm_cost_op_name(m->op));
+}
+
+/* ---- one operation ---- */
+
+/* Elements of a rank's buffers that together fill at most a quarter of the machine's memory, the same on all ranks. */
+static fsmoe_status affordable_elems(const fsm_measure_site *site, double *elems)
+{
+    double memory_bytes = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE), greatest;
+    double mine = memory_bytes / 4 / sizeof(float) / (site->local_ranks > 0 ? site->local_ranks : 1);
+    FSM_TRY(fsm_ranks_range(site->world, 1e-9 * mine, elems, &greatest));
+    *elems *= 1e9;
+    return FSMOE_OK;
+}
+
+/* What the sizes of the operation count, in run_operation's n: rows of a GEMM, elements of a collective. */
+static fsmoe_status choose_sizes(const measurement *m, int64_t sizes[FSM_MOST_SIZES], int *count)
+{
+    const fsm_measure_options *options = m->options;
+    const fsm_measure_site *site = m->site;
+    double elems;
+    FSM_TRY(affordable_elems(site, &elems));
+    int64_t min = options->min_elems, max = options->max_elems, each = 2; /* sent and received */
+    if (m->op == FSM_COST_GEMM) min = FEWEST_ROWS, max = MOST_ROWS, each = site->gemm_in + site->gemm_out;
+    int64_t most = (int64_t)(elems / (double)each);
+    if (most < max) {
+        max = most > 2 * min ? most : 2 * min;
+        say(m, "%s: at most %lld %s, which fill a quarter of the memory", fsm_cost_op_name(m->op), (long long)max,
+            m->op == FSM_COST_GEMM ? "rows" : "elements");
+    }
+    *count = fsm_geometric_sizes(min, max, options->points, sizes);
+    return FSMOE_OK;
+}
+
+static void on_time(void *user, double fraction)
+{
+    const measurement *m = user;
+    if (m->options->on_progress)
+        m->options->on_progress(m->options->user, (m->op + fraction) / FSM_COST_OP_COUNT, fsm_cost_op_name(m->op));
+}
+
+/* Half of a size's repeats took twice the fastest one's time: the median says little then. */
+static int count_unsteady(const fsm_timing *timing, int timed)
+{
+    int unsteady = 0;
+    for (int i = 0; i < timed; i++) unsteady += timing[i].time_s > 2 * timing[i].fastest_s;
+    return unsteady;
+}
+
+static void explain(const measurement *m, const fsm_timing *timing, int timed, int count)
+{
+    const char *name = fsm_cost_op_name(m->op);
+    int full = 0, unsteady = count_unsteady(timing, timed);
+    while (full < timed && timing[full].repeats == m->options->repeats) full++;
+    if (timed < count)
+        say(m, "%s: the %d largest of %d sizes left out, %d repeated less than %d times, to keep to %.3g s", name,
+            count - timed, count, timed - full, m->options->repeats, m->budget_s);
+    else if (full < timed)
+        say(m, "%s: the %d largest of %d sizes repeated less than %d times, to keep to %.3g s", name, timed - full,
+            count, m->options->repeats, m->budget_s);
+    if (unsteady > 0)
+        say(m, "%s: %d of %d sizes took more than twice their fastest time; is something else using the machine?", name,
+            unsteady, timed);
+}
+
+static fsmoe_status fit(const measurement *m, const int64_t *sizes, const fsm_timing *timing, int timed,
+                        fsm_cluster *cluster)
+{
+    double unit = m->op == FSM_COST_GEMM ? (double)m->site->gemm_in * (double)m->site->gemm_out : 1;
+    fsm_point *points = malloc(sizeof *points * (size_t)timed);
+    if (!points) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %d points", timed);
+    for (int i = 0; i < timed; i++) points[i] = (fsm_point){unit * (double)sizes[i], timing[i].time_s};
+    return fsm_cluster_fit(cluster, m->op, points, timed);
+}
+
+static fsmoe_status measure(measurement *m, fsm_cluster *cluster)
+{
+    const fsm_measure_options *options = m->options;
+    int64_t sizes[FSM_MOST_SIZES];
+    fsm_timing timing[FSM_MOST_SIZES];
+    operation o = {0};
+    int count, timed;
+    fsm_timing_loop loop = {.world = m->site->world,
+                            .clock = options->clock,
+                            .repeats = options->repeats,
+                            .budget_s = m->budget_s,
+                            .on_time = on_time,
+                            .user = m};
+    FSM_TRY(choose_sizes(m, sizes, &count));
+    fsmoe_status status = fsm_comm_agree(m->site->world, create_operation(m, sizes[count - 1], &o));
+    if (status == FSMOE_OK) status = fsm_time_sizes(&loop, run_operation, &o, sizes, count, timing, &timed);
+    destroy_operation(&o);
+    FSM_TRY(status);
+    explain(m, timing, timed, count);
+    return fsm_comm_agree(m->site->world, fit(m, sizes, timing, timed, cluster));
+}
+
+fsmoe_status fsm_measure_check(const fsm_measure_options *o)
+{
+    if (o->min_elems < 1 || o->max_elems < 2 * o->min_elems)
+        return fsm_fail(FSMOE_ERROR_CONFIG, "sizes from %lld to %lld elements: the largest must be twice the smallest",
+                        (long long)o->min_elems, (long long)o->max_elems);
+    if (o->points < FSM_LEAST_SIZES || o->points > FSM_MOST_SIZES)
+        return fsm_fail(FSMOE_ERROR_CONFIG, "%d sizes: between %d and %d can be measured", o->points, FSM_LEAST_SIZES,
+                        FSM_MOST_SIZES);
+    if (o->repeats < 1 || !(o->budget_s > 0))
+        return fsm_fail(FSMOE_ERROR_CONFIG, "%d repeats in %g s: both must be positive", o->repeats, o->budget_s);
+    return FSMOE_OK;
+}
+
+static bool costs_nothing(const fsm_measure_site *site, int op)
+{
+    return op != FSM_COST_GEMM && site->group[op]->size == 1;
+}
+
+fsmoe_status fsm_measure_cluster(const fsm_measure_site *site, const fsm_measure_options *options, fsm_cluster *cluster)
+{
+    int measured = 0;
+    FSM_TRY(fsm_measure_check(options));
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++) measured += !costs_nothing(site, op);
+    measurement m = {.site = site, .options = options, .budget_s = options->budget_s / measured};
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++) {
+        m.op = (fsm_cost_op)op;
+        if (costs_nothing(site, op)) {
+            say(&m, "%s: its group is one rank, so it costs nothing", fsm_cost_op_name(m.op));
+            cluster->op[op] = (fsm_measured){.r2 = NAN};
+            on_time(&m, 1);
+            continue;
+        }
+        FSM_TRY(measure(&m, cluster));
+    }
+    return FSMOE_OK;
+}
