@@ -2,7 +2,9 @@
 #include "exec/trace.h"
 
 #include "base/file.h"
+#include "exec/spans.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -45,26 +47,63 @@ void fsm_trace_add(fsm_trace *trace, int index, double start_s, double end_s)
     if (trace->count < trace->capacity) trace->slices[trace->count++] = (slice){index, start_s, end_s};
 }
 
+static void print_begin(FILE *out)
+{
+    fprintf(out, "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[");
+}
+
+static void print_process(FILE *out, int pid, const char *name, const char **comma)
+{
+    fprintf(out, "%s{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"%s\"}}", *comma, pid, name);
+    *comma = ",\n";
+}
+
+static void print_thread(FILE *out, int pid, int tid, const char *name)
+{
+    fprintf(out, ",\n{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":%d,\"tid\":%d,\"args\":{\"name\":\"%s\"}}", pid,
+            tid, name);
+}
+
+/* A slice up to its arguments. Both ends are rounded to whole nanoseconds, so that slices which meet or nest still do. */
+static void print_slice(FILE *out, int pid, int tid, const char *name, const char *category, double start_s,
+                        double end_s)
+{
+    long long start_ns = llround(1e9 * start_s), dur_ns = llround(1e9 * end_s) - start_ns;
+    fprintf(out,
+            ",\n{\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%lld.%03lld,"
+            "\"dur\":%lld.%03lld",
+            name, category, pid, tid, start_ns / 1000, start_ns % 1000, dur_ns / 1000, dur_ns % 1000);
+}
+
+static void print_task(FILE *out, int pid, const fsm_graph *graph, int64_t index, double start_s, double end_s)
+{
+    const fsm_task *task = &graph->tasks[index];
+    char name[128];
+    fsm_task_name(task, name);
+    print_slice(out, pid, (int)task->resource, name, fsm_phase_name(task->phase), start_s, end_s);
+    fprintf(out, ",\"args\":{\"task\":%lld,\"size\":%.17g}}", (long long)index, task->size);
+}
+
+/* Closes the stream and the file's text. */
+static fsmoe_status finish(FILE *out, char **text, size_t *size, const char *path)
+{
+    fprintf(out, "\n]}\n");
+    fsmoe_status status = fclose(out) == 0 ? fsm_file_replace(path, *text, *size)
+                                           : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to print the trace");
+    free(*text);
+    return status;
+}
+
 /* Times are the monotonic clock's: of one zero on one machine, each machine's own between machines. */
 static void print_rank(FILE *out, const fsm_graph *graph, int rank, const slice *slices, int64_t count,
                        const char **comma)
 {
-    fprintf(out, "%s{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"rank %d\"}}", *comma, rank,
-            rank);
-    for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
-        fprintf(out, ",\n{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":%d,\"tid\":%d,\"args\":{\"name\":\"%s\"}}",
-                rank, r, fsm_resource_name((fsm_resource)r));
-    *comma = ",\n";
-    for (int64_t i = 0; i < count; i++) {
-        const fsm_task *task = &graph->tasks[slices[i].task];
-        char name[128];
-        fsm_task_name(task, name);
-        fprintf(out,
-                ",\n{\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f,"
-                "\"args\":{\"task\":%lld,\"size\":%.17g}}",
-                name, fsm_phase_name(task->phase), rank, (int)task->resource, 1e6 * slices[i].start_s,
-                1e6 * (slices[i].end_s - slices[i].start_s), (long long)slices[i].task, task->size);
-    }
+    char name[32];
+    snprintf(name, sizeof name, "rank %d", rank);
+    print_process(out, rank, name, comma);
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) print_thread(out, rank, r, fsm_resource_name((fsm_resource)r));
+    for (int64_t i = 0; i < count; i++)
+        print_task(out, rank, graph, slices[i].task, slices[i].start_s, slices[i].end_s);
 }
 
 static fsmoe_status print_all(const fsm_trace *trace, const slice *slices, const int64_t *bytes, int ranks,
@@ -75,17 +114,13 @@ static fsmoe_status print_all(const fsm_trace *trace, const slice *slices, const
     FILE *out = open_memstream(&text, &size);
     if (!out) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to print the trace");
     const char *comma = "\n";
-    fprintf(out, "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[");
+    print_begin(out);
     for (int rank = 0; rank < ranks; rank++) {
         int64_t count = bytes[rank] / (int64_t)sizeof(slice);
         print_rank(out, trace->graph, rank, slices, count, &comma);
         slices += count;
     }
-    fprintf(out, "\n]}\n");
-    fsmoe_status status = fclose(out) == 0 ? fsm_file_replace(path, text, size)
-                                           : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to print the trace");
-    free(text);
-    return status;
+    return finish(out, &text, &size, path);
 }
 
 fsmoe_status fsm_trace_write(const fsm_trace *trace, fsm_comm *world, const char *path)
@@ -106,5 +141,49 @@ fsmoe_status fsm_trace_write(const fsm_trace *trace, fsm_comm *world, const char
 done:
     free(slices);
     free(bytes);
+    return status;
+}
+
+/* Every resource that has tasks, then the spans, which the viewer shows first. */
+static void print_plan(FILE *out, const fsm_graph *graph, const fsm_timeline *timeline, const fsm_spans *spans)
+{
+    enum { PID = 0, STEP_TID = FSM_RESOURCE_COUNT };
+    const char *comma = "\n";
+    bool used[FSM_RESOURCE_COUNT] = {false};
+    print_process(out, PID, "plan", &comma);
+    for (int i = 0; i < graph->count; i++) used[graph->tasks[i].resource] = true;
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
+        if (used[r]) print_thread(out, PID, r, fsm_resource_name((fsm_resource)r));
+    if (spans->count > 0) {
+        print_thread(out, PID, STEP_TID, "step");
+        fprintf(out,
+                ",\n{\"ph\":\"M\",\"name\":\"thread_sort_index\",\"pid\":%d,\"tid\":%d,\"args\":{\"sort_index\":-1}}",
+                PID, STEP_TID);
+    }
+    for (int i = 0; i < spans->count; i++) {
+        char name[FSM_SPAN_NAME_BYTES];
+        fsm_span_name(&spans->spans[i], name);
+        print_slice(out, PID, STEP_TID, name, "span", spans->spans[i].start_s, spans->spans[i].end_s);
+        fprintf(out, "}");
+    }
+    for (int i = 0; i < graph->count; i++) print_task(out, PID, graph, i, timeline->start_s[i], timeline->end_s[i]);
+}
+
+fsmoe_status fsm_trace_write_timeline(const fsm_graph *graph, const fsm_timeline *timeline, const char *path)
+{
+    fsm_spans spans;
+    FSM_TRY(fsm_spans_create(graph, timeline, &spans));
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    fsmoe_status status = FSMOE_OK;
+    if (out) {
+        print_begin(out);
+        print_plan(out, graph, timeline, &spans);
+        status = finish(out, &text, &size, path);
+    } else {
+        status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory to print the trace");
+    }
+    fsm_spans_destroy(&spans);
     return status;
 }

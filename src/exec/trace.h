@@ -1,12 +1,13 @@
 /* A trace: when each task of each step ran on each rank, as Chrome trace JSON (opens in Perfetto and chrome://tracing).
- * In:  the graph whose tasks are recorded, room for a number of steps.
- * Out: one slice a task; process = rank, thread = resource; the slice's name is the task's.
+ * In:  the graph whose tasks are recorded, room for a number of steps; or a graph and its planned times.
+ * Out: one slice a task; process = rank or "plan", thread = resource; the slice's name is the task's.
  */
 #ifndef FSM_EXEC_TRACE_H
 #define FSM_EXEC_TRACE_H
 
 #include "comm/comm.h"
 #include "exec/exec.h"
+#include "plan/simulate.h"
 
 /* Room for max_steps steps of the graph (borrowed); steps after that are not recorded. */
 fsmoe_status fsm_trace_create(const fsm_graph *graph, int64_t max_steps, fsm_trace **trace);
@@ -17,5 +18,9 @@ void fsm_trace_add(fsm_trace *trace, int index, double start_s, double end_s);
 
 /* Gathers the slices of all ranks and writes them on rank 0. Collective over world. */
 fsmoe_status fsm_trace_write(const fsm_trace *trace, fsm_comm *world, const char *path);
+
+/* The planned times of every task, and a thread "step" whose slices nest: step > micro-batch > phase > layer
+ * (exec/spans.h). ERROR_IO, ERROR_MEMORY. */
+fsmoe_status fsm_trace_write_timeline(const fsm_graph *graph, const fsm_timeline *timeline, const char *path);
 
 #endif

@@ -1,0 +1,308 @@
+#include "plan/simulate.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void fsm_timeline_destroy(fsm_timeline *timeline)
+{
+    free(timeline->start_s);
+    free(timeline->end_s);
+    *timeline = (fsm_timeline){0};
+}
+
+static fsmoe_status create(const fsm_graph *graph, fsm_timeline *timeline)
+{
+    size_t bytes = sizeof(double) * ((size_t)graph->count + 1);
+    *timeline = (fsm_timeline){.start_s = malloc(bytes), .end_s = malloc(bytes)};
+    if (timeline->start_s && timeline->end_s) return FSMOE_OK;
+    fsm_timeline_destroy(timeline);
+    return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the times of %d tasks", graph->count);
+}
+
+static double later(double x_s, double y_s)
+{
+    return x_s > y_s ? x_s : y_s;
+}
+
+/* When the tasks that it waits for have ended. */
+static double ready_s(const fsm_graph *graph, int task, const double *end_s)
+{
+    const fsm_task *t = &graph->tasks[task];
+    double ready = 0;
+    for (int e = t->after_first; e < t->after_first + t->after_count; e++) ready = later(ready, end_s[graph->edges[e]]);
+    return ready;
+}
+
+/* ---- in order ---- */
+
+static void run_in_order(const fsm_graph *graph, const double *seconds, fsm_timeline *timeline)
+{
+    double free_s[FSM_RESOURCE_COUNT] = {0};
+    for (int i = 0; i < graph->count; i++) {
+        double *resource_s = &free_s[graph->tasks[i].resource];
+        timeline->start_s[i] = later(ready_s(graph, i, timeline->end_s), *resource_s);
+        *resource_s = timeline->end_s[i] = timeline->start_s[i] + seconds[i];
+        timeline->makespan_s = later(timeline->makespan_s, *resource_s);
+    }
+}
+
+/* ---- by priority ---- */
+
+/* Ready tasks of one resource, a binary heap with the first issued on top. */
+typedef struct heap {
+    int *tasks, count;
+} heap;
+
+static void push(heap *h, int task)
+{
+    int at = h->count++;
+    for (; at > 0 && h->tasks[(at - 1) / 2] > task; at = (at - 1) / 2) h->tasks[at] = h->tasks[(at - 1) / 2];
+    h->tasks[at] = task;
+}
+
+static int pop(heap *h)
+{
+    int top = h->tasks[0], last = h->tasks[--h->count], at = 0;
+    for (int child; (child = 2 * at + 1) < h->count; at = child) {
+        if (child + 1 < h->count && h->tasks[child + 1] < h->tasks[child]) child++;
+        if (h->tasks[child] >= last) break;
+        h->tasks[at] = h->tasks[child];
+    }
+    h->tasks[at] = last;
+    return top;
+}
+
+/* The successors of every task, as the edges are turned around. */
+typedef struct events {
+    const fsm_graph *graph;
+    const double *seconds;
+    fsm_timeline *timeline;
+    int *first, *successors, *waiting; /* [count + 1], [edge_count], [count] tasks waited for */
+    heap ready[FSM_RESOURCE_COUNT];
+    int running[FSM_RESOURCE_COUNT]; /* -1: free */
+    double now_s;
+} events;
+
+static void turn_edges(events *ev)
+{
+    const fsm_graph *graph = ev->graph;
+    for (int i = 0; i < graph->count; i++) ev->waiting[i] = graph->tasks[i].after_count;
+    for (int e = 0; e < graph->edge_count; e++) ev->first[graph->edges[e] + 1]++;
+    for (int i = 0; i < graph->count; i++) ev->first[i + 1] += ev->first[i];
+    ev->first[graph->count + 1] = graph->edge_count;
+    for (int i = graph->count - 1; i >= 0; i--) /* from the back, so that first[] ends where it should */
+        for (int k = 0; k < graph->tasks[i].after_count; k++)
+            ev->successors[--ev->first[graph->edges[graph->tasks[i].after_first + k] + 1]] = i;
+}
+
+static void start_ready(events *ev)
+{
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
+        if (ev->running[r] >= 0 || ev->ready[r].count == 0) continue;
+        int task = ev->running[r] = pop(&ev->ready[r]);
+        ev->timeline->start_s[task] = ev->now_s;
+        ev->timeline->end_s[task] = ev->now_s + ev->seconds[task];
+    }
+}
+
+static void end_task(events *ev, int resource)
+{
+    int task = ev->running[resource];
+    ev->running[resource] = -1;
+    for (int e = ev->first[task + 1]; e < ev->first[task + 2]; e++) {
+        int next = ev->successors[e];
+        if (--ev->waiting[next] == 0) push(&ev->ready[ev->graph->tasks[next].resource], next);
+    }
+}
+
+static void run_by_priority(events *ev)
+{
+    for (int i = 0; i < ev->graph->count; i++)
+        if (ev->waiting[i] == 0) push(&ev->ready[ev->graph->tasks[i].resource], i);
+    for (;;) {
+        start_ready(ev);
+        double next_s = INFINITY;
+        for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
+            if (ev->running[r] >= 0) next_s = fmin(next_s, ev->timeline->end_s[ev->running[r]]);
+        if (next_s == INFINITY) return;
+        ev->now_s = ev->timeline->makespan_s = next_s;
+        for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
+            if (ev->running[r] >= 0 && ev->timeline->end_s[ev->running[r]] <= next_s) end_task(ev, r);
+    }
+}
+
+static fsmoe_status simulate_by_priority(const fsm_graph *graph, const double *seconds, fsm_timeline *timeline)
+{
+    size_t count = (size_t)graph->count + 2;
+    int *memory = calloc(count * 5 + (size_t)graph->edge_count, sizeof *memory);
+    if (!memory) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to simulate %d tasks", graph->count);
+    events ev = {.graph = graph, .seconds = seconds, .timeline = timeline};
+    ev.first = memory;
+    ev.waiting = memory + count;
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
+        ev.ready[r].tasks = memory + (2 + (size_t)r) * count;
+        ev.running[r] = -1;
+    }
+    ev.successors = memory + 5 * count;
+    turn_edges(&ev);
+    run_by_priority(&ev);
+    free(memory);
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_simulate(const fsm_graph *graph, const double *seconds, fsm_discipline discipline,
+                          fsm_timeline *timeline)
+{
+    FSM_TRY(create(graph, timeline));
+    if (discipline == FSM_IN_ORDER) {
+        run_in_order(graph, seconds, timeline);
+        return FSMOE_OK;
+    }
+    fsmoe_status status = simulate_by_priority(graph, seconds, timeline);
+    if (status != FSMOE_OK) fsm_timeline_destroy(timeline);
+    return status;
+}
+
+/* ---- classes of ranks ---- */
+
+static fsmoe_status check_classes(const fsm_rank_class *classes, int n)
+{
+    if (n < 1) return fsm_fail(FSMOE_ERROR_CONFIG, "there is no class of ranks to simulate");
+    for (int c = 0; c < n; c++) {
+        if (classes[c].ranks < 1)
+            return fsm_fail(FSMOE_ERROR_CONFIG, "class '%s' has %lld ranks", classes[c].name,
+                            (long long)classes[c].ranks);
+        for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
+            if (!(classes[c].slowdown[r] > 0 && isfinite(classes[c].slowdown[r])))
+                return fsm_fail(FSMOE_ERROR_CONFIG, "class '%s': slowdown of %s is %g, not positive", classes[c].name,
+                                fsm_resource_name((fsm_resource)r), classes[c].slowdown[r]);
+    }
+    return FSMOE_OK;
+}
+
+static fsm_resource other_link(fsm_resource link)
+{
+    return link == FSM_INTER ? FSM_INTRA : FSM_INTER;
+}
+
+/* All classes, task by task; end [n_classes][count]. */
+typedef struct crowd {
+    const fsm_graph *graph;
+    const double *seconds;
+    const fsm_link_share *other;
+    const fsm_rank_class *classes;
+    int n;
+    double *start_s, *end_s;
+    double (*free_s)[FSM_RESOURCE_COUNT];
+} crowd;
+
+static void run_task(crowd *w, int i)
+{
+    const fsm_task *t = &w->graph->tasks[i];
+    size_t count = (size_t)w->graph->count;
+    double other_s = w->other && t->resource != FSM_COMPUTE ? w->other[i].other_s : 0, together_s = 0, slowest = 0;
+    bool shared = t->resource == FSM_INTER || other_s > 0;
+    for (int c = 0; c < w->n; c++) {
+        double *start_s = &w->start_s[(size_t)c * count + (size_t)i];
+        *start_s = later(ready_s(w->graph, i, w->end_s + (size_t)c * count), w->free_s[c][t->resource]);
+        if (other_s > 0) *start_s = later(*start_s, w->free_s[c][other_link(t->resource)]);
+        together_s = later(together_s, *start_s);
+        slowest = later(slowest, w->classes[c].slowdown[t->resource]);
+    }
+    for (int c = 0; c < w->n; c++) {
+        size_t at = (size_t)c * count + (size_t)i;
+        if (shared) w->start_s[at] = together_s;
+        double own_s = w->start_s[at] + w->seconds[i] * (shared ? slowest : w->classes[c].slowdown[t->resource]);
+        w->free_s[c][t->resource] = w->end_s[at] = own_s;
+        if (other_s == 0) continue;
+        double there_s = w->start_s[at] + other_s * w->classes[c].slowdown[other_link(t->resource)];
+        w->free_s[c][other_link(t->resource)] = there_s;
+        w->end_s[at] = later(own_s, there_s);
+    }
+}
+
+static void take_latest(const crowd *w, fsm_timeline *timeline, double *makespan_s)
+{
+    size_t count = (size_t)w->graph->count, latest = 0;
+    for (int c = 0; c < w->n; c++) {
+        double end_s = 0;
+        for (size_t i = 0; i < count; i++) end_s = later(end_s, w->end_s[(size_t)c * count + i]);
+        if (makespan_s) makespan_s[c] = end_s;
+        if (end_s <= timeline->makespan_s) continue;
+        timeline->makespan_s = end_s;
+        latest = (size_t)c;
+    }
+    memcpy(timeline->start_s, w->start_s + latest * count, count * sizeof(double));
+    memcpy(timeline->end_s, w->end_s + latest * count, count * sizeof(double));
+}
+
+fsmoe_status fsm_simulate_classes(const fsm_graph *graph, const double *seconds, const fsm_link_share *other,
+                                  const fsm_rank_class *classes, int n_classes, fsm_timeline *timeline,
+                                  double *makespan_s)
+{
+    FSM_TRY(check_classes(classes, n_classes));
+    FSM_TRY(create(graph, timeline));
+    size_t cells = (size_t)graph->count * (size_t)n_classes + 1;
+    crowd w = {.graph = graph, .seconds = seconds, .other = other, .classes = classes, .n = n_classes};
+    w.start_s = malloc(cells * sizeof(double));
+    w.end_s = malloc(cells * sizeof(double));
+    w.free_s = calloc((size_t)n_classes, sizeof *w.free_s);
+    fsmoe_status status = FSMOE_OK;
+    if (w.start_s && w.end_s && w.free_s) {
+        for (int i = 0; i < graph->count; i++) run_task(&w, i);
+        take_latest(&w, timeline, makespan_s);
+    } else {
+        status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory to simulate %d classes of ranks", n_classes);
+        fsm_timeline_destroy(timeline);
+    }
+    free(w.start_s);
+    free(w.end_s);
+    free(w.free_s);
+    return status;
+}
+
+/* ---- from times to an order ---- */
+
+typedef struct started {
+    double start_s;
+    int task;
+} started;
+
+static int by_start(const void *x, const void *y)
+{
+    const started *a = x, *b = y;
+    if (a->start_s != b->start_s) return a->start_s < b->start_s ? -1 : 1;
+    return (a->task > b->task) - (a->task < b->task);
+}
+
+fsmoe_status fsm_graph_reorder(fsm_graph *graph, const fsm_timeline *timeline)
+{
+    fsm_graph sorted = {0};
+    started *order = malloc(sizeof *order * ((size_t)graph->count + 1));
+    int *place = malloc(sizeof *place * ((size_t)graph->count + 1));
+    if (!order || !place) {
+        free(order);
+        free(place);
+        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to order %d tasks", graph->count);
+    }
+    for (int i = 0; i < graph->count; i++) order[i] = (started){timeline->start_s[i], i};
+    qsort(order, (size_t)graph->count, sizeof *order, by_start);
+    for (int i = 0; i < graph->count; i++) place[order[i].task] = i;
+    for (int i = 0; i < graph->count; i++) {
+        const fsm_task *t = &graph->tasks[order[i].task];
+        int added = fsm_graph_add(&sorted, *t, NULL, 0);
+        for (int e = t->after_first; e < t->after_first + t->after_count; e++)
+            fsm_graph_wait(&sorted, added, place[graph->edges[e]]);
+    }
+    free(order);
+    free(place);
+    fsmoe_status status = fsm_graph_check(&sorted);
+    if (status != FSMOE_OK) {
+        fsm_graph_destroy(&sorted);
+        return status;
+    }
+    fsm_graph_destroy(graph);
+    *graph = sorted;
+    return FSMOE_OK;
+}

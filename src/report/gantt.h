@@ -1,0 +1,21 @@
+/* A Gantt picture of a planned step: what each resource does when.
+ * In:  a graph and when each of its tasks starts and ends.
+ * Out: one SVG that needs nothing else: a row a resource that has tasks, a rectangle a task, idle time the background;
+ *      its phases and layers above, time in ms below, how busy each resource is at the row's end, a legend.
+ * Of thousands of tasks those too narrow to see share columns in which a hue's height is its time: busy time is conserved.
+ */
+#ifndef FSM_REPORT_GANTT_H
+#define FSM_REPORT_GANTT_H
+
+#include "plan/simulate.h"
+
+/* The picture's text (malloc'd). subtitle: NULL for none. A graph without tasks gives a picture that says so.
+ * ERROR_MEMORY. */
+fsmoe_status fsm_gantt_text(const fsm_graph *graph, const fsm_timeline *timeline, const char *title,
+                            const char *subtitle, char **svg);
+
+/* The same into a file. ERROR_IO, ERROR_MEMORY. */
+fsmoe_status fsm_gantt_write(const fsm_graph *graph, const fsm_timeline *timeline, const char *title,
+                             const char *subtitle, const char *path);
+
+#endif

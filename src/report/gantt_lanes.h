@@ -1,0 +1,37 @@
+/* The rows of a Gantt picture: each resource's tasks on its background.
+ * In:  a picture whose layout is decided.
+ * Out: an SVG group a resource that has tasks, a rectangle a task or a column of many.
+ */
+#ifndef FSM_REPORT_GANTT_LANES_H
+#define FSM_REPORT_GANTT_LANES_H
+
+#include "exec/spans.h"
+#include "report/axis.h"
+
+#include <stdio.h>
+
+enum { FSM_GANTT_PLOT_PX = 1300, FSM_GANTT_LANE_PX = 72, FSM_GANTT_LANE_STEP_PX = 86 };
+
+typedef struct fsm_gantt_picture {
+    const fsm_graph *graph;
+    const fsm_timeline *timeline;
+    fsm_spans spans;
+    int *order[FSM_RESOURCE_COUNT]; /* [count] tasks by start; one array, owned by the first */
+    int count[FSM_RESOURCE_COUNT];
+    double busy_s[FSM_RESOURCE_COUNT], end_ms;
+    fsm_axis axis;  /* ms */
+    int decimals;   /* of times in ms */
+    double rows_px; /* of the longest range of rows as a label */
+    int column_px;  /* of tasks drawn as one, a divisor of the plot's width; 0: every task is drawn for itself */
+    double lanes_y, lanes_end_y, height;
+} fsm_gantt_picture;
+
+/* Pixels from the plot's left edge. */
+double fsm_gantt_place(const fsm_gantt_picture *p, double time_s);
+
+double fsm_gantt_rows_px(const fsm_graph *graph);
+
+/* The first row's top left corner is at (x, p->lanes_y). */
+void fsm_gantt_write_lanes(FILE *out, const fsm_gantt_picture *p, double x);
+
+#endif
