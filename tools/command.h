@@ -19,6 +19,8 @@ int command_eval(int argc, char **argv);
 int command_tokenize(int argc, char **argv);
 int command_report(int argc, char **argv);
 int command_config(int argc, char **argv);
+int command_profile(int argc, char **argv);
+int command_cluster(int argc, char **argv);
 
 /* Prints "fsmoe: error: …" for a failed status; returns its exit code. */
 int command_fail(fsmoe_status status);

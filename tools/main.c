@@ -16,6 +16,8 @@ static const command commands[] = {
     {"tokenize", "turn text into a token file", command_tokenize},
     {"report", "write the report of a run", command_report},
     {"config", "show the configuration and its defaults", command_config},
+    {"profile", "measure what operations cost on this machine or cluster", command_profile},
+    {"cluster", "make, import or show a cluster file", command_cluster},
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };

@@ -2,8 +2,10 @@
 #ifndef FSMOE_FSMOE_H
 #define FSMOE_FSMOE_H
 
+#include <fsmoe/cluster.h>
 #include <fsmoe/config.h>
 #include <fsmoe/model.h>
+#include <fsmoe/profile.h>
 #include <fsmoe/report.h>
 #include <fsmoe/status.h>
 #include <fsmoe/tokenizer.h>

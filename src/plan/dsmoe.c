@@ -2,41 +2,63 @@
  * nothing overlapped, gradients all-reduced after backward. */
 #include "plan/schedule.h"
 
+static fsmoe_status check_degree(int degree)
+{
+    if (degree >= 1 && degree <= FSM_MAX_CHUNKS) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_CONFIG, "degree %d must be between 1 and %d", degree, FSM_MAX_CHUNKS);
+}
+
+static int at_most(int degree, int64_t rows)
+{
+    return degree < rows ? degree : (int)rows;
+}
+
 fsmoe_status fsm_schedule_in_order(const fsm_step_shape *shape, int forward_degree, int backward_degree,
                                    fsm_graph *graph)
 {
-    int64_t forward_cuts[FSM_MAX_CHUNKS + 1], backward_cuts[FSM_MAX_CHUNKS + 1];
-    if (forward_degree < 1 || backward_degree < 1 || forward_degree > FSM_MAX_CHUNKS ||
-        backward_degree > FSM_MAX_CHUNKS)
-        return fsm_fail(FSMOE_ERROR_CONFIG, "degrees %d and %d must be between 1 and %d", forward_degree,
-                        backward_degree, FSM_MAX_CHUNKS);
-    if (forward_degree > shape->nominal_rows) forward_degree = (int)shape->nominal_rows;
-    if (backward_degree > shape->nominal_rows) backward_degree = (int)shape->nominal_rows;
-    fsm_step_even_cuts(shape->nominal_rows, forward_degree, forward_cuts);
-    fsm_step_even_cuts(shape->nominal_rows, backward_degree, backward_cuts);
-    *graph = (fsm_graph){0};
-    fsm_step_builder b = {.shape = shape, .graph = graph, .last = -1};
+    int64_t cuts[2][FSM_MAX_CHUNKS + 1];
+    fsm_step_builder b;
+    FSM_TRY(check_degree(forward_degree));
+    FSM_TRY(check_degree(backward_degree));
+    fsm_layer_cut forward = {.degree = at_most(forward_degree, shape->nominal_rows), .cuts = cuts[0]};
+    fsm_layer_cut backward = {.degree = at_most(backward_degree, shape->nominal_rows), .cuts = cuts[1]};
+    fsm_step_even_cuts(shape->nominal_rows, forward.degree, cuts[0]);
+    fsm_step_even_cuts(shape->nominal_rows, backward.degree, cuts[1]);
+    FSM_TRY(fsm_step_builder_begin(shape, false, graph, &b));
     for (b.micro = 0; b.micro < (shape->training ? shape->micro_batches : 1); b.micro++) {
         fsm_step_begin(&b);
-        for (int i = 0; i < shape->num_layers; i++) fsm_step_layer(&b, FSM_FORWARD, i, forward_degree, forward_cuts);
+        for (int i = 0; i < shape->num_layers; i++) fsm_step_layer(&b, FSM_FORWARD, i, &forward);
         fsm_step_loss(&b);
         if (!shape->training) break;
-        for (int i = shape->num_layers - 1; i >= 0; i--)
-            fsm_step_layer(&b, FSM_BACKWARD, i, backward_degree, backward_cuts);
+        for (int i = shape->num_layers - 1; i >= 0; i--) fsm_step_layer(&b, FSM_BACKWARD, i, &backward);
         fsm_step_end(&b);
     }
     if (shape->training) fsm_step_update(&b);
-    return fsm_graph_check(graph);
+    return fsm_step_builder_end(&b);
 }
 
-static fsmoe_status build_dsmoe(const fsm_step_shape *shape, fsm_graph *graph)
+static fsmoe_status build_dsmoe(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph)
 {
+    (void)cluster;
     return fsm_schedule_in_order(shape, 1, 1, graph);
+}
+
+static fsmoe_status plan_layer_dsmoe(const fsm_window layer[2], fsm_window_plan plan[2])
+{
+    for (int phase = 0; phase < 2; phase++) {
+        double moe_s = 0;
+        for (int i = 0; i < FSM_STAGE_COUNT; i++) moe_s += fsm_load_s(&layer[phase].stage[i], 1);
+        double makespan_s = layer[phase].dense_s + moe_s + fsm_load_s(&layer[phase].allreduce, 1);
+        plan[phase] = (fsm_window_plan){1, moe_s, makespan_s, makespan_s, "path"};
+    }
+    return FSMOE_OK;
 }
 
 const fsm_schedule fsm_schedule_dsmoe = {
     .name = "dsmoe",
     .description = "in order, no overlap, gradients all-reduced after backward",
     .source = "Rajbhandari et al., DeepSpeed-MoE, 2022",
+    .freedom = {.one_stream = true},
     .build = build_dsmoe,
+    .plan_layer = plan_layer_dsmoe,
 };

@@ -1,7 +1,6 @@
 /* The graph as JSON: {"tasks": [{"kind": …, "phase": …, "resource": …, "group": …, …, "after": [indices]}]}. */
-#include "plan/graph.h"
+#include "plan/graph_json.h"
 
-#include <jansson.h>
 #include <string.h>
 
 static const char *const group_names[FSM_GROUP_COUNT] = {"world", "dp", "mp", "ep", "esp", "edp", "expert"};
@@ -11,15 +10,16 @@ static json_t *task_to_json(const fsm_graph *graph, const fsm_task *t)
     json_t *after = json_array();
     for (int e = t->after_first; e < t->after_first + t->after_count; e++)
         json_array_append_new(after, json_integer(graph->edges[e]));
-    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:[I,I], s:[I,I], s:f, s:o}", "kind", fsm_task_kind_name(t->kind),
-                     "phase", fsm_phase_name(t->phase), "resource", fsm_resource_name(t->resource), "group",
-                     group_names[t->group], "layer", t->layer, "micro", t->micro, "rows", (json_int_t)t->rows_first,
-                     (json_int_t)t->rows_last, "slice", (json_int_t)t->slice_first, (json_int_t)t->slice_last, "size",
-                     t->size, "after", after);
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:[I,I], s:[I,I], s:f, s:i, s:o}", "kind",
+                     fsm_task_kind_name(t->kind), "phase", fsm_phase_name(t->phase), "resource",
+                     fsm_resource_name(t->resource), "group", group_names[t->group], "layer", t->layer, "micro",
+                     t->micro, "rows", (json_int_t)t->rows_first, (json_int_t)t->rows_last, "slice",
+                     (json_int_t)t->slice_first, (json_int_t)t->slice_last, "size", t->size, "launches", t->launches,
+                     "after", after);
 }
 
 /* A task that cannot be packed leaves a hole, so every append is looked at. */
-static json_t *graph_to_json(const fsm_graph *graph)
+json_t *fsm_graph_json(const fsm_graph *graph)
 {
     json_t *tasks = json_array();
     for (int i = 0; i < graph->count; i++)
@@ -32,7 +32,7 @@ static json_t *graph_to_json(const fsm_graph *graph)
 
 fsmoe_status fsm_graph_to_json(const fsm_graph *graph, char **text)
 {
-    json_t *root = graph_to_json(graph);
+    json_t *root = fsm_graph_json(graph);
     *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(root);
     return *text ? FSMOE_OK
@@ -93,9 +93,10 @@ static fsmoe_status task_from_json(const json_t *json, int index, fsm_graph *gra
     json_error_t error;
     fsm_task t;
     if (json_unpack_ex((json_t *)json, &error, JSON_STRICT,
-                       "{s:s, s:s, s:s, s:s, s:i, s:i, s:[I,I!], s:[I,I!], s:F, s:o}", "kind", &kind, "phase", &phase,
-                       "resource", &resource, "group", &group, "layer", &t.layer, "micro", &t.micro, "rows", &rows[0],
-                       &rows[1], "slice", &slice[0], &slice[1], "size", &t.size, "after", &after) != 0)
+                       "{s:s, s:s, s:s, s:s, s:i, s:i, s:[I,I!], s:[I,I!], s:F, s:i, s:o}", "kind", &kind, "phase",
+                       &phase, "resource", &resource, "group", &group, "layer", &t.layer, "micro", &t.micro, "rows",
+                       &rows[0], &rows[1], "slice", &slice[0], &slice[1], "size", &t.size, "launches", &t.launches,
+                       "after", &after) != 0)
         return fsm_fail(FSMOE_ERROR_FORMAT, "task %d: %s", index, error.text);
     int words[4] = {find_word(kind, FSM_TASK_KIND_COUNT, kind_word), find_word(phase, FSM_PHASE_COUNT, phase_word),
                     find_word(resource, FSM_RESOURCE_COUNT, resource_word),
@@ -112,18 +113,25 @@ static fsmoe_status task_from_json(const json_t *json, int index, fsm_graph *gra
     return edges_from_json(after, index, fsm_graph_add(graph, t, NULL, 0), graph);
 }
 
-fsmoe_status fsm_graph_from_json(const char *text, fsm_graph *graph)
+fsmoe_status fsm_graph_of_json(const json_t *root, fsm_graph *graph)
 {
-    json_error_t error;
     *graph = (fsm_graph){0};
-    json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, &error);
-    if (!root) return fsm_fail(FSMOE_ERROR_FORMAT, "graph: line %d: %s", error.line, error.text);
     json_t *tasks = json_object_get(root, "tasks");
     fsmoe_status status = json_is_array(tasks) ? FSMOE_OK : fsm_fail(FSMOE_ERROR_FORMAT, "graph: no array 'tasks'");
     for (size_t i = 0; status == FSMOE_OK && i < json_array_size(tasks); i++)
         status = task_from_json(json_array_get(tasks, i), (int)i, graph);
     if (status == FSMOE_OK) status = fsm_graph_check(graph);
     if (status != FSMOE_OK) fsm_graph_destroy(graph);
+    return status;
+}
+
+fsmoe_status fsm_graph_from_json(const char *text, fsm_graph *graph)
+{
+    json_error_t error;
+    *graph = (fsm_graph){0};
+    json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    if (!root) return fsm_fail(FSMOE_ERROR_FORMAT, "graph: line %d: %s", error.line, error.text);
+    fsmoe_status status = fsm_graph_of_json(root, graph);
     json_decref(root);
     return status;
 }

@@ -1,22 +1,42 @@
-/* A schedule: a function from the sizes of a step to its task graph. One file and one row of the table each.
- * In:  the step's shape. Out: a whole-step graph, every gradient piece included. Nothing numerical is decided here.
+/* A schedule: a function from the sizes of a step and the costs of a cluster to a task graph. One file and one row of the table each.
+ * In:  the step's shape, the cluster's costs. Out: a whole-step graph, every gradient piece included; or the degrees of one layer.
+ * Nothing numerical is decided here: whatever the schedule, a step gives the same gradients up to rounding.
  */
 #ifndef FSM_PLAN_SCHEDULE_H
 #define FSM_PLAN_SCHEDULE_H
 
-#include "plan/step.h"
+#include "plan/recipe.h"
 
 typedef struct fsm_schedule {
     const char *name, *description, *source;
-    fsmoe_status (*build)(const fsm_step_shape *shape, fsm_graph *graph);
+    fsm_freedom freedom; /* what it may do with a layer; its lower bounds are about that */
+    bool needs_costs;    /* build wants a cluster */
+    fsmoe_status (*build)(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph);
+    /* One generalised layer of a long model, [0] forward and [1] backward: its dense work, then its MoE part; the
+     * all-reduce is of the layer before. bound_s: no plan of this schedule is faster. */
+    fsmoe_status (*plan_layer)(const fsm_window layer[2], fsm_window_plan plan[2]);
 } fsm_schedule;
 
 const fsm_schedule *fsm_schedule_find(const char *name);
-extern const fsm_schedule fsm_schedule_dsmoe;
 
-/* Every layer in `degree` even chunks a direction, in order, nothing overlapped: dsmoe is degree 1. Whatever the
- * degrees, a step gives the same gradients up to rounding. */
+/* All of them, from the plainest to the best; NULL after the last. */
+extern const fsm_schedule *const fsm_schedules[];
+extern const fsm_schedule fsm_schedule_dsmoe, fsm_schedule_tutel, fsm_schedule_tutel_improved,
+    fsm_schedule_pipemoe_lina, fsm_schedule_fsmoe_no_iio, fsm_schedule_fsmoe, fsm_schedule_fsmoe_x;
+
+/* Every layer in `degree` even chunks a direction, chunk after chunk, gradients after backward: dsmoe is degree 1. */
 fsmoe_status fsm_schedule_in_order(const fsm_step_shape *shape, int forward_degree, int backward_degree,
                                    fsm_graph *graph);
+
+/* PipeMoE's choice: the one degree that is best for both directions together, with one stream of communication. */
+fsmoe_status fsm_schedule_one_degree(const fsm_window layer[2], fsm_freedom freedom, fsm_window_plan plan[2]);
+
+/* The best degree of each direction; gradients as fsm_window_s sends them. */
+fsmoe_status fsm_schedule_two_degrees(const fsm_window layer[2], fsm_freedom freedom, fsm_window_plan plan[2]);
+
+/* A step in which gradients fill whatever time the links have, with the best degrees for that; and never slower than the
+ * schedules in `others` (NULL after the last). */
+fsmoe_status fsm_schedule_fill(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_freedom freedom,
+                               const fsm_schedule *const *others, fsm_graph *graph);
 
 #endif

@@ -3,13 +3,14 @@
 
 #include <string.h>
 
-static const fsm_schedule *const schedules[] = {
-    &fsm_schedule_dsmoe,
+const fsm_schedule *const fsm_schedules[] = {
+    &fsm_schedule_dsmoe,        &fsm_schedule_tutel, &fsm_schedule_tutel_improved, &fsm_schedule_pipemoe_lina,
+    &fsm_schedule_fsmoe_no_iio, &fsm_schedule_fsmoe, &fsm_schedule_fsmoe_x,        NULL,
 };
 
 const fsm_schedule *fsm_schedule_find(const char *name)
 {
-    for (size_t i = 0; i < sizeof schedules / sizeof *schedules; i++)
-        if (strcmp(schedules[i]->name, name) == 0) return schedules[i];
+    for (int i = 0; fsm_schedules[i]; i++)
+        if (strcmp(fsm_schedules[i]->name, name) == 0) return fsm_schedules[i];
     return NULL;
 }

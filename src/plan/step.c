@@ -1,9 +1,13 @@
 #include "plan/step.h"
 
 #include "moe/expert/expert.h"
+#include "plan/gradients.h"
 
-void fsm_step_describe(const fsmoe_config *config, const fsm_topo *topo, const fsm_params *params, int64_t max_samples,
-                       int64_t nominal_rows, bool training, fsm_step_shape *shape)
+#include <stdlib.h>
+#include <string.h>
+
+fsmoe_status fsm_step_describe(const fsmoe_config *config, const fsm_topo *topo, const fsm_params *params,
+                               int64_t max_samples, int64_t nominal_rows, bool training, fsm_step_shape *shape)
 {
     const fsmoe_model_config *m = &config->model;
     double factor = config->moe.capacity_factor > 0 ? config->moe.capacity_factor : 1.0;
@@ -22,6 +26,7 @@ void fsm_step_describe(const fsmoe_config *config, const fsm_topo *topo, const f
         .num_experts = config->moe.num_experts,
         .top_k = config->moe.top_k,
         .nominal_rows = nominal_rows,
+        .max_degree = config->parallel.canonical_sums ? 1 : FSM_MAX_CHUNKS,
         .expert_gemms = fsm_expert_find(config->moe.expert)->pre_width + 1,
         .region_count = params->region_count,
     };
@@ -32,6 +37,19 @@ void fsm_step_describe(const fsmoe_config *config, const fsm_topo *topo, const f
         shape->link[g] = fsm_topo_link(topo, (fsm_group)g);
     }
     for (int i = 0; i < params->region_count; i++) shape->regions[i] = params->regions[i];
+    return training ? fsm_step_list_gradients(params, shape) : FSMOE_OK;
+}
+
+void fsm_step_shape_destroy(fsm_step_shape *shape)
+{
+    free(shape->gradients);
+    *shape = (fsm_step_shape){0};
+}
+
+int fsm_step_max_degree(const fsm_step_shape *shape)
+{
+    bool limited = shape->max_degree > 0 && shape->max_degree < shape->nominal_rows;
+    return limited ? shape->max_degree : (int)shape->nominal_rows;
 }
 
 void fsm_step_even_cuts(int64_t rows, int degree, int64_t *cuts)
@@ -39,16 +57,34 @@ void fsm_step_even_cuts(int64_t rows, int degree, int64_t *cuts)
     for (int c = 0; c <= degree; c++) cuts[c] = rows * c / degree;
 }
 
+/* ---- tasks ---- */
+
 static fsm_task task(const fsm_step_builder *b, fsm_task_kind kind, fsm_phase phase, int layer, double size)
 {
     return (fsm_task){
         .kind = kind, .phase = phase, .resource = FSM_COMPUTE, .layer = layer, .micro = b->micro, .size = size};
 }
 
-/* Appends to the chain. */
-static void compute(fsm_step_builder *b, fsm_task_kind kind, fsm_phase phase, int layer, double size)
+/* The task just added to the chain finished these gradients, if this is the last micro-batch. */
+static void finish(fsm_step_builder *b, fsm_task_kind kind, int layer)
 {
-    b->last = fsm_graph_add(b->graph, task(b, kind, phase, layer, size), &b->last, 1);
+    if (b->micro != b->shape->micro_batches - 1) return;
+    for (int i = 0; i < b->shape->gradient_count; i++)
+        if (b->shape->gradients[i].after == kind && b->shape->gradients[i].layer == layer) b->finished[i] = b->last;
+}
+
+/* Appends to the chain. */
+static void compute(fsm_step_builder *b, fsm_task_kind kind, fsm_phase phase, int layer, int launches, double size)
+{
+    fsm_task t = task(b, kind, phase, layer, size);
+    t.launches = launches;
+    b->last = fsm_graph_add(b->graph, t, &b->last, 1);
+    if (phase == FSM_BACKWARD) finish(b, kind, layer);
+}
+
+static fsm_resource stream_of(const fsm_step_builder *b, fsm_group group)
+{
+    return b->shape->link[b->one_stream ? FSM_GROUP_EP : group];
 }
 
 /* A collective of the chain; a group of one rank has none. */
@@ -58,21 +94,32 @@ static void collective(fsm_step_builder *b, fsm_task_kind kind, fsm_phase phase,
     if (b->shape->group_size[group] == 1) return;
     fsm_task t = task(b, kind, phase, layer, size);
     t.group = group;
-    t.resource = b->shape->link[group];
+    t.resource = stream_of(b, group);
+    t.launches = 1;
+    b->last = fsm_graph_add(b->graph, t, &b->last, 1);
+}
+
+/* A small exchange of numbers among all of a group, which even a group of one has. */
+static void exchange(fsm_step_builder *b, fsm_task_kind kind, int layer, fsm_group group, double size)
+{
+    fsm_task t = task(b, kind, FSM_FORWARD, layer, size);
+    t.group = group;
+    t.resource = b->shape->group_size[group] > 1 ? stream_of(b, group) : FSM_COMPUTE;
     b->last = fsm_graph_add(b->graph, t, &b->last, 1);
 }
 
 static void attention(fsm_step_builder *b, fsm_phase phase, int layer)
 {
     const fsm_step_shape *s = b->shape;
-    double tokens = (double)s->n_group, elems = tokens * (double)s->hidden, passes = phase == FSM_FORWARD ? 1 : 2;
+    int passes = phase == FSM_FORWARD ? 1 : 2, gemms = 6; /* Q, K, V, scores, values, output */
+    double tokens = (double)s->n_group, elems = tokens * (double)s->hidden;
     double projections = elems * (double)(s->qkv_width + s->attention_width);
     double scores = tokens * (double)s->seq_len * (double)s->attention_width; /* causal: half of both products */
-    if (phase == FSM_FORWARD) compute(b, FSM_TASK_NORM, phase, layer, (double)(s->n_local * s->hidden));
+    if (phase == FSM_FORWARD) compute(b, FSM_TASK_NORM, phase, layer, 0, (double)(s->n_local * s->hidden));
     collective(b, FSM_TASK_MP_ALLGATHER, phase, layer, FSM_GROUP_MP, elems);
-    compute(b, FSM_TASK_ATTENTION, phase, layer, passes * (projections + scores));
+    compute(b, FSM_TASK_ATTENTION, phase, layer, passes * gemms, passes * (projections + scores));
     collective(b, FSM_TASK_MP_REDUCESCATTER, phase, layer, FSM_GROUP_MP, elems);
-    if (phase == FSM_BACKWARD) compute(b, FSM_TASK_NORM, phase, layer, (double)(s->n_local * s->hidden));
+    if (phase == FSM_BACKWARD) compute(b, FSM_TASK_NORM, phase, layer, 0, (double)(s->n_local * s->hidden));
 }
 
 static void dense_ffn(fsm_step_builder *b, fsm_phase phase, int layer)
@@ -80,128 +127,235 @@ static void dense_ffn(fsm_step_builder *b, fsm_phase phase, int layer)
     const fsm_step_shape *s = b->shape;
     double elems = (double)(s->n_group * s->hidden), norm = (double)(s->n_local * s->hidden);
     double macs = elems * (double)(s->expert_gemms * s->ffn_hidden / s->group_size[FSM_GROUP_MP]);
-    if (phase == FSM_FORWARD) compute(b, FSM_TASK_FFN_NORM, phase, layer, norm);
+    if (phase == FSM_FORWARD) compute(b, FSM_TASK_FFN_NORM, phase, layer, 0, norm);
     collective(b, FSM_TASK_FFN_ALLGATHER, phase, layer, FSM_GROUP_MP, elems);
-    compute(b, FSM_TASK_FFN, phase, layer, macs);
-    if (phase == FSM_BACKWARD) compute(b, FSM_TASK_WEIGHT_GRAD, phase, layer, macs);
+    compute(b, FSM_TASK_FFN, phase, layer, s->expert_gemms, macs);
+    if (phase == FSM_BACKWARD) compute(b, FSM_TASK_WEIGHT_GRAD, phase, layer, s->expert_gemms, macs);
     collective(b, FSM_TASK_FFN_REDUCESCATTER, phase, layer, FSM_GROUP_MP, elems);
-    if (phase == FSM_BACKWARD) compute(b, FSM_TASK_FFN_NORM, phase, layer, norm);
+    if (phase == FSM_BACKWARD) compute(b, FSM_TASK_FFN_NORM, phase, layer, 0, norm);
 }
 
-/* A task of one chunk, after `after` of the same chunk; returns it, or `after` when there is nothing to do. */
-static int chunk_task(fsm_step_builder *b, fsm_task_kind kind, fsm_phase phase, int layer, const int64_t *rows,
-                      fsm_group group, double size, int after)
+/* ---- gradients that are sent ---- */
+
+static void send(fsm_step_builder *b, const fsm_piece *piece)
 {
-    bool is_collective = group != FSM_GROUP_WORLD;
-    if (is_collective && b->shape->group_size[group] == 1 && kind != FSM_TASK_A2A_COMBINE) return after;
-    fsm_task t = task(b, kind, phase, layer, size);
-    t.rows_first = rows[0];
-    t.rows_last = rows[1];
+    const fsm_region *region = &b->shape->regions[piece->region];
+    fsm_task t = task(b, FSM_TASK_ALLREDUCE, FSM_UPDATE, -1, (double)(piece->last - piece->first));
+    t.micro = -1;
+    t.group = region->group;
+    t.resource = stream_of(b, region->group);
+    t.slice_first = piece->first;
+    t.slice_last = piece->last;
+    t.launches = 1;
+    int after = -1; /* the chain finishes gradients one after another: the last of them stands for all */
+    for (int i = 0; i < b->shape->gradient_count; i++) {
+        const fsm_gradient *g = &b->shape->gradients[i];
+        if (g->region != piece->region || g->first >= piece->last || g->last <= piece->first) continue;
+        if (b->finished[i] > after) after = b->finished[i];
+    }
+    if (b->shape->gradient_count == 0) after = b->last;
+    fsm_graph_add(b->graph, t, &after, 1);
+    b->sent[piece->region] = piece->last;
+}
+
+static void send_all(fsm_step_builder *b, fsm_phase phase, const fsm_layer_cut *cut, int place)
+{
+    if (phase != FSM_BACKWARD || b->micro != b->shape->micro_batches - 1) return;
+    for (int i = 0; i < cut->piece_count[place]; i++) send(b, &cut->pieces[place][i]);
+}
+
+/* ---- an MoE layer ---- */
+
+/* The chunks of one layer and direction while they are strung together. */
+typedef struct chunk_chain {
+    fsm_phase phase;
+    int layer, join[2 * FSM_MAX_CHUNKS], joins; /* what the layer's end waits for */
+    int at[FSM_MAX_CHUNKS];                     /* a chunk's latest task */
+    int expert[FSM_MAX_CHUNKS];                 /* and its expert task */
+    const fsm_layer_cut *cut;
+} chunk_chain;
+
+/* A task of one chunk, after `after` of the same chunk; returns it, or `after` when there is nothing to do. */
+static int chunk_task(fsm_step_builder *b, const chunk_chain *c, fsm_task_kind kind, fsm_group group, int chunk,
+                      double size, int after)
+{
+    bool is_collective = group != FSM_GROUP_WORLD, alone = is_collective && b->shape->group_size[group] == 1;
+    if (alone && kind != FSM_TASK_A2A_COMBINE) return after;
+    fsm_task t = task(b, kind, c->phase, c->layer, size);
+    t.rows_first = c->cut->cuts[chunk];
+    t.rows_last = c->cut->cuts[chunk + 1];
+    t.launches = alone ? 0 : is_collective ? 1 : b->shape->expert_gemms;
     if (is_collective) {
         t.group = group;
-        t.resource = b->shape->link[group];
+        t.resource = stream_of(b, group);
     }
     return fsm_graph_add(b->graph, t, &after, 1);
 }
 
-/* dispatch → allgather → expert (→ weight_grad) → reducescatter → combine, for each chunk; then the chain waits for all. */
-static void chunks(fsm_step_builder *b, fsm_phase phase, int layer, int degree, const int64_t *cuts)
+static void weight_grad(fsm_step_builder *b, chunk_chain *c, int chunk, double macs)
 {
-    const fsm_step_shape *s = b->shape;
-    int esp = s->group_size[FSM_GROUP_ESP], start = b->last;
-    fsm_task join =
-        task(b, phase == FSM_FORWARD ? FSM_TASK_IORDER : FSM_TASK_ORDER, phase, layer, s->rows * (double)s->hidden);
-    int ends[2 * FSM_MAX_CHUNKS], n = 0;
-    for (int c = 0; c < degree; c++) {
-        double share = (double)(cuts[c + 1] - cuts[c]) / (double)s->nominal_rows;
-        double a2a = share * s->rows * (double)s->hidden, gathered = a2a * esp;
-        double macs = gathered * (double)(s->expert_gemms * s->ffn_hidden / esp);
-        const int64_t *rows = cuts + c;
-        int at = chunk_task(b, FSM_TASK_A2A_DISPATCH, phase, layer, rows, FSM_GROUP_EP, a2a, start);
-        at = chunk_task(b, FSM_TASK_ALLGATHER, phase, layer, rows, FSM_GROUP_ESP, gathered, at);
-        at = chunk_task(b, FSM_TASK_EXPERT, phase, layer, rows, FSM_GROUP_WORLD, macs, at);
-        if (phase == FSM_BACKWARD)
-            ends[n++] = chunk_task(b, FSM_TASK_WEIGHT_GRAD, phase, layer, rows, FSM_GROUP_WORLD, macs, at);
-        at = chunk_task(b, FSM_TASK_REDUCESCATTER, phase, layer, rows, FSM_GROUP_ESP, gathered, at);
-        ends[n++] = chunk_task(b, FSM_TASK_A2A_COMBINE, phase, layer, rows, FSM_GROUP_EP, a2a, at);
-    }
-    b->last = fsm_graph_add(b->graph, join, ends, n);
+    int done = chunk_task(b, c, FSM_TASK_WEIGHT_GRAD, FSM_GROUP_WORLD, chunk, macs, c->expert[chunk]);
+    if (c->cut->split) c->join[c->joins++] = done;
+    else c->at[chunk] = done;
 }
 
-static void moe(fsm_step_builder *b, fsm_phase phase, int layer, int degree, const int64_t *cuts)
+static void stage(fsm_step_builder *b, chunk_chain *c, fsm_slot slot)
+{
+    const fsm_step_shape *s = b->shape;
+    const int64_t *rows = c->cut->cuts + slot.chunk;
+    int esp = s->group_size[FSM_GROUP_ESP], *at = &c->at[slot.chunk];
+    double share = (double)(rows[1] - rows[0]) / (double)s->nominal_rows;
+    double a2a = share * s->rows * (double)s->hidden, gathered = a2a * esp;
+    double macs = gathered * (double)(s->expert_gemms * s->ffn_hidden / esp);
+    switch (slot.stage) {
+    case FSM_STAGE_DISPATCH:
+        *at = chunk_task(b, c, FSM_TASK_A2A_DISPATCH, FSM_GROUP_EP, slot.chunk, a2a, *at);
+        break;
+    case FSM_STAGE_ALLGATHER:
+        *at = chunk_task(b, c, FSM_TASK_ALLGATHER, FSM_GROUP_ESP, slot.chunk, gathered, *at);
+        break;
+    case FSM_STAGE_EXPERT:
+        *at = chunk_task(b, c, FSM_TASK_EXPERT, FSM_GROUP_WORLD, slot.chunk, macs, *at);
+        c->expert[slot.chunk] = *at;
+        if (c->phase == FSM_BACKWARD && !c->cut->split) weight_grad(b, c, slot.chunk, macs);
+        break;
+    case FSM_STAGE_WEIGHT_GRAD:
+        weight_grad(b, c, slot.chunk, macs);
+        break;
+    case FSM_STAGE_REDUCESCATTER:
+        *at = chunk_task(b, c, FSM_TASK_REDUCESCATTER, FSM_GROUP_ESP, slot.chunk, gathered, *at);
+        break;
+    default:
+        c->join[c->joins++] = chunk_task(b, c, FSM_TASK_A2A_COMBINE, FSM_GROUP_EP, slot.chunk, a2a, *at);
+    }
+}
+
+static void chunk_after_chunk(fsm_step_builder *b, chunk_chain *c)
+{
+    for (int chunk = 0; chunk < c->cut->degree; chunk++)
+        for (int i = 0; i < FSM_STAGE_COUNT; i++)
+            if (i != FSM_STAGE_WEIGHT_GRAD) stage(b, c, (fsm_slot){(fsm_stage)i, chunk});
+}
+
+/* Gradients go out when the links have nothing left to do for the experts' input. */
+static bool is_last_of_input(const fsm_step_builder *b, const chunk_chain *c, fsm_slot slot)
+{
+    return slot.chunk == c->cut->degree - 1 && slot.stage == (b->one_stream ? FSM_STAGE_ALLGATHER : FSM_STAGE_DISPATCH);
+}
+
+/* dispatch → allgather → expert (→ weight_grad) → reducescatter → combine, for each chunk; then the chain waits for all. */
+static void chunks(fsm_step_builder *b, fsm_phase phase, int layer, const fsm_layer_cut *cut)
+{
+    const fsm_step_shape *s = b->shape;
+    chunk_chain c = {.phase = phase, .layer = layer, .cut = cut};
+    for (int i = 0; i < cut->degree; i++) c.at[i] = b->last;
+    if (!cut->slots) chunk_after_chunk(b, &c);
+    for (int i = 0; i < cut->slot_count; i++) {
+        stage(b, &c, cut->slots[i]);
+        if (is_last_of_input(b, &c, cut->slots[i])) send_all(b, phase, cut, 0);
+    }
+    fsm_task join =
+        task(b, phase == FSM_FORWARD ? FSM_TASK_IORDER : FSM_TASK_ORDER, phase, layer, s->rows * (double)s->hidden);
+    b->last = fsm_graph_add(b->graph, join, c.join, c.joins);
+    if (phase == FSM_BACKWARD) finish(b, FSM_TASK_WEIGHT_GRAD, layer);
+}
+
+static void moe(fsm_step_builder *b, fsm_phase phase, int layer, const fsm_layer_cut *cut)
 {
     const fsm_step_shape *s = b->shape;
     double rows = s->rows * (double)s->hidden, gate = (double)(s->n_local * s->hidden * s->num_experts);
     if (phase == FSM_FORWARD) {
-        compute(b, FSM_TASK_GATE, phase, layer, gate);
-        fsm_task counts = task(b, FSM_TASK_COUNTS, phase, layer, (double)s->num_experts);
-        counts.group = FSM_GROUP_EXPERT;
-        counts.resource = s->group_size[FSM_GROUP_EXPERT] > 1 ? s->link[FSM_GROUP_EXPERT] : FSM_COMPUTE;
-        b->last = fsm_graph_add(b->graph, counts, &b->last, 1);
-        compute(b, FSM_TASK_ORDER, phase, layer, rows);
+        compute(b, FSM_TASK_GATE, phase, layer, 1, gate);
+        exchange(b, FSM_TASK_COUNTS, layer, FSM_GROUP_EXPERT, (double)s->num_experts);
+        compute(b, FSM_TASK_ORDER, phase, layer, 0, rows);
     } else {
-        compute(b, FSM_TASK_IORDER, phase, layer, rows);
+        compute(b, FSM_TASK_IORDER, phase, layer, 0, rows);
     }
-    chunks(b, phase, layer, degree, cuts);
-    if (phase == FSM_BACKWARD) compute(b, FSM_TASK_GATE, phase, layer, gate);
+    chunks(b, phase, layer, cut);
+    send_all(b, phase, cut, 1);
+    if (phase == FSM_BACKWARD) compute(b, FSM_TASK_GATE, phase, layer, 2, 2 * gate);
 }
 
-void fsm_step_layer(fsm_step_builder *b, fsm_phase phase, int layer, int degree, const int64_t *cuts)
+/* ---- a step ---- */
+
+void fsm_step_layer(fsm_step_builder *b, fsm_phase phase, int layer, const fsm_layer_cut *cut)
 {
     bool is_moe = fsm_layer_is_moe(b->shape->moe_every, layer);
     if (phase == FSM_FORWARD) attention(b, phase, layer);
-    if (is_moe) moe(b, phase, layer, degree, cuts);
-    else dense_ffn(b, phase, layer);
+    if (is_moe) moe(b, phase, layer, cut);
+    else send_all(b, phase, cut, 1), dense_ffn(b, phase, layer);
     if (phase == FSM_BACKWARD) attention(b, phase, layer);
+}
+
+fsmoe_status fsm_step_builder_begin(const fsm_step_shape *shape, bool one_stream, fsm_graph *graph, fsm_step_builder *b)
+{
+    *graph = (fsm_graph){0};
+    *b = (fsm_step_builder){.shape = shape, .graph = graph, .last = -1, .one_stream = one_stream};
+    b->finished = malloc(sizeof *b->finished * ((size_t)shape->gradient_count + 1));
+    if (!b->finished) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to build a step");
+    for (int i = 0; i < shape->gradient_count; i++) b->finished[i] = -1;
+    for (int i = 0; i < shape->region_count; i++) b->sent[i] = shape->regions[i].first;
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_step_builder_end(fsm_step_builder *b)
+{
+    free(b->finished);
+    b->finished = NULL;
+    fsmoe_status status = fsm_graph_check(b->graph);
+    if (status != FSMOE_OK) fsm_graph_destroy(b->graph);
+    return status;
 }
 
 void fsm_step_begin(fsm_step_builder *b)
 {
-    compute(b, FSM_TASK_EMBEDDING, FSM_FORWARD, -1, (double)(b->shape->n_local * b->shape->hidden));
+    compute(b, FSM_TASK_EMBEDDING, FSM_FORWARD, -1, 0, (double)(b->shape->n_local * b->shape->hidden));
 }
 
 void fsm_step_loss(fsm_step_builder *b)
 {
     const fsm_step_shape *s = b->shape;
-    double macs = (double)(s->n_local * s->hidden * s->vocab_size);
-    compute(b, FSM_TASK_HEAD, FSM_FORWARD, -1, s->training ? 3 * macs : macs);
-    fsm_task sums = task(b, FSM_TASK_SUMS, FSM_FORWARD, -1, (double)(s->num_layers * (3 * s->num_experts + 3)));
-    sums.group = FSM_GROUP_WORLD;
-    sums.resource = s->group_size[FSM_GROUP_WORLD] > 1 ? s->link[FSM_GROUP_WORLD] : FSM_COMPUTE;
-    b->last = fsm_graph_add(b->graph, sums, &b->last, 1);
-    if (s->training) compute(b, FSM_TASK_HEAD, FSM_BACKWARD, -1, (double)(s->n_local * s->hidden));
+    int passes = s->training ? 3 : 1; /* gradients are taken block by block, while the logits are there */
+    compute(b, FSM_TASK_HEAD, FSM_FORWARD, -1, passes, passes * (double)(s->n_local * s->hidden * s->vocab_size));
+    exchange(b, FSM_TASK_SUMS, -1, FSM_GROUP_WORLD, (double)(s->num_layers * (3 * s->num_experts + 3)));
+    if (s->training) compute(b, FSM_TASK_HEAD, FSM_BACKWARD, -1, 0, (double)(s->n_local * s->hidden));
 }
 
 void fsm_step_end(fsm_step_builder *b)
 {
-    compute(b, FSM_TASK_EMBEDDING, FSM_BACKWARD, -1, (double)(b->shape->n_local * b->shape->hidden));
+    compute(b, FSM_TASK_EMBEDDING, FSM_BACKWARD, -1, 0, (double)(b->shape->n_local * b->shape->hidden));
 }
 
-static fsm_task slice_task(const fsm_step_builder *b, fsm_task_kind kind, const fsm_region *region)
+static void optimizer(fsm_step_builder *b, const fsm_region *region)
 {
-    fsm_task t = task(b, kind, FSM_UPDATE, -1, (double)(region->last - region->first));
+    fsm_task t = task(b, FSM_TASK_OPTIMIZER, FSM_UPDATE, -1, (double)(region->last - region->first));
     t.slice_first = region->first;
     t.slice_last = region->last;
     t.group = region->group;
-    return t;
+    fsm_graph_add(b->graph, t, &b->last, 1);
+}
+
+/* The norm waits for every piece, and for backward where no piece does that already. */
+static void grad_norm(fsm_step_builder *b, bool waited)
+{
+    int end = b->last, norm = fsm_graph_add(b->graph, task(b, FSM_TASK_GRAD_NORM, FSM_UPDATE, -1, 1), &end, !waited);
+    for (int i = 0; i < norm; i++)
+        if (b->graph->tasks[i].kind == FSM_TASK_ALLREDUCE) fsm_graph_wait(b->graph, norm, i);
+    b->last = norm;
 }
 
 void fsm_step_update(fsm_step_builder *b)
 {
     const fsm_step_shape *s = b->shape;
-    int reduced[3], n = 0;
+    bool waited = false;
     b->micro = -1;
     for (int i = 0; i < s->region_count; i++) {
         const fsm_region *region = &s->regions[i];
-        reduced[n] = b->last;
-        if (s->group_size[region->group] > 1) {
-            fsm_task t = slice_task(b, FSM_TASK_ALLREDUCE, region);
-            t.resource = s->link[region->group];
-            reduced[n] = fsm_graph_add(b->graph, t, &b->last, 1);
-        }
-        n++;
+        if (s->group_size[region->group] == 1 || b->sent[i] >= region->last) continue;
+        send(b, &(fsm_piece){i, b->sent[i], region->last});
+        const fsm_task *sent = &b->graph->tasks[b->graph->count - 1];
+        waited |= !b->graph->out_of_memory && b->graph->edges[sent->after_first] == b->last;
     }
-    b->last = fsm_graph_add(b->graph, task(b, FSM_TASK_GRAD_NORM, FSM_UPDATE, -1, 1), reduced, n);
-    for (int i = 0; i < s->region_count; i++)
-        fsm_graph_add(b->graph, slice_task(b, FSM_TASK_OPTIMIZER, &s->regions[i]), &b->last, 1);
+    grad_norm(b, waited);
+    for (int i = 0; i < s->region_count; i++) optimizer(b, &s->regions[i]);
 }

@@ -61,7 +61,7 @@ static fsmoe_status build_graphs(fsm_stepper *s, const fsm_model_options *option
     if (!options->training) return FSMOE_OK;
     fsm_graph graph;
     shape.training = true;
-    FSM_TRY(schedule->build(&shape, &graph));
+    FSM_TRY(schedule->build(&shape, NULL, &graph));
     fsm_stepper_use_graph(s, graph);
     return FSMOE_OK;
 }
@@ -140,7 +140,9 @@ void fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph)
 
 static fsmoe_status run_training_step(fsm_stepper *s)
 {
-    FSM_TRY(fsm_exec_run(&s->train_graph, &fsm_stepper_tasks, s, s->trace));
+    const fsm_task_table *table = s->recorder ? fsm_task_recorder_table(s->recorder) : &fsm_stepper_tasks;
+    void *object = s->recorder ? (void *)s->recorder : s;
+    FSM_TRY(fsm_exec_run(&s->train_graph, table, object, s->trace));
     fsm_optimizer_finish(&s->optimizer);
     fsm_model_update_weights(s->model);
     return FSMOE_OK;

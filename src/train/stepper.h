@@ -8,6 +8,7 @@
 #define FSM_TRAIN_STEPPER_H
 
 #include "exec/exec.h"
+#include "exec/recorder.h"
 #include "model/model.h"
 #include "plan/schedule.h"
 #include "train/batches.h"
@@ -24,8 +25,9 @@ typedef struct fsm_stepper {
     fsm_optimizer optimizer; /* when training */
     fsm_graph train_graph;   /* when training */
     fsm_graph forward_graph;
-    fsm_trace *trace;    /* of training steps; borrowed, or NULL */
-    float *tree_scratch; /* of fsm_comm_all_reduce_tree, with canonical sums */
+    fsm_trace *trace;            /* of training steps; borrowed, or NULL */
+    fsm_task_recorder *recorder; /* of train_graph's tasks; borrowed, or NULL */
+    float *tree_scratch;         /* of fsm_comm_all_reduce_tree, with canonical sums */
     int64_t *tree_counts;
     /* the present step */
     fsm_batches *batches;

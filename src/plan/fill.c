@@ -1,0 +1,98 @@
+/* Gradient partitioning (FSMoE, section 5): which degrees, and how much of the gradients each layer's window takes. The
+ * paper fills windows greedily and shares the rest out by differential evolution. Windows of equal layers are alike, so one number
+ * decides: how much longer than its own work a layer's window may be made for gradients. A few values of it are built and simulated,
+ * and the fastest step is kept. */
+#include "plan/schedule.h"
+#include "plan/simulate.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+fsmoe_status fsm_schedule_two_degrees(const fsm_window layer[2], fsm_freedom freedom, fsm_window_plan plan[2])
+{
+    for (int phase = 0; phase < 2; phase++) FSM_TRY(fsm_window_best(&layer[phase], freedom, &plan[phase]));
+    return FSMOE_OK;
+}
+
+static fsmoe_status time_of(const fsm_graph *graph, const fsm_cluster *cluster, double *makespan_s)
+{
+    fsm_timeline timeline = {0};
+    double *seconds = malloc(sizeof *seconds * ((size_t)graph->count + 1));
+    if (!seconds) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the costs of %d tasks", graph->count);
+    fsmoe_status status = fsm_cost_graph(graph, cluster, seconds);
+    if (status == FSMOE_OK) status = fsm_simulate(graph, seconds, FSM_IN_ORDER, &timeline);
+    *makespan_s = timeline.makespan_s;
+    fsm_timeline_destroy(&timeline);
+    free(seconds);
+    return status;
+}
+
+/* Keeps the faster of `best` and `tried`, which is taken over. */
+static fsmoe_status keep_faster(const fsm_cluster *cluster, fsm_graph tried, fsm_graph *best, double *best_s)
+{
+    double makespan_s = 0;
+    fsmoe_status status = time_of(&tried, cluster, &makespan_s);
+    if (status != FSMOE_OK || makespan_s >= *best_s) {
+        fsm_graph_destroy(&tried);
+        return status;
+    }
+    fsm_graph_destroy(best);
+    *best = tried;
+    *best_s = makespan_s;
+    return FSMOE_OK;
+}
+
+/* Elements that could be sent beside one MoE layer if all were shared out evenly. */
+static double elems_a_layer(const fsm_step_shape *s)
+{
+    double elems = 0;
+    int layers = s->num_layers / s->moe_every;
+    for (int i = 0; i < s->region_count; i++)
+        if (s->group_size[s->regions[i].group] > 1)
+            elems += (double)(fsm_step_finished(s, i, 0, true) - s->regions[i].first);
+    return layers > 0 ? elems / layers : 0;
+}
+
+/* The recipe when each layer gives `elems` of gradients a place beside its experts. */
+static fsmoe_status write_recipe(const fsm_step_shape *shape, const fsm_cluster *cluster, double elems,
+                                 fsm_recipe *recipe)
+{
+    for (int phase = 0; phase < 2; phase++) {
+        fsm_window layer = fsm_step_moe_window(shape, cluster, (fsm_phase)phase);
+        if (phase == FSM_BACKWARD && elems > 0)
+            layer.allreduce = (fsm_load){cluster->op[FSM_COST_ALLREDUCE].cost, 1, elems};
+        FSM_TRY(fsm_window_best(&layer, recipe->freedom, &recipe->plan[phase]));
+        if (elems > 0) recipe->stretch_s = fsm_load_s(&layer.allreduce, 1);
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_status try_shares(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_freedom freedom,
+                               fsm_graph *best, double *best_s)
+{
+    static const double shares[] = {0, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.5};
+    double elems = shape->training ? elems_a_layer(shape) : 0;
+    for (size_t i = 0; i < (elems > 0 ? sizeof shares / sizeof *shares : 1); i++) {
+        fsm_graph tried;
+        fsm_recipe recipe = {.freedom = freedom, .beside_experts = FSM_SEND_FITTING, .beside_dense = FSM_SEND_FITTING};
+        FSM_TRY(write_recipe(shape, cluster, shares[i] * elems, &recipe));
+        FSM_TRY(fsm_recipe_build(&recipe, shape, cluster, &tried));
+        FSM_TRY(keep_faster(cluster, tried, best, best_s));
+    }
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_schedule_fill(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_freedom freedom,
+                               const fsm_schedule *const *others, fsm_graph *graph)
+{
+    double best_s = INFINITY;
+    *graph = (fsm_graph){0};
+    fsmoe_status status = try_shares(shape, cluster, fsm_step_freedom(shape, freedom), graph, &best_s);
+    for (int i = 0; others[i] && status == FSMOE_OK; i++) {
+        fsm_graph tried;
+        status = others[i]->build(shape, cluster, &tried);
+        if (status == FSMOE_OK) status = keep_faster(cluster, tried, graph, &best_s);
+    }
+    if (status != FSMOE_OK) fsm_graph_destroy(graph);
+    return status;
+}

@@ -1,0 +1,207 @@
+#include "plan/schedule.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* ---- loads ---- */
+
+static fsm_load load(const fsm_cluster *cluster, fsm_task_kind kind, fsm_phase phase, int launches, double size)
+{
+    const fsm_cost *cost = fsm_cost_find(cluster, kind, phase);
+    if (!cost) return (fsm_load){0};
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++)
+        if (cost == &cluster->op[op].cost) return (fsm_load){*cost, launches, size};
+    return (fsm_load){*cost, launches > 0, size}; /* a measured task is one launch, whatever it is made of */
+}
+
+fsm_window fsm_step_moe_window(const fsm_step_shape *s, const fsm_cluster *cluster, fsm_phase phase)
+{
+    int esp = s->group_size[FSM_GROUP_ESP], exchanges = s->group_size[FSM_GROUP_EP] > 1, gemms = s->expert_gemms;
+    double a2a = s->rows * (double)s->hidden, gathered = a2a * esp;
+    double macs = gathered * (double)(gemms * s->ffn_hidden / esp);
+    fsm_window layer = {.max_degree = fsm_step_max_degree(s), .rows = (double)s->nominal_rows};
+    layer.stage[FSM_STAGE_DISPATCH] = load(cluster, FSM_TASK_A2A_DISPATCH, phase, exchanges, a2a);
+    layer.stage[FSM_STAGE_ALLGATHER] = load(cluster, FSM_TASK_ALLGATHER, phase, esp > 1, gathered);
+    layer.stage[FSM_STAGE_EXPERT] = load(cluster, FSM_TASK_EXPERT, phase, gemms, macs);
+    if (phase == FSM_BACKWARD)
+        layer.stage[FSM_STAGE_WEIGHT_GRAD] = load(cluster, FSM_TASK_WEIGHT_GRAD, phase, gemms, macs);
+    layer.stage[FSM_STAGE_REDUCESCATTER] = load(cluster, FSM_TASK_REDUCESCATTER, phase, esp > 1, gathered);
+    layer.stage[FSM_STAGE_COMBINE] = load(cluster, FSM_TASK_A2A_COMBINE, phase, exchanges, a2a);
+    return layer;
+}
+
+fsm_freedom fsm_step_freedom(const fsm_step_shape *s, fsm_freedom wanted)
+{
+    bool both = s->group_size[FSM_GROUP_EP] > 1 && s->group_size[FSM_GROUP_ESP] > 1;
+    if (both && s->link[FSM_GROUP_EP] == s->link[FSM_GROUP_ESP]) wanted.one_stream = true;
+    return wanted;
+}
+
+double fsm_step_dense_s(const fsm_step_shape *shape, const fsm_cluster *cluster, int layer)
+{
+    fsm_step_builder b;
+    fsm_graph graph;
+    double total_s = 0, *seconds = NULL;
+    const int64_t cuts[2] = {0, shape->nominal_rows};
+    const fsm_layer_cut whole = {.degree = 1, .cuts = cuts};
+    if (fsm_step_builder_begin(shape, false, &graph, &b) != FSMOE_OK) return 0;
+    fsm_step_layer(&b, FSM_BACKWARD, layer, &whole);
+    if (fsm_step_builder_end(&b) == FSMOE_OK) seconds = malloc(sizeof *seconds * (size_t)graph.count);
+    if (seconds && fsm_cost_graph(&graph, cluster, seconds) == FSMOE_OK)
+        for (int i = graph.count - 1; i >= 0 && graph.tasks[i].kind != FSM_TASK_ORDER; i--) total_s += seconds[i];
+    free(seconds);
+    fsm_graph_destroy(&graph);
+    return total_s;
+}
+
+fsmoe_status fsm_recipe_one_degree(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_recipe *recipe)
+{
+    const fsm_window moe[2] = {fsm_step_moe_window(shape, cluster, FSM_FORWARD),
+                               fsm_step_moe_window(shape, cluster, FSM_BACKWARD)};
+    return fsm_schedule_one_degree(moe, recipe->freedom, recipe->plan);
+}
+
+/* ---- gradients ---- */
+
+typedef struct cook {
+    const fsm_recipe *recipe;
+    const fsm_step_shape *shape;
+    const fsm_cluster *cluster;
+    fsm_window moe[2];
+    fsm_slot *slots[2];
+    int slot_count[2];
+    int64_t cuts[2][FSM_MAX_CHUNKS + 1];
+    fsm_load allreduce;
+    double dense_s[2]; /* of a layer without and with experts */
+    double room_s;     /* beside the experts of one layer */
+    int64_t sent[3];
+    fsm_step_builder builder;
+} cook;
+
+/* Most elements, at most `most`, whose all-reduce takes at most room_s; by bisection, since costs may be two lines. */
+static int64_t elems_that_fit(const cook *c, int64_t most, double room_s)
+{
+    int64_t low = 0, high = most;
+    const fsm_cost *cost = &c->allreduce.cost;
+    if (most <= 0 || fsm_cost_s(cost, 1, (double)most) <= room_s) return most;
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        if (fsm_cost_s(cost, 1, (double)middle) <= room_s) low = middle;
+        else high = middle;
+    }
+    return low / 16 * 16; /* slices start where vectors are aligned */
+}
+
+/* A piece that mostly pays its alpha is left for later, when it travels with more. */
+static bool is_worth_it(const cook *c, int64_t elems, double time_s)
+{
+    return elems > 0 && time_s >= 4 * fsm_cost_s(&c->allreduce.cost, 1, 0);
+}
+
+static bool shares_link(const cook *c, int region)
+{
+    const fsm_step_shape *s = c->shape;
+    return c->recipe->freedom.one_stream || s->link[s->regions[region].group] == s->link[FSM_GROUP_EP];
+}
+
+/* Fills one place with what is finished. */
+static void fill(cook *c, fsm_layer_cut *cut, int place, int layer, fsm_sending sending, double room_s)
+{
+    const fsm_step_shape *s = c->shape;
+    for (int r = 0; r < s->region_count && sending != FSM_SEND_NOTHING; r++) {
+        if (s->group_size[s->regions[r].group] == 1) continue;
+        double left_s = room_s;
+        while (cut->piece_count[place] < FSM_MAX_PIECES) {
+            int64_t ready = fsm_step_finished(s, r, layer, place == 1) - c->sent[r];
+            if (sending == FSM_SEND_PIECES && ready > c->recipe->piece_elems) ready = c->recipe->piece_elems;
+            int64_t elems = elems_that_fit(c, ready, left_s);
+            double time_s = fsm_cost_s(&c->allreduce.cost, 1, (double)elems);
+            if (sending == FSM_SEND_PIECES && elems < ready) break;
+            if (!is_worth_it(c, elems, time_s)) break;
+            cut->pieces[place][cut->piece_count[place]++] = (fsm_piece){r, c->sent[r], c->sent[r] + elems};
+            c->sent[r] += elems;
+            left_s -= time_s;
+        }
+        if (shares_link(c, r)) room_s = left_s;
+    }
+}
+
+static void fill_layer(cook *c, int layer, fsm_layer_cut *cut)
+{
+    bool is_moe = fsm_layer_is_moe(c->shape->moe_every, layer);
+    cut->piece_count[0] = cut->piece_count[1] = 0;
+    if (is_moe) fill(c, cut, 0, layer, c->recipe->beside_experts, c->room_s);
+    fill(c, cut, 1, layer, c->recipe->beside_dense, c->dense_s[is_moe]);
+}
+
+/* ---- the step ---- */
+
+static fsmoe_status prepare(cook *c)
+{
+    const fsm_recipe *r = c->recipe;
+    const fsm_step_shape *s = c->shape;
+    for (int phase = 0; phase < 2; phase++) {
+        const fsm_window_plan *plan = &r->plan[phase];
+        c->moe[phase] = fsm_step_moe_window(s, c->cluster, (fsm_phase)phase);
+        fsm_step_even_cuts(s->nominal_rows, plan->degree, c->cuts[phase]);
+        c->slots[phase] = malloc(sizeof **c->slots * 6 * (size_t)plan->degree);
+        if (!c->slots[phase]) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the order of %d chunks", plan->degree);
+        FSM_TRY(fsm_window_order(&c->moe[phase], r->freedom, plan, c->slots[phase], &c->slot_count[phase]));
+    }
+    double link_s = fsm_window_link_s(&c->moe[FSM_BACKWARD], r->freedom, r->plan[FSM_BACKWARD].degree);
+    c->room_s = fmax(r->plan[FSM_BACKWARD].moe_s - link_s, r->stretch_s);
+    c->allreduce = load(c->cluster, FSM_TASK_ALLREDUCE, FSM_UPDATE, 1, 0);
+    for (int layer = 0; layer < s->num_layers && s->training; layer++) {
+        double *dense_s = &c->dense_s[fsm_layer_is_moe(s->moe_every, layer)];
+        if (*dense_s == 0) *dense_s = fsm_step_dense_s(s, c->cluster, layer);
+    }
+    for (int i = 0; i < s->region_count; i++) c->sent[i] = s->regions[i].first;
+    return FSMOE_OK;
+}
+
+static fsm_layer_cut cut_of(const cook *c, fsm_phase phase)
+{
+    return (fsm_layer_cut){.degree = c->recipe->plan[phase].degree,
+                           .cuts = c->cuts[phase],
+                           .slots = c->slots[phase],
+                           .slot_count = c->slot_count[phase],
+                           .split = c->recipe->freedom.split};
+}
+
+static void build(cook *c)
+{
+    const fsm_step_shape *s = c->shape;
+    fsm_step_builder *b = &c->builder;
+    fsm_layer_cut forward = cut_of(c, FSM_FORWARD), backward = cut_of(c, FSM_BACKWARD);
+    int micros = s->training ? s->micro_batches : 1;
+    for (b->micro = 0; b->micro < micros; b->micro++) {
+        fsm_step_begin(b);
+        for (int i = 0; i < s->num_layers; i++) fsm_step_layer(b, FSM_FORWARD, i, &forward);
+        fsm_step_loss(b);
+        if (!s->training) break;
+        for (int i = s->num_layers - 1; i >= 0; i--) {
+            if (b->micro == micros - 1) fill_layer(c, i, &backward);
+            fsm_step_layer(b, FSM_BACKWARD, i, &backward);
+        }
+        fsm_step_end(b);
+    }
+    if (s->training) fsm_step_update(b);
+}
+
+fsmoe_status fsm_recipe_build(const fsm_recipe *recipe, const fsm_step_shape *shape, const fsm_cluster *cluster,
+                              fsm_graph *graph)
+{
+    cook *c = calloc(1, sizeof *c);
+    if (!c) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to build a step");
+    c->recipe = recipe, c->shape = shape, c->cluster = cluster;
+    fsmoe_status status = prepare(c);
+    if (status == FSMOE_OK) status = fsm_step_builder_begin(shape, recipe->freedom.one_stream, graph, &c->builder);
+    if (status == FSMOE_OK) {
+        build(c);
+        status = fsm_step_builder_end(&c->builder);
+    }
+    free(c->slots[0]);
+    free(c->slots[1]);
+    free(c);
+    return status;
+}

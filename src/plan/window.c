@@ -1,0 +1,265 @@
+#include "plan/window.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum {
+    SEARCHED_DEGREE = 64, /* above it bounds are left as they are: chunks are so small that they are tight */
+};
+
+/* A first search is exact as far as it goes; where its proof stays open by more than `enough`, a second one gives up small wins. */
+typedef struct effort {
+    int max_states;
+    double tolerance, enough;
+} effort;
+static const effort efforts[] = {{2000, 0, 0}, {20000, 2e-3, 4e-3}, {200000, 4e-3, 6e-3}};
+enum { EFFORTS = sizeof efforts / sizeof *efforts };
+
+double fsm_load_s(const fsm_load *load, double share)
+{
+    return load->launches > 0 ? fsm_cost_s(&load->cost, load->launches, load->size * share) : 0;
+}
+
+void fsm_window_pipeline(const fsm_window *layer, fsm_freedom freedom, int degree, fsm_pipeline *p)
+{
+    *p = (fsm_pipeline){.degree = degree, .split = freedom.split && layer->stage[FSM_STAGE_WEIGHT_GRAD].launches > 0};
+    double share = layer->rows > 0 ? floor(layer->rows / degree) / layer->rows : 1.0 / degree;
+    for (int i = 0; i < FSM_STAGE_COUNT; i++) p->stage_s[i] = fsm_load_s(&layer->stage[i], share);
+    if (!p->split) {
+        p->stage_s[FSM_STAGE_EXPERT] += p->stage_s[FSM_STAGE_WEIGHT_GRAD];
+        p->stage_s[FSM_STAGE_WEIGHT_GRAD] = 0;
+    }
+    if (freedom
+            .one_stream) { /* dispatch and allgather are one after the other on it, as are reducescatter and combine */
+        p->stage_s[FSM_STAGE_ALLGATHER] += p->stage_s[FSM_STAGE_DISPATCH];
+        p->stage_s[FSM_STAGE_REDUCESCATTER] += p->stage_s[FSM_STAGE_COMBINE];
+        p->stage_s[FSM_STAGE_DISPATCH] = p->stage_s[FSM_STAGE_COMBINE] = 0;
+    }
+}
+
+static double link_of(const fsm_pipeline *p, fsm_freedom freedom)
+{
+    const double *t = p->stage_s;
+    double chunk_s = freedom.one_stream ? t[FSM_STAGE_ALLGATHER] + t[FSM_STAGE_REDUCESCATTER]
+                                        : t[FSM_STAGE_DISPATCH] + t[FSM_STAGE_COMBINE];
+    return p->degree * chunk_s;
+}
+
+double fsm_window_link_s(const fsm_window *layer, fsm_freedom freedom, int degree)
+{
+    fsm_pipeline p;
+    fsm_window_pipeline(layer, freedom, degree, &p);
+    return link_of(&p, freedom);
+}
+
+/* The largest share of the all-reduce that takes at most `room_s`; 0 when not even the least does. */
+static double share_that_fits(const fsm_load *allreduce, double room_s)
+{
+    double low = 0, high = 1;
+    if (fsm_load_s(allreduce, 0) >= room_s) return 0;
+    if (fsm_load_s(allreduce, 1) <= room_s) return 1;
+    for (int i = 0; i < 60; i++) {
+        double middle = 0.5 * (low + high);
+        if (fsm_load_s(allreduce, middle) <= room_s) low = middle;
+        else high = middle;
+    }
+    return low;
+}
+
+double fsm_window_s(const fsm_window *layer, double moe_s, double link_s)
+{
+    double dense_s = layer->dense_s, whole_s = fsm_load_s(&layer->allreduce, 1);
+    if (layer->allreduce.launches == 0) return dense_s + moe_s;
+    double best_s = fmin(dense_s + fmax(moe_s, link_s + whole_s), fmax(dense_s, whole_s) + moe_s);
+    double share = share_that_fits(&layer->allreduce, dense_s);
+    if (share > 0 && share < 1)
+        best_s = fmin(best_s, dense_s + fmax(moe_s, link_s + fsm_load_s(&layer->allreduce, 1 - share)));
+    return best_s;
+}
+
+/* ---- one degree ---- */
+
+typedef struct degree_plan {
+    double moe_s, bound_s; /* of the MoE part */
+    const char *binding;
+} degree_plan;
+
+typedef struct planner {
+    const fsm_window *layer;
+    fsm_freedom freedom;
+    double *scratch; /* [8 max_degree] */
+    fsm_window_plan best;
+    double bound_s; /* least of the bounds seen */
+} planner;
+
+static const char *binding_of(const planner *pl, const fsm_pipeline *p, double link_s)
+{
+    const char *name;
+    double moe_bound_s = fsm_pipeline_bound(p, &name);
+    if (link_s + fsm_load_s(&pl->layer->allreduce, 1) > moe_bound_s && pl->layer->allreduce.launches > 0)
+        name = "inter";
+    return pl->freedom.one_stream && (name[0] == 'i') ? "stream" : name;
+}
+
+static double window_bound(const planner *pl, const fsm_pipeline *p)
+{
+    return fsm_window_s(pl->layer, fsm_pipeline_bound(p, NULL), link_of(p, pl->freedom));
+}
+
+static void take_if_better(planner *pl, const fsm_pipeline *p, double moe_s)
+{
+    double link_s = link_of(p, pl->freedom), makespan_s = fsm_window_s(pl->layer, moe_s, link_s);
+    if (makespan_s >= pl->best.makespan_s) return;
+    pl->best = (fsm_window_plan){.degree = p->degree, .moe_s = moe_s, .makespan_s = makespan_s};
+    pl->best.binding = binding_of(pl, p, link_s);
+}
+
+static void try_degree(planner *pl, int degree)
+{
+    fsm_pipeline p;
+    fsm_window_pipeline(pl->layer, pl->freedom, degree, &p);
+    if (window_bound(pl, &p) < pl->best.makespan_s) take_if_better(pl, &p, fsm_pipeline_quick(&p, pl->scratch, NULL));
+}
+
+/* No degree from r on is faster than this: each stage's load with the least alpha and beta there are, r launches of it. Chunks of
+ * floor(rows / r) rows hold at least half of all rows. */
+static double bound_from(const planner *pl, int degree)
+{
+    double load_s[3] = {0};
+    static const int resource_of[FSM_STAGE_COUNT] = {0, 1, 2, 2, 1, 0};
+    for (int i = 0; i < FSM_STAGE_COUNT; i++) {
+        const fsm_load *l = &pl->layer->stage[i];
+        double alpha_s = l->cost.line[0].alpha_s, beta_s = l->cost.line[0].beta_s;
+        if (l->launches == 0) continue;
+        if (l->cost.large_from > 0) {
+            alpha_s = fmin(alpha_s, l->cost.line[1].alpha_s);
+            beta_s = fmin(beta_s, l->cost.line[1].beta_s);
+        }
+        load_s[resource_of[i]] += degree * l->launches * alpha_s + l->size * beta_s * (pl->layer->rows > 0 ? 0.5 : 1.0);
+    }
+    return pl->layer->dense_s +
+           fmax(load_s[2], pl->freedom.one_stream ? load_s[0] + load_s[1] : fmax(load_s[0], load_s[1]));
+}
+
+/* ---- all degrees ---- */
+
+/* A good plan early saves most of the work: degrees in growing steps, and the largest. */
+static void scan_coarsely(planner *pl)
+{
+    int most = pl->layer->max_degree;
+    for (int r = 1; r < most && bound_from(pl, r) < pl->best.makespan_s; r += 1 + r / 4) try_degree(pl, r);
+    if (bound_from(pl, most) < pl->best.makespan_s) try_degree(pl, most);
+}
+
+/* Proves the degree's best order, or improves on it. */
+static fsmoe_status settle(planner *pl, const fsm_pipeline *p, effort how, double *bound_s)
+{
+    double upper_s = pl->best.makespan_s - pl->layer->dense_s, link_s = link_of(p, pl->freedom), moe_s;
+    double moe_bound_s = fsm_pipeline_preemptive_bound(p, pl->scratch);
+    bool found;
+    *bound_s = fmax(*bound_s, fsm_window_s(pl->layer, moe_bound_s, link_s));
+    if (*bound_s >= pl->best.makespan_s || p->degree > SEARCHED_DEGREE) return FSMOE_OK;
+    FSM_TRY(fsm_pipeline_search(p, upper_s, how.tolerance, how.max_states, &found, &moe_s, &moe_bound_s, NULL));
+    if (found) take_if_better(pl, p, moe_s);
+    *bound_s = fmax(*bound_s, fsm_window_s(pl->layer, moe_bound_s, link_s));
+    return FSMOE_OK;
+}
+
+/* Every degree's bound; those below the best makespan are searched. Proofs come cheaper the better the best is, so all
+ * degrees are first tried quickly. */
+static fsmoe_status settle_all(planner *pl, effort how)
+{
+    pl->bound_s = pl->best.makespan_s;
+    for (int r = 1; r <= pl->layer->max_degree && bound_from(pl, r) < pl->best.makespan_s; r++) {
+        fsm_pipeline p;
+        fsm_window_pipeline(pl->layer, pl->freedom, r, &p);
+        double bound_s = window_bound(pl, &p);
+        if (bound_s >= pl->best.makespan_s) continue;
+        FSM_TRY(settle(pl, &p, how, &bound_s));
+        pl->bound_s = fmin(pl->bound_s, bound_s);
+    }
+    pl->bound_s = fmin(pl->bound_s, pl->best.makespan_s);
+    return FSMOE_OK;
+}
+
+static fsmoe_status begin(planner *pl, const fsm_window *layer, fsm_freedom freedom, int max_degree)
+{
+    *pl = (planner){.layer = layer, .freedom = freedom, .best = {.makespan_s = INFINITY}};
+    double whole_s = layer->dense_s + fsm_load_s(&layer->allreduce, 1);
+    for (int i = 0; i < FSM_STAGE_COUNT; i++) whole_s += fsm_load_s(&layer->stage[i], 1);
+    if (!(whole_s >= 0 && whole_s < INFINITY))
+        return fsm_fail(FSMOE_ERROR_NUMERIC, "a layer's costs add up to %g s", whole_s);
+    pl->scratch = malloc(8 * sizeof(double) * (size_t)max_degree);
+    return pl->scratch ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to plan %d chunks", max_degree);
+}
+
+fsmoe_status fsm_window_best(const fsm_window *layer, fsm_freedom freedom, fsm_window_plan *plan)
+{
+    planner pl;
+    FSM_TRY(begin(&pl, layer, freedom, layer->max_degree));
+    scan_coarsely(&pl);
+    for (int r = 1; r <= layer->max_degree && bound_from(&pl, r) < pl.best.makespan_s; r++) try_degree(&pl, r);
+    fsmoe_status status = FSMOE_OK;
+    for (int i = 0; i < EFFORTS && status == FSMOE_OK && pl.bound_s < pl.best.makespan_s * (1 - efforts[i].enough); i++)
+        status = settle_all(&pl, efforts[i]);
+    pl.best.bound_s = pl.bound_s;
+    *plan = pl.best;
+    free(pl.scratch);
+    return status;
+}
+
+fsmoe_status fsm_window_at(const fsm_window *layer, fsm_freedom freedom, int degree, fsm_window_plan *plan)
+{
+    planner pl;
+    fsm_pipeline p;
+    FSM_TRY(begin(&pl, layer, freedom, degree));
+    fsm_window_pipeline(layer, freedom, degree, &p);
+    take_if_better(&pl, &p, fsm_pipeline_quick(&p, pl.scratch, NULL));
+    double bound_s = window_bound(&pl, &p);
+    fsmoe_status status = FSMOE_OK;
+    if (bound_s < pl.best.makespan_s) status = settle(&pl, &p, efforts[0], &bound_s);
+    pl.best.bound_s = fmin(bound_s, pl.best.makespan_s);
+    *plan = pl.best;
+    free(pl.scratch);
+    return status;
+}
+
+/* ---- the order ---- */
+
+/* One stream: a dispatch goes right before its allgather, a combine right after its reducescatter. */
+static void pair_up(fsm_slot *slots, int count, int degree)
+{
+    int kept = count - 2 * degree; /* what the search decided, between the dispatches and the combines */
+    for (int i = kept - 1; i >= 0; i--) slots[count - kept + i] = slots[degree + i];
+    for (int from = count - kept, to = 0; from < count; from++) {
+        fsm_slot slot = slots[from];
+        if (slot.stage == FSM_STAGE_ALLGATHER) slots[to++] = (fsm_slot){FSM_STAGE_DISPATCH, slot.chunk};
+        slots[to++] = slot;
+        if (slot.stage == FSM_STAGE_REDUCESCATTER) slots[to++] = (fsm_slot){FSM_STAGE_COMBINE, slot.chunk};
+    }
+}
+
+static fsmoe_status find_order(const fsm_pipeline *p, double moe_s, fsm_slot *slots)
+{
+    fsm_policy policy;
+    double *scratch = malloc(2 * sizeof(double) * (size_t)p->degree), upper_s = moe_s * (1 + 1e-9);
+    if (!scratch) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to order %d chunks", p->degree);
+    double quick_s = fsm_pipeline_quick(p, scratch, &policy), makespan_s, bound_s;
+    fsm_pipeline_list(p, policy, scratch, slots);
+    free(scratch);
+    bool found = quick_s <= upper_s;
+    for (int i = 0; i < EFFORTS && !found; i++)
+        FSM_TRY(fsm_pipeline_search(p, upper_s, 0, efforts[i].max_states, &found, &makespan_s, &bound_s, slots));
+    return found ? FSMOE_OK : fsm_fail(FSMOE_ERROR_INTERNAL, "no order of %d chunks takes %g s", p->degree, moe_s);
+}
+
+fsmoe_status fsm_window_order(const fsm_window *layer, fsm_freedom freedom, const fsm_window_plan *plan,
+                              fsm_slot *slots, int *count)
+{
+    fsm_pipeline p;
+    fsm_window_pipeline(layer, freedom, plan->degree, &p);
+    *count = fsm_pipeline_slots(&p);
+    FSM_TRY(find_order(&p, plan->moe_s, slots));
+    if (freedom.one_stream) pair_up(slots, *count, plan->degree);
+    return FSMOE_OK;
+}

@@ -1,0 +1,190 @@
+#include "train/profile.h"
+
+#include "moe/dispatch/alltoall.h"
+#include "profile/measure.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- what is known without measuring ---- */
+
+static void cpu_name(char name[96])
+{
+    snprintf(name, 96, "unknown CPU");
+    FILE *info = fopen("/proc/cpuinfo", "r");
+    char line[256];
+    while (info && fgets(line, sizeof line, info)) {
+        char *value = strncmp(line, "model name", 10) == 0 ? strchr(line, ':') : NULL;
+        if (!value) continue;
+        line[strcspn(line, "\n")] = 0;
+        snprintf(name, 96, "%.95s", value + 2);
+        break;
+    }
+    if (info) fclose(info);
+}
+
+static void describe(const fsm_stepper *s, const char *name, fsm_cluster *cluster)
+{
+    char cpu[96];
+    time_t now = time(NULL);
+    struct tm utc;
+    if (name) snprintf(cluster->name, sizeof cluster->name, "%s", name);
+    else if (gethostname(cluster->name, sizeof cluster->name - 1) != 0) strcpy(cluster->name, "unnamed");
+    cpu_name(cpu);
+    snprintf(cluster->machine, sizeof cluster->machine, "%s, %ld cores, %d ranks x %d threads, %s", cpu,
+             sysconf(_SC_NPROCESSORS_ONLN), s->topo.ranks, s->threads, s->model->ops->name);
+    strftime(cluster->date, sizeof cluster->date, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    cluster->nodes = s->topo.nodes;
+    cluster->ranks_per_node = s->topo.ranks_per_node;
+}
+
+/* ---- operations ---- */
+
+/* Dense gradients are summed over DP; where MP takes all ranks only the norms' are, over all of them. */
+fsm_group fsm_profile_group(const fsm_topo *topo, fsm_cost_op op)
+{
+    switch (op) {
+    case FSM_COST_ALLTOALL:
+        return FSM_GROUP_EP;
+    case FSM_COST_ALLGATHER:
+    case FSM_COST_REDUCESCATTER:
+        return FSM_GROUP_ESP;
+    case FSM_COST_ALLREDUCE:
+        return topo->dp > 1 ? FSM_GROUP_DP : FSM_GROUP_WORLD;
+    default:
+        return FSM_GROUP_WORLD;
+    }
+}
+
+static fsmoe_status find_site(fsm_stepper *s, fsm_measure_site *site)
+{
+    int index;
+    *site = (fsm_measure_site){.world = s->world,
+                               .ops = s->model->ops,
+                               .gemm_in = s->config->model.hidden,
+                               .gemm_out = s->config->model.ffn_hidden / s->topo.esp,
+                               .all_to_all = fsm_alltoall_find(s->config->moe.alltoall)->run,
+                               .tree_scratch = s->tree_scratch,
+                               .tree_counts = s->tree_counts};
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++)
+        site->group[op] = s->groups[fsm_profile_group(&s->topo, (fsm_cost_op)op)];
+    return s->world->table->local_ranks(s->world, &site->local_ranks, &index);
+}
+
+/* With defaults for what is 0. */
+static fsm_measure_options complete(const fsm_profile_options *options)
+{
+    return (fsm_measure_options){
+        .min_elems = options->min_elems != 0 ? options->min_elems : 1 << 14,
+        .max_elems = options->max_elems != 0 ? options->max_elems : 1 << 24,
+        .points = options->points != 0 ? options->points : 11,
+        .repeats = options->repeats != 0 ? options->repeats : 10,
+        .budget_s = options->budget_s != 0 ? options->budget_s : FSM_PROFILE_BUDGET_S,
+        .on_message = options->on_message,
+        .on_progress = options->on_progress,
+        .user = options->user,
+    };
+}
+
+fsmoe_status fsm_profile_check(const fsm_profile_options *options)
+{
+    fsm_measure_options measure = complete(options);
+    return fsm_measure_check(&measure);
+}
+
+static fsmoe_status measure_operations(fsm_stepper *s, const fsm_profile_options *options, fsm_cluster *cluster)
+{
+    fsm_measure_options measure = complete(options);
+    fsm_measure_site site;
+    if (s->world->rank != 0) {
+        measure.on_message = NULL;
+        measure.on_progress = NULL;
+    }
+    FSM_TRY(fsm_comm_agree(s->world, find_site(s, &site)));
+    return fsm_measure_cluster(&site, &measure, cluster);
+}
+
+/* ---- tasks ---- */
+
+/* Kinds whose cost an operation's line gives. */
+static bool is_operation(fsm_task_kind kind)
+{
+    return kind == FSM_TASK_A2A_DISPATCH || kind == FSM_TASK_A2A_COMBINE || kind == FSM_TASK_ALLGATHER ||
+           kind == FSM_TASK_REDUCESCATTER || kind == FSM_TASK_ALLREDUCE;
+}
+
+/* The norm of gradients counts as compute, but sums over all ranks. */
+static bool waits_for_ranks(const fsm_task_time *t)
+{
+    return t->resource != FSM_COMPUTE || t->kind == FSM_TASK_GRAD_NORM;
+}
+
+/* Each row's time becomes that of the rank which decides. */
+static fsmoe_status agree_on_times(fsm_comm *world, fsm_task_time *times, int count)
+{
+    for (int i = 0; i < count; i++) {
+        double least_s, greatest_s;
+        FSM_TRY(fsm_ranks_range(world, times[i].median_s, &least_s, &greatest_s));
+        times[i].median_s = waits_for_ranks(&times[i]) ? least_s : greatest_s;
+    }
+    return FSMOE_OK;
+}
+
+/* Through the origin for one size, a fitted line for several. */
+static fsmoe_status fit_task(const fsm_point *points, int n, fsm_cost *cost)
+{
+    double r2;
+    *cost = (fsm_cost){.line = {{.beta_s = points[0].time_s / points[0].size}}};
+    return n == 1 ? FSMOE_OK : fsm_fit_line(points, n, &cost->line[0], &r2);
+}
+
+/* The cost of times[first]'s kind and phase, from that row and those after it. points: room for `count`. */
+static fsmoe_status set_task(const fsm_task_time *times, int first, int count, fsm_point *points, fsm_cluster *cluster)
+{
+    char name[64];
+    fsm_cost cost;
+    int n = 0;
+    for (int i = first; i < count; i++)
+        if (times[i].kind == times[first].kind && times[i].phase == times[first].phase && times[i].size > 0 &&
+            times[i].median_s > 0)
+            points[n++] = (fsm_point){times[i].size, times[i].median_s};
+    snprintf(name, sizeof name, "%s.%s", fsm_task_kind_name(times[first].kind), fsm_phase_name(times[first].phase));
+    if (n == 0 || is_operation(times[first].kind) || fsm_cluster_task(cluster, name)) return FSMOE_OK;
+    fsmoe_status status = fit_task(points, n, &cost);
+    return status == FSMOE_OK ? fsm_cluster_set_task(cluster, name, cost) : fsm_fail_within(status, "%s", name);
+}
+
+static fsmoe_status set_tasks(const fsm_task_time *times, int count, fsm_cluster *cluster)
+{
+    fsm_point *points = malloc(sizeof *points * ((size_t)count + 1));
+    fsmoe_status status = points ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %d tasks", count);
+    for (int i = 0; status == FSMOE_OK && i < count; i++) status = set_task(times, i, count, points, cluster);
+    free(points);
+    return status;
+}
+
+static fsmoe_status read_tasks(const fsm_stepper *s, fsm_cluster *cluster)
+{
+    fsm_task_time *times = NULL;
+    int count = 0;
+    if (!s->recorder) return FSMOE_OK;
+    fsmoe_status status = fsm_comm_agree(s->world, fsm_task_recorder_times(s->recorder, &times, &count));
+    if (status == FSMOE_OK) status = agree_on_times(s->world, times, count);
+    if (status == FSMOE_OK) status = fsm_comm_agree(s->world, set_tasks(times, count, cluster));
+    free(times);
+    return status;
+}
+
+fsmoe_status fsm_profile_stepper(fsm_stepper *stepper, const fsm_profile_options *options, fsm_cluster *cluster)
+{
+    *cluster = (fsm_cluster){0};
+    describe(stepper, options->name, cluster);
+    fsmoe_status status = measure_operations(stepper, options, cluster);
+    if (status == FSMOE_OK) status = read_tasks(stepper, cluster);
+    if (status != FSMOE_OK) fsm_cluster_destroy(cluster);
+    return status;
+}

@@ -1,0 +1,244 @@
+/* The whole way from a configuration to a cluster file. */
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/rng.h"
+#include "comm/world.h"
+#include "config/config.h"
+#include "profile/measure.h"
+#include "train/profile.h"
+
+#include <fsmoe/tokenizer.h>
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Of the budget, for steps of the model; the rest is the operations'. */
+#define STEPS_SHARE 0.375
+enum { LEAST_STEPS = 3 };
+
+typedef struct profile {
+    fsm_comm *world;
+    fsmoe_config *config;
+    const fsmoe_profile_options *options;
+    const char *path;
+    double budget_s;
+    fsm_stepper stepper;
+    int64_t samples; /* of a step, of one data-parallel group */
+    int32_t *ids;    /* [samples, L], targets after them */
+    fsm_task_recorder *recorder;
+    fsm_cluster cluster;
+} profile;
+
+static void show(const profile *p, double fraction, const char *what)
+{
+    if (p->world->rank == 0 && p->options->on_progress) p->options->on_progress(p->options->user, fraction, what);
+}
+
+/* ---- preparation ---- */
+
+/* The step is in order, so that no task slows another down, and one micro-batch: more would cost the same again. */
+static fsmoe_status complete_config(fsmoe_config *c)
+{
+    fsmoe_tokenizer *tokenizer;
+    FSM_TRY(fsmoe_config_set(c, "parallel.schedule=dsmoe"));
+    FSM_TRY(fsm_config_check(c));
+    if (c->model.vocab_size == 0) {
+        FSM_TRY(fsmoe_tokenizer_create(c->data.tokenizer, &tokenizer));
+        c->model.vocab_size = fsmoe_tokenizer_vocab_size(tokenizer);
+        fsmoe_tokenizer_destroy(tokenizer);
+    }
+    FSM_TRY(fsm_config_derive(c));
+    c->train.global_batch = c->train.micro_batch;
+    return FSMOE_OK;
+}
+
+/* What would otherwise fail only when all is measured. */
+static fsmoe_status check_path(const profile *p)
+{
+    char path[FSM_PATH_BYTES];
+    if (p->world->rank != 0) return FSMOE_OK;
+    if (snprintf(path, sizeof path, "%s.tmp", p->path) >= FSM_PATH_BYTES)
+        return fsm_fail(FSMOE_ERROR_IO, "path too long: '%s'", p->path);
+    FILE *file = fopen(path, "w");
+    if (!file) return fsm_fail(FSMOE_ERROR_IO, "cannot write '%s': %s", p->path, strerror(errno));
+    fclose(file);
+    unlink(path);
+    return FSMOE_OK;
+}
+
+/* Ids that the ranks of a data-parallel group have in common, any token as likely as another. */
+static fsmoe_status make_tokens(profile *p)
+{
+    size_t n = (size_t)(p->samples * p->config->data.seq_len);
+    p->ids = malloc(2 * n * sizeof *p->ids);
+    if (!p->ids) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a batch of %zu tokens", n);
+    for (size_t i = 0; i < 2 * n; i++) {
+        uint64_t bits =
+            fsm_rng_bits((uint64_t)p->config->train.seed, FSM_RNG_SAMPLE + (uint32_t)p->stepper.topo.dp_index, i);
+        p->ids[i] = (int32_t)(bits % (uint64_t)p->config->model.vocab_size);
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_status prepare(profile *p)
+{
+    fsmoe_status status = fsm_profile_check(p->options);
+    if (status == FSMOE_OK) status = complete_config(p->config);
+    if (status == FSMOE_OK) status = check_path(p);
+    FSM_TRY(fsm_comm_agree(p->world, status));
+    int64_t mp = p->config->parallel.mp_size;
+    int dp = p->world->size % mp == 0 ? (int)(p->world->size / mp) : 1; /* else placing the ranks will say why not */
+    p->samples = fsm_batches_share(p->config->train.micro_batch, dp);
+    const fsm_model_options options = {.max_samples = p->samples, .training = true};
+    FSM_TRY(fsm_stepper_create(p->config, p->world, &options, &p->stepper));
+    fsm_stepper *s = &p->stepper;
+    status = fsm_task_recorder_create(&s->train_graph, &fsm_stepper_tasks, s, NULL, &p->recorder);
+    s->recorder = p->recorder;
+    if (status == FSMOE_OK) status = make_tokens(p);
+    return fsm_comm_agree(p->world, status);
+}
+
+/* ---- measuring ---- */
+
+/* A failure that only this rank knows of leaves the others waiting for it: only ending the job ends them. */
+static fsmoe_status step(profile *p)
+{
+    int64_t n = p->samples * p->config->data.seq_len;
+    const fsm_batch batch = {.samples = p->samples,
+                             .seq_len = p->config->data.seq_len,
+                             .ids = p->ids,
+                             .targets = p->ids + n};
+    fsmoe_status status = fsm_stepper_train_batch(&p->stepper, &batch, n * p->stepper.topo.dp);
+    if (status == FSMOE_OK || status == FSMOE_ERROR_NUMERIC || p->world->size == 1) return status;
+    return fsm_fail_within(FSMOE_ERROR_COMM, "rank %d", p->world->rank);
+}
+
+/* A first step that warms up, then at least three and as many more as are recorded and fit the share. */
+static fsmoe_status run_steps(profile *p)
+{
+    double share_s = STEPS_SHARE * p->budget_s, least_s, used_s = 0;
+    show(p, 0, "steps");
+    FSM_TRY(step(p));
+    fsm_task_recorder_clear(p->recorder);
+    double start_s = fsm_clock_s();
+    for (int done = 1; done <= FSM_RECORDED_STEPS; done++) {
+        FSM_TRY(step(p));
+        FSM_TRY(fsm_ranks_range(p->world, fsm_clock_s() - start_s, &least_s, &used_s));
+        show(p, STEPS_SHARE * done / FSM_RECORDED_STEPS, "steps");
+        if (done >= LEAST_STEPS && used_s * (done + 1) / done > share_s) break;
+    }
+    return FSMOE_OK;
+}
+
+static void pass_message(void *user, const char *sentence)
+{
+    const profile *p = user;
+    if (p->options->on_message) p->options->on_message(p->options->user, sentence);
+}
+
+static void pass_progress(void *user, double fraction, const char *what)
+{
+    show(user, STEPS_SHARE + (1 - STEPS_SHARE) * fraction, what);
+}
+
+static fsmoe_status measure(profile *p)
+{
+    fsm_profile_options options = *p->options;
+    options.budget_s = (1 - STEPS_SHARE) * p->budget_s;
+    options.on_message = pass_message;
+    options.on_progress = pass_progress;
+    options.user = p;
+    FSM_TRY(run_steps(p));
+    return fsm_profile_stepper(&p->stepper, &options, &p->cluster);
+}
+
+/* ---- the result ---- */
+
+static double worst_residual(const fsm_measured *measured)
+{
+    double worst = 0;
+    for (int i = 0; i < measured->point_count; i++) {
+        const fsm_point *point = &measured->points[i];
+        worst = fmax(worst, fabs(fsm_cost_s(&measured->cost, 1, point->size) - point->time_s) / point->time_s);
+    }
+    return worst;
+}
+
+static void read_operation(const profile *p, fsm_cost_op op, fsmoe_profile_op *out)
+{
+    static const char *const group_names[FSM_GROUP_COUNT] = {"all", "DP", "MP", "EP", "ESP", "expert-DP", "EP x ESP"};
+    const fsm_measured *measured = &p->cluster.op[op];
+    const fsm_topo *topo = &p->stepper.topo;
+    bool is_gemm = op == FSM_COST_GEMM;
+    fsm_group group = fsm_profile_group(topo, op);
+    *out = (fsmoe_profile_op){.name = fsm_cost_op_name(op),
+                              .group = is_gemm ? "" : group_names[group],
+                              .link = is_gemm ? "" : fsm_resource_name(fsm_topo_link(topo, group)),
+                              .ranks = is_gemm ? 1 : fsm_topo_group_size(topo, group),
+                              .large_from = measured->cost.large_from,
+                              .r2 = measured->r2,
+                              .worst_residual = worst_residual(measured)};
+    for (int i = 0; i < 2; i++) {
+        out->alpha_s[i] = measured->cost.line[i].alpha_s;
+        out->beta_s[i] = measured->cost.line[i].beta_s;
+    }
+    if (measured->point_count == 0) return;
+    fsm_point last = measured->points[measured->point_count - 1];
+    out->largest = last.size;
+    out->rate = (is_gemm ? 2 : (double)sizeof(float)) * last.size / last.time_s;
+}
+
+/* How many tasks of a step have the name, and their largest size. */
+static void count_tasks(const fsm_graph *graph, fsmoe_profile_task *task)
+{
+    for (int i = 0; i < graph->count; i++) {
+        const fsm_task *t = &graph->tasks[i];
+        char name[64];
+        snprintf(name, sizeof name, "%s.%s", fsm_task_kind_name(t->kind), fsm_phase_name(t->phase));
+        if (strcmp(name, task->name) != 0) continue;
+        task->tasks++;
+        task->size = fmax(task->size, t->size);
+    }
+}
+
+static void read_result(const profile *p, fsmoe_profile_result *result)
+{
+    _Static_assert(FSMOE_PROFILE_OPS == (int)FSM_COST_OP_COUNT, "an operation has no row");
+    _Static_assert(FSMOE_PROFILE_MOST_TASKS >= FSM_TASK_KIND_COUNT * FSM_PHASE_COUNT, "a task has no row");
+    *result = (fsmoe_profile_result){.task_count = p->cluster.task_count};
+    snprintf(result->name, sizeof result->name, "%s", p->cluster.name);
+    snprintf(result->machine, sizeof result->machine, "%s", p->cluster.machine);
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++) read_operation(p, (fsm_cost_op)op, &result->ops[op]);
+    for (int i = 0; i < p->cluster.task_count; i++) {
+        fsmoe_profile_task *task = &result->tasks[i];
+        snprintf(task->name, sizeof task->name, "%s", p->cluster.tasks[i].task);
+        count_tasks(&p->stepper.train_graph, task);
+        task->time_s = fsm_cost_s(&p->cluster.tasks[i].cost, 1, task->size);
+    }
+}
+
+static void destroy(profile *p)
+{
+    fsm_cluster_destroy(&p->cluster);
+    fsm_task_recorder_destroy(p->recorder);
+    fsm_stepper_destroy(&p->stepper);
+    free(p->ids);
+}
+
+fsmoe_status fsmoe_profile(fsmoe_world *world, fsmoe_config *config, const fsmoe_profile_options *options,
+                           const char *path, fsmoe_profile_result *result)
+{
+    profile p = {.world = world->comm, .config = config, .options = options, .path = path};
+    p.budget_s = options->budget_s != 0 ? options->budget_s : FSM_PROFILE_BUDGET_S;
+    fsmoe_status status = prepare(&p);
+    if (status == FSMOE_OK) status = measure(&p);
+    if (status == FSMOE_OK)
+        status = fsm_comm_agree(p.world, p.world->rank == 0 ? fsm_cluster_write(&p.cluster, path) : FSMOE_OK);
+    if (status == FSMOE_OK && result) read_result(&p, result);
+    if (status != FSMOE_ERROR_COMM) destroy(&p); /* else groups cannot be taken apart together any more */
+    return status;
+}
