@@ -24,8 +24,8 @@ endif()
 add_library(fsmoe_objects OBJECT ${FSMOE_SOURCES})
 target_include_directories(fsmoe_objects PUBLIC
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> PRIVATE ${PROJECT_SOURCE_DIR}/src ${RANDOM123_INCLUDE})
-set(FSMOE_PRIVATE_LIBRARIES PkgConfig::YAML PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::XXHASH ${FSMOE_GEMM_LIBRARY}
-  OpenMP::OpenMP_C Threads::Threads m)
+set(FSMOE_PRIVATE_LIBRARIES PkgConfig::YAML PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::XXHASH PkgConfig::NLOPT
+  ${FSMOE_GEMM_LIBRARY} OpenMP::OpenMP_C Threads::Threads m)
 target_compile_definitions(fsmoe_objects PRIVATE FSMOE_VERSION="${PROJECT_VERSION}"
   FSMOE_DATA_DIR="${CMAKE_INSTALL_FULL_DATADIR}/fsmoe" FSMOE_SOURCE_DATA_DIR="${PROJECT_SOURCE_DIR}/data")
 if(FSMOE_MPI)

@@ -19,6 +19,8 @@ int command_eval(int argc, char **argv);
 int command_tokenize(int argc, char **argv);
 int command_report(int argc, char **argv);
 int command_config(int argc, char **argv);
+int command_plan(int argc, char **argv);
+int command_simulate(int argc, char **argv);
 int command_profile(int argc, char **argv);
 int command_cluster(int argc, char **argv);
 

@@ -16,6 +16,8 @@ static const command commands[] = {
     {"tokenize", "turn text into a token file", command_tokenize},
     {"report", "write the report of a run", command_report},
     {"config", "show the configuration and its defaults", command_config},
+    {"plan", "compare schedules of a step on a cluster", command_plan},
+    {"simulate", "run a step on a virtual clock and draw it", command_simulate},
     {"profile", "measure what operations cost on this machine or cluster", command_profile},
     {"cluster", "make, import or show a cluster file", command_cluster},
 };

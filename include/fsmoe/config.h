@@ -57,7 +57,9 @@ typedef struct fsmoe_parallel_config {
     int64_t esp_size;
     int64_t mp_size;
     int64_t threads;         /* compute threads a rank; 0: cores of the node / ranks on it, at least 1 */
-    char *schedule;          /* dsmoe */
+    char *schedule;          /* dsmoe | tutel | tutel-improved | pipemoe-lina | fsmoe-no-iio | fsmoe | fsmoe-x */
+    char *cluster;           /* cluster file that the step is planned with; empty: measured before training */
+    int64_t replan_every;    /* steps after which costs are measured again; 0: never */
     bool canonical_sums;     /* sums in an order that no layout changes: the same bits on every layout that fits */
 } fsmoe_parallel_config;
 

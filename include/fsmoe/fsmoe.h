@@ -5,6 +5,7 @@
 #include <fsmoe/cluster.h>
 #include <fsmoe/config.h>
 #include <fsmoe/model.h>
+#include <fsmoe/plan.h>
 #include <fsmoe/profile.h>
 #include <fsmoe/report.h>
 #include <fsmoe/status.h>

@@ -65,6 +65,11 @@ static bool has_no_prompt(const fsmoe_config *config)
     return !*config->run.sample_prompt;
 }
 
+static bool is_unplanned(const fsmoe_config *config)
+{
+    return strcmp(config->parallel.schedule, "dsmoe") == 0;
+}
+
 static bool is_greedy(const fsmoe_config *config)
 {
     return config->run.sample_temperature == 0;
@@ -80,6 +85,8 @@ static const struct unused_rule {
     {"model.rope_theta", is_gpt2, "model.family gpt2 learns its positions instead of rotating by them"},
     {"parallel.canonical_sums", has_biases,
      "sums with biases (model.family gpt2, moe.expert gpt) depend on the layout"},
+    {"parallel.cluster", is_unplanned, "parallel.schedule dsmoe is not planned from costs"},
+    {"parallel.replan_every", is_unplanned, "parallel.schedule dsmoe is not planned from costs"},
     {"moe.capacity_group", is_dropless, "moe.capacity_factor 0 drops no tokens"},
     {"train.eval_every", has_no_valid, "data.valid is empty"},
     {"train.eval_tokens", has_no_valid, "data.valid is empty"},

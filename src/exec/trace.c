@@ -14,7 +14,7 @@ typedef struct slice {
 } slice;
 
 struct fsm_trace {
-    const fsm_graph *graph;
+    fsm_graph graph;
     slice *slices;
     int64_t count, capacity;
 };
@@ -23,11 +23,11 @@ fsmoe_status fsm_trace_create(const fsm_graph *graph, int64_t max_steps, fsm_tra
 {
     fsm_trace *t = calloc(1, sizeof *t);
     if (t) {
-        t->graph = graph;
+        t->graph = fsm_graph_copy(graph);
         t->capacity = graph->count * max_steps;
         t->slices = calloc((size_t)t->capacity + 1, sizeof *t->slices);
     }
-    if (!t || !t->slices) {
+    if (!t || !t->slices || t->graph.out_of_memory) {
         fsm_trace_destroy(t);
         return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a trace of %lld steps", (long long)max_steps);
     }
@@ -38,6 +38,7 @@ fsmoe_status fsm_trace_create(const fsm_graph *graph, int64_t max_steps, fsm_tra
 void fsm_trace_destroy(fsm_trace *trace)
 {
     if (!trace) return;
+    fsm_graph_destroy(&trace->graph);
     free(trace->slices);
     free(trace);
 }
@@ -117,7 +118,7 @@ static fsmoe_status print_all(const fsm_trace *trace, const slice *slices, const
     print_begin(out);
     for (int rank = 0; rank < ranks; rank++) {
         int64_t count = bytes[rank] / (int64_t)sizeof(slice);
-        print_rank(out, trace->graph, rank, slices, count, &comma);
+        print_rank(out, &trace->graph, rank, slices, count, &comma);
         slices += count;
     }
     return finish(out, &text, &size, path);

@@ -9,7 +9,7 @@
 #include "exec/exec.h"
 #include "plan/simulate.h"
 
-/* Room for max_steps steps of the graph (borrowed); steps after that are not recorded. */
+/* Room for max_steps steps of the graph (copied); steps after that are not recorded. */
 fsmoe_status fsm_trace_create(const fsm_graph *graph, int64_t max_steps, fsm_trace **trace);
 void fsm_trace_destroy(fsm_trace *trace);
 

@@ -77,6 +77,7 @@ typedef struct walk {
     fsm_window_plan moe[2];
     double update_s;                       /* after the last gradient has arrived: norm and optimizer */
     double moe_link_s[FSM_RESOURCE_COUNT]; /* least load of one MoE layer's backward */
+    double left_elems[3];                  /* of each region, not finished yet */
     fsm_bound *bound;
 } walk;
 
@@ -84,6 +85,11 @@ static bool is_chunk(fsm_task_kind kind, bool is_moe)
 {
     return is_moe && (kind == FSM_TASK_A2A_DISPATCH || kind == FSM_TASK_ALLGATHER || kind == FSM_TASK_EXPERT ||
                       kind == FSM_TASK_WEIGHT_GRAD || kind == FSM_TASK_REDUCESCATTER || kind == FSM_TASK_A2A_COMBINE);
+}
+
+static bool is_finished_by(const fsm_gradient *g, const fsm_task *t)
+{
+    return g->after == t->kind && g->layer == t->layer;
 }
 
 static fsm_load allreduce_of(const walk *w, double elems)
@@ -96,32 +102,33 @@ static fsm_resource link_of_region(const walk *w, int region)
     return w->shape->link[w->freedom.one_stream ? FSM_GROUP_EP : w->shape->regions[region].group];
 }
 
-/* Gradients of a region that are finished in `layer`'s backward or later; -1: at the end of backward. */
-static double elems_from(const walk *w, int region, int layer)
-{
-    const fsm_step_shape *s = w->shape;
-    double elems = 0;
-    if (s->group_size[s->regions[region].group] == 1) return 0;
-    if (s->gradient_count == 0) return (double)(s->regions[region].last - s->regions[region].first);
-    for (int i = 0; i < s->gradient_count; i++) {
-        const fsm_gradient *g = &s->gradients[i];
-        bool late = g->layer < 0 ? g->after == FSM_TASK_EMBEDDING || layer >= s->num_layers : g->layer <= layer;
-        if (g->region == region && late) elems += (double)(g->last - g->first);
-    }
-    return elems;
-}
-
-/* From now on each link has to carry the all-to-alls of layers 0 … layer and the gradients that they finish. */
-static void bound_links(walk *w, double now_s, int layer, int moe_layers)
+/* From now on each link has to carry the all-to-alls of so many MoE layers and the gradients that nothing has finished before. */
+static void bound_links(walk *w, double now_s, int moe_layers)
 {
     double load_s[FSM_RESOURCE_COUNT] = {0};
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) load_s[r] = moe_layers * w->moe_link_s[r];
     for (int i = 0; i < w->shape->region_count; i++) {
-        fsm_load rest = allreduce_of(w, elems_from(w, i, layer));
+        fsm_load rest = allreduce_of(w, w->left_elems[i]);
         load_s[link_of_region(w, i)] += least_s(&rest);
     }
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
         if (load_s[r] > 0) raise(w->bound, now_s + load_s[r] + w->update_s, fsm_resource_name((fsm_resource)r));
+}
+
+/* A task of the last backward has ended at now_s; what it finished could not be sent before. Experts' weight gradients may be finished
+ * before their layer's end, so nothing is said of them but that they are no longer left. */
+static void finish(walk *w, const fsm_task *t, double now_s, int moe_layers, bool is_moe)
+{
+    const fsm_step_shape *s = w->shape;
+    bool finishes = false;
+    for (int i = 0; i < s->gradient_count; i++) finishes |= is_finished_by(&s->gradients[i], t);
+    if (!finishes) return;
+    if (!is_chunk(t->kind, is_moe)) bound_links(w, now_s, moe_layers);
+    for (int i = 0; i < s->gradient_count; i++) {
+        const fsm_gradient *g = &s->gradients[i];
+        if (is_finished_by(g, t) && s->group_size[s->regions[g->region].group] > 1)
+            w->left_elems[g->region] -= (double)(g->last - g->first);
+    }
 }
 
 static void describe_links(walk *w)
@@ -146,24 +153,40 @@ static double chain_s(const walk *w, const fsm_graph *graph, const double *secon
     return first ? w->moe[t->phase].bound_s : 0;
 }
 
+static void start_walk(walk *w, const fsm_graph *graph, const double *seconds)
+{
+    const fsm_step_shape *s = w->shape;
+    for (int i = 0; i < graph->count; i++)
+        if (graph->tasks[i].kind == FSM_TASK_GRAD_NORM || graph->tasks[i].kind == FSM_TASK_OPTIMIZER)
+            w->update_s += seconds[i];
+    for (int i = 0; i < s->region_count; i++)
+        if (s->group_size[s->regions[i].group] > 1)
+            w->left_elems[i] = (double)(s->regions[i].last - s->regions[i].first);
+}
+
+/* MoE layers among 0 … layer. */
+static int moe_layers_up_to(const walk *w, int layer)
+{
+    return (layer + 1) / w->shape->moe_every;
+}
+
 static void walk_graph(walk *w, const fsm_graph *graph, const double *seconds)
 {
     const fsm_step_shape *s = w->shape;
     double now_s = 0;
-    int moe_layers = s->num_layers / s->moe_every;
-    for (int i = 0; i < graph->count; i++)
-        if (graph->tasks[i].kind == FSM_TASK_GRAD_NORM || graph->tasks[i].kind == FSM_TASK_OPTIMIZER)
-            w->update_s += seconds[i];
+    start_walk(w, graph, seconds);
     for (int i = 0; i < graph->count && graph->tasks[i].phase != FSM_UPDATE; i++) {
         const fsm_task *t = &graph->tasks[i];
         bool last = t->phase == FSM_BACKWARD && t->micro == s->micro_batches - 1;
+        bool is_moe = t->layer >= 0 && fsm_layer_is_moe(s->moe_every, t->layer);
         bool enters = last && t->layer >= 0 && graph->tasks[i - 1].layer != t->layer;
-        if (enters) bound_links(w, now_s, t->layer, s->moe_every > 0 ? (t->layer + 1) / s->moe_every : moe_layers);
+        if (enters) bound_links(w, now_s, moe_layers_up_to(w, t->layer));
         now_s += chain_s(w, graph, seconds, i);
-        if (last && t->kind == FSM_TASK_HEAD) bound_links(w, now_s, s->num_layers, moe_layers);
+        int later = t->layer < 0 ? t->kind == FSM_TASK_HEAD ? s->num_layers : 0 : t->layer; /* layers still to come */
+        if (last) finish(w, t, now_s, moe_layers_up_to(w, later - 1), is_moe);
     }
     raise(w->bound, now_s + w->update_s, "path");
-    if (s->training) bound_links(w, now_s, -1, 0);
+    if (s->training) bound_links(w, now_s, 0);
 }
 
 fsmoe_status fsm_bound_step(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_freedom freedom,

@@ -75,11 +75,13 @@ fsmoe_status fsm_step_list_gradients(const fsm_params *params, fsm_step_shape *s
 }
 
 /* Backward has passed the task that finishes it by then: everything of later layers, and of this one the experts' weights
- * when its dense part begins. */
-static bool is_finished(const fsm_gradient *g, int layer, bool dense)
+ * when its dense part begins; a dense feed-forward's come later. */
+static bool is_finished(const fsm_step_shape *shape, const fsm_gradient *g, int layer, bool dense)
 {
     if (g->layer < 0) return g->after == FSM_TASK_HEAD;
-    return g->layer > layer || (g->layer == layer && dense && g->after == FSM_TASK_WEIGHT_GRAD);
+    if (g->layer > layer) return true;
+    bool experts = g->after == FSM_TASK_WEIGHT_GRAD && fsm_layer_is_moe(shape->moe_every, layer);
+    return g->layer == layer && dense && experts;
 }
 
 int64_t fsm_step_finished(const fsm_step_shape *shape, int region, int layer, bool dense)
@@ -88,7 +90,7 @@ int64_t fsm_step_finished(const fsm_step_shape *shape, int region, int layer, bo
     for (int i = 0; i < shape->gradient_count; i++) {
         const fsm_gradient *g = &shape->gradients[i];
         if (g->region != region) continue;
-        if (!is_finished(g, layer, dense)) break;
+        if (!is_finished(shape, g, layer, dense)) break;
         last = g->last;
     }
     return last;

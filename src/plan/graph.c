@@ -50,6 +50,22 @@ int fsm_graph_add(fsm_graph *graph, fsm_task task, const int *after, int n)
     return graph->count++;
 }
 
+fsm_graph fsm_graph_copy(const fsm_graph *graph)
+{
+    fsm_graph copy = {.count = graph->count, .capacity = graph->count, .edge_count = graph->edge_count};
+    copy.edge_capacity = graph->edge_count;
+    copy.tasks = malloc(sizeof *copy.tasks * ((size_t)graph->count + 1));
+    copy.edges = malloc(sizeof *copy.edges * ((size_t)graph->edge_count + 1));
+    if (!copy.tasks || !copy.edges) {
+        fsm_graph_destroy(&copy);
+        copy.out_of_memory = true;
+        return copy;
+    }
+    memcpy(copy.tasks, graph->tasks, sizeof *copy.tasks * (size_t)graph->count);
+    memcpy(copy.edges, graph->edges, sizeof *copy.edges * (size_t)graph->edge_count);
+    return copy;
+}
+
 static fsmoe_status check_task(const fsm_graph *graph, int i)
 {
     const fsm_task *t = &graph->tasks[i];

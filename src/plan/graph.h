@@ -73,6 +73,9 @@ int fsm_graph_add(fsm_graph *graph, fsm_task task, const int *after, int n);
 /* One more edge for the task added last. */
 void fsm_graph_wait(fsm_graph *graph, int task, int after);
 
+/* A copy of its own, with out_of_memory set when there is no memory for it. */
+fsm_graph fsm_graph_copy(const fsm_graph *graph);
+
 /* Every edge points backwards, every range is inside its array. ERROR_FORMAT names the task; ERROR_MEMORY. */
 fsmoe_status fsm_graph_check(const fsm_graph *graph);
 

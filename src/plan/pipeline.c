@@ -92,26 +92,33 @@ double fsm_pipeline_run(const fsm_pipeline *p, const fsm_slot *order, double *sc
     return makespan_s;
 }
 
-double fsm_pipeline_bound(const fsm_pipeline *p, const char **binding)
+double fsm_pipeline_uneven_bound(const fsm_pipeline *mean, const fsm_pipeline *least, const char **binding)
 {
-    const double *t = p->stage_s, r = p->degree;
-    double a = t[FSM_STAGE_DISPATCH], g = t[FSM_STAGE_ALLGATHER], e = t[FSM_STAGE_EXPERT];
-    double w = p->split ? t[FSM_STAGE_WEIGHT_GRAD] : 0, s = t[FSM_STAGE_REDUCESCATTER];
-    double path = 2 * a + g + e + s;
+    const double *t = least->stage_s, *m = mean->stage_s, r = mean->degree;
+    double a = t[FSM_STAGE_DISPATCH], g = t[FSM_STAGE_ALLGATHER], e = t[FSM_STAGE_EXPERT],
+           s = t[FSM_STAGE_REDUCESCATTER];
+    double w = mean->split ? t[FSM_STAGE_WEIGHT_GRAD] : 0, all_w = mean->split ? r * m[FSM_STAGE_WEIGHT_GRAD] : 0;
+    double all_a = r * m[FSM_STAGE_DISPATCH], all_g = r * m[FSM_STAGE_ALLGATHER], all_e = r * m[FSM_STAGE_EXPERT];
+    double all_s = r * m[FSM_STAGE_REDUCESCATTER], path = 2 * a + g + e + s;
     const struct {
         const char *name;
         double seconds;
     } bounds[] = {
-        {"inter", fsm_later(2 * r * a, (r + 1) * a + g + e + s)},
-        {"compute", fsm_later(a + g + r * (e + w), 2 * a + g + s + r * e)},
-        {"intra", 2 * a + fsm_later(r * (g + s), fsm_later(g + e + r * s, r * g + e + s))},
         {"path", fsm_later(path + (r - 1) * fsm_later(fsm_later(a, g), fsm_later(e, s)), a + g + e + w)},
+        {"inter", fsm_later(2 * all_a, all_a + a + g + e + s)},
+        {"compute", fsm_later(a + g + all_e + all_w, 2 * a + g + s + all_e)},
+        {"intra", 2 * a + fsm_later(all_g + all_s, fsm_later(g + e + all_s, all_g + e + s))},
     };
     int best = 0;
     for (int i = 1; i < 4; i++)
         if (bounds[i].seconds > bounds[best].seconds) best = i;
     if (binding) *binding = bounds[best].name;
     return bounds[best].seconds;
+}
+
+double fsm_pipeline_bound(const fsm_pipeline *p, const char **binding)
+{
+    return fsm_pipeline_uneven_bound(p, p, binding);
 }
 
 /* ---- one resource alone, preemptible (Jackson's preemptive schedule; Carlier 1982) ---- */

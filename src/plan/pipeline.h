@@ -56,6 +56,9 @@ double fsm_pipeline_run(const fsm_pipeline *pipeline, const fsm_slot *order, dou
 /* Closed-form lower bound of every order; FSMOE.md §4. `binding`, if not NULL: "inter", "intra", "compute" or "path". */
 double fsm_pipeline_bound(const fsm_pipeline *pipeline, const char **binding);
 
+/* The same when chunks differ: each stage takes `mean` on average over the chunks and at least `least` for each. */
+double fsm_pipeline_uneven_bound(const fsm_pipeline *mean, const fsm_pipeline *least, const char **binding);
+
 /* A tighter bound in O(r): each resource alone, its tasks interruptible, between the least times before and after them.
  * scratch [8 r]. */
 double fsm_pipeline_preemptive_bound(const fsm_pipeline *pipeline, double *scratch);

@@ -120,7 +120,7 @@ static void add_child(search *pool, int parent, fsm_stage stage, double start_s)
 static bool pointless(const fsm_pipe_state *s, const fsm_pipeline *p, fsm_stage stage)
 {
     double expert_s = fsm_pipe_start(s, p, FSM_STAGE_EXPERT), weight_s = fsm_pipe_start(s, p, FSM_STAGE_WEIGHT_GRAD);
-    if (stage == FSM_STAGE_WEIGHT_GRAD) return expert_s <= s->compute_s;
+    if (expert_s <= s->compute_s) return stage == FSM_STAGE_WEIGHT_GRAD; /* also when weight_grad takes no time */
     return stage == FSM_STAGE_EXPERT && weight_s + p->stage_s[FSM_STAGE_WEIGHT_GRAD] <= expert_s;
 }
 

@@ -37,8 +37,9 @@ fsm_freedom fsm_step_freedom(const fsm_step_shape *s, fsm_freedom wanted)
     return wanted;
 }
 
-double fsm_step_dense_s(const fsm_step_shape *shape, const fsm_cluster *cluster, int layer)
+double fsm_step_dense_s(const fsm_step_shape *shape, const fsm_cluster *cluster, bool one_stream, int layer)
 {
+    bool attention_alone = fsm_step_sends_beside_attention(shape, one_stream);
     fsm_step_builder b;
     fsm_graph graph;
     double total_s = 0, *seconds = NULL;
@@ -48,7 +49,8 @@ double fsm_step_dense_s(const fsm_step_shape *shape, const fsm_cluster *cluster,
     fsm_step_layer(&b, FSM_BACKWARD, layer, &whole);
     if (fsm_step_builder_end(&b) == FSMOE_OK) seconds = malloc(sizeof *seconds * (size_t)graph.count);
     if (seconds && fsm_cost_graph(&graph, cluster, seconds) == FSMOE_OK)
-        for (int i = graph.count - 1; i >= 0 && graph.tasks[i].kind != FSM_TASK_ORDER; i--) total_s += seconds[i];
+        for (int i = graph.count - 1; i >= 0 && graph.tasks[i].kind != FSM_TASK_ORDER; i--)
+            if (!attention_alone || graph.tasks[i].kind == FSM_TASK_ATTENTION) total_s += seconds[i];
     free(seconds);
     fsm_graph_destroy(&graph);
     return total_s;
@@ -153,7 +155,7 @@ static fsmoe_status prepare(cook *c)
     c->allreduce = load(c->cluster, FSM_TASK_ALLREDUCE, FSM_UPDATE, 1, 0);
     for (int layer = 0; layer < s->num_layers && s->training; layer++) {
         double *dense_s = &c->dense_s[fsm_layer_is_moe(s->moe_every, layer)];
-        if (*dense_s == 0) *dense_s = fsm_step_dense_s(s, c->cluster, layer);
+        if (*dense_s == 0) *dense_s = fsm_step_dense_s(s, c->cluster, r->freedom.one_stream, layer);
     }
     for (int i = 0; i < s->region_count; i++) c->sent[i] = s->regions[i].first;
     return FSMOE_OK;

@@ -33,8 +33,8 @@ fsm_window fsm_step_moe_window(const fsm_step_shape *shape, const fsm_cluster *c
 /* What the links of a step allow: where the all-to-alls and the ESP group share a link there is one stream. */
 fsm_freedom fsm_step_freedom(const fsm_step_shape *shape, fsm_freedom wanted);
 
-/* Backward's time of dense work in one layer, from the end of its experts to the next layer's. */
-double fsm_step_dense_s(const fsm_step_shape *shape, const fsm_cluster *cluster, int layer);
+/* Backward's time in which gradients may be sent beside the dense work of one layer. */
+double fsm_step_dense_s(const fsm_step_shape *shape, const fsm_cluster *cluster, bool one_stream, int layer);
 
 /* Fills recipe->plan with the one degree that is best for both directions together. ERROR_MEMORY, ERROR_NUMERIC. */
 fsmoe_status fsm_recipe_one_degree(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_recipe *recipe);

@@ -197,28 +197,30 @@ typedef struct crowd {
     double (*free_s)[FSM_RESOURCE_COUNT];
 } crowd;
 
+/* A task that crosses nodes, if only by a part of it, is one for all classes: the slowest sets the pace of either part. */
 static void run_task(crowd *w, int i)
 {
     const fsm_task *t = &w->graph->tasks[i];
     size_t count = (size_t)w->graph->count;
-    double other_s = w->other && t->resource != FSM_COMPUTE ? w->other[i].other_s : 0, together_s = 0, slowest = 0;
-    bool shared = t->resource == FSM_INTER || other_s > 0;
+    fsm_resource own = t->resource, there = other_link(own);
+    double other_s = w->other && own != FSM_COMPUTE ? w->other[i].other_s : 0, together_s = 0, slowest[2] = {0, 0};
+    bool shared = own == FSM_INTER || other_s > 0;
     for (int c = 0; c < w->n; c++) {
         double *start_s = &w->start_s[(size_t)c * count + (size_t)i];
-        *start_s = later(ready_s(w->graph, i, w->end_s + (size_t)c * count), w->free_s[c][t->resource]);
-        if (other_s > 0) *start_s = later(*start_s, w->free_s[c][other_link(t->resource)]);
+        *start_s = later(ready_s(w->graph, i, w->end_s + (size_t)c * count), w->free_s[c][own]);
+        if (other_s > 0) *start_s = later(*start_s, w->free_s[c][there]);
         together_s = later(together_s, *start_s);
-        slowest = later(slowest, w->classes[c].slowdown[t->resource]);
+        slowest[0] = later(slowest[0], w->classes[c].slowdown[own]);
+        slowest[1] = later(slowest[1], w->classes[c].slowdown[there]);
     }
     for (int c = 0; c < w->n; c++) {
         size_t at = (size_t)c * count + (size_t)i;
         if (shared) w->start_s[at] = together_s;
-        double own_s = w->start_s[at] + w->seconds[i] * (shared ? slowest : w->classes[c].slowdown[t->resource]);
-        w->free_s[c][t->resource] = w->end_s[at] = own_s;
+        double own_s = w->start_s[at] + w->seconds[i] * (shared ? slowest[0] : w->classes[c].slowdown[own]);
+        w->free_s[c][own] = w->end_s[at] = own_s;
         if (other_s == 0) continue;
-        double there_s = w->start_s[at] + other_s * w->classes[c].slowdown[other_link(t->resource)];
-        w->free_s[c][other_link(t->resource)] = there_s;
-        w->end_s[at] = later(own_s, there_s);
+        w->free_s[c][there] = w->start_s[at] + other_s * slowest[1];
+        w->end_s[at] = later(own_s, w->free_s[c][there]);
     }
 }
 
@@ -265,7 +267,7 @@ fsmoe_status fsm_simulate_classes(const fsm_graph *graph, const double *seconds,
 /* ---- from times to an order ---- */
 
 typedef struct started {
-    double start_s;
+    double start_s, end_s;
     int task;
 } started;
 
@@ -273,6 +275,7 @@ static int by_start(const void *x, const void *y)
 {
     const started *a = x, *b = y;
     if (a->start_s != b->start_s) return a->start_s < b->start_s ? -1 : 1;
+    if (a->end_s != b->end_s) return a->end_s < b->end_s ? -1 : 1; /* what took no time was before what did */
     return (a->task > b->task) - (a->task < b->task);
 }
 
@@ -286,7 +289,7 @@ fsmoe_status fsm_graph_reorder(fsm_graph *graph, const fsm_timeline *timeline)
         free(place);
         return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to order %d tasks", graph->count);
     }
-    for (int i = 0; i < graph->count; i++) order[i] = (started){timeline->start_s[i], i};
+    for (int i = 0; i < graph->count; i++) order[i] = (started){timeline->start_s[i], timeline->end_s[i], i};
     qsort(order, (size_t)graph->count, sizeof *order, by_start);
     for (int i = 0; i < graph->count; i++) place[order[i].task] = i;
     for (int i = 0; i < graph->count; i++) {

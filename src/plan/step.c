@@ -108,33 +108,6 @@ static void exchange(fsm_step_builder *b, fsm_task_kind kind, int layer, fsm_gro
     b->last = fsm_graph_add(b->graph, t, &b->last, 1);
 }
 
-static void attention(fsm_step_builder *b, fsm_phase phase, int layer)
-{
-    const fsm_step_shape *s = b->shape;
-    int passes = phase == FSM_FORWARD ? 1 : 2, gemms = 6; /* Q, K, V, scores, values, output */
-    double tokens = (double)s->n_group, elems = tokens * (double)s->hidden;
-    double projections = elems * (double)(s->qkv_width + s->attention_width);
-    double scores = tokens * (double)s->seq_len * (double)s->attention_width; /* causal: half of both products */
-    if (phase == FSM_FORWARD) compute(b, FSM_TASK_NORM, phase, layer, 0, (double)(s->n_local * s->hidden));
-    collective(b, FSM_TASK_MP_ALLGATHER, phase, layer, FSM_GROUP_MP, elems);
-    compute(b, FSM_TASK_ATTENTION, phase, layer, passes * gemms, passes * (projections + scores));
-    collective(b, FSM_TASK_MP_REDUCESCATTER, phase, layer, FSM_GROUP_MP, elems);
-    if (phase == FSM_BACKWARD) compute(b, FSM_TASK_NORM, phase, layer, 0, (double)(s->n_local * s->hidden));
-}
-
-static void dense_ffn(fsm_step_builder *b, fsm_phase phase, int layer)
-{
-    const fsm_step_shape *s = b->shape;
-    double elems = (double)(s->n_group * s->hidden), norm = (double)(s->n_local * s->hidden);
-    double macs = elems * (double)(s->expert_gemms * s->ffn_hidden / s->group_size[FSM_GROUP_MP]);
-    if (phase == FSM_FORWARD) compute(b, FSM_TASK_FFN_NORM, phase, layer, 0, norm);
-    collective(b, FSM_TASK_FFN_ALLGATHER, phase, layer, FSM_GROUP_MP, elems);
-    compute(b, FSM_TASK_FFN, phase, layer, s->expert_gemms, macs);
-    if (phase == FSM_BACKWARD) compute(b, FSM_TASK_WEIGHT_GRAD, phase, layer, s->expert_gemms, macs);
-    collective(b, FSM_TASK_FFN_REDUCESCATTER, phase, layer, FSM_GROUP_MP, elems);
-    if (phase == FSM_BACKWARD) compute(b, FSM_TASK_FFN_NORM, phase, layer, 0, norm);
-}
-
 /* ---- gradients that are sent ---- */
 
 static void send(fsm_step_builder *b, const fsm_piece *piece)
@@ -162,6 +135,42 @@ static void send_all(fsm_step_builder *b, fsm_phase phase, const fsm_layer_cut *
 {
     if (phase != FSM_BACKWARD || b->micro != b->shape->micro_batches - 1) return;
     for (int i = 0; i < cut->piece_count[place]; i++) send(b, &cut->pieces[place][i]);
+}
+
+bool fsm_step_sends_beside_attention(const fsm_step_shape *shape, bool one_stream)
+{
+    fsm_resource link = shape->link[FSM_GROUP_EP];
+    return shape->group_size[FSM_GROUP_MP] > 1 && (one_stream || shape->link[FSM_GROUP_MP] == link);
+}
+
+/* ---- dense work ---- */
+
+static void attention(fsm_step_builder *b, fsm_phase phase, int layer, const fsm_layer_cut *cut)
+{
+    const fsm_step_shape *s = b->shape;
+    int passes = phase == FSM_FORWARD ? 1 : 2, gemms = 6; /* Q, K, V, scores, values, output */
+    double tokens = (double)s->n_group, elems = tokens * (double)s->hidden;
+    double projections = elems * (double)(s->qkv_width + s->attention_width);
+    double scores = tokens * (double)s->seq_len * (double)s->attention_width; /* causal: half of both products */
+    if (phase == FSM_FORWARD) compute(b, FSM_TASK_NORM, phase, layer, 0, (double)(s->n_local * s->hidden));
+    collective(b, FSM_TASK_MP_ALLGATHER, phase, layer, FSM_GROUP_MP, elems);
+    if (fsm_step_sends_beside_attention(b->shape, b->one_stream)) send_all(b, phase, cut, 1);
+    compute(b, FSM_TASK_ATTENTION, phase, layer, passes * gemms, passes * (projections + scores));
+    collective(b, FSM_TASK_MP_REDUCESCATTER, phase, layer, FSM_GROUP_MP, elems);
+    if (phase == FSM_BACKWARD) compute(b, FSM_TASK_NORM, phase, layer, 0, (double)(s->n_local * s->hidden));
+}
+
+static void dense_ffn(fsm_step_builder *b, fsm_phase phase, int layer)
+{
+    const fsm_step_shape *s = b->shape;
+    double elems = (double)(s->n_group * s->hidden), norm = (double)(s->n_local * s->hidden);
+    double macs = elems * (double)(s->expert_gemms * s->ffn_hidden / s->group_size[FSM_GROUP_MP]);
+    if (phase == FSM_FORWARD) compute(b, FSM_TASK_FFN_NORM, phase, layer, 0, norm);
+    collective(b, FSM_TASK_FFN_ALLGATHER, phase, layer, FSM_GROUP_MP, elems);
+    compute(b, FSM_TASK_FFN, phase, layer, s->expert_gemms, macs);
+    if (phase == FSM_BACKWARD) compute(b, FSM_TASK_WEIGHT_GRAD, phase, layer, s->expert_gemms, macs);
+    collective(b, FSM_TASK_FFN_REDUCESCATTER, phase, layer, FSM_GROUP_MP, elems);
+    if (phase == FSM_BACKWARD) compute(b, FSM_TASK_FFN_NORM, phase, layer, 0, norm);
 }
 
 /* ---- an MoE layer ---- */
@@ -232,9 +241,10 @@ static void stage(fsm_step_builder *b, chunk_chain *c, fsm_slot slot)
 
 static void chunk_after_chunk(fsm_step_builder *b, chunk_chain *c)
 {
+    bool own_weight_grad = c->phase == FSM_BACKWARD && c->cut->split; /* else it comes with the expert */
     for (int chunk = 0; chunk < c->cut->degree; chunk++)
         for (int i = 0; i < FSM_STAGE_COUNT; i++)
-            if (i != FSM_STAGE_WEIGHT_GRAD) stage(b, c, (fsm_slot){(fsm_stage)i, chunk});
+            if (i != FSM_STAGE_WEIGHT_GRAD || own_weight_grad) stage(b, c, (fsm_slot){(fsm_stage)i, chunk});
 }
 
 /* Gradients go out when the links have nothing left to do for the experts' input. */
@@ -272,7 +282,7 @@ static void moe(fsm_step_builder *b, fsm_phase phase, int layer, const fsm_layer
         compute(b, FSM_TASK_IORDER, phase, layer, 0, rows);
     }
     chunks(b, phase, layer, cut);
-    send_all(b, phase, cut, 1);
+    if (!fsm_step_sends_beside_attention(s, b->one_stream)) send_all(b, phase, cut, 1);
     if (phase == FSM_BACKWARD) compute(b, FSM_TASK_GATE, phase, layer, 2, 2 * gate);
 }
 
@@ -280,11 +290,14 @@ static void moe(fsm_step_builder *b, fsm_phase phase, int layer, const fsm_layer
 
 void fsm_step_layer(fsm_step_builder *b, fsm_phase phase, int layer, const fsm_layer_cut *cut)
 {
-    bool is_moe = fsm_layer_is_moe(b->shape->moe_every, layer);
-    if (phase == FSM_FORWARD) attention(b, phase, layer);
-    if (is_moe) moe(b, phase, layer, cut);
-    else send_all(b, phase, cut, 1), dense_ffn(b, phase, layer);
-    if (phase == FSM_BACKWARD) attention(b, phase, layer);
+    if (phase == FSM_FORWARD) attention(b, phase, layer, cut);
+    if (fsm_layer_is_moe(b->shape->moe_every, layer)) {
+        moe(b, phase, layer, cut);
+    } else {
+        if (!fsm_step_sends_beside_attention(b->shape, b->one_stream)) send_all(b, phase, cut, 1);
+        dense_ffn(b, phase, layer);
+    }
+    if (phase == FSM_BACKWARD) attention(b, phase, layer, cut);
 }
 
 fsmoe_status fsm_step_builder_begin(const fsm_step_shape *shape, bool one_stream, fsm_graph *graph, fsm_step_builder *b)

@@ -80,6 +80,10 @@ fsmoe_status fsm_step_builder_begin(const fsm_step_shape *shape, bool one_stream
                                     fsm_step_builder *builder);
 fsmoe_status fsm_step_builder_end(fsm_step_builder *builder);
 
+/* Where MP's collectives are on the stream of the all-to-alls, gradients are sent beside attention itself, after its allgather; else
+ * from the start of the dense part on. */
+bool fsm_step_sends_beside_attention(const fsm_step_shape *shape, bool one_stream);
+
 /* Forward or backward of one layer; the cut's pieces are sent in backward alone. */
 void fsm_step_layer(fsm_step_builder *builder, fsm_phase phase, int layer, const fsm_layer_cut *cut);
 void fsm_step_begin(fsm_step_builder *builder); /* embedding */

@@ -20,10 +20,10 @@ double fsm_load_s(const fsm_load *load, double share)
     return load->launches > 0 ? fsm_cost_s(&load->cost, load->launches, load->size * share) : 0;
 }
 
-void fsm_window_pipeline(const fsm_window *layer, fsm_freedom freedom, int degree, fsm_pipeline *p)
+/* Chunks of that share of the layer. */
+static void cut(const fsm_window *layer, fsm_freedom freedom, int degree, double share, fsm_pipeline *p)
 {
     *p = (fsm_pipeline){.degree = degree, .split = freedom.split && layer->stage[FSM_STAGE_WEIGHT_GRAD].launches > 0};
-    double share = layer->rows > 0 ? floor(layer->rows / degree) / layer->rows : 1.0 / degree;
     for (int i = 0; i < FSM_STAGE_COUNT; i++) p->stage_s[i] = fsm_load_s(&layer->stage[i], share);
     if (!p->split) {
         p->stage_s[FSM_STAGE_EXPERT] += p->stage_s[FSM_STAGE_WEIGHT_GRAD];
@@ -35,6 +35,24 @@ void fsm_window_pipeline(const fsm_window *layer, fsm_freedom freedom, int degre
         p->stage_s[FSM_STAGE_REDUCESCATTER] += p->stage_s[FSM_STAGE_COMBINE];
         p->stage_s[FSM_STAGE_DISPATCH] = p->stage_s[FSM_STAGE_COMBINE] = 0;
     }
+}
+
+void fsm_window_pipeline(const fsm_window *layer, fsm_freedom freedom, int degree, fsm_pipeline *p)
+{
+    cut(layer, freedom, degree, 1.0 / degree, p);
+}
+
+/* Whole rows make chunks uneven; the least has floor(rows / r). What holds for equal chunks holds for these when all times shrink to the
+ * least chunk's. */
+static double bound_of_whole_rows(const fsm_window *layer, fsm_freedom freedom, const fsm_pipeline *p, double bound_s)
+{
+    fsm_pipeline least;
+    double shrink = 1;
+    if (layer->rows == 0) return bound_s;
+    cut(layer, freedom, p->degree, floor(layer->rows / p->degree) / layer->rows, &least);
+    for (int i = 0; i < FSM_STAGE_COUNT; i++)
+        if (p->stage_s[i] > 0) shrink = fmin(shrink, least.stage_s[i] / p->stage_s[i]);
+    return fmax(shrink * bound_s, fsm_pipeline_uneven_bound(p, &least, NULL));
 }
 
 static double link_of(const fsm_pipeline *p, fsm_freedom freedom)
@@ -101,9 +119,10 @@ static const char *binding_of(const planner *pl, const fsm_pipeline *p, double l
     return pl->freedom.one_stream && (name[0] == 'i') ? "stream" : name;
 }
 
-static double window_bound(const planner *pl, const fsm_pipeline *p)
+/* Could the degree beat the best, if its MoE part took no more than its bound? */
+static bool can_win(const planner *pl, const fsm_pipeline *p, double bound_s)
 {
-    return fsm_window_s(pl->layer, fsm_pipeline_bound(p, NULL), link_of(p, pl->freedom));
+    return fsm_window_s(pl->layer, bound_s, link_of(p, pl->freedom)) < pl->best.makespan_s;
 }
 
 static void take_if_better(planner *pl, const fsm_pipeline *p, double moe_s)
@@ -118,11 +137,11 @@ static void try_degree(planner *pl, int degree)
 {
     fsm_pipeline p;
     fsm_window_pipeline(pl->layer, pl->freedom, degree, &p);
-    if (window_bound(pl, &p) < pl->best.makespan_s) take_if_better(pl, &p, fsm_pipeline_quick(&p, pl->scratch, NULL));
+    if (can_win(pl, &p, fsm_pipeline_bound(&p, NULL)))
+        take_if_better(pl, &p, fsm_pipeline_quick(&p, pl->scratch, NULL));
 }
 
-/* No degree from r on is faster than this: each stage's load with the least alpha and beta there are, r launches of it. Chunks of
- * floor(rows / r) rows hold at least half of all rows. */
+/* No degree from r on is faster than this: each stage's load with the least alpha and beta there are, r launches of it. */
 static double bound_from(const planner *pl, int degree)
 {
     double load_s[3] = {0};
@@ -135,7 +154,7 @@ static double bound_from(const planner *pl, int degree)
             alpha_s = fmin(alpha_s, l->cost.line[1].alpha_s);
             beta_s = fmin(beta_s, l->cost.line[1].beta_s);
         }
-        load_s[resource_of[i]] += degree * l->launches * alpha_s + l->size * beta_s * (pl->layer->rows > 0 ? 0.5 : 1.0);
+        load_s[resource_of[i]] += degree * l->launches * alpha_s + l->size * beta_s;
     }
     return pl->layer->dense_s +
            fmax(load_s[2], pl->freedom.one_stream ? load_s[0] + load_s[1] : fmax(load_s[0], load_s[1]));
@@ -151,17 +170,16 @@ static void scan_coarsely(planner *pl)
     if (bound_from(pl, most) < pl->best.makespan_s) try_degree(pl, most);
 }
 
-/* Proves the degree's best order, or improves on it. */
+/* Proves the degree's best order, or improves on it; *bound_s is of the MoE part, of equal chunks. */
 static fsmoe_status settle(planner *pl, const fsm_pipeline *p, effort how, double *bound_s)
 {
-    double upper_s = pl->best.makespan_s - pl->layer->dense_s, link_s = link_of(p, pl->freedom), moe_s;
-    double moe_bound_s = fsm_pipeline_preemptive_bound(p, pl->scratch);
+    double upper_s = pl->best.makespan_s - pl->layer->dense_s, moe_s, searched_s;
     bool found;
-    *bound_s = fmax(*bound_s, fsm_window_s(pl->layer, moe_bound_s, link_s));
-    if (*bound_s >= pl->best.makespan_s || p->degree > SEARCHED_DEGREE) return FSMOE_OK;
-    FSM_TRY(fsm_pipeline_search(p, upper_s, how.tolerance, how.max_states, &found, &moe_s, &moe_bound_s, NULL));
+    *bound_s = fmax(*bound_s, fsm_pipeline_preemptive_bound(p, pl->scratch));
+    if (!can_win(pl, p, *bound_s) || p->degree > SEARCHED_DEGREE) return FSMOE_OK;
+    FSM_TRY(fsm_pipeline_search(p, upper_s, how.tolerance, how.max_states, &found, &moe_s, &searched_s, NULL));
     if (found) take_if_better(pl, p, moe_s);
-    *bound_s = fmax(*bound_s, fsm_window_s(pl->layer, moe_bound_s, link_s));
+    *bound_s = fmax(*bound_s, searched_s);
     return FSMOE_OK;
 }
 
@@ -169,14 +187,14 @@ static fsmoe_status settle(planner *pl, const fsm_pipeline *p, effort how, doubl
  * degrees are first tried quickly. */
 static fsmoe_status settle_all(planner *pl, effort how)
 {
-    pl->bound_s = pl->best.makespan_s;
+    pl->bound_s = INFINITY;
     for (int r = 1; r <= pl->layer->max_degree && bound_from(pl, r) < pl->best.makespan_s; r++) {
         fsm_pipeline p;
         fsm_window_pipeline(pl->layer, pl->freedom, r, &p);
-        double bound_s = window_bound(pl, &p);
-        if (bound_s >= pl->best.makespan_s) continue;
-        FSM_TRY(settle(pl, &p, how, &bound_s));
-        pl->bound_s = fmin(pl->bound_s, bound_s);
+        double bound_s = fsm_pipeline_bound(&p, NULL);
+        if (can_win(pl, &p, bound_s)) FSM_TRY(settle(pl, &p, how, &bound_s));
+        bound_s = bound_of_whole_rows(pl->layer, pl->freedom, &p, bound_s);
+        pl->bound_s = fmin(pl->bound_s, fsm_window_s(pl->layer, bound_s, link_of(&p, pl->freedom)));
     }
     pl->bound_s = fmin(pl->bound_s, pl->best.makespan_s);
     return FSMOE_OK;
@@ -215,9 +233,9 @@ fsmoe_status fsm_window_at(const fsm_window *layer, fsm_freedom freedom, int deg
     FSM_TRY(begin(&pl, layer, freedom, degree));
     fsm_window_pipeline(layer, freedom, degree, &p);
     take_if_better(&pl, &p, fsm_pipeline_quick(&p, pl.scratch, NULL));
-    double bound_s = window_bound(&pl, &p);
-    fsmoe_status status = FSMOE_OK;
-    if (bound_s < pl.best.makespan_s) status = settle(&pl, &p, efforts[0], &bound_s);
+    double bound_s = fsm_pipeline_bound(&p, NULL);
+    fsmoe_status status = can_win(&pl, &p, bound_s) ? settle(&pl, &p, efforts[0], &bound_s) : FSMOE_OK;
+    bound_s = fsm_window_s(layer, bound_of_whole_rows(layer, freedom, &p, bound_s), link_of(&p, freedom));
     pl.best.bound_s = fmin(bound_s, pl.best.makespan_s);
     *plan = pl.best;
     free(pl.scratch);

@@ -23,9 +23,8 @@ typedef struct fsm_window {
     fsm_load allreduce; /* gradient that may be sent from the start on, on the link of the all-to-alls */
     double dense_s;     /* dense work on the compute resource before the first dispatch, which leaves the links free */
     int max_degree;     /* >= 1 */
-    double
-        rows; /* that chunks are made of: at degree r one has floor(rows / r) at least, by which it is counted, so that
-                           bounds hold for real cuts; 0: exactly 1/r */
+    double rows; /* that chunks are made of, floor(rows / r) or one more each: planned as if equal, bounded as they
+                             are; 0: exactly 1/r */
 } fsm_window;
 
 /* What a schedule may do with a layer. */
@@ -59,7 +58,7 @@ fsmoe_status fsm_window_best(const fsm_window *window, fsm_freedom freedom, fsm_
 /* A given degree: its best makespan and the lower bound of every order at that degree. */
 fsmoe_status fsm_window_at(const fsm_window *window, fsm_freedom freedom, int degree, fsm_window_plan *plan);
 
-/* An issue order of that degree that takes plan->moe_s; slots [6 degree], *count used. */
+/* An issue order of that degree that takes plan->moe_s or less; slots [6 degree], *count used. */
 fsmoe_status fsm_window_order(const fsm_window *window, fsm_freedom freedom, const fsm_window_plan *plan,
                               fsm_slot *slots, int *count);
 

@@ -1,6 +1,7 @@
 #include "train/optimizer.h"
 
 #include <math.h>
+#include <string.h>
 
 fsmoe_status fsm_optimizer_create(const fsm_params *params, const fsm_ops *ops, const fsmoe_train_config *config,
                                   fsm_optimizer *optimizer)
@@ -12,6 +13,16 @@ fsmoe_status fsm_optimizer_create(const fsm_params *params, const fsm_ops *ops, 
     optimizer->v = fsm_arena_take(&optimizer->arena, bytes);
     optimizer->lr = fsm_learning_rate(config, 0);
     return FSMOE_OK;
+}
+
+void fsm_optimizer_reset(fsm_optimizer *optimizer)
+{
+    size_t bytes = sizeof(float) * (size_t)optimizer->params->elems;
+    memset(optimizer->m, 0, bytes);
+    memset(optimizer->v, 0, bytes);
+    optimizer->step = 0;
+    optimizer->lr = fsm_learning_rate(optimizer->config, 0);
+    optimizer->grad_norm = 0;
 }
 
 void fsm_optimizer_destroy(fsm_optimizer *optimizer)

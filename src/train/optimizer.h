@@ -22,6 +22,8 @@ typedef struct fsm_optimizer {
 
 fsmoe_status fsm_optimizer_create(const fsm_params *params, const fsm_ops *ops, const fsmoe_train_config *config,
                                   fsm_optimizer *optimizer);
+/* As created: no update done, moments zero. */
+void fsm_optimizer_reset(fsm_optimizer *optimizer);
 void fsm_optimizer_destroy(fsm_optimizer *optimizer);
 
 /* Learning rate of update `step` (0, 1, …): rises linearly to lr over warmup_steps, then

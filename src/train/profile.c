@@ -1,6 +1,7 @@
 #include "train/profile.h"
 
 #include "moe/dispatch/alltoall.h"
+#include "moe/expert/expert.h"
 #include "profile/measure.h"
 
 #include <math.h>
@@ -134,16 +135,27 @@ static fsmoe_status agree_on_times(fsm_comm *world, fsm_task_time *times, int co
     return FSMOE_OK;
 }
 
-/* Through the origin for one size, a fitted line for several. */
-static fsmoe_status fit_task(const fsm_point *points, int n, fsm_cost *cost)
+/* What a chunk of experts costs however few its rows: the start of its GEMMs, one a weight and local expert. */
+static double chunk_alpha_s(const fsm_stepper *s, fsm_task_kind kind, const fsm_cluster *cluster)
+{
+    if (kind != FSM_TASK_EXPERT && kind != FSM_TASK_WEIGHT_GRAD) return 0;
+    int64_t gemms = fsm_expert_find(s->config->moe.expert)->pre_width + 1,
+            experts = s->config->moe.num_experts / s->topo.ep;
+    return (double)(gemms * experts) * cluster->op[FSM_COST_GEMM].cost.line[0].alpha_s;
+}
+
+/* A fitted line for several sizes; for one, a line from alpha, which is at most half of it. */
+static fsmoe_status fit_task(const fsm_point *points, int n, double alpha_s, fsm_cost *cost)
 {
     double r2;
-    *cost = (fsm_cost){.line = {{.beta_s = points[0].time_s / points[0].size}}};
+    alpha_s = fmin(alpha_s, 0.5 * points[0].time_s);
+    *cost = (fsm_cost){.line = {{alpha_s, (points[0].time_s - alpha_s) / points[0].size}}};
     return n == 1 ? FSMOE_OK : fsm_fit_line(points, n, &cost->line[0], &r2);
 }
 
 /* The cost of times[first]'s kind and phase, from that row and those after it. points: room for `count`. */
-static fsmoe_status set_task(const fsm_task_time *times, int first, int count, fsm_point *points, fsm_cluster *cluster)
+static fsmoe_status set_task(const fsm_stepper *s, const fsm_task_time *times, int first, int count, fsm_point *points,
+                             fsm_cluster *cluster)
 {
     char name[64];
     fsm_cost cost;
@@ -154,15 +166,15 @@ static fsmoe_status set_task(const fsm_task_time *times, int first, int count, f
             points[n++] = (fsm_point){times[i].size, times[i].median_s};
     snprintf(name, sizeof name, "%s.%s", fsm_task_kind_name(times[first].kind), fsm_phase_name(times[first].phase));
     if (n == 0 || is_operation(times[first].kind) || fsm_cluster_task(cluster, name)) return FSMOE_OK;
-    fsmoe_status status = fit_task(points, n, &cost);
+    fsmoe_status status = fit_task(points, n, chunk_alpha_s(s, times[first].kind, cluster), &cost);
     return status == FSMOE_OK ? fsm_cluster_set_task(cluster, name, cost) : fsm_fail_within(status, "%s", name);
 }
 
-static fsmoe_status set_tasks(const fsm_task_time *times, int count, fsm_cluster *cluster)
+static fsmoe_status set_tasks(const fsm_stepper *s, const fsm_task_time *times, int count, fsm_cluster *cluster)
 {
     fsm_point *points = malloc(sizeof *points * ((size_t)count + 1));
     fsmoe_status status = points ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %d tasks", count);
-    for (int i = 0; status == FSMOE_OK && i < count; i++) status = set_task(times, i, count, points, cluster);
+    for (int i = 0; status == FSMOE_OK && i < count; i++) status = set_task(s, times, i, count, points, cluster);
     free(points);
     return status;
 }
@@ -174,7 +186,7 @@ static fsmoe_status read_tasks(const fsm_stepper *s, fsm_cluster *cluster)
     if (!s->recorder) return FSMOE_OK;
     fsmoe_status status = fsm_comm_agree(s->world, fsm_task_recorder_times(s->recorder, &times, &count));
     if (status == FSMOE_OK) status = agree_on_times(s->world, times, count);
-    if (status == FSMOE_OK) status = fsm_comm_agree(s->world, set_tasks(times, count, cluster));
+    if (status == FSMOE_OK) status = fsm_comm_agree(s->world, set_tasks(s, times, count, cluster));
     free(times);
     return status;
 }

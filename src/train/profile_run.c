@@ -45,6 +45,8 @@ static fsmoe_status complete_config(fsmoe_config *c)
 {
     fsmoe_tokenizer *tokenizer;
     FSM_TRY(fsmoe_config_set(c, "parallel.schedule=dsmoe"));
+    FSM_TRY(fsmoe_config_set(c, "parallel.cluster=\"\""));
+    FSM_TRY(fsmoe_config_set(c, "parallel.replan_every=0"));
     FSM_TRY(fsm_config_check(c));
     if (c->model.vocab_size == 0) {
         FSM_TRY(fsmoe_tokenizer_create(c->data.tokenizer, &tokenizer));

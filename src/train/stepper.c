@@ -48,22 +48,47 @@ static fsmoe_status place(fsm_stepper *s)
     return fsm_topo_create(nodes, ranks_per_node, p, s->world->rank, &s->topo);
 }
 
-static fsmoe_status build_graphs(fsm_stepper *s, const fsm_model_options *options)
+static fsmoe_status describe(const fsm_stepper *s, bool training, fsm_step_shape *shape)
 {
-    const fsm_schedule *schedule = fsm_schedule_find(s->config->parallel.schedule);
-    if (!schedule)
+    fsm_topo first = fsm_topo_at(&s->topo, 0);
+    return fsm_step_describe(s->config, &first, &s->model->params, s->max_samples, s->model->nominal_rows, training,
+                             shape);
+}
+
+fsmoe_status fsm_stepper_shape(const fsm_stepper *stepper, fsm_step_shape *shape)
+{
+    return describe(stepper, true, shape);
+}
+
+/* In order: a schedule that wants costs is planned once there are some. */
+static fsmoe_status build_graphs(fsm_stepper *s, bool training)
+{
+    fsm_step_shape shape;
+    fsm_graph graph;
+    if (!fsm_schedule_find(s->config->parallel.schedule))
         return fsm_fail(FSMOE_ERROR_CONFIG, "parallel.schedule: no schedule is named '%s'",
                         s->config->parallel.schedule);
-    fsm_step_shape shape;
-    fsm_step_describe(s->config, &s->topo, &s->model->params, options->max_samples, s->model->nominal_rows, false,
-                      &shape);
+    FSM_TRY(describe(s, false, &shape));
     FSM_TRY(fsm_schedule_in_order(&shape, 1, 1, &s->forward_graph));
-    if (!options->training) return FSMOE_OK;
-    fsm_graph graph;
-    shape.training = true;
-    FSM_TRY(schedule->build(&shape, NULL, &graph));
+    if (!training) return FSMOE_OK;
+    FSM_TRY(describe(s, true, &shape));
+    fsmoe_status status = fsm_schedule_in_order(&shape, 1, 1, &graph);
+    fsm_step_shape_destroy(&shape);
+    FSM_TRY(status);
     fsm_stepper_use_graph(s, graph);
     return FSMOE_OK;
+}
+
+static void set_values(fsm_stepper *s)
+{
+    fsm_params_init(&s->model->params, s->config, s->model->values);
+    fsm_model_update_weights(s->model);
+}
+
+void fsm_stepper_reset(fsm_stepper *stepper)
+{
+    set_values(stepper);
+    fsm_optimizer_reset(&stepper->optimizer);
 }
 
 static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
@@ -76,10 +101,10 @@ static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
         if (!s->tree_scratch || !s->tree_counts) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for sums over ranks");
     }
     FSM_TRY(fsm_model_create(s->config, ops, &s->topo, s->groups, options, &s->model));
-    fsm_params_init(&s->model->params, s->config, s->model->values);
-    fsm_model_update_weights(s->model);
+    set_values(s);
     if (options->training) FSM_TRY(fsm_optimizer_create(&s->model->params, ops, &s->config->train, &s->optimizer));
-    return build_graphs(s, options);
+    s->max_samples = options->max_samples;
+    return build_graphs(s, options->training);
 }
 
 fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,

@@ -18,7 +18,8 @@ typedef struct fsm_stepper {
     const fsmoe_config *config;
     fsm_comm *world;
     int64_t train_tokens; /* tokens of the training data, kept in checkpoints */
-    int threads; /* compute threads of this rank */
+    int threads;          /* compute threads of this rank */
+    int64_t max_samples;  /* of a micro-batch, of one data-parallel group */
     fsm_topo topo;
     fsm_comm *groups[FSM_GROUP_COUNT];
     fsm_model *model;
@@ -39,6 +40,12 @@ typedef struct fsm_stepper {
 fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
                                 fsm_stepper *stepper);
 void fsm_stepper_destroy(fsm_stepper *stepper);
+
+/* The training step as rank 0 sees it, so that every rank plans the same. Destroy the shape. ERROR_MEMORY. */
+fsmoe_status fsm_stepper_shape(const fsm_stepper *stepper, fsm_step_shape *shape);
+
+/* Values from the seed and an optimizer that has done nothing, as after fsm_stepper_create. */
+void fsm_stepper_reset(fsm_stepper *stepper);
 
 /* Runs `graph` for training from now on (it is taken over): the chunks of every layer's wires follow its tasks. */
 void fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph);

@@ -8,6 +8,7 @@
 #include "exec/trace.h"
 #include "train/adopt.h"
 #include "train/checkpoint.h"
+#include "train/planning.h"
 #include "train/run_folder.h"
 
 #include <fsmoe/model.h>
@@ -27,6 +28,7 @@ typedef struct trainer {
     fsmoe_tokens *train_tokens, *valid_tokens;
     fsm_stepper stepper;
     fsm_batches train_batches, valid_batches;
+    fsm_planning planning;
     fsm_run_folder folder; /* rank 0 */
     fsm_trace *trace;
     int64_t step; /* steps done */
@@ -124,7 +126,13 @@ static fsmoe_status create_stepper(trainer *t)
     int64_t mp = t->config->parallel.mp_size;
     int dp = t->world->size % mp == 0 ? (int)(t->world->size / mp) : 1; /* else placing the ranks will say why not */
     fsm_model_options options = {.max_samples = fsm_batches_share(t->config->train.micro_batch, dp), .training = true};
-    FSM_TRY(fsm_stepper_create(t->config, t->world, &options, &t->stepper));
+    return fsm_stepper_create(t->config, t->world, &options, &t->stepper);
+}
+
+/* Before weights are read, since measuring costs a few steps that are undone. */
+static fsmoe_status plan(trainer *t)
+{
+    FSM_TRY(fsm_planning_begin(&t->stepper, &t->train_batches, t->options->resume, &t->planning));
     if (!t->options->trace_path) return FSMOE_OK;
     FSM_TRY(fsm_comm_agree(t->world, fsm_trace_create(&t->stepper.train_graph, TRACED_STEPS, &t->trace)));
     t->stepper.trace = t->trace;
@@ -138,6 +146,7 @@ static fsmoe_status open_folder(trainer *t)
     FSM_TRY(fsm_run_folder_create(t->config, t->options->resume, moved_to));
     if (moved_to[0]) say(t, "'%s' held an earlier run; it is now '%s'", t->config->run.dir, moved_to);
     FSM_TRY(fsm_run_folder_open(t->config, t->step, &t->folder));
+    FSM_TRY(fsm_planning_save(&t->planning, t->config));
     return fsm_run_folder_describe(&t->stepper, t->options, NAN, NULL);
 }
 
@@ -154,6 +163,7 @@ static void introduce(const trainer *t)
         say(t, "%d ranks on %d nodes: DP %d, MP %d, EP %d, ESP %d, expert-DP %d; schedule %s, %d tasks a step",
             topo->ranks, topo->nodes, topo->dp, topo->mp, topo->ep, topo->esp, topo->edp, t->config->parallel.schedule,
             t->stepper.train_graph.count);
+    if (t->planning.message[0]) say(t, "%s", t->planning.message);
 }
 
 static fsmoe_status prepare(trainer *t)
@@ -173,6 +183,7 @@ static fsmoe_status prepare(trainer *t)
     FSM_TRY(create_stepper(t));
     t->stepper.train_tokens = fsmoe_tokens_count(t->train_tokens);
     FSM_TRY(fsm_comm_agree(t->world, create_batches(t)));
+    FSM_TRY(plan(t));
     if (t->options->resume) FSM_TRY(fsm_checkpoint_load(&t->stepper, newest, &t->step));
     else if (from) FSM_TRY(fsm_checkpoint_read_model(&t->stepper, from));
     FSM_TRY(fsm_comm_agree(t->world, open_folder(t)));
@@ -262,6 +273,16 @@ static fsmoe_status finish_step(trainer *t, double step_s, double lr, double *su
     return FSMOE_OK;
 }
 
+static fsmoe_status renew_plan(trainer *t)
+{
+    int64_t every = t->config->parallel.replan_every;
+    if (every == 0 || t->step % every != 0 || t->step == t->config->train.steps) return FSMOE_OK;
+    fsmoe_status status = fsm_planning_renew(&t->planning, &t->stepper, t->step);
+    if (status != FSMOE_OK) return failed_inside(t, status);
+    say(t, "%s", t->planning.message);
+    return FSMOE_OK;
+}
+
 static fsmoe_status step(trainer *t, double *sums)
 {
     fsm_stepper *s = &t->stepper;
@@ -275,7 +296,7 @@ static fsmoe_status step(trainer *t, double *sums)
     FSM_TRY(fsm_comm_agree(t->world, status));
     if (due(t->config->train.checkpoint_every, t->step, t->config->train.steps))
         FSM_TRY(fsm_checkpoint_save(s, t->config->run.dir, t->step));
-    return FSMOE_OK;
+    return renew_plan(t);
 }
 
 static fsmoe_status run_steps(trainer *t)
@@ -331,6 +352,7 @@ static void destroy(trainer *t)
 {
     fsm_run_folder_close(&t->folder);
     fsm_trace_destroy(t->trace);
+    fsm_planning_end(&t->planning);
     fsm_batches_destroy(&t->train_batches);
     fsm_batches_destroy(&t->valid_batches);
     fsm_stepper_destroy(&t->stepper);

@@ -1,0 +1,240 @@
+/* Plan files: one JSON object with everything that is needed to check a plan without the one who made it. */
+#include "base/file.h"
+#include "plan/graph_json.h"
+#include "plan/plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define FORMAT "fsmoe-plan"
+enum { VERSION = 1 };
+
+/* ---- the shape ---- */
+
+#define SHAPE_INTS(X)                                                                                             \
+    X(num_layers)                                                                                                 \
+    X(moe_every) X(micro_batches) X(training) X(hidden) X(ffn_hidden) X(vocab_size) X(seq_len) X(attention_width) \
+        X(qkv_width) X(n_group) X(n_local) X(num_experts) X(top_k) X(nominal_rows) X(max_degree) X(expert_gemms)
+
+static json_t *shape_json(const fsm_step_shape *s)
+{
+    json_t *shape = json_pack("{s:f}", "rows", s->rows), *sizes = json_array(), *links = json_array();
+    json_t *regions = json_array(), *gradients = json_array();
+#define PUT_INT(name) json_object_set_new(shape, #name, json_integer((json_int_t)s->name));
+    SHAPE_INTS(PUT_INT)
+#undef PUT_INT
+    for (int g = 0; g < FSM_GROUP_COUNT; g++) {
+        json_array_append_new(sizes, json_integer(s->group_size[g]));
+        json_array_append_new(links, json_string(fsm_resource_name(s->link[g])));
+    }
+    for (int i = 0; i < s->region_count; i++)
+        json_array_append_new(regions, json_pack("[i,I,I]", (int)s->regions[i].group, (json_int_t)s->regions[i].first,
+                                                 (json_int_t)s->regions[i].last));
+    for (int i = 0; i < s->gradient_count; i++) {
+        const fsm_gradient *g = &s->gradients[i];
+        json_array_append_new(gradients, json_pack("[i,I,I,i,s]", g->region, (json_int_t)g->first, (json_int_t)g->last,
+                                                   g->layer, fsm_task_kind_name(g->after)));
+    }
+    json_object_set_new(shape, "group_size", sizes);
+    json_object_set_new(shape, "link", links);
+    json_object_set_new(shape, "regions", regions);
+    json_object_set_new(shape, "gradients", gradients);
+    return shape;
+}
+
+static fsmoe_status bad(const char *key, const char *why)
+{
+    return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' %s", key, why);
+}
+
+static fsmoe_status read_groups(const json_t *json, fsm_step_shape *s)
+{
+    const json_t *sizes = json_object_get(json, "group_size"), *links = json_object_get(json, "link");
+    if (json_array_size(sizes) != FSM_GROUP_COUNT) return bad("shape.group_size", "is not a list of all groups");
+    if (json_array_size(links) != FSM_GROUP_COUNT) return bad("shape.link", "is not a list of all groups");
+    for (int g = 0; g < FSM_GROUP_COUNT; g++) {
+        const char *link = json_string_value(json_array_get(links, (size_t)g));
+        int found = -1;
+        for (int r = 0; r < FSM_RESOURCE_COUNT && link; r++)
+            if (strcmp(link, fsm_resource_name((fsm_resource)r)) == 0) found = r;
+        s->group_size[g] = (int)json_integer_value(json_array_get(sizes, (size_t)g));
+        if (s->group_size[g] < 1) return bad("shape.group_size", "holds a group without ranks");
+        if (found < 0) return bad("shape.link", "names no link");
+        s->link[g] = (fsm_resource)found;
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_status read_regions(const json_t *json, fsm_step_shape *s)
+{
+    const json_t *regions = json_object_get(json, "regions");
+    size_t count = json_array_size(regions);
+    if (!json_is_array(regions) || count > 3) return bad("shape.regions", "is not a list of at most 3");
+    for (size_t i = 0; i < count; i++) {
+        int group;
+        json_int_t first, last;
+        if (json_unpack(json_array_get(regions, i), "[i,I,I!]", &group, &first, &last) != 0 || group < 0 ||
+            group >= FSM_GROUP_COUNT || first < 0 || last < first)
+            return bad("shape.regions", "holds no [group, first, last]");
+        s->regions[s->region_count++] = (fsm_region){(fsm_group)group, first, last};
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_status read_gradients(const json_t *json, fsm_step_shape *s)
+{
+    const json_t *gradients = json_object_get(json, "gradients");
+    if (!json_is_array(gradients)) return bad("shape.gradients", "is not a list");
+    s->gradients = malloc(sizeof *s->gradients * (json_array_size(gradients) + 1));
+    if (!s->gradients) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the gradients of a plan");
+    for (size_t i = 0; i < json_array_size(gradients); i++) {
+        json_int_t first, last;
+        const char *after;
+        fsm_gradient g = {0};
+        int kind = 0;
+        if (json_unpack(json_array_get(gradients, i), "[i,I,I,i,s!]", &g.region, &first, &last, &g.layer, &after) !=
+                0 ||
+            g.region < 0 || g.region >= s->region_count || first < 0 || last < first)
+            return bad("shape.gradients", "holds no [region, first, last, layer, task]");
+        while (kind < FSM_TASK_KIND_COUNT && strcmp(after, fsm_task_kind_name((fsm_task_kind)kind)) != 0) kind++;
+        if (kind == FSM_TASK_KIND_COUNT) return bad("shape.gradients", "names no task");
+        g.first = first, g.last = last, g.after = (fsm_task_kind)kind;
+        s->gradients[s->gradient_count++] = g;
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_status read_shape(const json_t *json, fsm_step_shape *s)
+{
+    if (!json_is_object(json)) return bad("shape", "is missing");
+#define GET_INT(name)                                                                                     \
+    if (!json_is_integer(json_object_get(json, #name))) return bad("shape." #name, "is no whole number"); \
+    s->name = json_integer_value(json_object_get(json, #name));
+    SHAPE_INTS(GET_INT)
+#undef GET_INT
+    s->rows = json_number_value(json_object_get(json, "rows"));
+    if (s->num_layers < 0 || s->num_layers > 1 << 20 || s->moe_every < 1 || s->micro_batches < 1 || s->nominal_rows < 1)
+        return bad("shape", "has counts that no step has");
+    FSM_TRY(read_groups(json, s));
+    FSM_TRY(read_regions(json, s));
+    return read_gradients(json, s);
+}
+
+/* ---- times and certificate ---- */
+
+static json_t *numbers(const double *values, int n)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < n; i++) json_array_append_new(list, json_real(values[i]));
+    return list;
+}
+
+static fsmoe_status read_numbers(const json_t *root, const char *key, int n, double **values)
+{
+    const json_t *list = json_object_get(root, key);
+    if (!json_is_array(list) || json_array_size(list) != (size_t)n) return bad(key, "is not a list of a number a task");
+    *values = malloc(sizeof **values * ((size_t)n + 1));
+    if (!*values) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the times of %d tasks", n);
+    for (int i = 0; i < n; i++) {
+        if (!json_is_number(json_array_get(list, (size_t)i))) return bad(key, "holds something else than numbers");
+        (*values)[i] = json_number_value(json_array_get(list, (size_t)i));
+    }
+    return FSMOE_OK;
+}
+
+static json_t *bound_json(const fsm_bound *bound)
+{
+    return json_pack("{s:f, s:s}", "seconds", bound->seconds, "binding", bound->binding);
+}
+
+static fsmoe_status read_bound(const json_t *certificate, const char *key, fsm_bound *bound)
+{
+    static const char *const names[] = {"path", "compute", "intra", "inter"};
+    const char *binding;
+    if (json_unpack(json_object_get(certificate, key), "{s:F, s:s}", "seconds", &bound->seconds, "binding", &binding) !=
+        0)
+        return bad(key, "is no bound of the certificate");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(binding, names[i]) == 0) bound->binding = names[i];
+    return bound->binding ? FSMOE_OK : bad(key, "names nothing that binds");
+}
+
+/* ---- the file ---- */
+
+static json_t *plan_json(const fsm_plan *p, const char *cluster)
+{
+    const fsm_certificate *c = &p->certificate;
+    json_error_t error;
+    return json_pack("{s:s, s:i, s:s, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:f, s:o, s:o, s:f}}", "format",
+                     FORMAT, "version", VERSION, "schedule", p->schedule, "split", p->freedom.split, "one_stream",
+                     p->freedom.one_stream, "shape", shape_json(&p->shape), "cluster", json_loads(cluster, 0, &error),
+                     "graph", fsm_graph_json(&p->graph), "seconds", numbers(p->seconds, p->graph.count), "start_s",
+                     numbers(p->timeline.start_s, p->graph.count), "end_s", numbers(p->timeline.end_s, p->graph.count),
+                     "certificate", "makespan_s", c->makespan_s, "bound", bound_json(&c->bound), "order_bound",
+                     bound_json(&c->order_bound), "gap", fsm_gap(c->makespan_s, c->bound.seconds));
+}
+
+fsmoe_status fsm_plan_write(const fsm_plan *plan, const fsm_cluster *cluster, const char *path)
+{
+    char *costs = NULL, *text = NULL;
+    FSM_TRY(fsm_cluster_to_json(cluster, &costs));
+    json_t *root = plan_json(plan, costs);
+    free(costs);
+    text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
+    json_decref(root);
+    if (!text) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to print a plan");
+    fsmoe_status status = fsm_file_replace(path, text, strlen(text));
+    free(text);
+    return status;
+}
+
+static fsmoe_status read_cluster(const json_t *root, const char *path, fsm_cluster *cluster)
+{
+    char *text = json_dumps(json_object_get(root, "cluster"), JSON_REAL_PRECISION(17));
+    if (!text) return bad("cluster", "is missing");
+    fsmoe_status status = fsm_cluster_from_json(text, path, cluster);
+    free(text);
+    return status;
+}
+
+static fsmoe_status read_plan(const json_t *root, const char *path, fsm_plan *p, fsm_cluster *cluster)
+{
+    const char *format = json_string_value(json_object_get(root, "format"));
+    const char *schedule = json_string_value(json_object_get(root, "schedule"));
+    const json_t *certificate = json_object_get(root, "certificate");
+    if (!format || strcmp(format, FORMAT) != 0) return bad("format", "is not \"" FORMAT "\"");
+    if (json_integer_value(json_object_get(root, "version")) != VERSION) return bad("version", "is not 1");
+    if (!schedule || strlen(schedule) >= sizeof p->schedule) return bad("schedule", "is no schedule's name");
+    strcpy(p->schedule, schedule);
+    p->freedom.split = json_is_true(json_object_get(root, "split"));
+    p->freedom.one_stream = json_is_true(json_object_get(root, "one_stream"));
+    FSM_TRY(read_shape(json_object_get(root, "shape"), &p->shape));
+    FSM_TRY(fsm_graph_of_json(json_object_get(root, "graph"), &p->graph));
+    FSM_TRY(read_numbers(root, "seconds", p->graph.count, &p->seconds));
+    FSM_TRY(read_numbers(root, "start_s", p->graph.count, &p->timeline.start_s));
+    FSM_TRY(read_numbers(root, "end_s", p->graph.count, &p->timeline.end_s));
+    if (!json_is_number(json_object_get(certificate, "makespan_s"))) return bad("certificate.makespan_s", "is missing");
+    p->certificate.makespan_s = json_number_value(json_object_get(certificate, "makespan_s"));
+    p->timeline.makespan_s = p->certificate.makespan_s;
+    FSM_TRY(read_bound(certificate, "bound", &p->certificate.bound));
+    FSM_TRY(read_bound(certificate, "order_bound", &p->certificate.order_bound));
+    return read_cluster(root, path, cluster);
+}
+
+fsmoe_status fsm_plan_read(const char *path, fsm_plan *plan, fsm_cluster *cluster)
+{
+    char *text;
+    size_t size;
+    json_error_t error;
+    *plan = (fsm_plan){0};
+    *cluster = (fsm_cluster){0};
+    FSM_TRY(fsm_file_read(path, &text, &size));
+    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    free(text);
+    if (!root) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': line %d: %s", path, error.line, error.text);
+    fsmoe_status status = read_plan(root, path, plan, cluster);
+    json_decref(root);
+    if (status == FSMOE_OK) return status;
+    fsm_plan_destroy(plan);
+    return fsm_fail_within(status, "plan '%s'", path);
+}

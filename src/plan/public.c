@@ -1,0 +1,215 @@
+/* Plans for programs outside: <fsmoe/plan.h> but for what draws. */
+#include "plan/public.h"
+
+#include "base/text.h"
+#include "plan/check.h"
+#include "plan/explain.h"
+#include "plan/model_step.h"
+#include "plan/paper.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *fsmoe_schedule_name(int index)
+{
+    for (int i = 0; i <= index; i++)
+        if (index < 0 || !fsm_schedules[i]) return NULL;
+    return fsm_schedules[index]->name;
+}
+
+static fsmoe_status find_schedule(const char *name, bool paper, const fsm_schedule **schedule)
+{
+    const char *names[32];
+    size_t count = 0;
+    *schedule = fsm_schedule_find(name);
+    if (*schedule == &fsm_schedule_fsmoe && paper) *schedule = &fsm_schedule_fsmoe_paper;
+    if (*schedule) return FSMOE_OK;
+    for (; fsm_schedules[count]; count++) names[count] = fsm_schedules[count]->name;
+    return fsm_fail(FSMOE_ERROR_CONFIG, "no schedule is named '%s'; did you mean '%s'?", name,
+                    fsm_text_nearest(name, names, count));
+}
+
+/* ---- a step ---- */
+
+/* What was asked for, else the configuration's, else the cluster file's. */
+static fsmoe_status count_ranks(const fsmoe_config *c, const fsmoe_plan_options *o, fsmoe_plan *plan)
+{
+    const fsmoe_parallel_config *p = &c->parallel;
+    plan->nodes = o->nodes > 0 ? o->nodes : p->nodes > 0 ? (int)p->nodes : plan->cluster.nodes;
+    plan->ranks_per_node = o->ranks_per_node > 0   ? o->ranks_per_node
+                           : p->ranks_per_node > 0 ? (int)p->ranks_per_node
+                                                   : plan->cluster.ranks_per_node;
+    if (plan->nodes > 0 && plan->ranks_per_node > 0) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_CONFIG,
+                    "neither the command, parallel.nodes and parallel.ranks_per_node nor '%s' say how many "
+                    "nodes and ranks there are",
+                    o->cluster);
+}
+
+static fsmoe_status fill(fsmoe_config *config, const fsmoe_plan_options *options, const char *schedule,
+                         fsmoe_plan *plan)
+{
+    const fsm_schedule *chosen;
+    fsm_step_shape shape;
+    FSM_TRY(find_schedule(schedule, options->paper, &chosen));
+    FSM_TRY(fsm_cluster_read(options->cluster, &plan->cluster));
+    FSM_TRY(count_ranks(config, options, plan));
+    FSM_TRY(fsm_step_of_config(config, plan->nodes, plan->ranks_per_node, &shape));
+    return fsm_plan_create(&shape, &plan->cluster, chosen, &plan->plan);
+}
+
+fsmoe_status fsmoe_plan_create(fsmoe_config *config, const fsmoe_plan_options *options, const char *schedule,
+                               fsmoe_plan **plan)
+{
+    *plan = calloc(1, sizeof **plan);
+    if (!*plan) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a plan");
+    fsmoe_status status = fill(config, options, schedule, *plan);
+    if (status == FSMOE_OK) return status;
+    fsmoe_plan_destroy(*plan);
+    *plan = NULL;
+    return status;
+}
+
+void fsmoe_plan_destroy(fsmoe_plan *plan)
+{
+    if (!plan) return;
+    fsm_plan_destroy(&plan->plan);
+    fsm_cluster_destroy(&plan->cluster);
+    free(plan);
+}
+
+fsmoe_status fsmoe_plan_write(const fsmoe_plan *plan, const char *path)
+{
+    return fsm_plan_write(&plan->plan, &plan->cluster, path);
+}
+
+fsmoe_status fsmoe_plan_read(const char *path, fsmoe_plan **plan)
+{
+    *plan = calloc(1, sizeof **plan);
+    if (!*plan) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a plan");
+    fsmoe_status status = fsm_plan_read(path, &(*plan)->plan, &(*plan)->cluster);
+    if (status == FSMOE_OK) return status;
+    fsmoe_plan_destroy(*plan);
+    *plan = NULL;
+    return status;
+}
+
+fsmoe_status fsmoe_plan_check(const fsmoe_plan *plan)
+{
+    return fsm_plan_check(&plan->plan, &plan->cluster);
+}
+
+static int count_kind(const fsm_graph *graph, fsm_task_kind kind)
+{
+    int n = 0;
+    for (int i = 0; i < graph->count; i++) n += graph->tasks[i].kind == kind;
+    return n;
+}
+
+void fsmoe_plan_summarize(const fsmoe_plan *plan, fsmoe_plan_summary *summary)
+{
+    const fsm_plan *p = &plan->plan;
+    const fsm_certificate *c = &p->certificate;
+    *summary = (fsmoe_plan_summary){
+        .schedule = p->schedule,
+        .step_s = p->timeline.makespan_s,
+        .lower_bound_s = c->bound.seconds,
+        .gap = fsm_gap(p->timeline.makespan_s, c->bound.seconds),
+        .binding = c->bound.binding,
+        .order_bound_s = c->order_bound.seconds,
+        .layers = p->shape.num_layers,
+        .moe_layers = p->shape.num_layers / p->shape.moe_every,
+        .tasks = p->graph.count,
+        .allreduces = count_kind(&p->graph, FSM_TASK_ALLREDUCE),
+        .nodes = plan->nodes,
+        .ranks = plan->nodes * plan->ranks_per_node,
+    };
+    for (int i = 0; i < p->graph.count; i++)
+        if (p->timeline.makespan_s > 0)
+            summary->busy[p->graph.tasks[i].resource] +=
+                (p->timeline.end_s[i] - p->timeline.start_s[i]) / p->timeline.makespan_s;
+}
+
+void fsmoe_plan_degrees(const fsmoe_plan *plan, int layer, int *forward, int *backward)
+{
+    *forward = fsm_plan_degree(&plan->plan, layer, FSM_FORWARD);
+    *backward = fsm_plan_degree(&plan->plan, layer, FSM_BACKWARD);
+}
+
+fsmoe_status fsmoe_plan_to_json(const fsmoe_plan *plan, char **text)
+{
+    fsmoe_plan_summary s;
+    fsmoe_plan_summarize(plan, &s);
+    json_t *layers = json_array();
+    for (int i = 0; i < s.layers; i++) {
+        int forward, backward;
+        fsmoe_plan_degrees(plan, i, &forward, &backward);
+        if (forward > 0)
+            json_array_append_new(layers, json_pack("{s:i, s:i, s:i}", "layer", i, "forward_degree", forward,
+                                                    "backward_degree", backward));
+    }
+    json_t *root = json_pack("{s:s, s:f, s:f, s:f, s:s, s:f, s:i, s:i, s:{s:f, s:f, s:f}, s:o}", "schedule", s.schedule,
+                             "step_ms", 1e3 * s.step_s, "lower_bound_ms", 1e3 * s.lower_bound_s, "gap", s.gap,
+                             "binding", s.binding, "order_bound_ms", 1e3 * s.order_bound_s, "tasks", s.tasks,
+                             "allreduces", s.allreduces, "busy", "compute", s.busy[FSM_COMPUTE], "intra",
+                             s.busy[FSM_INTRA], "inter", s.busy[FSM_INTER], "layers", layers);
+    *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(12)) : NULL;
+    json_decref(root);
+    return *text ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to print a plan");
+}
+
+static fsmoe_status end_text(FILE *out, fsmoe_status status, char **text)
+{
+    if (fclose(out) != 0 && status == FSMOE_OK) status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory for an explanation");
+    if (status == FSMOE_OK) return status;
+    free(*text);
+    *text = NULL;
+    return status;
+}
+
+fsmoe_status fsmoe_plan_explain(const fsmoe_plan *plan, char **text)
+{
+    const fsm_plan *p = &plan->plan;
+    size_t size;
+    FILE *out = open_memstream(text, &size);
+    if (!out) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for an explanation");
+    fsmoe_status status = FSMOE_OK;
+    fsm_freedom freedom = fsm_step_freedom(&p->shape, p->freedom);
+    int moe = (int)p->shape.moe_every - 1;
+    if (moe >= p->shape.num_layers) fprintf(out, "no layer has experts: nothing is cut\n");
+    for (int phase = 0; phase < 2 && moe < p->shape.num_layers && status == FSMOE_OK; phase++) {
+        fsm_window window = fsm_step_moe_window(&p->shape, &plan->cluster, (fsm_phase)phase);
+        char title[64];
+        snprintf(title, sizeof title, "%s, %s of an MoE layer", p->schedule, fsm_phase_name((fsm_phase)phase));
+        status = fsm_window_explain(&window, freedom, fsm_plan_degree(p, moe, (fsm_phase)phase), title, out);
+    }
+    return end_text(out, status, text);
+}
+
+fsmoe_status fsmoe_plan_simulate(fsmoe_plan *plan, const fsmoe_rank_class *classes, int n_classes, bool by_priority,
+                                 double *makespan_s)
+{
+    fsm_plan *p = &plan->plan;
+    fsm_timeline timeline;
+    if (n_classes == 0) {
+        FSM_TRY(fsm_simulate(&p->graph, p->seconds, by_priority ? FSM_BY_PRIORITY : FSM_IN_ORDER, &timeline));
+    } else {
+        if (by_priority)
+            return fsm_fail(FSMOE_ERROR_CONFIG, "classes of ranks are simulated in order, not by priority");
+        fsm_rank_class *internal = malloc(sizeof *internal * (size_t)n_classes);
+        if (!internal) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for classes of ranks");
+        for (int i = 0; i < n_classes; i++)
+            internal[i] = (fsm_rank_class){classes[i].name,
+                                           classes[i].ranks,
+                                           {classes[i].compute, classes[i].intra, classes[i].inter}};
+        fsmoe_status status =
+            fsm_simulate_classes(&p->graph, p->seconds, NULL, internal, n_classes, &timeline, makespan_s);
+        free(internal);
+        FSM_TRY(status);
+    }
+    fsm_timeline_destroy(&p->timeline);
+    p->timeline = timeline;
+    return FSMOE_OK;
+}

@@ -1,0 +1,15 @@
+/* What is behind a fsmoe_plan. */
+#ifndef FSM_PLAN_PUBLIC_H
+#define FSM_PLAN_PUBLIC_H
+
+#include "plan/plan.h"
+
+#include <fsmoe/plan.h>
+
+struct fsmoe_plan {
+    fsm_plan plan;
+    fsm_cluster cluster;
+    int nodes, ranks_per_node; /* 0: not known */
+};
+
+#endif

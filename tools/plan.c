@@ -1,0 +1,301 @@
+/* fsmoe plan MODEL.yaml --cluster C.json: how a step is best cut and overlapped. */
+#include "command.h"
+#include "config_source.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    KEY_CLUSTER = 1000,
+    KEY_NODES,
+    KEY_RANKS,
+    KEY_SCHEDULE,
+    KEY_JSON,
+    KEY_OUT,
+    KEY_EXPLAIN,
+    KEY_LAYER,
+    KEY_PAPER,
+    KEY_CHECK
+};
+enum { MOST_SCHEDULES = 32 };
+
+typedef struct arguments {
+    config_source source;
+    fsmoe_plan_options options;
+    const char *schedule, *out, *layer, *check;
+    bool json, explain;
+} arguments;
+
+static const struct argp_option options[] = {
+    {"cluster", KEY_CLUSTER, "FILE", 0, "What operations cost: from fsmoe profile or fsmoe cluster", 0},
+    {"nodes", KEY_NODES, "N", 0, "Nodes to plan for (parallel.nodes, else the cluster file's)", 0},
+    {"ranks-per-node", KEY_RANKS, "R", 0, "Ranks on a node, likewise", 0},
+    {"schedule", KEY_SCHEDULE, "NAME", 0, "One schedule (all of them; with --layer and --out: fsmoe)", 0},
+    {"paper", KEY_PAPER, NULL, 0, "fsmoe chooses degrees as the paper does, not by exact search", 0},
+    {"explain", KEY_EXPLAIN, NULL, 0, "Say why these degrees", 0},
+    {"json", KEY_JSON, NULL, 0, "Print JSON", 0},
+    {"out", KEY_OUT, "PLAN", 0, "Write the plan to a file", 0},
+    {"layer", KEY_LAYER, "LAYER.yaml", 0, "Plan one MoE layer instead of a model", 0},
+    {"check", KEY_CHECK, "PLAN", 0, "Verify a plan file instead of planning", 0},
+    CONFIG_SOURCE_OPTION,
+    {0},
+};
+
+static void check_arguments(const arguments *a, struct argp_state *state)
+{
+    if (a->check) {
+        if (a->source.path || a->layer) argp_error(state, "--check takes the plan file alone");
+        return;
+    }
+    command_require(state, "--cluster", a->options.cluster);
+    if (!a->layer) command_require(state, "MODEL.yaml", a->source.path);
+    if (a->layer && a->source.path) argp_error(state, "--layer plans one layer, not also '%s'", a->source.path);
+    if (a->layer && a->out) argp_error(state, "--out writes the plan of a model, not of a layer");
+}
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    arguments *a = state->input;
+    switch (key) {
+    case KEY_CLUSTER:
+        a->options.cluster = value;
+        return 0;
+    case KEY_NODES:
+        a->options.nodes = (int)command_integer(state, "--nodes", value, 1);
+        return 0;
+    case KEY_RANKS:
+        a->options.ranks_per_node = (int)command_integer(state, "--ranks-per-node", value, 1);
+        return 0;
+    case KEY_SCHEDULE:
+        a->schedule = value;
+        return 0;
+    case KEY_PAPER:
+        a->options.paper = true;
+        return 0;
+    case KEY_EXPLAIN:
+        a->explain = true;
+        return 0;
+    case KEY_JSON:
+        a->json = true;
+        return 0;
+    case KEY_OUT:
+        a->out = value;
+        return 0;
+    case KEY_LAYER:
+        a->layer = value;
+        return 0;
+    case KEY_CHECK:
+        a->check = value;
+        return 0;
+    case CONFIG_SOURCE_KEY_SET:
+        config_source_add(&a->source, state, value);
+        return 0;
+    case ARGP_KEY_ARG:
+        command_take(state, "MODEL.yaml", value, &a->source.path);
+        return 0;
+    case ARGP_KEY_END:
+        check_arguments(a, state);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* ---- one layer ---- */
+
+static void print_direction(const char *name, const fsmoe_layer_direction *d, const char *end)
+{
+    printf("  \"%s\": {\"degree\": %d, \"makespan_ms\": %.12g, \"lower_bound_ms\": %.12g, \"gap\": %.6g, \"binding\": "
+           "\"%s\"}%s\n",
+           name, d->degree, 1e3 * d->makespan_s, 1e3 * d->lower_bound_s, d->gap, d->binding, end);
+}
+
+static void print_line(const char *name, const fsmoe_layer_direction *d)
+{
+    printf("%-9s degree %3d  %10.3f ms  bound %10.3f ms  gap %6.3f %%  %s binds\n", name, d->degree,
+           1e3 * d->makespan_s, 1e3 * d->lower_bound_s, 100 * d->gap, d->binding);
+}
+
+static fsmoe_status plan_layer(const arguments *a)
+{
+    fsmoe_layer_plan plan;
+    char *why = NULL;
+    const char *schedule = a->schedule ? a->schedule : "fsmoe";
+    fsmoe_status status = fsmoe_plan_layer(a->layer, a->options.cluster, schedule, &plan, a->explain ? &why : NULL);
+    if (status != FSMOE_OK) return status;
+    if (a->json) {
+        printf("{\n  \"schedule\": \"%s\",\n", schedule);
+        print_direction("forward", &plan.forward, ",");
+        print_direction("backward", &plan.backward, "");
+        printf("}\n");
+    } else {
+        print_line("forward", &plan.forward);
+        print_line("backward", &plan.backward);
+    }
+    if (why) fprintf(a->json ? stderr : stdout, "%s", why);
+    free(why);
+    return FSMOE_OK;
+}
+
+/* ---- a model ---- */
+
+/* The plans of all schedules asked for. */
+typedef struct plans {
+    fsmoe_plan *of[MOST_SCHEDULES];
+    int count;
+} plans;
+
+static fsmoe_status make_plans(const arguments *a, plans *made)
+{
+    for (int i = 0; fsmoe_schedule_name(i) && made->count < MOST_SCHEDULES; i++) {
+        fsmoe_config *config = NULL;
+        const char *name = a->schedule ? a->schedule : fsmoe_schedule_name(i);
+        fsmoe_status status = config_source_load(&a->source, &config);
+        if (status == FSMOE_OK) status = fsmoe_plan_create(config, &a->options, name, &made->of[made->count]);
+        fsmoe_config_destroy(config);
+        if (status != FSMOE_OK) return status;
+        made->count++;
+        if (a->schedule) break;
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_plan *find_plan(const plans *made, const char *schedule)
+{
+    for (int i = 0; i < made->count; i++) {
+        fsmoe_plan_summary s;
+        fsmoe_plan_summarize(made->of[i], &s);
+        if (strcmp(s.schedule, schedule) == 0) return made->of[i];
+    }
+    return NULL;
+}
+
+static double step_of(const plans *made, const char *schedule)
+{
+    fsmoe_plan_summary s;
+    const fsmoe_plan *plan = find_plan(made, schedule);
+    if (!plan) return 0;
+    fsmoe_plan_summarize(plan, &s);
+    return s.step_s;
+}
+
+/* The degrees of all layers, which are mostly alike: "4/2", or "4/2 x 23, 1/1". */
+static void degrees_of(const fsmoe_plan *plan, int layers, char *text, size_t size)
+{
+    int same = 0, last[2] = {-1, -1};
+    size_t used = 0;
+    text[0] = 0;
+    for (int i = 0; i <= layers; i++) {
+        int degree[2] = {-1, -1};
+        if (i < layers) fsmoe_plan_degrees(plan, i, &degree[0], &degree[1]);
+        if (i < layers && degree[0] == 0) continue;
+        if (degree[0] == last[0] && degree[1] == last[1]) {
+            same++;
+            continue;
+        }
+        if (same > 0 && used < size)
+            used +=
+                (size_t)snprintf(text + used, size - used, "%s%d/%d x %d", used ? ", " : "", last[0], last[1], same);
+        last[0] = degree[0], last[1] = degree[1], same = 1;
+    }
+    if (!text[0]) snprintf(text, size, "-");
+}
+
+static void ratio(double baseline_s, double step_s, char text[16])
+{
+    if (baseline_s > 0 && step_s > 0) snprintf(text, 16, "%.3fx", baseline_s / step_s);
+    else snprintf(text, 16, "-");
+}
+
+static void print_table(const plans *made)
+{
+    fsmoe_plan_summary s;
+    fsmoe_plan_summarize(made->of[0], &s);
+    printf("%d layers, %d with experts, on %d ranks of %d nodes\n", s.layers, s.moe_layers, s.ranks, s.nodes);
+    printf("%-15s %12s %10s %10s %12s %8s  %-8s %s\n", "schedule", "step, ms", "over dsmoe", "over tutel", "bound, ms",
+           "gap", "binds", "degrees forward/backward x layers");
+    for (int i = 0; i < made->count; i++) {
+        char over_dsmoe[16], over_tutel[16], degrees[128];
+        fsmoe_plan_summarize(made->of[i], &s);
+        ratio(step_of(made, "dsmoe"), s.step_s, over_dsmoe);
+        ratio(step_of(made, "tutel"), s.step_s, over_tutel);
+        degrees_of(made->of[i], s.layers, degrees, sizeof degrees);
+        printf("%-15s %12.3f %10s %10s %12.3f %7.2f%%  %-8s %s\n", s.schedule, 1e3 * s.step_s, over_dsmoe, over_tutel,
+               1e3 * s.lower_bound_s, 100 * s.gap, s.binding, degrees);
+    }
+}
+
+static fsmoe_status print_json(const plans *made)
+{
+    printf("{\"schedules\": [\n");
+    for (int i = 0; i < made->count; i++) {
+        char *text;
+        fsmoe_status status = fsmoe_plan_to_json(made->of[i], &text);
+        if (status != FSMOE_OK) return status;
+        printf("%s%s\n", text, i + 1 < made->count ? "," : "");
+        free(text);
+    }
+    printf("]}\n");
+    return FSMOE_OK;
+}
+
+static fsmoe_status explain_all(const plans *made, bool json)
+{
+    for (int i = 0; i < made->count; i++) {
+        char *text;
+        fsmoe_status status = fsmoe_plan_explain(made->of[i], &text);
+        if (status != FSMOE_OK) return status;
+        fprintf(json ? stderr : stdout, "\n%s", text);
+        free(text);
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_status write_plan(const arguments *a, const plans *made)
+{
+    char sentence[4096];
+    const char *name = a->schedule ? a->schedule : "fsmoe-x";
+    const fsmoe_plan *plan = a->schedule ? made->of[0] : find_plan(made, name);
+    fsmoe_status status = fsmoe_plan_write(plan, a->out);
+    snprintf(sentence, sizeof sentence, "plan of %s in %s", name, a->out);
+    if (status == FSMOE_OK) command_note(sentence);
+    return status;
+}
+
+static fsmoe_status plan_model(const arguments *a)
+{
+    plans made = {.count = 0};
+    fsmoe_status status = make_plans(a, &made);
+    if (status == FSMOE_OK && a->json) status = print_json(&made);
+    else if (status == FSMOE_OK) print_table(&made);
+    if (status == FSMOE_OK && a->explain) status = explain_all(&made, a->json);
+    if (status == FSMOE_OK && a->out) status = write_plan(a, &made);
+    for (int i = 0; i < made.count; i++) fsmoe_plan_destroy(made.of[i]);
+    return status;
+}
+
+static fsmoe_status check_plan(const arguments *a)
+{
+    fsmoe_plan *plan = NULL;
+    fsmoe_plan_summary s;
+    fsmoe_status status = fsmoe_plan_read(a->check, &plan);
+    if (status == FSMOE_OK) status = fsmoe_plan_check(plan);
+    if (status == FSMOE_OK) {
+        fsmoe_plan_summarize(plan, &s);
+        printf("%s: %s, %d tasks, %.3f ms, at most %.3f %% above the best: all claims hold\n", a->check, s.schedule,
+               s.tasks, 1e3 * s.step_s, 100 * s.gap);
+    }
+    fsmoe_plan_destroy(plan);
+    return status;
+}
+
+int command_plan(int argc, char **argv)
+{
+    static const struct argp argp = {
+        options, parse, "[MODEL.yaml]", "Compares schedules of a model's training step on a cluster.", 0, 0, 0};
+    arguments a = {0};
+    command_parse(&argp, argc, argv, &a);
+    fsmoe_status status = a.check ? check_plan(&a) : a.layer ? plan_layer(&a) : plan_model(&a);
+    return status == FSMOE_OK ? 0 : command_fail(status);
+}
