@@ -193,11 +193,11 @@ fsmoe_status fsm_bound_step(const fsm_step_shape *shape, const fsm_cluster *clus
                             fsm_bound *bound)
 {
     fsm_graph graph;
-    walk w = {.shape = shape, .cluster = cluster, .freedom = fsm_step_freedom(shape, freedom), .bound = bound};
+    walk w = {.shape = shape, .cluster = cluster, .freedom = freedom, .bound = bound};
     *bound = (fsm_bound){0, "path"};
     for (int phase = 0; phase < 2; phase++) {
         fsm_window layer = fsm_step_moe_window(shape, cluster, (fsm_phase)phase);
-        FSM_TRY(fsm_window_best(&layer, w.freedom, &w.moe[phase]));
+        FSM_TRY(fsm_window_best(&layer, fsm_step_freedom(shape, freedom), &w.moe[phase]));
     }
     describe_links(&w);
     FSM_TRY(fsm_schedule_in_order(shape, 1, 1, &graph));

@@ -58,7 +58,6 @@ const fsm_schedule fsm_schedule_dsmoe = {
     .name = "dsmoe",
     .description = "in order, no overlap, gradients all-reduced after backward",
     .source = "Rajbhandari et al., DeepSpeed-MoE, 2022",
-    .freedom = {.one_stream = true},
     .build = build_dsmoe,
     .plan_layer = plan_layer_dsmoe,
 };

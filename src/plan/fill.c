@@ -67,19 +67,46 @@ static fsmoe_status write_recipe(const fsm_step_shape *shape, const fsm_cluster 
     return FSMOE_OK;
 }
 
-static fsmoe_status try_shares(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_freedom freedom,
-                               fsm_graph *best, double *best_s)
+typedef struct variant {
+    fsm_sending beside_dense;
+    double least_alphas;
+} variant;
+
+/* With many small pieces links never idle; with few large ones they start less often. */
+static const variant variants[] = {
+    {FSM_SEND_FITTING, 4}, {FSM_SEND_FITTING, 12}, {FSM_SEND_NOTHING, 4}, {FSM_SEND_NOTHING, 16}, {FSM_SEND_NOTHING, 64}};
+
+static fsmoe_status try_variants(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_recipe recipe,
+                                 fsm_graph *best, double *best_s)
 {
-    static const double shares[] = {0, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.5};
-    double elems = shape->training ? elems_a_layer(shape) : 0;
-    for (size_t i = 0; i < (elems > 0 ? sizeof shares / sizeof *shares : 1); i++) {
+    for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
         fsm_graph tried;
-        fsm_recipe recipe = {.freedom = freedom, .beside_experts = FSM_SEND_FITTING, .beside_dense = FSM_SEND_FITTING};
-        FSM_TRY(write_recipe(shape, cluster, shares[i] * elems, &recipe));
+        recipe.beside_dense = variants[i].beside_dense;
+        recipe.least_alphas = variants[i].least_alphas;
         FSM_TRY(fsm_recipe_build(&recipe, shape, cluster, &tried));
         FSM_TRY(keep_faster(cluster, tried, best, best_s));
     }
     return FSMOE_OK;
+}
+
+static fsmoe_status try_shares(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_freedom freedom,
+                               fsm_graph *best, double *best_s)
+{
+    static const double shares[] = {0, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.5, 3};
+    double elems = shape->training ? elems_a_layer(shape) : 0;
+    for (size_t i = 0; i < (elems > 0 ? sizeof shares / sizeof *shares : 1); i++) {
+        fsm_recipe recipe = {.freedom = freedom, .beside_experts = FSM_SEND_FITTING};
+        FSM_TRY(write_recipe(shape, cluster, shares[i] * elems, &recipe));
+        FSM_TRY(try_variants(shape, cluster, recipe, best, best_s));
+    }
+    return FSMOE_OK;
+}
+
+/* Every collective back on its own link: the same order on more streams ends no later. */
+static void use_own_links(const fsm_step_shape *shape, fsm_graph *graph)
+{
+    for (int i = 0; i < graph->count; i++)
+        if (graph->tasks[i].resource != FSM_COMPUTE) graph->tasks[i].resource = shape->link[graph->tasks[i].group];
 }
 
 fsmoe_status fsm_schedule_fill(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_freedom freedom,
@@ -91,6 +118,7 @@ fsmoe_status fsm_schedule_fill(const fsm_step_shape *shape, const fsm_cluster *c
     for (int i = 0; others[i] && status == FSMOE_OK; i++) {
         fsm_graph tried;
         status = others[i]->build(shape, cluster, &tried);
+        if (status == FSMOE_OK && !freedom.one_stream) use_own_links(shape, &tried);
         if (status == FSMOE_OK) status = keep_faster(cluster, tried, graph, &best_s);
     }
     if (status != FSMOE_OK) fsm_graph_destroy(graph);

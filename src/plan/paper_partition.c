@@ -160,7 +160,6 @@ static fsmoe_status describe(partition *p, const fsm_cluster *cluster)
 {
     const fsm_step_shape *s = p->shape;
     bool one_stream = fsm_step_freedom(s, (fsm_freedom){0}).one_stream;
-    bool after_ffn = fsm_step_sends_beside_attention(s, one_stream);
     for (int r = 0; r < s->region_count; r++)
         if (takes_part(s, r)) p->most_s += send_s(p, s->regions[r].last - s->regions[r].first);
     for (int layer = 0; layer < s->num_layers; layer++) {
@@ -168,11 +167,9 @@ static fsmoe_status describe(partition *p, const fsm_cluster *cluster)
         p->moe_layers += is_moe;
         if (p->dense_s[is_moe] == 0) p->dense_s[is_moe] = fsm_step_dense_s(s, cluster, one_stream, layer);
         for (int place = 0; place < 2; place++)
-            for (int r = 0; r < s->region_count; r++) {
-                bool weights_done = place == 1 && (is_moe || after_ffn); /* of this layer's feed-forward */
+            for (int r = 0; r < s->region_count; r++)
                 p->ready[layer][place][r] =
-                    takes_part(s, r) ? fsm_step_finished(s, r, layer, weights_done) : s->regions[r].first;
-            }
+                    takes_part(s, r) ? fsm_step_finished(s, r, layer, place == 1) : s->regions[r].first;
     }
     return tabulate(p, fsm_step_moe_window(s, cluster, FSM_BACKWARD));
 }

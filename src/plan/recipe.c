@@ -97,7 +97,8 @@ static int64_t elems_that_fit(const cook *c, int64_t most, double room_s)
 /* A piece that mostly pays its alpha is left for later, when it travels with more. */
 static bool is_worth_it(const cook *c, int64_t elems, double time_s)
 {
-    return elems > 0 && time_s >= 4 * fsm_cost_s(&c->allreduce.cost, 1, 0);
+    double alphas = c->recipe->least_alphas > 0 ? c->recipe->least_alphas : 4;
+    return elems > 0 && time_s >= alphas * fsm_cost_s(&c->allreduce.cost, 1, 0);
 }
 
 static bool shares_link(const cook *c, int region)
