@@ -70,11 +70,13 @@ static fsmoe_status write_recipe(const fsm_step_shape *shape, const fsm_cluster 
 typedef struct variant {
     fsm_sending beside_dense;
     double least_alphas;
+    bool own_degrees;
 } variant;
 
 /* With many small pieces links never idle; with few large ones they start less often. */
-static const variant variants[] = {
-    {FSM_SEND_FITTING, 4}, {FSM_SEND_FITTING, 12}, {FSM_SEND_NOTHING, 4}, {FSM_SEND_NOTHING, 16}, {FSM_SEND_NOTHING, 64}};
+static const variant variants[] = {{FSM_SEND_FITTING, 4, true},  {FSM_SEND_FITTING, 4, false},
+                                   {FSM_SEND_FITTING, 12, true}, {FSM_SEND_NOTHING, 4, true},
+                                   {FSM_SEND_NOTHING, 16, true}, {FSM_SEND_NOTHING, 64, true}};
 
 static fsmoe_status try_variants(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_recipe recipe,
                                  fsm_graph *best, double *best_s)
@@ -83,6 +85,7 @@ static fsmoe_status try_variants(const fsm_step_shape *shape, const fsm_cluster 
         fsm_graph tried;
         recipe.beside_dense = variants[i].beside_dense;
         recipe.least_alphas = variants[i].least_alphas;
+        recipe.own_degrees = variants[i].own_degrees;
         FSM_TRY(fsm_recipe_build(&recipe, shape, cluster, &tried));
         FSM_TRY(keep_faster(cluster, tried, best, best_s));
     }

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- loads ---- */
 
@@ -65,14 +66,24 @@ fsmoe_status fsm_recipe_one_degree(const fsm_step_shape *shape, const fsm_cluste
 
 /* ---- gradients ---- */
 
+/* One way to run a layer's experts: a degree, its cuts and the order of its tasks. */
+typedef struct way {
+    double elems; /* of gradients that it is best for */
+    int64_t cuts[FSM_MAX_CHUNKS + 1];
+    fsm_slot *slots;
+    int degree, slot_count;
+} way;
+
+enum { MOST_WAYS = 16 };
+
 typedef struct cook {
     const fsm_recipe *recipe;
     const fsm_step_shape *shape;
     const fsm_cluster *cluster;
     fsm_window moe[2];
-    fsm_slot *slots[2];
-    int slot_count[2];
-    int64_t cuts[2][FSM_MAX_CHUNKS + 1];
+    way forward, backward[MOST_WAYS]; /* backward[0]: the recipe's */
+    int ways;
+    fsm_layer_cut *layers; /* [num_layers] backward */
     fsm_load allreduce;
     double dense_s[2]; /* of a layer without and with experts */
     double room_s;     /* beside the experts of one layer */
@@ -137,20 +148,77 @@ static void fill_layer(cook *c, int layer, fsm_layer_cut *cut)
     fill(c, cut, 1, layer, c->recipe->beside_dense, c->dense_s[is_moe]);
 }
 
+/* ---- layers ---- */
+
+static fsmoe_status lay_out(const cook *c, fsm_phase phase, const fsm_window_plan *plan, double elems, way *w)
+{
+    w->elems = elems;
+    w->degree = plan->degree;
+    w->slots = malloc(sizeof *w->slots * 6 * (size_t)plan->degree);
+    if (!w->slots) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the order of %d chunks", plan->degree);
+    fsm_step_even_cuts(c->shape->nominal_rows, plan->degree, w->cuts);
+    return fsm_window_order(&c->moe[phase], c->recipe->freedom, plan, w->slots, &w->slot_count);
+}
+
+/* The way for a layer that sends so much; amounts that differ by a per cent share one. */
+static fsmoe_status find_way(cook *c, double elems, const way **found)
+{
+    *found = &c->backward[0];
+    if (!c->recipe->own_degrees) return FSMOE_OK;
+    for (int i = 1; i < c->ways; i++)
+        if (fabs(c->backward[i].elems - elems) <= 0.01 * elems) {
+            *found = &c->backward[i];
+            return FSMOE_OK;
+        }
+    if (c->ways == MOST_WAYS) return FSMOE_OK;
+    fsm_window window = c->moe[FSM_BACKWARD];
+    fsm_window_plan plan;
+    if (elems > 0) window.allreduce = (fsm_load){c->allreduce.cost, 1, elems};
+    FSM_TRY(fsm_window_best(&window, c->recipe->freedom, &plan));
+    *found = &c->backward[c->ways];
+    return lay_out(c, FSM_BACKWARD, &plan, elems, &c->backward[c->ways++]);
+}
+
+static fsm_layer_cut cut_by(const cook *c, const way *w)
+{
+    return (fsm_layer_cut){.degree = w->degree,
+                           .cuts = w->cuts,
+                           .slots = w->slots,
+                           .slot_count = w->slot_count,
+                           .split = c->recipe->freedom.split};
+}
+
+/* From the last layer to the first: what each sends, then how it is cut. All micro-batches are cut alike. */
+static fsmoe_status plan_layers(cook *c)
+{
+    const fsm_step_shape *s = c->shape;
+    c->layers = calloc((size_t)s->num_layers + 1, sizeof *c->layers);
+    if (!c->layers) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to plan %d layers", s->num_layers);
+    for (int i = s->num_layers - 1; i >= 0 && s->training; i--) {
+        fsm_layer_cut sent = {.degree = 0};
+        const way *w;
+        double elems = 0;
+        fill_layer(c, i, &sent);
+        for (int k = 0; k < sent.piece_count[0]; k++)
+            elems += (double)(sent.pieces[0][k].last - sent.pieces[0][k].first);
+        FSM_TRY(find_way(c, elems, &w));
+        c->layers[i] = cut_by(c, w);
+        memcpy(c->layers[i].pieces, sent.pieces, sizeof sent.pieces);
+        memcpy(c->layers[i].piece_count, sent.piece_count, sizeof sent.piece_count);
+    }
+    return FSMOE_OK;
+}
+
 /* ---- the step ---- */
 
 static fsmoe_status prepare(cook *c)
 {
     const fsm_recipe *r = c->recipe;
     const fsm_step_shape *s = c->shape;
-    for (int phase = 0; phase < 2; phase++) {
-        const fsm_window_plan *plan = &r->plan[phase];
-        c->moe[phase] = fsm_step_moe_window(s, c->cluster, (fsm_phase)phase);
-        fsm_step_even_cuts(s->nominal_rows, plan->degree, c->cuts[phase]);
-        c->slots[phase] = malloc(sizeof **c->slots * 6 * (size_t)plan->degree);
-        if (!c->slots[phase]) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the order of %d chunks", plan->degree);
-        FSM_TRY(fsm_window_order(&c->moe[phase], r->freedom, plan, c->slots[phase], &c->slot_count[phase]));
-    }
+    for (int phase = 0; phase < 2; phase++) c->moe[phase] = fsm_step_moe_window(s, c->cluster, (fsm_phase)phase);
+    FSM_TRY(lay_out(c, FSM_FORWARD, &r->plan[FSM_FORWARD], 0, &c->forward));
+    FSM_TRY(lay_out(c, FSM_BACKWARD, &r->plan[FSM_BACKWARD], 0, &c->backward[0]));
+    c->ways = 1;
     double link_s = fsm_window_link_s(&c->moe[FSM_BACKWARD], r->freedom, r->plan[FSM_BACKWARD].degree);
     c->room_s = fmax(r->plan[FSM_BACKWARD].moe_s - link_s, r->stretch_s);
     c->allreduce = load(c->cluster, FSM_TASK_ALLREDUCE, FSM_UPDATE, 1, 0);
@@ -159,33 +227,20 @@ static fsmoe_status prepare(cook *c)
         if (*dense_s == 0) *dense_s = fsm_step_dense_s(s, c->cluster, r->freedom.one_stream, layer);
     }
     for (int i = 0; i < s->region_count; i++) c->sent[i] = s->regions[i].first;
-    return FSMOE_OK;
-}
-
-static fsm_layer_cut cut_of(const cook *c, fsm_phase phase)
-{
-    return (fsm_layer_cut){.degree = c->recipe->plan[phase].degree,
-                           .cuts = c->cuts[phase],
-                           .slots = c->slots[phase],
-                           .slot_count = c->slot_count[phase],
-                           .split = c->recipe->freedom.split};
+    return plan_layers(c);
 }
 
 static void build(cook *c)
 {
     const fsm_step_shape *s = c->shape;
     fsm_step_builder *b = &c->builder;
-    fsm_layer_cut forward = cut_of(c, FSM_FORWARD), backward = cut_of(c, FSM_BACKWARD);
-    int micros = s->training ? s->micro_batches : 1;
-    for (b->micro = 0; b->micro < micros; b->micro++) {
+    fsm_layer_cut forward = cut_by(c, &c->forward);
+    for (b->micro = 0; b->micro < (s->training ? s->micro_batches : 1); b->micro++) {
         fsm_step_begin(b);
         for (int i = 0; i < s->num_layers; i++) fsm_step_layer(b, FSM_FORWARD, i, &forward);
         fsm_step_loss(b);
         if (!s->training) break;
-        for (int i = s->num_layers - 1; i >= 0; i--) {
-            if (b->micro == micros - 1) fill_layer(c, i, &backward);
-            fsm_step_layer(b, FSM_BACKWARD, i, &backward);
-        }
+        for (int i = s->num_layers - 1; i >= 0; i--) fsm_step_layer(b, FSM_BACKWARD, i, &c->layers[i]);
         fsm_step_end(b);
     }
     if (s->training) fsm_step_update(b);
@@ -203,8 +258,9 @@ fsmoe_status fsm_recipe_build(const fsm_recipe *recipe, const fsm_step_shape *sh
         build(c);
         status = fsm_step_builder_end(&c->builder);
     }
-    free(c->slots[0]);
-    free(c->slots[1]);
+    free(c->forward.slots);
+    for (int i = 0; i < MOST_WAYS; i++) free(c->backward[i].slots);
+    free(c->layers);
     free(c);
     return status;
 }

@@ -24,6 +24,7 @@ typedef struct fsm_recipe {
     fsm_sending beside_dense;   /* while attention and gate run backward */
     int64_t piece_elems;        /* of FSM_SEND_PIECES */
     double least_alphas;        /* a piece is sent only if it takes this many times the all-reduce's alpha; 0: 4 */
+    bool own_degrees;           /* backward, each layer has the best degree for what it sends; else all have plan's */
     double stretch_s;           /* time an MoE layer's links give to gradients even if that makes the layer longer */
 } fsm_recipe;
 

@@ -48,8 +48,8 @@ void fsm_step_shape_destroy(fsm_step_shape *shape)
 
 int fsm_step_max_degree(const fsm_step_shape *shape)
 {
-    bool limited = shape->max_degree > 0 && shape->max_degree < shape->nominal_rows;
-    return limited ? shape->max_degree : (int)shape->nominal_rows;
+    int most = shape->max_degree > 0 && shape->max_degree < FSM_MAX_CHUNKS ? shape->max_degree : FSM_MAX_CHUNKS;
+    return shape->nominal_rows < most ? (int)shape->nominal_rows : most;
 }
 
 void fsm_step_even_cuts(int64_t rows, int degree, int64_t *cuts)

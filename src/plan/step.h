@@ -27,7 +27,7 @@ typedef struct fsm_step_shape {
     int64_t num_experts, top_k;
     double rows;          /* rows a rank sends in a micro-batch, all experts: k f n_local (f = 0: k n_local) */
     int64_t nominal_rows; /* T, what chunks are counted in */
-    int max_degree;       /* chunks at most; 0: as many as there are nominal rows */
+    int max_degree;       /* chunks at most; 0: as many as there are nominal rows and may be (FSM_MAX_CHUNKS) */
     int expert_gemms;
     int group_size[FSM_GROUP_COUNT];
     fsm_resource link[FSM_GROUP_COUNT];
