@@ -94,6 +94,7 @@ static void test_batches_aux_losses_are_means_over_micro_batches(void **state)
     double aux = m->step_aux, z = m->step_z;
     fsm_step_describe(f.config, &f.stepper.topo, &m->params, SAMPLES, m->nominal_rows, true, &shape);
     assert_int_equal(fsm_schedule_in_order(&shape, 1, 1, &graph), FSMOE_OK);
+    fsm_step_shape_destroy(&shape);
     graph.count -= graph.tasks[graph.count - 1].kind == FSM_TASK_OPTIMIZER; /* gradients only: drop the update's tasks */
     fsm_model_begin_step(m, 2, 2 * TOKENS);
     f.stepper.batches = NULL;

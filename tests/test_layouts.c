@@ -18,25 +18,37 @@ typedef struct layout {
     const char *name;
     int ranks, nodes, ep, esp, mp;
     int forward_degree, backward_degree;
+    const char *schedule; /* planned from the costs below; NULL: in order, with these degrees */
 } layout;
 
-static const layout alone = {"alone", 1, 1, 1, 1, 1, 1, 1};
+static const layout alone = {"alone", 1, 1, 1, 1, 1, 1, 1, NULL};
 static const layout layouts[] = {
-    {"one process, 3 and 2 chunks", 1, 1, 1, 1, 1, 3, 2},
-    {"DP2", 2, 1, 1, 1, 1, 1, 1},
-    {"EP2", 2, 2, 2, 1, 1, 1, 1},
-    {"ESP2", 2, 1, 1, 2, 1, 1, 1},
-    {"MP2", 2, 1, 1, 1, 2, 1, 1},
-    {"EP2 MP2", 2, 1, 2, 1, 2, 2, 3},
-    {"ESP2 MP2", 2, 1, 1, 2, 2, 1, 1},
-    {"EP2 x ESP2 = MP2", 4, 2, 2, 2, 2, 1, 1},
-    {"EP2 x ESP2 = MP2, 2 and 3 chunks", 4, 2, 2, 2, 2, 2, 3},
-    {"EP2 x ESP2, no MP", 4, 2, 2, 2, 1, 4, 1},
-    {"EP2 x DP2, expert-DP 2", 4, 2, 2, 1, 1, 1, 1},
-    {"ESP2 MP2, expert-DP 2", 4, 2, 1, 2, 2, 1, 2},
-    {"EP4", 4, 4, 4, 1, 1, 3, 3},
-    {"ESP4", 4, 1, 1, 4, 2, 1, 1},
-    {"EP4 MP2", 4, 2, 4, 1, 2, 1, 1},
+    {"one process, 3 and 2 chunks", 1, 1, 1, 1, 1, 3, 2, NULL},
+    {"DP2", 2, 1, 1, 1, 1, 1, 1, NULL},
+    {"EP2", 2, 2, 2, 1, 1, 1, 1, NULL},
+    {"ESP2", 2, 1, 1, 2, 1, 1, 1, NULL},
+    {"MP2", 2, 1, 1, 1, 2, 1, 1, NULL},
+    {"EP2 MP2", 2, 1, 2, 1, 2, 2, 3, NULL},
+    {"ESP2 MP2", 2, 1, 1, 2, 2, 1, 1, NULL},
+    {"EP2 x ESP2 = MP2", 4, 2, 2, 2, 2, 1, 1, NULL},
+    {"EP2 x ESP2 = MP2, 2 and 3 chunks", 4, 2, 2, 2, 2, 2, 3, NULL},
+    {"EP2 x ESP2, no MP", 4, 2, 2, 2, 1, 4, 1, NULL},
+    {"EP2 x DP2, expert-DP 2", 4, 2, 2, 1, 1, 1, 1, NULL},
+    {"ESP2 MP2, expert-DP 2", 4, 2, 1, 2, 2, 1, 2, NULL},
+    {"EP4", 4, 4, 4, 1, 1, 3, 3, NULL},
+    {"ESP4", 4, 1, 1, 4, 2, 1, 1, NULL},
+    {"EP4 MP2", 4, 2, 4, 1, 2, 1, 1, NULL},
+    {"tutel", 4, 2, 2, 2, 2, 0, 0, "tutel"},
+    {"tutel-improved", 4, 2, 2, 2, 2, 0, 0, "tutel-improved"},
+    {"pipemoe-lina", 4, 2, 2, 2, 2, 0, 0, "pipemoe-lina"},
+    {"fsmoe-no-iio", 4, 2, 2, 2, 2, 0, 0, "fsmoe-no-iio"},
+    {"fsmoe", 4, 2, 2, 2, 2, 0, 0, "fsmoe"},
+    {"fsmoe-x", 4, 2, 2, 2, 2, 0, 0, "fsmoe-x"},
+    {"fsmoe-x, no MP", 4, 2, 2, 2, 1, 0, 0, "fsmoe-x"},
+    {"fsmoe-x, expert-DP 2", 4, 2, 2, 1, 1, 0, 0, "fsmoe-x"},
+    {"fsmoe-x, one node", 4, 1, 2, 2, 2, 0, 0, "fsmoe-x"},
+    {"fsmoe-x, DP alone", 2, 2, 1, 1, 1, 0, 0, "fsmoe-x"},
+    {"fsmoe-x, one process", 1, 1, 1, 1, 1, 0, 0, "fsmoe-x"},
 };
 
 enum { COUNT_LAYOUTS = sizeof layouts / sizeof *layouts };
@@ -66,13 +78,35 @@ static fsmoe_config *configure(const char *const *settings, const layout *l)
     return model_case_config(all);
 }
 
-static void use_degrees(fsm_stepper *s, const fsm_model_options *options, const layout *l)
+/* Links and experts that balance with next to no alpha: many chunks, and gradients in several pieces. */
+static fsm_cluster balanced_costs(void)
+{
+    static const double beta_s[FSM_COST_OP_COUNT] = {1e-9, 1e-7, 5e-8, 5e-8, 1e-7};
+    fsm_cluster cluster = {.name = "balanced"};
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++) cluster.op[op].cost.line[0] = (fsm_line){1e-8, beta_s[op]};
+    return cluster;
+}
+
+static int count_tasks(const fsm_graph *graph, fsm_task_kind kind)
+{
+    int n = 0;
+    for (int i = 0; i < graph->count; i++) n += graph->tasks[i].kind == kind;
+    return n;
+}
+
+static void use_layout(fsm_stepper *s, const layout *l)
 {
     fsm_step_shape shape;
     fsm_graph graph;
-    fsm_step_describe(s->config, &s->topo, &s->model->params, options->max_samples, s->model->nominal_rows, true,
-                      &shape);
-    assert_int_equal(fsm_schedule_in_order(&shape, l->forward_degree, l->backward_degree, &graph), FSMOE_OK);
+    fsm_cluster costs = balanced_costs();
+    assert_int_equal(fsm_stepper_shape(s, &shape), FSMOE_OK);
+    if (l->schedule) assert_int_equal(fsm_schedule_find(l->schedule)->build(&shape, &costs, &graph), FSMOE_OK);
+    else assert_int_equal(fsm_schedule_in_order(&shape, l->forward_degree, l->backward_degree, &graph), FSMOE_OK);
+    if (l->schedule && l->ranks == 4 && !s->config->parallel.canonical_sums) { /* else there would be nothing to see */
+        assert_true(count_tasks(&graph, FSM_TASK_EXPERT) > 2 * shape.num_layers / shape.moe_every * shape.micro_batches);
+        if (strncmp(l->schedule, "fsmoe", 5) == 0) assert_true(count_tasks(&graph, FSM_TASK_ALLREDUCE) > 2);
+    }
+    fsm_step_shape_destroy(&shape);
     fsm_stepper_use_graph(s, graph);
 }
 
@@ -87,7 +121,7 @@ static fsmoe_status run_case(const char *const *settings, const layout *l, fsm_c
     fsm_batches batches = {0};
     uint64_t hash;
     FSM_TRY(fsm_stepper_create(config, part, &options, &s));
-    use_degrees(&s, &options, l);
+    use_layout(&s, l);
     model_case_randomize(&s.model->params, 0.25f, s.model->values);
     fsm_model_update_weights(s.model);
     FSM_TRY(fsm_batches_create(tokens, config->data.seq_len, 3, true, config->train.micro_batch, &s.topo, &batches));
@@ -172,7 +206,8 @@ typedef struct expectation {
  * cut into chunks. */
 static bool is_canonical(const layout *l)
 {
-    return l->ranks == l->ep * l->esp && l->esp <= 2 && l->mp <= 2 && l->forward_degree == 1 && l->backward_degree == 1;
+    bool one_chunk = l->schedule || (l->forward_degree == 1 && l->backward_degree == 1); /* plans see to it themselves */
+    return l->ranks == l->ep * l->esp && l->esp <= 2 && l->mp <= 2 && one_chunk;
 }
 
 static void check_case_as(const char *const *settings, expectation expect)

@@ -94,7 +94,7 @@ static bool is_finished_by(const fsm_gradient *g, const fsm_task *t)
 
 static fsm_load allreduce_of(const walk *w, double elems)
 {
-    return (fsm_load){w->cluster->op[FSM_COST_ALLREDUCE].cost, elems > 0, elems};
+    return (fsm_load){*fsm_cost_find(w->cluster, FSM_TASK_ALLREDUCE, FSM_UPDATE), elems > 0, elems};
 }
 
 static fsm_resource link_of_region(const walk *w, int region)

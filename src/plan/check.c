@@ -201,10 +201,30 @@ static fsmoe_status check_edge(comparison *c, int from, int to)
     return FSMOE_OK;
 }
 
-static fsmoe_status check_against_plain(comparison *c)
+/* A layer is cut once for all stages and micro-batches of a direction: where its rows lie is set before the step. */
+static fsmoe_status check_cuts(const comparison *c, const index_entry *index, int i)
+{
+    const fsm_task *plain = &c->plain->tasks[i];
+    fsm_task first = {.kind = FSM_TASK_EXPERT, .phase = plain->phase, .layer = plain->layer};
+    int experts = find_plain(c->plain, index, &first), n = c->first[i + 1] - c->first[i];
+    for (int k = 0; k < n; k++) {
+        int task = c->tasks[c->first[i] + k];
+        bool same = n == c->first[experts + 1] - c->first[experts];
+        if (same) {
+            const fsm_task *t = &c->graph->tasks[task], *e = &c->graph->tasks[c->tasks[c->first[experts] + k]];
+            same = t->rows_first == e->rows_first && t->rows_last == e->rows_last;
+        }
+        if (!same) return wrong(c->graph, task, "is not cut as the experts of its layer are");
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_status check_against_plain(comparison *c, const index_entry *index)
 {
     for (int i = 0; i < c->plain->count; i++)
         if (!is_by_slice(&c->plain->tasks[i])) FSM_TRY(check_work(c, i));
+    for (int i = 0; i < c->plain->count; i++)
+        if (is_chunk(&c->plain->tasks[i])) FSM_TRY(check_cuts(c, index, i));
     for (int i = 0; i < c->plain->count; i++) {
         const fsm_task *t = &c->plain->tasks[i];
         for (int e = t->after_first; e < t->after_first + t->after_count && !is_by_slice(t); e++)
@@ -340,7 +360,7 @@ static fsmoe_status compare(const fsm_graph *graph, const fsm_graph *plain)
     if (status == FSMOE_OK) {
         status = index && place && c.first && c.tasks ? match(&c, index, place)
                                                       : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to check a plan");
-        if (status == FSMOE_OK) status = check_against_plain(&c);
+        if (status == FSMOE_OK) status = check_against_plain(&c, index);
         ancestry_end(&c.ancestry);
     }
     free(index);

@@ -60,7 +60,7 @@ static fsmoe_status write_recipe(const fsm_step_shape *shape, const fsm_cluster 
     for (int phase = 0; phase < 2; phase++) {
         fsm_window layer = fsm_step_moe_window(shape, cluster, (fsm_phase)phase);
         if (phase == FSM_BACKWARD && elems > 0)
-            layer.allreduce = (fsm_load){cluster->op[FSM_COST_ALLREDUCE].cost, 1, elems};
+            layer.allreduce = (fsm_load){*fsm_cost_find(cluster, FSM_TASK_ALLREDUCE, FSM_UPDATE), 1, elems};
         FSM_TRY(fsm_window_best(&layer, recipe->freedom, &recipe->plan[phase]));
         if (elems > 0) recipe->stretch_s = fsm_load_s(&layer.allreduce, 1);
     }

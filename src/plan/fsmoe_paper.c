@@ -57,12 +57,10 @@ static void set_pieces(fsm_layer_cut *cut, const fsm_paper_layer *layer)
 
 static fsmoe_status build_backward(cook *c)
 {
-    static const fsm_paper_layer nothing = {0};
     const fsm_step_shape *s = c->shape;
     cutter *backward = &c->cutter[FSM_BACKWARD];
-    bool sends = c->builder.micro == s->micro_batches - 1;
     for (int i = s->num_layers - 1; i >= 0; i--) {
-        const fsm_paper_layer *layer = sends ? &c->layers[i] : &nothing;
+        const fsm_paper_layer *layer = &c->layers[i]; /* all micro-batches are cut alike; the last one sends */
         if (fsm_layer_is_moe(s->moe_every, i)) FSM_TRY(set_cut(backward, s, layer->allreduce_s));
         set_pieces(&backward->cut, layer);
         fsm_step_layer(&c->builder, FSM_BACKWARD, i, &backward->cut);

@@ -42,19 +42,6 @@ void fsm_window_pipeline(const fsm_window *layer, fsm_freedom freedom, int degre
     cut(layer, freedom, degree, 1.0 / degree, p);
 }
 
-/* Whole rows make chunks uneven; the least has floor(rows / r). What holds for equal chunks holds for these when all times shrink to the
- * least chunk's. */
-static double bound_of_whole_rows(const fsm_window *layer, fsm_freedom freedom, const fsm_pipeline *p, double bound_s)
-{
-    fsm_pipeline least;
-    double shrink = 1;
-    if (layer->rows == 0) return bound_s;
-    cut(layer, freedom, p->degree, floor(layer->rows / p->degree) / layer->rows, &least);
-    for (int i = 0; i < FSM_STAGE_COUNT; i++)
-        if (p->stage_s[i] > 0) shrink = fmin(shrink, least.stage_s[i] / p->stage_s[i]);
-    return fmax(shrink * bound_s, fsm_pipeline_uneven_bound(p, &least, NULL));
-}
-
 static double link_of(const fsm_pipeline *p, fsm_freedom freedom)
 {
     const double *t = p->stage_s;
@@ -93,6 +80,23 @@ double fsm_window_s(const fsm_window *layer, double moe_s, double link_s)
     if (share > 0 && share < 1)
         best_s = fmin(best_s, dense_s + fmax(moe_s, link_s + fsm_load_s(&layer->allreduce, 1 - share)));
     return best_s;
+}
+
+/* The window's bound when chunks are whole rows, floor(rows / r) or one more: what holds for equal chunks holds for these when all
+ * times shrink to the least chunk's. Their mean is not an equal chunk's where a cost is two lines. */
+static double bound_of_whole_rows(const fsm_window *layer, fsm_freedom freedom, const fsm_pipeline *p, double bound_s)
+{
+    fsm_pipeline least = *p, larger = *p, mean = *p;
+    double shrink = 1, rows = floor(layer->rows / p->degree), share = (layer->rows - p->degree * rows) / p->degree;
+    if (layer->rows > 0) cut(layer, freedom, p->degree, rows / layer->rows, &least);
+    if (share > 0) cut(layer, freedom, p->degree, (rows + 1) / layer->rows, &larger);
+    for (int i = 0; layer->rows > 0 && i < FSM_STAGE_COUNT; i++) {
+        mean.stage_s[i] = (1 - share) * least.stage_s[i] + share * larger.stage_s[i];
+        if (share > 0) least.stage_s[i] = fmin(least.stage_s[i], larger.stage_s[i]);
+        if (p->stage_s[i] > 0) shrink = fmin(shrink, least.stage_s[i] / p->stage_s[i]);
+    }
+    if (layer->rows > 0) bound_s = fmax(shrink * bound_s, fsm_pipeline_uneven_bound(&mean, &least, NULL));
+    return fsm_window_s(layer, bound_s, link_of(&mean, freedom));
 }
 
 /* ---- one degree ---- */
@@ -193,8 +197,7 @@ static fsmoe_status settle_all(planner *pl, effort how)
         fsm_window_pipeline(pl->layer, pl->freedom, r, &p);
         double bound_s = fsm_pipeline_bound(&p, NULL);
         if (can_win(pl, &p, bound_s)) FSM_TRY(settle(pl, &p, how, &bound_s));
-        bound_s = bound_of_whole_rows(pl->layer, pl->freedom, &p, bound_s);
-        pl->bound_s = fmin(pl->bound_s, fsm_window_s(pl->layer, bound_s, link_of(&p, pl->freedom)));
+        pl->bound_s = fmin(pl->bound_s, bound_of_whole_rows(pl->layer, pl->freedom, &p, bound_s));
     }
     pl->bound_s = fmin(pl->bound_s, pl->best.makespan_s);
     return FSMOE_OK;
@@ -235,7 +238,7 @@ fsmoe_status fsm_window_at(const fsm_window *layer, fsm_freedom freedom, int deg
     take_if_better(&pl, &p, fsm_pipeline_quick(&p, pl.scratch, NULL));
     double bound_s = fsm_pipeline_bound(&p, NULL);
     fsmoe_status status = can_win(&pl, &p, bound_s) ? settle(&pl, &p, efforts[0], &bound_s) : FSMOE_OK;
-    bound_s = fsm_window_s(layer, bound_of_whole_rows(layer, freedom, &p, bound_s), link_of(&p, freedom));
+    bound_s = bound_of_whole_rows(layer, freedom, &p, bound_s);
     pl.best.bound_s = fmin(bound_s, pl.best.makespan_s);
     *plan = pl.best;
     free(pl.scratch);
