@@ -40,6 +40,7 @@ bench: $(BUILD)/CMakeCache.txt
 	@cmake --build $(BUILD) -j $(JOBS) --target benchmarks
 	@$(BUILD)/bench/bench_step
 	@$(BUILD)/bench/bench_ops
+	@$(BUILD)/bench/bench_plan
 
 install: all
 	@cmake -S . -B $(BUILD) -DCMAKE_INSTALL_PREFIX=$(PREFIX) > /dev/null

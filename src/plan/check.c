@@ -72,6 +72,7 @@ static bool waits_for(ancestry *a, int task, int before)
 /* ---- against the plain step ---- */
 
 typedef struct comparison {
+    const fsm_step_shape *shape;
     const fsm_graph *graph, *plain;
     int *first, *tasks; /* of plain task i: tasks[first[i] … first[i + 1]) of the graph */
     ancestry ancestry;
@@ -154,10 +155,11 @@ static fsmoe_status check_work(comparison *c, int i)
 {
     const fsm_task *plain = &c->plain->tasks[i];
     int n = c->first[i + 1] - c->first[i], *tasks = c->tasks + c->first[i];
+    int most = is_chunk(plain) ? fsm_step_max_degree(c->shape) : 1;
     char name[128];
     fsm_task_name(plain, name);
     if (n == 0) return fsm_fail(FSMOE_ERROR_FORMAT, "nothing does %s", name);
-    if (!is_chunk(plain) && n > 1) return wrong(c->graph, tasks[1], "is done twice");
+    if (n > most) return wrong(c->graph, tasks[most], "is done twice, or in more than %d chunks", most);
     for (int k = 1; k < n; k++) /* few and nearly sorted */
         for (int j = k; j > 0 && by_rows(c->graph, tasks[j], tasks[j - 1]); j--) {
             int swap = tasks[j];
@@ -165,19 +167,20 @@ static fsmoe_status check_work(comparison *c, int i)
             tasks[j - 1] = swap;
         }
     int64_t at = plain->rows_first;
-    double size = 0;
     for (int k = 0; k < n; k++) {
         const fsm_task *t = &c->graph->tasks[tasks[k]];
-        if (t->rows_first != at) return wrong(c->graph, tasks[k], "does not begin at row %lld", (long long)at);
+        double share = is_chunk(plain) ? (double)(t->rows_last - t->rows_first) / (double)plain->rows_last : 1;
+        if (t->rows_first != at || (n > 1 && !is_chunk(t)))
+            return wrong(c->graph, tasks[k], "does not begin at row %lld, or has no rows", (long long)at);
         at = t->rows_last;
-        size += t->size;
         if (t->launches != plain->launches || t->group != plain->group)
             return wrong(c->graph, tasks[k], "has other launches or another group than the step's");
+        if (!close_to(t->size, share * plain->size))
+            return wrong(c->graph, tasks[k], "has size %g, not %g", t->size, share * plain->size);
+        if (t->slice_last != t->slice_first) return wrong(c->graph, tasks[k], "has a slice of gradients");
     }
     if (at != plain->rows_last)
-        return wrong(c->graph, tasks[n - 1], "ends before row %lld", (long long)plain->rows_last);
-    if (!close_to(size, plain->size))
-        return wrong(c->graph, tasks[0], "and its chunks have size %g, not %g", size, plain->size);
+        return wrong(c->graph, tasks[n - 1], "does not end at row %lld", (long long)plain->rows_last);
     return FSMOE_OK;
 }
 
@@ -215,6 +218,23 @@ static fsmoe_status check_cuts(const comparison *c, const index_entry *index, in
             same = t->rows_first == e->rows_first && t->rows_last == e->rows_last;
         }
         if (!same) return wrong(c->graph, task, "is not cut as the experts of its layer are");
+    }
+    return FSMOE_OK;
+}
+
+/* Compute stays compute; collectives are all on their groups' links, or all on that of the all-to-alls. place: of each task in the
+ * plain step. */
+static fsmoe_status check_resources(const comparison *c, const int *place)
+{
+    bool own = true, one = true;
+    for (int i = 0; i < c->graph->count; i++) {
+        const fsm_task *t = &c->graph->tasks[i];
+        fsm_resource link = place[i] >= 0                     ? c->plain->tasks[place[i]].resource
+                            : t->kind == FSM_TASK_ALLREDUCE ? c->shape->link[t->group]
+                                                              : FSM_COMPUTE;
+        own = own && t->resource == link;
+        one = one && t->resource == (link == FSM_COMPUTE ? link : c->shape->link[FSM_GROUP_EP]);
+        if (!own && !one) return wrong(c->graph, i, "cannot be on resource %s", fsm_resource_name(t->resource));
     }
     return FSMOE_OK;
 }
@@ -280,11 +300,14 @@ static fsmoe_status check_slices(const fsm_graph *graph, const fsm_step_shape *s
     free(sorted);
     for (int i = 0; i < graph->count && status == FSMOE_OK; i++) {
         const fsm_task *t = &graph->tasks[i];
-        bool inside = !is_by_slice(t);
+        bool inside = false, plain = t->phase == FSM_UPDATE && t->layer == -1 && t->micro == -1 && !is_chunk(t) &&
+                                     t->launches == (t->kind == FSM_TASK_ALLREDUCE);
         for (int r = 0; r < shape->region_count; r++)
             inside |= t->slice_first >= shape->regions[r].first && t->slice_last <= shape->regions[r].last &&
                       t->slice_last > t->slice_first;
+        if (!is_by_slice(t)) continue;
         if (!inside) status = wrong(graph, i, "is of no region of gradients");
+        else if (!plain) status = wrong(graph, i, "has another phase, place or number of launches than the step's");
     }
     return status;
 }
@@ -329,6 +352,32 @@ static fsmoe_status check_update(ancestry *a, const fsm_step_shape *shape)
     return FSMOE_OK;
 }
 
+/* The list of who finishes what covers the regions without gaps, and names tasks that there are. */
+static fsmoe_status check_gradients(const fsm_graph *graph, const fsm_step_shape *shape)
+{
+    int g = 0;
+    for (int r = 0; r < shape->region_count && shape->gradient_count > 0; r++) {
+        int64_t at = shape->regions[r].first;
+        for (; g < shape->gradient_count && shape->gradients[g].region == r; at = shape->gradients[g++].last)
+            if (shape->gradients[g].first != at || shape->gradients[g].last < at) break;
+        if (at != shape->regions[r].last)
+            return fsm_fail(FSMOE_ERROR_FORMAT, "nothing is said to finish the gradients from %lld on", (long long)at);
+    }
+    if (g < shape->gradient_count)
+        return fsm_fail(FSMOE_ERROR_FORMAT, "run %d of gradients is in no region, or out of order", g);
+    for (g = 0; g < shape->gradient_count; g++) {
+        const fsm_gradient *run = &shape->gradients[g];
+        int i = 0;
+        while (i < graph->count && (graph->tasks[i].phase != FSM_BACKWARD || graph->tasks[i].kind != run->after ||
+                                    graph->tasks[i].layer != run->layer))
+            i++;
+        if (i == graph->count)
+            return fsm_fail(FSMOE_ERROR_FORMAT, "no task of backward is %s of layer %d, said to finish gradients",
+                            fsm_task_kind_name(run->after), run->layer);
+    }
+    return FSMOE_OK;
+}
+
 /* ---- the graph ---- */
 
 static fsmoe_status build_plain(const fsm_step_shape *shape, fsm_graph *plain)
@@ -349,9 +398,9 @@ static fsmoe_status build_plain(const fsm_step_shape *shape, fsm_graph *plain)
     return fsm_step_builder_end(&b);
 }
 
-static fsmoe_status compare(const fsm_graph *graph, const fsm_graph *plain)
+static fsmoe_status compare(const fsm_graph *graph, const fsm_graph *plain, const fsm_step_shape *shape)
 {
-    comparison c = {.graph = graph, .plain = plain};
+    comparison c = {.shape = shape, .graph = graph, .plain = plain};
     index_entry *index = malloc(sizeof *index * ((size_t)plain->count + 1));
     int *place = malloc(sizeof *place * ((size_t)graph->count + 1));
     c.first = calloc((size_t)plain->count + 2, sizeof *c.first);
@@ -361,6 +410,7 @@ static fsmoe_status compare(const fsm_graph *graph, const fsm_graph *plain)
         status = index && place && c.first && c.tasks ? match(&c, index, place)
                                                       : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to check a plan");
         if (status == FSMOE_OK) status = check_against_plain(&c, index);
+        if (status == FSMOE_OK) status = check_resources(&c, place);
         ancestry_end(&c.ancestry);
     }
     free(index);

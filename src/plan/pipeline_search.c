@@ -23,6 +23,7 @@ typedef struct search {
     double *times;                        /* [capacity][2 r] */
     int count, used, capacity, width;     /* nodes; places of `times` given out, which are not taken back */
     double upper_s, dropped_s, tolerance; /* what is had already; least bound of what was dropped unexplored */
+    double slack_s;                             /* an order that is ahead of another by less than this is given up for it */
     int best;                             /* finished node, or -1 */
     int bucket[BUCKETS];                  /* nodes of the level in the making by what is done */
 } search;
@@ -52,14 +53,15 @@ static double bound_of(const fsm_pipe_state *s, const fsm_pipeline *p)
     return bound;
 }
 
-/* Is x nowhere later than y? Both have the same tasks done. */
-static bool dominates(const fsm_pipe_state *x, const fsm_pipe_state *y)
+/* Is x nowhere later than y by more than the slack? Both have the same tasks done. */
+static bool dominates(const fsm_pipe_state *x, const fsm_pipe_state *y, double slack_s)
 {
-    if (x->intra_s > y->intra_s || x->compute_s > y->compute_s || x->late_s > y->late_s) return false;
+    if (x->intra_s > y->intra_s + slack_s || x->compute_s > y->compute_s + slack_s || x->late_s > y->late_s + slack_s)
+        return false;
     for (int i = x->done[FSM_STAGE_EXPERT]; i < x->done[FSM_STAGE_ALLGATHER]; i++)
-        if (x->rows_s[i] > y->rows_s[i]) return false;
+        if (x->rows_s[i] > y->rows_s[i] + slack_s) return false;
     for (int i = x->done[FSM_STAGE_REDUCESCATTER]; i < x->done[FSM_STAGE_EXPERT]; i++)
-        if (x->out_s[i] > y->out_s[i]) return false;
+        if (x->out_s[i] > y->out_s[i] + slack_s) return false;
     return true;
 }
 
@@ -101,8 +103,8 @@ static void add_child(search *pool, int parent, fsm_stage stage, double start_s)
     for (int i = *bucket; i >= 0; i = pool->nodes[i].next) {
         node *other = &pool->nodes[i];
         if (!same_done(&other->state, &child->state)) continue;
-        if (dominates(&other->state, &child->state)) return;
-        if (!dominates(&child->state, &other->state)) continue;
+        if (dominates(&other->state, &child->state, pool->slack_s)) return;
+        if (!dominates(&child->state, &other->state, 0)) continue;
         double *times = other->state.rows_s; /* takes the place of the one it beats */
         memcpy(times, child->state.rows_s, 2 * (size_t)p->degree * sizeof(double));
         child->next = other->next;
@@ -187,7 +189,7 @@ fsmoe_status fsm_pipeline_search(const fsm_pipeline *p, double upper_s, double t
     int levels = (p->split ? 4 : 3) * p->degree;
     search pool = {.p = p, .capacity = max_states, .width = max_states / levels + 1, .upper_s = upper_s, .best = -1};
     pool.dropped_s = INFINITY;
-    pool.tolerance = fsm_later(tolerance, ROUNDING);
+    pool.tolerance = fsm_later(0.5 * tolerance, ROUNDING);
     pool.nodes = malloc(sizeof *pool.nodes * (size_t)max_states);
     pool.times = malloc(sizeof(double) * 2 * (size_t)p->degree * (size_t)max_states);
     if (!pool.nodes || !pool.times) {
@@ -198,12 +200,13 @@ fsmoe_status fsm_pipeline_search(const fsm_pipeline *p, double upper_s, double t
     pool.nodes[0] = (node){.state = {.rows_s = pool.times, .out_s = pool.times + p->degree}, .parent = -1};
     fsm_pipe_begin(p, &pool.nodes[0].state);
     pool.nodes[0].bound_s = fsm_later(fsm_pipeline_bound(p, NULL), bound_of(&pool.nodes[0].state, p));
+    pool.slack_s = 0.5 * tolerance * pool.nodes[0].bound_s / levels; /* over all levels this comes to the other half */
     pool.count = pool.used = 1;
     for (int first = 0, last = 1; advance(&pool, first, last); first = last, last = pool.count) {
     }
     *found = pool.best >= 0;
     *makespan_s = pool.upper_s;
-    *bound_s = fsm_later(fmin(pool.upper_s, pool.dropped_s), pool.nodes[0].bound_s);
+    *bound_s = fsm_later(fmin(pool.upper_s, pool.dropped_s) - levels * pool.slack_s, pool.nodes[0].bound_s);
     if (*found && order) write_order(&pool, order);
     free(pool.nodes);
     free(pool.times);

@@ -12,7 +12,7 @@ typedef struct effort {
     int max_states;
     double tolerance, enough;
 } effort;
-static const effort efforts[] = {{2000, 0, 0}, {20000, 2e-3, 4e-3}, {200000, 4e-3, 6e-3}};
+static const effort efforts[] = {{2000, 0, 0}, {10000, 6e-3, 8e-3}, {50000, 8e-3, 9e-3}};
 enum { EFFORTS = sizeof efforts / sizeof *efforts };
 
 double fsm_load_s(const fsm_load *load, double share)
