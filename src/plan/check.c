@@ -1,5 +1,7 @@
 #include "plan/check.h"
 
+#include "plan/paper.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -229,9 +231,9 @@ static fsmoe_status check_resources(const comparison *c, const int *place)
     bool own = true, one = true;
     for (int i = 0; i < c->graph->count; i++) {
         const fsm_task *t = &c->graph->tasks[i];
-        fsm_resource link = place[i] >= 0                     ? c->plain->tasks[place[i]].resource
+        fsm_resource link = place[i] >= 0                   ? c->plain->tasks[place[i]].resource
                             : t->kind == FSM_TASK_ALLREDUCE ? c->shape->link[t->group]
-                                                              : FSM_COMPUTE;
+                                                            : FSM_COMPUTE;
         own = own && t->resource == link;
         one = one && t->resource == (link == FSM_COMPUTE ? link : c->shape->link[FSM_GROUP_EP]);
         if (!own && !one) return wrong(c->graph, i, "cannot be on resource %s", fsm_resource_name(t->resource));
@@ -425,10 +427,14 @@ fsmoe_status fsm_plan_check_graph(const fsm_graph *graph, const fsm_step_shape *
     fsm_graph plain;
     ancestry a;
     FSM_TRY(fsm_graph_check(graph));
+    if ((double)shape->num_layers * (shape->training ? shape->micro_batches : 1) > graph->count)
+        return fsm_fail(FSMOE_ERROR_FORMAT, "%d tasks are too few for %d layers and %d micro-batches", graph->count,
+                        shape->num_layers, shape->micro_batches);
     FSM_TRY(build_plain(shape, &plain));
-    fsmoe_status status = compare(graph, &plain);
+    fsmoe_status status = compare(graph, &plain, shape);
     fsm_graph_destroy(&plain);
     if (status == FSMOE_OK) status = check_slices(graph, shape);
+    if (status == FSMOE_OK && shape->training) status = check_gradients(graph, shape);
     FSM_TRY(status);
     FSM_TRY(ancestry_begin(graph, &a));
     status = check_update(&a, shape);
@@ -470,10 +476,21 @@ static fsmoe_status check_bound(const char *what, const fsm_bound *claimed, cons
     return FSMOE_OK;
 }
 
+/* The bound is about what the schedule may do, so a plan must not claim less freedom than its schedule has. */
+static fsmoe_status check_schedule(const fsm_plan *plan)
+{
+    bool is_paper = strcmp(plan->schedule, fsm_schedule_fsmoe_paper.name) == 0;
+    const fsm_schedule *s = is_paper ? &fsm_schedule_fsmoe_paper : fsm_schedule_find(plan->schedule);
+    if (!s) return fsm_fail(FSMOE_ERROR_FORMAT, "no schedule is named '%s'", plan->schedule);
+    if (s->freedom.split == plan->freedom.split && s->freedom.one_stream == plan->freedom.one_stream) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_FORMAT, "'split' or 'one_stream' is not what schedule %s has", plan->schedule);
+}
+
 fsmoe_status fsm_plan_check(const fsm_plan *plan, const fsm_cluster *cluster)
 {
     fsm_bound bound, order_bound;
     const fsm_certificate *claimed = &plan->certificate;
+    FSM_TRY(check_schedule(plan));
     FSM_TRY(fsm_plan_check_graph(&plan->graph, &plan->shape));
     double *seconds = malloc(sizeof *seconds * ((size_t)plan->graph.count + 1));
     if (!seconds) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to check a plan");

@@ -26,7 +26,7 @@ typedef enum fsm_stage {
 typedef struct fsm_pipeline {
     int degree;                      /* r >= 1 */
     bool split;                      /* weight gradients are tasks of their own */
-    double stage_s[FSM_STAGE_COUNT]; /* of one chunk, >= 0; dispatch and combine equal */
+    double stage_s[FSM_STAGE_COUNT]; /* of one chunk, >= 0 */
 } fsm_pipeline;
 
 /* One step of an issue order. */

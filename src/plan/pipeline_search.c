@@ -23,7 +23,7 @@ typedef struct search {
     double *times;                        /* [capacity][2 r] */
     int count, used, capacity, width;     /* nodes; places of `times` given out, which are not taken back */
     double upper_s, dropped_s, tolerance; /* what is had already; least bound of what was dropped unexplored */
-    double slack_s;                             /* an order that is ahead of another by less than this is given up for it */
+    double slack_s;                       /* an order that is ahead of another by less than this is given up for it */
     int best;                             /* finished node, or -1 */
     int bucket[BUCKETS];                  /* nodes of the level in the making by what is done */
 } search;
@@ -34,21 +34,22 @@ static double bound_of(const fsm_pipe_state *s, const fsm_pipeline *p)
     const double *t = p->stage_s;
     int r = p->degree, ag = r - s->done[FSM_STAGE_ALLGATHER], rs = r - s->done[FSM_STAGE_REDUCESCATTER];
     int ex = r - s->done[FSM_STAGE_EXPERT], wg = r - s->done[FSM_STAGE_WEIGHT_GRAD];
-    double a = t[FSM_STAGE_COMBINE], g = t[FSM_STAGE_ALLGATHER], e = t[FSM_STAGE_EXPERT];
-    double after_expert = t[FSM_STAGE_REDUCESCATTER] + a, bound = s->late_s;
+    double c = t[FSM_STAGE_COMBINE], g = t[FSM_STAGE_ALLGATHER], e = t[FSM_STAGE_EXPERT];
+    double dispatched_s = r * t[FSM_STAGE_DISPATCH], after_expert = t[FSM_STAGE_REDUCESCATTER] + c, bound = s->late_s;
     if (ex > 0) {
         bound = fsm_later(bound, fsm_pipe_expert_at_best(s, p) + ex * e + after_expert);
         if (ag > 0)
-            bound = fsm_later(bound, fsm_later(fsm_pipe_allgather_start(s, p) + ag * g, r * a + g) + e + after_expert);
+            bound = fsm_later(bound,
+                              fsm_later(fsm_pipe_allgather_start(s, p) + ag * g, dispatched_s + g) + e + after_expert);
     }
     if (wg > 0) bound = fsm_later(bound, s->compute_s + ex * e + wg * t[FSM_STAGE_WEIGHT_GRAD]);
     if (rs > 0) {
         int next = r - rs;
         double out_s = next < s->done[FSM_STAGE_EXPERT] ? s->out_s[next] : fsm_pipe_expert_at_best(s, p) + e;
         double first_s = fsm_later(s->intra_s, out_s) + t[FSM_STAGE_REDUCESCATTER];
-        bound = fsm_later(bound, fsm_later(first_s, r * a) + rs * a);
-        bound = fsm_later(bound, first_s + (rs - 1) * t[FSM_STAGE_REDUCESCATTER] + a);
-        bound = fsm_later(bound, s->intra_s + ag * g + rs * t[FSM_STAGE_REDUCESCATTER] + a);
+        bound = fsm_later(bound, fsm_later(first_s, dispatched_s) + rs * c);
+        bound = fsm_later(bound, first_s + (rs - 1) * t[FSM_STAGE_REDUCESCATTER] + c);
+        bound = fsm_later(bound, s->intra_s + ag * g + rs * t[FSM_STAGE_REDUCESCATTER] + c);
     }
     return bound;
 }

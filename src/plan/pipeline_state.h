@@ -27,7 +27,7 @@ static inline void fsm_pipe_begin(const fsm_pipeline *p, fsm_pipe_state *s)
 {
     for (int i = 0; i < FSM_STAGE_COUNT; i++) s->done[i] = 0;
     s->intra_s = s->compute_s = 0;
-    s->late_s = 2 * p->degree * p->stage_s[FSM_STAGE_DISPATCH];
+    s->late_s = p->degree * (p->stage_s[FSM_STAGE_DISPATCH] + p->stage_s[FSM_STAGE_COMBINE]);
     if (!p->split) s->done[FSM_STAGE_WEIGHT_GRAD] = p->degree;
 }
 

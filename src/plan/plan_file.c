@@ -3,6 +3,7 @@
 #include "plan/graph_json.h"
 #include "plan/plan.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +13,8 @@ enum { VERSION = 1 };
 /* ---- the shape ---- */
 
 #define SHAPE_INTS(X)                                                                                             \
-    X(num_layers) X(moe_every)                                                                                    \
+    X(num_layers)                                                                                                 \
+    X(moe_every)                                                                                                  \
     X(micro_batches) X(training) X(hidden) X(ffn_hidden) X(vocab_size) X(seq_len) X(attention_width) X(qkv_width) \
         X(n_group) X(n_local) X(num_experts) X(top_k) X(nominal_rows) X(max_degree) X(expert_gemms)
 
@@ -59,7 +61,7 @@ static fsmoe_status read_groups(const json_t *json, fsm_step_shape *s)
             if (strcmp(link, fsm_resource_name((fsm_resource)r)) == 0) found = r;
         s->group_size[g] = (int)json_integer_value(json_array_get(sizes, (size_t)g));
         if (s->group_size[g] < 1) return bad("shape.group_size", "holds a group without ranks");
-        if (found < 0) return bad("shape.link", "names no link");
+        if (found < 0 || found == FSM_COMPUTE) return bad("shape.link", "names no link");
         s->link[g] = (fsm_resource)found;
     }
     return FSMOE_OK;
@@ -109,9 +111,13 @@ static fsmoe_status read_shape(const json_t *json, fsm_step_shape *s)
     if (!json_is_object(json)) return bad("shape", "is missing");
 #define GET_INT(name)                                                                                     \
     if (!json_is_integer(json_object_get(json, #name))) return bad("shape." #name, "is no whole number"); \
+    if (json_integer_value(json_object_get(json, #name)) < 0 ||                                           \
+        json_integer_value(json_object_get(json, #name)) > INT32_MAX)                                     \
+        return bad("shape." #name, "is no count");                                                        \
     s->name = json_integer_value(json_object_get(json, #name));
     SHAPE_INTS(GET_INT)
 #undef GET_INT
+    if (!json_is_number(json_object_get(json, "rows"))) return bad("shape.rows", "is no number");
     s->rows = json_number_value(json_object_get(json, "rows"));
     if (s->num_layers < 0 || s->num_layers > 1 << 20 || s->moe_every < 1 || s->micro_batches < 1 || s->nominal_rows < 1)
         return bad("shape", "has counts that no step has");
@@ -157,6 +163,16 @@ static fsmoe_status read_bound(const json_t *certificate, const char *key, fsm_b
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(binding, names[i]) == 0) bound->binding = names[i];
     return bound->binding ? FSMOE_OK : bad(key, "names nothing that binds");
+}
+
+/* The gap follows from the rest, so that it is not kept, only compared. */
+static fsmoe_status read_gap(const json_t *certificate, const fsm_plan *p)
+{
+    const json_t *gap = json_object_get(certificate, "gap");
+    double expected = fsm_gap(p->certificate.makespan_s, p->certificate.bound.seconds);
+    if (!json_is_number(gap)) return bad("certificate.gap", "is missing");
+    if (fabs(json_number_value(gap) - expected) <= 1e-9 * (1 + fabs(expected))) return FSMOE_OK;
+    return bad("certificate.gap", "is not makespan_s / bound - 1");
 }
 
 /* ---- the file ---- */
@@ -206,6 +222,8 @@ static fsmoe_status read_plan(const json_t *root, const char *path, fsm_plan *p,
     if (json_integer_value(json_object_get(root, "version")) != VERSION) return bad("version", "is not 1");
     if (!schedule || strlen(schedule) >= sizeof p->schedule) return bad("schedule", "is no schedule's name");
     strcpy(p->schedule, schedule);
+    if (!json_is_boolean(json_object_get(root, "split"))) return bad("split", "is not true or false");
+    if (!json_is_boolean(json_object_get(root, "one_stream"))) return bad("one_stream", "is not true or false");
     p->freedom.split = json_is_true(json_object_get(root, "split"));
     p->freedom.one_stream = json_is_true(json_object_get(root, "one_stream"));
     FSM_TRY(read_shape(json_object_get(root, "shape"), &p->shape));
@@ -218,6 +236,7 @@ static fsmoe_status read_plan(const json_t *root, const char *path, fsm_plan *p,
     p->timeline.makespan_s = p->certificate.makespan_s;
     FSM_TRY(read_bound(certificate, "bound", &p->certificate.bound));
     FSM_TRY(read_bound(certificate, "order_bound", &p->certificate.order_bound));
+    FSM_TRY(read_gap(certificate, p));
     return read_cluster(root, path, cluster);
 }
 

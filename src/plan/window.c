@@ -82,6 +82,17 @@ double fsm_window_s(const fsm_window *layer, double moe_s, double link_s)
     return best_s;
 }
 
+/* The same for bounds: however the all-reduce is cut, each piece pays the least alpha and each element the least beta. */
+static double window_bound(const fsm_window *layer, double moe_s, double link_s)
+{
+    fsm_window cheapest = *layer;
+    fsm_cost *cost = &cheapest.allreduce.cost;
+    if (cost->large_from > 0)
+        *cost = (fsm_cost){.line = {{fmin(cost->line[0].alpha_s, cost->line[1].alpha_s),
+                                     fmin(cost->line[0].beta_s, cost->line[1].beta_s)}}};
+    return fsm_window_s(&cheapest, moe_s, link_s);
+}
+
 /* The window's bound when chunks are whole rows, floor(rows / r) or one more: what holds for equal chunks holds for these when all
  * times shrink to the least chunk's. Their mean is not an equal chunk's where a cost is two lines. */
 static double bound_of_whole_rows(const fsm_window *layer, fsm_freedom freedom, const fsm_pipeline *p, double bound_s)
@@ -96,7 +107,7 @@ static double bound_of_whole_rows(const fsm_window *layer, fsm_freedom freedom, 
         if (p->stage_s[i] > 0) shrink = fmin(shrink, least.stage_s[i] / p->stage_s[i]);
     }
     if (layer->rows > 0) bound_s = fmax(shrink * bound_s, fsm_pipeline_uneven_bound(&mean, &least, NULL));
-    return fsm_window_s(layer, bound_s, link_of(&mean, freedom));
+    return window_bound(layer, bound_s, link_of(&mean, freedom));
 }
 
 /* ---- one degree ---- */
@@ -126,7 +137,7 @@ static const char *binding_of(const planner *pl, const fsm_pipeline *p, double l
 /* Could the degree beat the best, if its MoE part took no more than its bound? */
 static bool can_win(const planner *pl, const fsm_pipeline *p, double bound_s)
 {
-    return fsm_window_s(pl->layer, bound_s, link_of(p, pl->freedom)) < pl->best.makespan_s;
+    return window_bound(pl->layer, bound_s, link_of(p, pl->freedom)) < pl->best.makespan_s;
 }
 
 static void take_if_better(planner *pl, const fsm_pipeline *p, double moe_s)
