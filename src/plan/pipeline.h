@@ -4,7 +4,7 @@
  * Stages of a chunk: dispatch (inter) → allgather (intra) → expert (compute) → reducescatter (intra) → combine (inter),
  * and, when weight gradients are split off, weight_grad (compute) after expert. FSMOE.md §4; docs/planner.md has the proofs:
  * chunks are alike, so each stage takes them first in first out; all dispatches go before any combine; an all-reduce of length G on
- * the inter-node link between them makes max(T, 2 r a + G) of the optimum T without it.
+ * the inter-node link between them makes max(T, r (dispatch + combine) + G) of the optimum T without it.
  */
 #ifndef FSM_PLAN_PIPELINE_H
 #define FSM_PLAN_PIPELINE_H
