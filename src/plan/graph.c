@@ -66,19 +66,27 @@ fsm_graph fsm_graph_copy(const fsm_graph *graph)
     return copy;
 }
 
+__attribute__((format(printf, 3, 4))) static fsmoe_status wrong(const fsm_graph *graph, int i, const char *format, ...)
+{
+    char name[128], text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    fsm_task_name(&graph->tasks[i], name);
+    return fsm_fail(FSMOE_ERROR_FORMAT, "task %d (%s)%s", i, name, text);
+}
+
 static fsmoe_status check_task(const fsm_graph *graph, int i)
 {
     const fsm_task *t = &graph->tasks[i];
-    char name[128];
-    fsm_task_name(t, name);
     if (t->after_first < 0 || t->after_count < 0 || t->after_count > graph->edge_count - t->after_first)
-        return fsm_fail(FSMOE_ERROR_FORMAT, "task %d (%s): its edges lie outside the graph", i, name);
+        return wrong(graph, i, ": its edges lie outside the graph");
     for (int e = t->after_first; e < t->after_first + t->after_count; e++)
         if (graph->edges[e] < 0 || graph->edges[e] >= i)
-            return fsm_fail(FSMOE_ERROR_FORMAT, "task %d (%s) waits for task %d, which is not before it", i, name,
-                            graph->edges[e]);
+            return wrong(graph, i, " waits for task %d, which is not before it", graph->edges[e]);
     if (t->rows_first > t->rows_last || t->slice_first > t->slice_last)
-        return fsm_fail(FSMOE_ERROR_FORMAT, "task %d (%s): its range ends before it starts", i, name);
+        return wrong(graph, i, ": its range ends before it starts");
     return FSMOE_OK;
 }
 

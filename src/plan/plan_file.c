@@ -204,16 +204,16 @@ fsmoe_status fsm_plan_write(const fsm_plan *plan, const fsm_cluster *cluster, co
     return status;
 }
 
-static fsmoe_status read_cluster(const json_t *root, const char *path, fsm_cluster *cluster)
+static fsmoe_status read_cluster(const json_t *root, fsm_cluster *cluster)
 {
     char *text = json_dumps(json_object_get(root, "cluster"), JSON_REAL_PRECISION(17));
     if (!text) return bad("cluster", "is missing");
-    fsmoe_status status = fsm_cluster_from_json(text, path, cluster);
+    fsmoe_status status = fsm_cluster_from_json(text, "cluster", cluster);
     free(text);
     return status;
 }
 
-static fsmoe_status read_plan(const json_t *root, const char *path, fsm_plan *p, fsm_cluster *cluster)
+static fsmoe_status read_plan(const json_t *root, fsm_plan *p, fsm_cluster *cluster)
 {
     const char *format = json_string_value(json_object_get(root, "format"));
     const char *schedule = json_string_value(json_object_get(root, "schedule"));
@@ -237,7 +237,7 @@ static fsmoe_status read_plan(const json_t *root, const char *path, fsm_plan *p,
     FSM_TRY(read_bound(certificate, "bound", &p->certificate.bound));
     FSM_TRY(read_bound(certificate, "order_bound", &p->certificate.order_bound));
     FSM_TRY(read_gap(certificate, p));
-    return read_cluster(root, path, cluster);
+    return read_cluster(root, cluster);
 }
 
 fsmoe_status fsm_plan_read(const char *path, fsm_plan *plan, fsm_cluster *cluster)
@@ -251,7 +251,7 @@ fsmoe_status fsm_plan_read(const char *path, fsm_plan *plan, fsm_cluster *cluste
     json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
     free(text);
     if (!root) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': line %d: %s", path, error.line, error.text);
-    fsmoe_status status = read_plan(root, path, plan, cluster);
+    fsmoe_status status = read_plan(root, plan, cluster);
     json_decref(root);
     if (status == FSMOE_OK) return status;
     fsm_plan_destroy(plan);
