@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "exec/trace.h"
-#include "plan/schedule.h"
+#include "plan/schedule/schedule.h"
 
 #include <jansson.h>
 #include <math.h>

@@ -9,7 +9,7 @@
 
 #include "base/rng.h"
 #include "plan/bound.h"
-#include "plan/paper.h"
+#include "plan/schedule/paper.h"
 #include "plan/simulate.h"
 
 #include <math.h>

@@ -387,7 +387,7 @@ static void test_check_messages_say_what_is_wrong(void **state)
         {expert, LAYER, "does not begin at row 0"},
         {expert, KIND, "(weight_grad.forward[layer 0, micro 0, rows 0-10]) is no part of the step"},
         {piece, SLICE_FIRST, "allreduce.update"},
-        {piece, SLICE_LAST, "before"},
+        {piece, SLICE_LAST, "not its slice's"},
         {piece, GROUP, "in another group than its gradients"},
         {piece, FEWER_LAUNCHES, "number of launches"},
         {slice, SLICE_LAST, "optimizer.update"},

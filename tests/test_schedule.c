@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
-#include "plan/schedule.h"
+#include "plan/schedule/schedule.h"
 
 #include <math.h>
 #include <stdio.h>

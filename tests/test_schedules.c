@@ -11,7 +11,7 @@
 
 #include "base/rng.h"
 #include "plan/bound.h"
-#include "plan/schedule.h"
+#include "plan/schedule/schedule.h"
 #include "plan/simulate.h"
 
 #include <math.h>

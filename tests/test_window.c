@@ -10,7 +10,7 @@
 
 #include "base/rng.h"
 #include "pipeline_orders.h"
-#include "plan/schedule.h"
+#include "plan/schedule/schedule.h"
 #include "plan/window_sizes.h"
 
 #include <stdio.h>

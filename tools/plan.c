@@ -1,56 +1,41 @@
 /* fsmoe plan MODEL.yaml --cluster C.json: how a step is best cut and overlapped. */
 #include "command.h"
-#include "config_source.h"
+#include "plan_source.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    KEY_CLUSTER = 1000,
-    KEY_NODES,
-    KEY_RANKS,
-    KEY_SCHEDULE,
-    KEY_JSON,
-    KEY_OUT,
-    KEY_EXPLAIN,
-    KEY_LAYER,
-    KEY_PAPER,
-    KEY_CHECK
-};
+enum { KEY_JSON = 1000, KEY_OUT, KEY_EXPLAIN, KEY_LAYER, KEY_PAPER, KEY_CHECK };
 enum { MOST_SCHEDULES = 32 };
 
 typedef struct arguments {
-    config_source source;
-    fsmoe_plan_options options;
-    const char *schedule, *out, *layer, *check;
+    plan_source source;
+    const char *out, *layer, *check;
     bool json, explain;
 } arguments;
 
 static const struct argp_option options[] = {
-    {"cluster", KEY_CLUSTER, "FILE", 0, "What operations cost: from fsmoe profile or fsmoe cluster", 0},
-    {"nodes", KEY_NODES, "N", 0, "Nodes to plan for (parallel.nodes, else the cluster file's)", 0},
-    {"ranks-per-node", KEY_RANKS, "R", 0, "Ranks on a node, likewise", 0},
-    {"schedule", KEY_SCHEDULE, "NAME", 0, "One schedule (all of them; with --layer and --out: fsmoe)", 0},
+    PLAN_SOURCE_OPTIONS,
     {"paper", KEY_PAPER, NULL, 0, "fsmoe chooses degrees as the paper does, not by exact search", 0},
     {"explain", KEY_EXPLAIN, NULL, 0, "Say why these degrees", 0},
     {"json", KEY_JSON, NULL, 0, "Print JSON", 0},
     {"out", KEY_OUT, "PLAN", 0, "Write the plan to a file", 0},
     {"layer", KEY_LAYER, "LAYER.yaml", 0, "Plan one MoE layer instead of a model", 0},
     {"check", KEY_CHECK, "PLAN", 0, "Verify a plan file instead of planning", 0},
-    CONFIG_SOURCE_OPTION,
     {0},
 };
 
 static void check_arguments(const arguments *a, struct argp_state *state)
 {
     if (a->check) {
-        if (a->source.path || a->layer) argp_error(state, "--check takes the plan file alone");
+        if (a->source.config.path || a->layer) argp_error(state, "--check takes the plan file alone");
         return;
     }
-    command_require(state, "--cluster", a->options.cluster);
-    if (!a->layer) command_require(state, "MODEL.yaml", a->source.path);
-    if (a->layer && a->source.path) argp_error(state, "--layer plans one layer, not also '%s'", a->source.path);
+    command_require(state, "--cluster", a->source.options.cluster);
+    if (!a->layer) command_require(state, "MODEL.yaml", a->source.config.path);
+    if (a->layer && a->source.config.path)
+        argp_error(state, "--layer plans one layer, not also '%s'", a->source.config.path);
     if (a->layer && a->out) argp_error(state, "--out writes the plan of a model, not of a layer");
 }
 
@@ -58,20 +43,8 @@ static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
     switch (key) {
-    case KEY_CLUSTER:
-        a->options.cluster = value;
-        return 0;
-    case KEY_NODES:
-        a->options.nodes = (int)command_integer(state, "--nodes", value, 1);
-        return 0;
-    case KEY_RANKS:
-        a->options.ranks_per_node = (int)command_integer(state, "--ranks-per-node", value, 1);
-        return 0;
-    case KEY_SCHEDULE:
-        a->schedule = value;
-        return 0;
     case KEY_PAPER:
-        a->options.paper = true;
+        a->source.options.paper = true;
         return 0;
     case KEY_EXPLAIN:
         a->explain = true;
@@ -88,17 +61,11 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_CHECK:
         a->check = value;
         return 0;
-    case CONFIG_SOURCE_KEY_SET:
-        config_source_add(&a->source, state, value);
-        return 0;
-    case ARGP_KEY_ARG:
-        command_take(state, "MODEL.yaml", value, &a->source.path);
-        return 0;
     case ARGP_KEY_END:
         check_arguments(a, state);
         return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return plan_source_parse(&a->source, "MODEL.yaml", key, value, state);
     }
 }
 
@@ -121,8 +88,9 @@ static fsmoe_status plan_layer(const arguments *a)
 {
     fsmoe_layer_plan plan;
     char *why = NULL;
-    const char *schedule = a->schedule ? a->schedule : "fsmoe";
-    fsmoe_status status = fsmoe_plan_layer(a->layer, a->options.cluster, schedule, &plan, a->explain ? &why : NULL);
+    const char *schedule = a->source.schedule ? a->source.schedule : "fsmoe";
+    fsmoe_status status =
+        fsmoe_plan_layer(a->layer, a->source.options.cluster, schedule, &plan, a->explain ? &why : NULL);
     if (status != FSMOE_OK) return status;
     if (a->json) {
         printf("{\n  \"schedule\": \"%s\",\n", schedule);
@@ -149,14 +117,11 @@ typedef struct plans {
 static fsmoe_status make_plans(const arguments *a, plans *made)
 {
     for (int i = 0; fsmoe_schedule_name(i) && made->count < MOST_SCHEDULES; i++) {
-        fsmoe_config *config = NULL;
-        const char *name = a->schedule ? a->schedule : fsmoe_schedule_name(i);
-        fsmoe_status status = config_source_load(&a->source, &config);
-        if (status == FSMOE_OK) status = fsmoe_plan_create(config, &a->options, name, &made->of[made->count]);
-        fsmoe_config_destroy(config);
+        const char *name = a->source.schedule ? a->source.schedule : fsmoe_schedule_name(i);
+        fsmoe_status status = plan_source_create(&a->source, name, &made->of[made->count]);
         if (status != FSMOE_OK) return status;
         made->count++;
-        if (a->schedule) break;
+        if (a->source.schedule) break;
     }
     return FSMOE_OK;
 }
@@ -255,8 +220,8 @@ static fsmoe_status explain_all(const plans *made, bool json)
 static fsmoe_status write_plan(const arguments *a, const plans *made)
 {
     char sentence[4096];
-    const char *name = a->schedule ? a->schedule : "fsmoe-x";
-    const fsmoe_plan *plan = a->schedule ? made->of[0] : find_plan(made, name);
+    const char *name = a->source.schedule ? a->source.schedule : "fsmoe-x";
+    const fsmoe_plan *plan = a->source.schedule ? made->of[0] : find_plan(made, name);
     fsmoe_status status = fsmoe_plan_write(plan, a->out);
     snprintf(sentence, sizeof sentence, "plan of %s in %s", name, a->out);
     if (status == FSMOE_OK) command_note(sentence);

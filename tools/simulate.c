@@ -1,29 +1,17 @@
 /* fsmoe simulate PLAN|MODEL.yaml: a step on a virtual clock, as numbers and pictures; and the paper's grid of layers. */
 #include "command.h"
-#include "config_source.h"
+#include "plan_source.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    KEY_CLUSTER = 1000,
-    KEY_NODES,
-    KEY_RANKS,
-    KEY_SCHEDULE,
-    KEY_GANTT,
-    KEY_TRACE,
-    KEY_GRID,
-    KEY_CSV,
-    KEY_CLASS,
-    KEY_PRIORITY
-};
+enum { KEY_GANTT = 1000, KEY_TRACE, KEY_GRID, KEY_CSV, KEY_CLASS, KEY_PRIORITY };
 enum { MOST_CLASSES = 64, NAME_BYTES = 64 };
 
 typedef struct arguments {
-    config_source source; /* its path is a plan or a model */
-    fsmoe_plan_options options;
-    const char *schedule, *gantt, *trace, *grid, *csv;
+    plan_source source; /* its path is a plan or a model */
+    const char *gantt, *trace, *grid, *csv;
     fsmoe_rank_class classes[MOST_CLASSES];
     char class_names[MOST_CLASSES][NAME_BYTES];
     int class_count;
@@ -31,10 +19,7 @@ typedef struct arguments {
 } arguments;
 
 static const struct argp_option options[] = {
-    {"cluster", KEY_CLUSTER, "FILE", 0, "What operations cost (a plan file has its own)", 0},
-    {"nodes", KEY_NODES, "N", 0, "Nodes (parallel.nodes, else the cluster file's)", 0},
-    {"ranks-per-node", KEY_RANKS, "R", 0, "Ranks on a node, likewise", 0},
-    {"schedule", KEY_SCHEDULE, "NAME", 0, "Schedule of a model (fsmoe-x)", 0},
+    PLAN_SOURCE_OPTIONS,
     {"gantt", KEY_GANTT, "FILE.svg", 0, "Draw what each resource does when", 0},
     {"trace", KEY_TRACE, "FILE.json", 0, "Write a Chrome trace (Perfetto)", 0},
     {"class", KEY_CLASS, "NAME=RANKS[,compute=F][,intra=F][,inter=F]", 0,
@@ -42,7 +27,6 @@ static const struct argp_option options[] = {
     {"priority", KEY_PRIORITY, NULL, 0, "A free resource takes the first issued task that is ready", 0},
     {"grid", KEY_GRID, "paper", 0, "Plan the paper's 1458 layers under every schedule", 0},
     {"csv", KEY_CSV, "OUT.csv", 0, "Where the grid goes", 0},
-    CONFIG_SOURCE_OPTION,
     {0},
 };
 
@@ -75,16 +59,28 @@ static void add_class(arguments *a, struct argp_state *state, const char *text)
     a->class_count++;
 }
 
+/* A plan file is a JSON object. */
+static bool is_plan(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    int c = file ? fgetc(file) : EOF;
+    while (c == ' ' || c == '\n' || c == '\t' || c == '\r') c = fgetc(file);
+    if (file) fclose(file);
+    return c == '{';
+}
+
 static void check_arguments(const arguments *a, struct argp_state *state)
 {
     if (a->grid) {
         if (strcmp(a->grid, "paper") != 0) argp_error(state, "no grid is named '%s'; there is 'paper'", a->grid);
-        command_require(state, "--cluster", a->options.cluster);
+        command_require(state, "--cluster", a->source.options.cluster);
         command_require(state, "--csv", a->csv);
-        if (a->source.path) argp_error(state, "--grid plans layers of its own, not '%s'", a->source.path);
+        if (a->source.config.path) argp_error(state, "--grid plans layers of its own, not '%s'", a->source.config.path);
         return;
     }
-    command_require(state, "PLAN or MODEL.yaml", a->source.path);
+    command_require(state, "PLAN or MODEL.yaml", a->source.config.path);
+    if (!is_plan(a->source.config.path))
+        command_require(state, "--cluster (a model needs it)", a->source.options.cluster);
     if (a->csv) argp_error(state, "--csv goes with --grid");
 }
 
@@ -92,18 +88,6 @@ static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
     switch (key) {
-    case KEY_CLUSTER:
-        a->options.cluster = value;
-        return 0;
-    case KEY_NODES:
-        a->options.nodes = (int)command_integer(state, "--nodes", value, 1);
-        return 0;
-    case KEY_RANKS:
-        a->options.ranks_per_node = (int)command_integer(state, "--ranks-per-node", value, 1);
-        return 0;
-    case KEY_SCHEDULE:
-        a->schedule = value;
-        return 0;
     case KEY_GANTT:
         a->gantt = value;
         return 0;
@@ -122,46 +106,25 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_CSV:
         a->csv = value;
         return 0;
-    case CONFIG_SOURCE_KEY_SET:
-        config_source_add(&a->source, state, value);
-        return 0;
-    case ARGP_KEY_ARG:
-        command_take(state, "PLAN or MODEL.yaml", value, &a->source.path);
-        return 0;
     case ARGP_KEY_END:
         check_arguments(a, state);
         return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return plan_source_parse(&a->source, "PLAN or MODEL.yaml", key, value, state);
     }
 }
 
 /* ---- one step ---- */
 
-/* A plan file is a JSON object. */
-static bool is_plan(const char *path)
-{
-    FILE *file = fopen(path, "r");
-    int c = file ? fgetc(file) : EOF;
-    while (c == ' ' || c == '\n' || c == '\t' || c == '\r') c = fgetc(file);
-    if (file) fclose(file);
-    return c == '{';
-}
-
 static fsmoe_status take_plan(const arguments *a, fsmoe_plan **plan)
 {
-    fsmoe_status status = fsmoe_plan_read(a->source.path, plan);
+    fsmoe_status status = fsmoe_plan_read(a->source.config.path, plan);
     return status == FSMOE_OK ? fsmoe_plan_check(*plan) : status;
 }
 
 static fsmoe_status make_plan(const arguments *a, fsmoe_plan **plan)
 {
-    fsmoe_config *config = NULL;
-    fsmoe_status status = config_source_load(&a->source, &config);
-    if (status == FSMOE_OK)
-        status = fsmoe_plan_create(config, &a->options, a->schedule ? a->schedule : "fsmoe-x", plan);
-    fsmoe_config_destroy(config);
-    return status;
+    return plan_source_create(&a->source, a->source.schedule ? a->source.schedule : "fsmoe-x", plan);
 }
 
 static void print_step(const arguments *a, const fsmoe_plan *plan, double planned_s, const double *class_s)
@@ -182,7 +145,7 @@ static fsmoe_status simulate_step(const arguments *a)
     fsmoe_plan *plan = NULL;
     fsmoe_plan_summary planned = {0};
     double class_s[MOST_CLASSES] = {0};
-    fsmoe_status status = is_plan(a->source.path) ? take_plan(a, &plan) : make_plan(a, &plan);
+    fsmoe_status status = is_plan(a->source.config.path) ? take_plan(a, &plan) : make_plan(a, &plan);
     if (status == FSMOE_OK) fsmoe_plan_summarize(plan, &planned);
     if (status == FSMOE_OK) status = fsmoe_plan_simulate(plan, a->classes, a->class_count, a->by_priority, class_s);
     if (status == FSMOE_OK) print_step(a, plan, planned.step_s, class_s);
@@ -195,7 +158,7 @@ static fsmoe_status simulate_step(const arguments *a)
 static fsmoe_status simulate_grid(const arguments *a)
 {
     char *summary;
-    fsmoe_status status = fsmoe_plan_paper_grid(a->options.cluster, a->csv, &summary);
+    fsmoe_status status = fsmoe_plan_paper_grid(a->source.options.cluster, a->csv, &summary);
     if (status != FSMOE_OK) return status;
     fputs(summary, stdout);
     free(summary);
@@ -213,12 +176,6 @@ int command_simulate(int argc, char **argv)
                                      0};
     arguments a = {0};
     command_parse(&argp, argc, argv, &a);
-    fsmoe_status status = FSMOE_OK;
-    if (!a.grid && !is_plan(a.source.path) && !a.options.cluster) status = FSMOE_ERROR_USAGE;
-    if (status == FSMOE_ERROR_USAGE) {
-        fprintf(stderr, "fsmoe simulate: a model needs --cluster\n");
-        return fsmoe_status_exit_code(status);
-    }
-    status = a.grid ? simulate_grid(&a) : simulate_step(&a);
+    fsmoe_status status = a.grid ? simulate_grid(&a) : simulate_step(&a);
     return status == FSMOE_OK ? 0 : command_fail(status);
 }

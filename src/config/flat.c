@@ -79,6 +79,10 @@ static fsmoe_status read_pair(reader *r, const yaml_node_t *name, const yaml_nod
                            fsm_config_excerpt_of(wanted).text, fsm_text_nearest(wanted, names, r->count)));
     if (r->seen[i]) return at(r, name, fsm_fail(FSMOE_ERROR_CONFIG, "%s is given twice", wanted));
     if (!text) return at(r, value, fsm_fail(FSMOE_ERROR_CONFIG, "%s takes a single value", wanted));
+    if (r->keys[i].type != FSM_FLAT_CHOICE && value->data.scalar.style != YAML_PLAIN_SCALAR_STYLE)
+        return at(r, value,
+                  fsm_fail(FSMOE_ERROR_CONFIG, "%s takes a number, not the text '%s'", wanted,
+                           fsm_config_excerpt_of(text).text));
     r->seen[i] = true;
     void *field = (char *)r->object + r->keys[i].offset;
     fsmoe_status status = r->keys[i].type == FSM_FLAT_CHOICE ? read_choice(&r->keys[i], text, field)
@@ -100,6 +104,20 @@ static fsmoe_status read_document(reader *r)
     return FSMOE_OK;
 }
 
+/* Nothing may follow the document. */
+static fsmoe_status read_end(const char *path, yaml_parser_t *parser)
+{
+    yaml_document_t more;
+    size_t line = parser->mark.line + 1;
+    if (yaml_parser_load(parser, &more)) {
+        yaml_node_t *root = yaml_document_get_root_node(&more);
+        if (root) line = more.start_mark.line + 1;
+        yaml_document_delete(&more);
+        if (!root) return FSMOE_OK;
+    }
+    return fsm_fail(FSMOE_ERROR_CONFIG, "%s:%zu: a second document; one is expected", path, line);
+}
+
 fsmoe_status fsm_flat_read(const char *path, const fsm_flat_key *keys, size_t count, void *object)
 {
     reader r = {.path = path, .keys = keys, .count = count, .object = object};
@@ -116,6 +134,7 @@ fsmoe_status fsm_flat_read(const char *path, const fsm_flat_key *keys, size_t co
     if (yaml_parser_load(&parser, &r.document)) {
         status = read_document(&r);
         yaml_document_delete(&r.document);
+        if (status == FSMOE_OK) status = read_end(path, &parser);
     } else {
         status = fsm_fail(FSMOE_ERROR_CONFIG, "%s:%zu: not YAML: %s", path, parser.problem_mark.line + 1,
                           parser.problem ? parser.problem : "syntax error");

@@ -1,6 +1,6 @@
 #include "plan/bound.h"
 
-#include "plan/schedule.h"
+#include "plan/schedule/schedule.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 #include "plan/check.h"
 
-#include "plan/paper.h"
+#include "plan/schedule/paper.h"
 
 #include <math.h>
 #include <stdarg.h>

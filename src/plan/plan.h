@@ -6,7 +6,7 @@
 #define FSM_PLAN_PLAN_H
 
 #include "plan/bound.h"
-#include "plan/schedule.h"
+#include "plan/schedule/schedule.h"
 #include "plan/simulate.h"
 
 typedef struct fsm_certificate {

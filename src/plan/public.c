@@ -5,7 +5,7 @@
 #include "plan/check.h"
 #include "plan/explain.h"
 #include "plan/model_step.h"
-#include "plan/paper.h"
+#include "plan/schedule/paper.h"
 
 #include <jansson.h>
 #include <stdio.h>

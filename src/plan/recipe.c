@@ -1,4 +1,4 @@
-#include "plan/schedule.h"
+#include "plan/recipe.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -61,7 +61,7 @@ fsmoe_status fsm_recipe_one_degree(const fsm_step_shape *shape, const fsm_cluste
 {
     const fsm_window moe[2] = {fsm_step_moe_window(shape, cluster, FSM_FORWARD),
                                fsm_step_moe_window(shape, cluster, FSM_BACKWARD)};
-    return fsm_schedule_one_degree(moe, recipe->freedom, recipe->plan);
+    return fsm_window_one_degree(moe, recipe->freedom, recipe->plan);
 }
 
 /* ---- gradients ---- */

@@ -62,4 +62,10 @@ fsmoe_status fsm_window_at(const fsm_window *window, fsm_freedom freedom, int de
 fsmoe_status fsm_window_order(const fsm_window *window, fsm_freedom freedom, const fsm_window_plan *plan,
                               fsm_slot *slots, int *count);
 
+/* PipeMoE's choice: the one degree that is best for both directions together, with one stream of communication. */
+fsmoe_status fsm_window_one_degree(const fsm_window windows[2], fsm_freedom freedom, fsm_window_plan plan[2]);
+
+/* The best degree of each direction; gradients as fsm_window_s sends them. */
+fsmoe_status fsm_window_two_degrees(const fsm_window windows[2], fsm_freedom freedom, fsm_window_plan plan[2]);
+
 #endif

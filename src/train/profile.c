@@ -1,5 +1,6 @@
 #include "train/profile.h"
 
+#include "base/machine.h"
 #include "moe/dispatch/alltoall.h"
 #include "moe/expert/expert.h"
 #include "profile/measure.h"
@@ -13,21 +14,6 @@
 
 /* ---- what is known without measuring ---- */
 
-static void cpu_name(char name[96])
-{
-    snprintf(name, 96, "unknown CPU");
-    FILE *info = fopen("/proc/cpuinfo", "r");
-    char line[256];
-    while (info && fgets(line, sizeof line, info)) {
-        char *value = strncmp(line, "model name", 10) == 0 ? strchr(line, ':') : NULL;
-        if (!value) continue;
-        line[strcspn(line, "\n")] = 0;
-        snprintf(name, 96, "%.95s", value + 2);
-        break;
-    }
-    if (info) fclose(info);
-}
-
 static void describe(const fsm_stepper *s, const char *name, fsm_cluster *cluster)
 {
     char cpu[96];
@@ -35,7 +21,7 @@ static void describe(const fsm_stepper *s, const char *name, fsm_cluster *cluste
     struct tm utc;
     if (name) snprintf(cluster->name, sizeof cluster->name, "%s", name);
     else if (gethostname(cluster->name, sizeof cluster->name - 1) != 0) strcpy(cluster->name, "unnamed");
-    cpu_name(cpu);
+    fsm_machine_cpu(cpu, sizeof cpu);
     snprintf(cluster->machine, sizeof cluster->machine, "%s, %ld cores, %d ranks x %d threads, %s", cpu,
              sysconf(_SC_NPROCESSORS_ONLN), s->topo.ranks, s->threads, s->model->ops->name);
     strftime(cluster->date, sizeof cluster->date, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));

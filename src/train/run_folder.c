@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "train/run_folder.h"
 
+#include "base/machine.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
@@ -178,21 +180,6 @@ fsmoe_status fsm_run_folder_log(fsm_run_folder *folder, const fsmoe_train_progre
 
 /* ---- run.json ---- */
 
-static void cpu_name(char *name, size_t size)
-{
-    snprintf(name, size, "unknown");
-    FILE *info = fopen("/proc/cpuinfo", "r");
-    char line[256];
-    while (info && fgets(line, sizeof line, info)) {
-        char *value = strncmp(line, "model name", 10) == 0 ? strchr(line, ':') : NULL;
-        if (!value) continue;
-        line[strcspn(line, "\n")] = 0;
-        snprintf(name, size, "%s", value + 2);
-        break;
-    }
-    if (info) fclose(info);
-}
-
 static json_t *describe(const fsm_stepper *s, const fsmoe_train_options *options)
 {
     int64_t total, active;
@@ -200,7 +187,7 @@ static json_t *describe(const fsm_stepper *s, const fsmoe_train_options *options
     time_t now = time(NULL);
     struct tm utc;
     fsm_params_totals(&s->model->params, s->config, &total, &active);
-    cpu_name(cpu, sizeof cpu);
+    fsm_machine_cpu(cpu, sizeof cpu);
     strftime(started, sizeof started, "%Y-%m-%d %H:%M:%S UTC", gmtime_r(&now, &utc));
     return json_pack("{s:s, s:s, s:{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}, s:i, s:s, s:I, s:I, s:I, s:I, s:s, s:s}",
                      "command", options->command ? options->command : "", "version", FSMOE_VERSION, "layout", "nodes",

@@ -10,7 +10,7 @@
 #include "exec/exec.h"
 #include "exec/recorder.h"
 #include "model/model.h"
-#include "plan/schedule.h"
+#include "plan/schedule/schedule.h"
 #include "train/batches.h"
 #include "train/optimizer.h"
 

@@ -1,5 +1,5 @@
 /* The schedules there are. */
-#include "plan/schedule.h"
+#include "plan/schedule/schedule.h"
 
 #include <string.h>
 

@@ -1,6 +1,5 @@
-/* Tutel with PipeMoE's choice of degree: dispatch and allgather, reducescatter and combine on one communication stream, pipelined
- * with the experts; gradients all-reduced after backward. */
-#include "plan/schedule.h"
+/* The degrees of a layer's two directions: one for both, or each its own. */
+#include "plan/window.h"
 
 #include <math.h>
 
@@ -22,7 +21,7 @@ static double links_s(const fsm_window moe[2], fsm_freedom freedom, int degree)
     return fsm_window_link_s(&moe[0], freedom, degree) + fsm_window_link_s(&moe[1], freedom, degree);
 }
 
-fsmoe_status fsm_schedule_one_degree(const fsm_window layer[2], fsm_freedom freedom, fsm_window_plan plan[2])
+fsmoe_status fsm_window_one_degree(const fsm_window layer[2], fsm_freedom freedom, fsm_window_plan plan[2])
 {
     fsm_window moe[2] = {layer[0], layer[1]};
     pair best = {.makespan_s = INFINITY};
@@ -43,25 +42,8 @@ fsmoe_status fsm_schedule_one_degree(const fsm_window layer[2], fsm_freedom free
     return FSMOE_OK;
 }
 
-static fsmoe_status plan_layer_tutel(const fsm_window layer[2], fsm_window_plan plan[2])
+fsmoe_status fsm_window_two_degrees(const fsm_window layer[2], fsm_freedom freedom, fsm_window_plan plan[2])
 {
-    return fsm_schedule_one_degree(layer, (fsm_freedom){.one_stream = true}, plan);
+    for (int phase = 0; phase < 2; phase++) FSM_TRY(fsm_window_best(&layer[phase], freedom, &plan[phase]));
+    return FSMOE_OK;
 }
-
-static fsmoe_status build_tutel(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph)
-{
-    fsm_recipe recipe = {.freedom = {.one_stream = true}};
-    FSM_TRY(fsm_recipe_one_degree(shape, cluster, &recipe));
-    return fsm_recipe_build(&recipe, shape, cluster, graph);
-}
-
-const fsm_schedule fsm_schedule_tutel = {
-    .name = "tutel",
-    .description =
-        "one communication stream pipelined with experts, one degree for both directions, gradients after backward",
-    .source = "Hwang et al., Tutel, 2023; degree as Shi et al., PipeMoE, 2023",
-    .freedom = {.one_stream = true},
-    .needs_costs = true,
-    .build = build_tutel,
-    .plan_layer = plan_layer_tutel,
-};

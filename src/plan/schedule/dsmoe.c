@@ -1,6 +1,6 @@
 /* DeepSpeed-MoE's default schedule (Rajbhandari et al. 2022), as the FSMoE paper measures it: every layer in one piece,
  * nothing overlapped, gradients all-reduced after backward. */
-#include "plan/schedule.h"
+#include "plan/schedule/schedule.h"
 
 static fsmoe_status check_degree(int degree)
 {

@@ -1,7 +1,7 @@
 /* FSMoE as its paper plans it (Pan et al. 2025, sections 4 and 5): degrees by the four closed forms, in backward each
  * layer's own for the gradients it sends; gradients shared out by an evolutionary solver. The order of a degree's
  * chunks is the best there is, so that what differs from schedule `fsmoe` is the choices alone. */
-#include "plan/paper.h"
+#include "plan/schedule/paper.h"
 
 #include <stdlib.h>
 

@@ -2,7 +2,7 @@
  * hold. The inequalities are those of the scheduler that the paper's authors published: whether an all-to-all is longer
  * than an allgather decides between the two halves of the table below; in each half three others decide the case. They
  * leave no degree without one. */
-#include "plan/paper.h"
+#include "plan/schedule/paper.h"
 
 #include <math.h>
 #include <nlopt.h>

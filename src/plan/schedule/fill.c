@@ -2,17 +2,11 @@
  * paper fills windows greedily and shares the rest out by differential evolution. Windows of equal layers are alike, so one number
  * decides: how much longer than its own work a layer's window may be made for gradients. A few values of it are built and simulated,
  * and the fastest step is kept. */
-#include "plan/schedule.h"
+#include "plan/schedule/schedule.h"
 #include "plan/simulate.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-fsmoe_status fsm_schedule_two_degrees(const fsm_window layer[2], fsm_freedom freedom, fsm_window_plan plan[2])
-{
-    for (int phase = 0; phase < 2; phase++) FSM_TRY(fsm_window_best(&layer[phase], freedom, &plan[phase]));
-    return FSMOE_OK;
-}
 
 static fsmoe_status time_of(const fsm_graph *graph, const fsm_cluster *cluster, double *makespan_s)
 {

@@ -5,7 +5,7 @@
  * all-reduces after backward are least together. Shares of what waits keep every gradient behind its readiness, so the
  * solver needs no constraints but [0, 1].
  * The paper knows gradients on the all-to-alls' link alone; those on another link are sent after backward. */
-#include "plan/paper.h"
+#include "plan/schedule/paper.h"
 
 #include <math.h>
 #include <nlopt.h>

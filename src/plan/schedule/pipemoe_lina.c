@@ -1,6 +1,6 @@
 /* PipeMoE's pipeline with Lina's gradient pieces: all-reduces of a fixed size behind experts and dense backward, where a piece
  * fits without delaying the layer. */
-#include "plan/schedule.h"
+#include "plan/schedule/schedule.h"
 
 enum { PIECE_ELEMS = 30 * 1024 * 1024 / 4 }; /* 30 MB of float32 */
 
@@ -22,7 +22,7 @@ static fsmoe_status plan_layer(const fsm_window layer[2], fsm_window_plan plan[2
 {
     const fsm_window *backward = &layer[FSM_BACKWARD];
     const fsm_freedom freedom = {.one_stream = true};
-    FSM_TRY(fsm_schedule_one_degree(layer, freedom, plan));
+    FSM_TRY(fsm_window_one_degree(layer, freedom, plan));
     if (backward->allreduce.launches == 0) return FSMOE_OK;
     fsm_window_plan *p = &plan[FSM_BACKWARD];
     double left = backward->allreduce.size, beside_s = p->moe_s - fsm_window_link_s(backward, freedom, p->degree);

@@ -28,12 +28,6 @@ extern const fsm_schedule fsm_schedule_dsmoe, fsm_schedule_tutel, fsm_schedule_t
 fsmoe_status fsm_schedule_in_order(const fsm_step_shape *shape, int forward_degree, int backward_degree,
                                    fsm_graph *graph);
 
-/* PipeMoE's choice: the one degree that is best for both directions together, with one stream of communication. */
-fsmoe_status fsm_schedule_one_degree(const fsm_window layer[2], fsm_freedom freedom, fsm_window_plan plan[2]);
-
-/* The best degree of each direction; gradients as fsm_window_s sends them. */
-fsmoe_status fsm_schedule_two_degrees(const fsm_window layer[2], fsm_freedom freedom, fsm_window_plan plan[2]);
-
 /* A step in which gradients fill whatever time the links have, with the best degrees for that; and never slower than the
  * schedules in `others` (NULL after the last). */
 fsmoe_status fsm_schedule_fill(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_freedom freedom,

@@ -7,7 +7,7 @@
 #ifndef FSM_PLAN_PAPER_H
 #define FSM_PLAN_PAPER_H
 
-#include "plan/schedule.h"
+#include "plan/schedule/schedule.h"
 
 /* What a closed form takes for the bottleneck: FSMOE.md §4, in its order. */
 typedef enum fsm_paper_case {

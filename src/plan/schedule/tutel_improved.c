@@ -1,11 +1,11 @@
 /* Tutel, with gradients all-reduced while dense layers run backward. */
-#include "plan/schedule.h"
+#include "plan/schedule/schedule.h"
 
 #include <math.h>
 
 static fsmoe_status plan_layer(const fsm_window layer[2], fsm_window_plan plan[2])
 {
-    FSM_TRY(fsm_schedule_one_degree(layer, (fsm_freedom){.one_stream = true}, plan));
+    FSM_TRY(fsm_window_one_degree(layer, (fsm_freedom){.one_stream = true}, plan));
     double allreduce_s = fsm_load_s(&layer[FSM_BACKWARD].allreduce, 1);
     plan[FSM_BACKWARD].makespan_s = fmax(layer[FSM_BACKWARD].dense_s, allreduce_s) + plan[FSM_BACKWARD].moe_s;
     plan[FSM_BACKWARD].bound_s = plan[FSM_BACKWARD].makespan_s;

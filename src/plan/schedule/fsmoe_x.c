@@ -1,11 +1,11 @@
 /* fsmoe with the experts' weight gradients as tasks of their own, which fill the time that experts wait for communication. */
-#include "plan/schedule.h"
+#include "plan/schedule/schedule.h"
 
 static const fsm_freedom freedom = {.split = true};
 
 static fsmoe_status plan_layer(const fsm_window layer[2], fsm_window_plan plan[2])
 {
-    return fsm_schedule_two_degrees(layer, freedom, plan);
+    return fsm_window_two_degrees(layer, freedom, plan);
 }
 
 static fsmoe_status build(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph)

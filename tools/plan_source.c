@@ -1,0 +1,36 @@
+#include "plan_source.h"
+
+error_t plan_source_parse(plan_source *source, const char *name, int key, char *value, struct argp_state *state)
+{
+    switch (key) {
+    case PLAN_SOURCE_KEY_CLUSTER:
+        source->options.cluster = value;
+        return 0;
+    case PLAN_SOURCE_KEY_NODES:
+        source->options.nodes = (int)command_integer(state, "--nodes", value, 1);
+        return 0;
+    case PLAN_SOURCE_KEY_RANKS:
+        source->options.ranks_per_node = (int)command_integer(state, "--ranks-per-node", value, 1);
+        return 0;
+    case PLAN_SOURCE_KEY_SCHEDULE:
+        source->schedule = value;
+        return 0;
+    case CONFIG_SOURCE_KEY_SET:
+        config_source_add(&source->config, state, value);
+        return 0;
+    case ARGP_KEY_ARG:
+        command_take(state, name, value, &source->config.path);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+fsmoe_status plan_source_create(const plan_source *source, const char *schedule, fsmoe_plan **plan)
+{
+    fsmoe_config *config = NULL;
+    fsmoe_status status = config_source_load(&source->config, &config);
+    if (status == FSMOE_OK) status = fsmoe_plan_create(config, &source->options, schedule, plan);
+    fsmoe_config_destroy(config);
+    return status;
+}
