@@ -16,13 +16,13 @@ double fsm_pipeline_uneven_bound(const fsm_pipeline *mean, const fsm_pipeline *l
         const char *name;
         double seconds;
     } bounds[] = {
-        {"path", fsm_later(path + (r - 1) * slowest, d + g + e + w)},
         {"inter", fsm_later(all_d + all_c, fsm_later(all_d + g + e + s + c, d + g + e + s + all_c))},
         {"compute", fsm_later(d + g + all_e + all_w, d + g + all_e + s + c)},
         {"intra", d + c + fsm_later(all_g + all_s, fsm_later(g + e + all_s, all_g + e + s))},
+        {"path", fsm_later(path + (r - 1) * slowest, d + g + e + w)},
     };
-    int best = 0;
-    for (int i = 1; i < 4; i++)
+    int best = r == 1 ? 3 : 0; /* one chunk goes through everything alone */
+    for (int i = 0; i < 4; i++)
         if (bounds[i].seconds > bounds[best].seconds) best = i;
     if (binding) *binding = bounds[best].name;
     return bounds[best].seconds;
