@@ -89,6 +89,7 @@ static fsmoe_status plan_layer(const arguments *a)
     fsmoe_layer_plan plan;
     char *why = NULL;
     const char *schedule = a->source.schedule ? a->source.schedule : "fsmoe";
+    if (a->source.options.paper && strcmp(schedule, "fsmoe") == 0) schedule = "fsmoe-paper";
     fsmoe_status status =
         fsmoe_plan_layer(a->layer, a->source.options.cluster, schedule, &plan, a->explain ? &why : NULL);
     if (status != FSMOE_OK) return status;

@@ -152,18 +152,18 @@ static void attention(fsm_step_builder *b, fsm_phase phase, int layer, const fsm
     double tokens = (double)s->n_group, elems = tokens * (double)s->hidden;
     double projections = elems * (double)(s->qkv_width + s->attention_width);
     double scores = tokens * (double)s->seq_len * (double)s->attention_width; /* causal: half of both products */
-    if (phase == FSM_FORWARD) compute(b, FSM_TASK_NORM, phase, layer, 0, (double)(s->n_local * s->hidden));
+    if (phase == FSM_FORWARD) compute(b, FSM_TASK_NORM, phase, layer, 0, (double)s->n_local * (double)s->hidden);
     collective(b, FSM_TASK_MP_ALLGATHER, phase, layer, FSM_GROUP_MP, elems);
     if (fsm_step_sends_beside_attention(b->shape, b->one_stream)) send_all(b, phase, cut, 1);
     compute(b, FSM_TASK_ATTENTION, phase, layer, passes * gemms, passes * (projections + scores));
     collective(b, FSM_TASK_MP_REDUCESCATTER, phase, layer, FSM_GROUP_MP, elems);
-    if (phase == FSM_BACKWARD) compute(b, FSM_TASK_NORM, phase, layer, 0, (double)(s->n_local * s->hidden));
+    if (phase == FSM_BACKWARD) compute(b, FSM_TASK_NORM, phase, layer, 0, (double)s->n_local * (double)s->hidden);
 }
 
 static void dense_ffn(fsm_step_builder *b, fsm_phase phase, int layer)
 {
     const fsm_step_shape *s = b->shape;
-    double elems = (double)(s->n_group * s->hidden), norm = (double)(s->n_local * s->hidden);
+    double elems = (double)s->n_group * (double)s->hidden, norm = (double)s->n_local * (double)s->hidden;
     double macs = elems * (double)(s->expert_gemms * s->ffn_hidden / s->group_size[FSM_GROUP_MP]);
     if (phase == FSM_FORWARD) compute(b, FSM_TASK_FFN_NORM, phase, layer, 0, norm);
     collective(b, FSM_TASK_FFN_ALLGATHER, phase, layer, FSM_GROUP_MP, elems);
@@ -273,7 +273,7 @@ static void chunks(fsm_step_builder *b, fsm_phase phase, int layer, const fsm_la
 static void moe(fsm_step_builder *b, fsm_phase phase, int layer, const fsm_layer_cut *cut)
 {
     const fsm_step_shape *s = b->shape;
-    double rows = s->rows * (double)s->hidden, gate = (double)(s->n_local * s->hidden * s->num_experts);
+    double rows = s->rows * (double)s->hidden, gate = (double)s->n_local * (double)(s->hidden * s->num_experts);
     if (phase == FSM_FORWARD) {
         compute(b, FSM_TASK_GATE, phase, layer, 1, gate);
         exchange(b, FSM_TASK_COUNTS, layer, FSM_GROUP_EXPERT, (double)s->num_experts);
@@ -322,21 +322,22 @@ fsmoe_status fsm_step_builder_end(fsm_step_builder *b)
 
 void fsm_step_begin(fsm_step_builder *b)
 {
-    compute(b, FSM_TASK_EMBEDDING, FSM_FORWARD, -1, 0, (double)(b->shape->n_local * b->shape->hidden));
+    compute(b, FSM_TASK_EMBEDDING, FSM_FORWARD, -1, 0, (double)b->shape->n_local * (double)b->shape->hidden);
 }
 
 void fsm_step_loss(fsm_step_builder *b)
 {
     const fsm_step_shape *s = b->shape;
     int passes = s->training ? 3 : 1; /* gradients are taken block by block, while the logits are there */
-    compute(b, FSM_TASK_HEAD, FSM_FORWARD, -1, passes, passes * (double)(s->n_local * s->hidden * s->vocab_size));
+    compute(b, FSM_TASK_HEAD, FSM_FORWARD, -1, passes,
+            passes * (double)s->n_local * (double)(s->hidden * s->vocab_size));
     exchange(b, FSM_TASK_SUMS, -1, FSM_GROUP_WORLD, (double)(s->num_layers * (3 * s->num_experts + 3)));
-    if (s->training) compute(b, FSM_TASK_HEAD, FSM_BACKWARD, -1, 0, (double)(s->n_local * s->hidden));
+    if (s->training) compute(b, FSM_TASK_HEAD, FSM_BACKWARD, -1, 0, (double)s->n_local * (double)s->hidden);
 }
 
 void fsm_step_end(fsm_step_builder *b)
 {
-    compute(b, FSM_TASK_EMBEDDING, FSM_BACKWARD, -1, 0, (double)(b->shape->n_local * b->shape->hidden));
+    compute(b, FSM_TASK_EMBEDDING, FSM_BACKWARD, -1, 0, (double)b->shape->n_local * (double)b->shape->hidden);
 }
 
 static void optimizer(fsm_step_builder *b, const fsm_region *region)

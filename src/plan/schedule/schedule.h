@@ -17,6 +17,7 @@ typedef struct fsm_schedule {
     fsmoe_status (*plan_layer)(const fsm_window layer[2], fsm_window_plan plan[2]);
 } fsm_schedule;
 
+/* By name; the paper's own choices, "fsmoe-paper", are found, too, though they are not in the list below. */
 const fsm_schedule *fsm_schedule_find(const char *name);
 
 /* All of them, from the plainest to the best; NULL after the last. */
