@@ -1,7 +1,6 @@
 /* Plans for programs outside: <fsmoe/plan.h> but for what draws. */
 #include "plan/public.h"
 
-#include "base/text.h"
 #include "plan/check.h"
 #include "plan/explain.h"
 #include "plan/model_step.h"
@@ -21,14 +20,9 @@ const char *fsmoe_schedule_name(int index)
 
 static fsmoe_status find_schedule(const char *name, bool paper, const fsm_schedule **schedule)
 {
-    const char *names[32];
-    size_t count = 0;
-    *schedule = fsm_schedule_find(name);
+    FSM_TRY(fsm_schedule_named(name, schedule));
     if (*schedule == &fsm_schedule_fsmoe && paper) *schedule = &fsm_schedule_fsmoe_paper;
-    if (*schedule) return FSMOE_OK;
-    for (; fsm_schedules[count]; count++) names[count] = fsm_schedules[count]->name;
-    return fsm_fail(FSMOE_ERROR_CONFIG, "no schedule is named '%s'; did you mean '%s'?", name,
-                    fsm_text_nearest(name, names, count));
+    return FSMOE_OK;
 }
 
 /* ---- a step ---- */

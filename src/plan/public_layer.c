@@ -66,8 +66,8 @@ fsmoe_status fsmoe_plan_layer(const char *layer_path, const char *cluster_path, 
     layer_file file = {0};
     fsm_cluster cluster;
     fsm_window_plan plans[2];
-    const fsm_schedule *schedule = fsm_schedule_find(schedule_name);
-    if (!schedule) return fsm_fail(FSMOE_ERROR_CONFIG, "no schedule is named '%s'", schedule_name);
+    const fsm_schedule *schedule;
+    FSM_TRY(fsm_schedule_named(schedule_name, &schedule));
     FSM_TRY(fsm_flat_read(layer_path, keys, sizeof keys / sizeof *keys, &file));
     file.sizes.gated = file.expert == 1;
     if (file.sizes.top_k > file.sizes.num_experts)

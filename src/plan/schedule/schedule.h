@@ -20,6 +20,9 @@ typedef struct fsm_schedule {
 /* By name; the paper's own choices, "fsmoe-paper", are found, too, though they are not in the list below. */
 const fsm_schedule *fsm_schedule_find(const char *name);
 
+/* The same; ERROR_CONFIG names the nearest one. */
+fsmoe_status fsm_schedule_named(const char *name, const fsm_schedule **schedule);
+
 /* All of them, from the plainest to the best; NULL after the last. */
 extern const fsm_schedule *const fsm_schedules[];
 extern const fsm_schedule fsm_schedule_dsmoe, fsm_schedule_tutel, fsm_schedule_tutel_improved,
