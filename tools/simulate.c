@@ -56,6 +56,7 @@ static void add_class(arguments *a, struct argp_state *state, const char *text)
             else *field = command_number(state, "--class", value, 1e-6, 1e6);
         }
     }
+    if (c->ranks == 0 || !c->name[0]) argp_error(state, "--class takes NAME=RANKS, not '%s'", text);
     a->class_count++;
 }
 

@@ -57,15 +57,35 @@ double fsm_window_link_s(const fsm_window *layer, fsm_freedom freedom, int degre
     return link_of(&p, freedom);
 }
 
+/* The least time of an all-reduce of that share in however many pieces. Of one line that is one piece. Of two, it is one piece, or all
+ * are below the second line's first size, or one is above it and as many as possible just below: in between, times are linear. */
+static double sent_s(const fsm_load *load, double share)
+{
+    const fsm_line *line = load->cost.line;
+    double size = load->size * share, from = load->cost.large_from, best_s = fsm_load_s(load, share);
+    if (load->launches == 0 || from <= 0 || size < from) return best_s;
+    double small = floor(size / from) + 1, beside = floor((size - from) / from);
+    best_s = fmin(best_s, small * line[0].alpha_s + size * line[0].beta_s);
+    return fmin(best_s, beside * line[0].alpha_s + beside * from * line[0].beta_s + fsm_line_at(line[1], size - beside * from));
+}
+
+double fsm_window_piece_elems(const fsm_cost *allreduce)
+{
+    const fsm_line *line = allreduce->line;
+    double from = allreduce->large_from;
+    if (from <= 16) return 0;
+    return fsm_line_at(line[0], from) / from < line[1].beta_s ? from - 16 : 0;
+}
+
 /* The largest share of the all-reduce that takes at most `room_s`; 0 when not even the least does. */
 static double share_that_fits(const fsm_load *allreduce, double room_s)
 {
     double low = 0, high = 1;
-    if (fsm_load_s(allreduce, 0) >= room_s) return 0;
-    if (fsm_load_s(allreduce, 1) <= room_s) return 1;
+    if (sent_s(allreduce, 0) >= room_s) return 0;
+    if (sent_s(allreduce, 1) <= room_s) return 1;
     for (int i = 0; i < 60; i++) {
         double middle = 0.5 * (low + high);
-        if (fsm_load_s(allreduce, middle) <= room_s) low = middle;
+        if (sent_s(allreduce, middle) <= room_s) low = middle;
         else high = middle;
     }
     return low;
@@ -73,24 +93,21 @@ static double share_that_fits(const fsm_load *allreduce, double room_s)
 
 double fsm_window_s(const fsm_window *layer, double moe_s, double link_s)
 {
-    double dense_s = layer->dense_s, whole_s = fsm_load_s(&layer->allreduce, 1);
+    double dense_s = layer->dense_s, whole_s = sent_s(&layer->allreduce, 1);
     if (layer->allreduce.launches == 0) return dense_s + moe_s;
     double best_s = fmin(dense_s + fmax(moe_s, link_s + whole_s), fmax(dense_s, whole_s) + moe_s);
     double share = share_that_fits(&layer->allreduce, dense_s);
-    if (share > 0 && share < 1)
-        best_s = fmin(best_s, dense_s + fmax(moe_s, link_s + fsm_load_s(&layer->allreduce, 1 - share)));
+    if (share > 0 && share < 1) best_s = fmin(best_s, dense_s + fmax(moe_s, link_s + sent_s(&layer->allreduce, 1 - share)));
     return best_s;
 }
 
-/* The same for bounds: however the all-reduce is cut, each piece pays the least alpha and each element the least beta. */
+/* The same for bounds. Of one line, one piece more always costs one alpha more, and what fsm_window_s does is best. Of two, more pieces may
+ * cost less, but all of them together no less than the whole in its best pieces. */
 static double window_bound(const fsm_window *layer, double moe_s, double link_s)
 {
-    fsm_window cheapest = *layer;
-    fsm_cost *cost = &cheapest.allreduce.cost;
-    if (cost->large_from > 0)
-        *cost = (fsm_cost){.line = {{fmin(cost->line[0].alpha_s, cost->line[1].alpha_s),
-                                     fmin(cost->line[0].beta_s, cost->line[1].beta_s)}}};
-    return fsm_window_s(&cheapest, moe_s, link_s);
+    if (layer->allreduce.launches == 0 || layer->allreduce.cost.large_from <= 0 || layer->dense_s == 0)
+        return fsm_window_s(layer, moe_s, link_s);
+    return fmax(layer->dense_s + moe_s, link_s + sent_s(&layer->allreduce, 1));
 }
 
 /* The window's bound when chunks are whole rows, floor(rows / r) or one more: what holds for equal chunks holds for these when all
@@ -112,24 +129,20 @@ static double bound_of_whole_rows(const fsm_window *layer, fsm_freedom freedom, 
 
 /* ---- one degree ---- */
 
-typedef struct degree_plan {
-    double moe_s, bound_s; /* of the MoE part */
-    const char *binding;
-} degree_plan;
-
 typedef struct planner {
     const fsm_window *layer;
     fsm_freedom freedom;
     double *scratch; /* [8 max_degree] */
     fsm_window_plan best;
     double bound_s; /* least of the bounds seen */
+    double open_s;  /* and of those that a better order could still reach */
 } planner;
 
 static const char *binding_of(const planner *pl, const fsm_pipeline *p, double link_s)
 {
     const char *name;
     double moe_bound_s = fsm_pipeline_bound(p, &name);
-    if (link_s + fsm_load_s(&pl->layer->allreduce, 1) > moe_bound_s && pl->layer->allreduce.launches > 0)
+    if (link_s + sent_s(&pl->layer->allreduce, 1) > moe_bound_s && pl->layer->allreduce.launches > 0)
         name = "inter";
     return pl->freedom.one_stream && (name[0] == 'i') ? "stream" : name;
 }
@@ -137,7 +150,7 @@ static const char *binding_of(const planner *pl, const fsm_pipeline *p, double l
 /* Could the degree beat the best, if its MoE part took no more than its bound? */
 static bool can_win(const planner *pl, const fsm_pipeline *p, double bound_s)
 {
-    return window_bound(pl->layer, bound_s, link_of(p, pl->freedom)) < pl->best.makespan_s;
+    return fsm_window_s(pl->layer, bound_s, link_of(p, pl->freedom)) < pl->best.makespan_s;
 }
 
 static void take_if_better(planner *pl, const fsm_pipeline *p, double moe_s)
@@ -202,12 +215,13 @@ static fsmoe_status settle(planner *pl, const fsm_pipeline *p, effort how, doubl
  * degrees are first tried quickly. */
 static fsmoe_status settle_all(planner *pl, effort how)
 {
-    pl->bound_s = INFINITY;
+    pl->bound_s = pl->open_s = INFINITY;
     for (int r = 1; r <= pl->layer->max_degree && bound_from(pl, r) < pl->best.makespan_s; r++) {
         fsm_pipeline p;
         fsm_window_pipeline(pl->layer, pl->freedom, r, &p);
         double bound_s = fsm_pipeline_bound(&p, NULL);
         if (can_win(pl, &p, bound_s)) FSM_TRY(settle(pl, &p, how, &bound_s));
+        pl->open_s = fmin(pl->open_s, fsm_window_s(pl->layer, bound_s, link_of(&p, pl->freedom)));
         pl->bound_s = fmin(pl->bound_s, bound_of_whole_rows(pl->layer, pl->freedom, &p, bound_s));
     }
     pl->bound_s = fmin(pl->bound_s, pl->best.makespan_s);
@@ -232,7 +246,7 @@ fsmoe_status fsm_window_best(const fsm_window *layer, fsm_freedom freedom, fsm_w
     scan_coarsely(&pl);
     for (int r = 1; r <= layer->max_degree && bound_from(&pl, r) < pl.best.makespan_s; r++) try_degree(&pl, r);
     fsmoe_status status = FSMOE_OK;
-    for (int i = 0; i < EFFORTS && status == FSMOE_OK && pl.bound_s < pl.best.makespan_s * (1 - efforts[i].enough); i++)
+    for (int i = 0; i < EFFORTS && status == FSMOE_OK && pl.open_s < pl.best.makespan_s * (1 - efforts[i].enough); i++)
         status = settle_all(&pl, efforts[i]);
     pl.best.bound_s = pl.bound_s;
     *plan = pl.best;

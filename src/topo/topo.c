@@ -20,6 +20,8 @@ static void place(fsm_topo *topo, int rank)
 fsmoe_status fsm_topo_create(int nodes, int ranks_per_node, const fsmoe_parallel_config *parallel, int rank,
                              fsm_topo *topo)
 {
+    if ((int64_t)nodes * ranks_per_node > INT32_MAX)
+        return fsm_fail(FSMOE_ERROR_LAYOUT, "%d nodes x %d ranks are too many", nodes, ranks_per_node);
     int ranks = nodes * ranks_per_node;
     if (ranks < 1 || rank < 0 || rank >= ranks)
         return fsm_fail(FSMOE_ERROR_LAYOUT, "rank %d is not one of %d nodes x %d ranks", rank, nodes, ranks_per_node);

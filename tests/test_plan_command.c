@@ -1,0 +1,500 @@
+/* `fsmoe plan` and `fsmoe simulate` on a command line: tables, JSON, plan files, pictures, the paper's grid, and what is refused.
+ * Oracles: one layer computed by hand, the checker, relations between schedules that hold in every row. */
+#define _GNU_SOURCE
+#include "command_case.h"
+
+#define PLAN "plan", "model.yaml", "--cluster", "c.json"
+#define SIMULATE "simulate", "model.yaml", "--cluster", "c.json"
+#define ALONE "--set", "parallel.ep_size=1", "--set", "parallel.esp_size=1", "--set", "parallel.mp_size=1"
+
+static const char *const schedules[] = {"dsmoe",        "tutel", "tutel-improved", "pipemoe-lina",
+                                        "fsmoe-no-iio", "fsmoe", "fsmoe-x"};
+enum { SCHEDULES = sizeof schedules / sizeof *schedules };
+
+/* A cluster in milliseconds for the layer below, whose numbers are short in binary. */
+static const char costs[] = "{\"name\": \"hand\", \"nodes\": 4, \"ranks_per_node\": 2,\n"
+                            " \"gemm\": {\"alpha\": 2, \"beta\": 0.03125},\n"
+                            " \"alltoall\": {\"alpha\": 1, \"beta\": 0.5},\n"
+                            " \"allgather\": {\"alpha\": 0.5, \"beta\": 0.25},\n"
+                            " \"reducescatter\": {\"alpha\": 0.25, \"beta\": 0.125},\n"
+                            " \"allreduce\": {\"alpha\": 1, \"beta\": 0.5}}\n";
+
+/* n = k f B L M = 8 elements: alltoall of 4, allgather and reducescatter of 8, two GEMMs of 8 * 8 / 2 = 32. */
+static const char layer[] =
+    "batch: 1\nseq_len: 4\nhidden: 2\nffn_hidden: 8\ntop_k: 1\ncapacity_factor: 1\nexpert: gpt\n"
+    "esp_size: 2\nnum_experts: 2\n";
+
+static int make_plan_case(void **state)
+{
+    static const char model[] = "model: {hidden: 64, ffn_hidden: 128, num_layers: 4, num_heads: 4, vocab_size: 256}\n"
+                                "moe: {num_experts: 4}\n"
+                                "parallel: {ep_size: 4, esp_size: 2, mp_size: 2}\n"
+                                "data: {seq_len: 64}\n"
+                                "train: {global_batch: 16}\n";
+    if (make_case(state) != 0) return -1;
+    const command_case *c = *state;
+    write_text(c, "model.yaml", model, strlen(model));
+    write_text(c, "hand.json", costs, strlen(costs));
+    write_text(c, "layer.yaml", layer, strlen(layer));
+    assert_works(run(c, ARGS("cluster", "new", "--out", "c.json", "--nodes", "4", "--ranks-per-node", "2",
+                             "--inter-rate", "1GB/s", "--inter-latency", "10us", "--intra-rate", "4GB/s",
+                             "--intra-latency", "5us", "--flops", "100G")));
+    return 0;
+}
+
+static double number(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    if (!json_is_number(value)) fail_msg("no number '%s'", key);
+    return json_number_value(value);
+}
+
+static json_t *json_of(outcome o)
+{
+    if (o.exit_code != 0) fail_msg("exit code %d: %s", o.exit_code, o.err);
+    json_t *root = json_loads(o.out, 0, NULL); /* refuses anything after the object */
+    if (!root) fail_msg("no JSON: %s", o.out);
+    forget(o);
+    return root;
+}
+
+static void assert_near(double value, double expected)
+{
+    if (!(fabs(value - expected) <= 1e-9 * fabs(expected) + 1e-12)) fail_msg("%.12g, not %.12g", value, expected);
+}
+
+/* ---- a model ---- */
+
+static void test_plan_table_has_every_schedule(void **state)
+{
+    const command_case *c = *state;
+    outcome o = run(c, ARGS(PLAN));
+    assert_has(o.out, "4 layers, 4 with experts, on 8 ranks of 4 nodes");
+    for (int i = 0; i < SCHEDULES; i++) {
+        char start[32];
+        snprintf(start, sizeof start, "\n%s ", schedules[i]);
+        assert_int_equal(count_text(o.out, start), 1);
+    }
+    assert_string_equal(o.err, "");
+    assert_works(o);
+}
+
+static void test_plan_json_says_what_the_plan_is(void **state)
+{
+    const command_case *c = *state;
+    json_t *root = json_of(run(c, ARGS(PLAN, "--json"))), *plans = json_object_get(root, "schedules"), *plan, *entry;
+    size_t i, k;
+    double step_ms[SCHEDULES];
+    assert_int_equal(json_array_size(plans), SCHEDULES);
+    json_array_foreach(plans, i, plan)
+    {
+        assert_string_equal(json_string_value(json_object_get(plan, "schedule")), schedules[i]);
+        step_ms[i] = number(plan, "step_ms");
+        double bound_ms = number(plan, "lower_bound_ms");
+        assert_true(bound_ms > 0 && bound_ms <= step_ms[i] * (1 + 1e-9));
+        assert_true(number(plan, "order_bound_ms") <= step_ms[i] * (1 + 1e-9));
+        assert_true(fabs(number(plan, "gap") - (step_ms[i] / bound_ms - 1)) < 1e-6);
+        for (int r = 0; r < 3; r++) {
+            static const char *const names[] = {"compute", "intra", "inter"};
+            double busy = number(json_object_get(plan, "busy"), names[r]);
+            assert_true((busy > 0 || r == 1) && busy <= 1 + 1e-9); /* one stream may leave a link idle */
+        }
+        json_t *layers = json_object_get(plan, "layers");
+        assert_int_equal(json_array_size(layers), 4);
+        json_array_foreach(layers, k, entry)
+        {
+            assert_int_equal(json_integer_value(json_object_get(entry, "layer")), k);
+            json_int_t degrees[2] = {json_integer_value(json_object_get(entry, "forward_degree")),
+                                     json_integer_value(json_object_get(entry, "backward_degree"))};
+            assert_true(i > 0 ? degrees[0] > 1 && degrees[1] > 1 : degrees[0] == 1 && degrees[1] == 1);
+        }
+    }
+    for (int s = 0; s < 5; s++) assert_true(step_ms[5] <= step_ms[s] * (1 + 1e-9));
+    assert_true(step_ms[6] <= step_ms[5] * (1 + 1e-9));
+    assert_true(step_ms[5] < step_ms[1]); /* what the planner is for */
+    json_decref(root);
+}
+
+static void test_plan_file_is_checked_and_simulated(void **state)
+{
+    const command_case *c = *state;
+    size_t size;
+    assert_works(run(c, ARGS(PLAN, "--schedule", "fsmoe", "--out", "plan.json")));
+    outcome o = run(c, ARGS("plan", "--check", "plan.json"));
+    assert_has(o.out, "plan.json: fsmoe, ");
+    assert_has(o.out, "all claims hold");
+    assert_works(o);
+    o = run(c, ARGS("simulate", "plan.json", "--gantt", "step.svg", "--trace", "step.json"));
+    assert_has(o.out, "fsmoe: ");
+    assert_works(o);
+    char *svg = read_text(c, "step.svg", &size), *trace = read_text(c, "step.json", NULL);
+    assert_has(svg, "<svg");
+    assert_has(svg, "</svg>");
+    json_t *events = json_loads(trace, 0, NULL);
+    if (json_is_object(events)) {
+        assert_true(json_array_size(json_object_get(events, "traceEvents")) > 100);
+    } else {
+        assert_true(json_array_size(events) > 100);
+    }
+    json_decref(events);
+    free(svg);
+    free(trace);
+    assert_works(run(c, ARGS(PLAN, "--out", "best.json"))); /* without --schedule, the best of them */
+    o = run(c, ARGS("plan", "--check", "best.json"));
+    assert_has(o.out, "best.json: fsmoe-x, ");
+    assert_works(o);
+    assert_works(run(c, ARGS(PLAN, "--schedule", "fsmoe", "--paper", "--out", "paper.json")));
+    assert_works(run(c, ARGS("plan", "--check", "paper.json")));
+    char *text = read_text(c, "plan.json", &size), *claim = strstr(text, "\"makespan_s\":");
+    assert_non_null(claim);
+    claim += strcspn(claim, "123456789");
+    *claim = *claim == '9' ? '8' : (char)(*claim + 1);
+    write_text(c, "lie.json", text, size);
+    free(text);
+    assert_fails(run(c, ARGS("plan", "--check", "lie.json")), FSMOE_ERROR_FORMAT, ARGS("lie.json"));
+    assert_fails(run(c, ARGS("simulate", "lie.json", "--gantt", "lie.svg")), FSMOE_ERROR_FORMAT, ARGS("lie.json"));
+    assert_false(has(c, "lie.svg"));
+}
+
+static void test_plan_explains_its_degrees(void **state)
+{
+    const command_case *c = *state;
+    outcome o = run(c, ARGS(PLAN, "--schedule", "fsmoe", "--explain"));
+    assert_has(o.out, "fsmoe, forward of an MoE layer: degree ");
+    assert_has(o.out, "fsmoe, backward of an MoE layer: degree ");
+    assert_has(o.out, "\n>"); /* the chosen one among its neighbours */
+    assert_works(o);
+    o = run(c, ARGS(PLAN, "--schedule", "fsmoe", "--explain", "--json"));
+    assert_has(o.err, "degree ");
+    json_decref(json_of(o));
+}
+
+static void test_plan_of_plain_steps_is_plain(void **state)
+{
+    const command_case *c = *state;
+    outcome o = run(c, ARGS(PLAN, "--set", "model.moe_every=9", "--explain"));
+    assert_has(o.out, "4 layers, 0 with experts");
+    assert_int_equal(count_text(o.out, " -\n"), SCHEDULES); /* degrees */
+    assert_int_equal(count_text(o.out, "no layer has experts"), SCHEDULES);
+    assert_works(o);
+    json_t *root = json_of(run(c, ARGS(PLAN, "--json", "--nodes", "1", "--ranks-per-node", "1", ALONE))), *plan;
+    size_t i;
+    double first_ms = 0;
+    json_array_foreach(json_object_get(root, "schedules"), i, plan)
+    {
+        if (i == 0) first_ms = number(plan, "step_ms"); /* one rank: nothing to overlap with */
+        assert_near(number(plan, "step_ms"), first_ms);
+        assert_near(number(plan, "lower_bound_ms"), first_ms);
+        assert_int_equal(number(plan, "allreduces"), 0);
+    }
+    json_decref(root);
+    o = run(c, ARGS(PLAN, "--set", "moe.capacity_factor=1e-6")); /* one row an expert cannot be cut */
+    assert_int_equal(count_text(o.out, "1/1 x 4\n"), SCHEDULES);
+    assert_works(o);
+}
+
+/* ---- one layer, by hand ---- */
+
+/* Two GEMMs take 2 (2 + 1) = 6 ms, alltoall 3, allgather 2.5, reducescatter 1.25. Forward at degree 1: 3 + 2.5 + 6 + 1.25 + 3 = 15.75; at
+ * degree 2, the other there is, stages take 2, 1.5, 5, 0.75, 2 a chunk, so at least 2 * 5 + 6.25 = 16.25. Backward the experts take twice as
+ * long. An all-reduce of 10 elements takes 6 ms, of 100 51 ms; it fits beside the experts, or makes the link the longest: 3 + 51 + 3. */
+static void test_plan_layer_is_as_computed_by_hand(void **state)
+{
+    const command_case *c = *state;
+    static const struct {
+        const char *schedule, *gradients;
+        double backward_ms;
+        const char *binding; /* NULL: several bind */
+    } cases[] = {
+        {"dsmoe", "", 21.75, NULL},
+        {"dsmoe", "allreduce_elems: 10\n", 27.75, NULL},
+        {"tutel", "allreduce_elems: 10\n", 27.75, NULL},
+        {"fsmoe", "", 21.75, NULL},
+        {"fsmoe", "allreduce_elems: 0\n", 21.75, NULL},
+        {"fsmoe", "allreduce_elems: 10\n", 21.75, NULL},
+        {"fsmoe", "allreduce_elems: 100\n", 57, "inter"},
+        {"fsmoe-x", "", 17.5, NULL}, /* weight gradients end last: 3 + 2.5 + 6 + 6 */
+        {"fsmoe-x", "allreduce_elems: 100\n", 57, "inter"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512];
+        snprintf(text, sizeof text, "%s%s", layer, cases[i].gradients);
+        write_text(c, "l.yaml", text, strlen(text));
+        json_t *root = json_of(run(c, ARGS("plan", "--layer", "l.yaml", "--cluster", "hand.json", "--schedule",
+                                           cases[i].schedule, "--json")));
+        assert_string_equal(json_string_value(json_object_get(root, "schedule")), cases[i].schedule);
+        for (int phase = 0; phase < 2; phase++) {
+            json_t *direction = json_object_get(root, phase ? "backward" : "forward");
+            const char *binding = json_string_value(json_object_get(direction, "binding"));
+            double expected_ms = phase ? cases[i].backward_ms : 15.75;
+            assert_int_equal(json_object_size(direction), 5);
+            assert_int_equal(json_integer_value(json_object_get(direction, "degree")), 1);
+            assert_near(number(direction, "makespan_ms"), expected_ms);
+            assert_near(number(direction, "lower_bound_ms"), expected_ms);
+            assert_near(number(direction, "gap"), 0);
+            assert_non_null(binding);
+            if (phase && cases[i].binding) assert_string_equal(binding, cases[i].binding);
+        }
+        json_decref(root);
+    }
+    outcome o = run(c, ARGS("plan", "--layer", "layer.yaml", "--cluster", "hand.json", "--explain"));
+    assert_has(o.out, "forward   degree   1      15.750 ms");
+    assert_has(o.out, "forward: degree 1 of at most 2, 15.750 ms");
+    assert_has(o.out, "+3.17%"); /* degree 2: 16.25 ms */
+    assert_works(o);
+}
+
+/* ---- simulate ---- */
+
+/* "… tasks, 5.623 ms a step (3.351 ms as planned); …" */
+static void read_steps(outcome o, double *step_ms, double *planned_ms)
+{
+    if (o.exit_code != 0) fail_msg("exit code %d: %s", o.exit_code, o.err);
+    const char *step = strstr(o.out, "tasks, "), *planned = strstr(o.out, "step (");
+    assert_non_null(step);
+    *step_ms = strtod(step + 7, NULL);
+    *planned_ms = planned ? strtod(planned + 6, NULL) : NAN;
+    forget(o);
+}
+
+static void test_simulate_slower_ranks_lengthen_the_step(void **state)
+{
+    const command_case *c = *state;
+    double step_ms, planned_ms, alone_ms, ignored_ms;
+    read_steps(run(c, ARGS(SIMULATE)), &alone_ms, &planned_ms);
+    assert_true(alone_ms > 0 && isnan(planned_ms));
+    read_steps(run(c, ARGS(SIMULATE, "--class", "all=8")), &step_ms, &planned_ms);
+    assert_true(step_ms == alone_ms && planned_ms == alone_ms);
+    static const char *const slower[] = {"slow=2,compute=2", "slow=2,intra=3", "slow=2,inter=2",
+                                         "slow=2,compute=2,intra=2,inter=2"};
+    for (int i = 0; i < 4; i++) {
+        read_steps(run(c, ARGS(SIMULATE, "--class", slower[i], "--class", "rest=6")), &step_ms, &planned_ms);
+        assert_true(planned_ms == alone_ms);
+        assert_true(step_ms > 1.01 * alone_ms && step_ms < 3 * alone_ms);
+    }
+    assert_true(fabs(step_ms - 2 * alone_ms) <= 0.0021); /* all twice as long, printed to 1 us */
+    read_steps(run(c, ARGS(SIMULATE, "--class", "fast=8,compute=0.5,intra=0.5,inter=0.5")), &step_ms, &ignored_ms);
+    assert_true(fabs(step_ms - alone_ms / 2) <= 0.0011);
+    read_steps(run(c, ARGS(SIMULATE, "--priority")), &step_ms, &planned_ms);
+    assert_true(planned_ms == alone_ms && step_ms > 0.8 * alone_ms && step_ms < 1.5 * alone_ms);
+    outcome o = run(c, ARGS(SIMULATE, "--class", "slow=2,compute=2", "--class", "rest=6"));
+    assert_has(o.out, "slow ");
+    assert_has(o.out, "2 ranks");
+    assert_works(o);
+}
+
+/* ---- the paper's grid ---- */
+
+enum { GRID_ROWS = 1458 * SCHEDULES };
+
+static void check_layer(const double forward_ms[], const double step_ms[])
+{
+    for (int s = 0; s < 5; s++)
+        if (!(step_ms[5] <= step_ms[s] * (1 + 1e-9)))
+            fail_msg("fsmoe %.9g ms, %s %.9g ms, forward %.9g ms", step_ms[5], schedules[s], step_ms[s], forward_ms[s]);
+    if (!(step_ms[6] <= step_ms[5] * (1 + 1e-9))) fail_msg("fsmoe-x %.9g ms, fsmoe %.9g ms", step_ms[6], step_ms[5]);
+}
+
+static void test_simulate_grid_orders_schedules_in_every_row(void **state)
+{
+    const command_case *c = *state;
+    static const char header[] = "batch,heads,seq_len,hidden,ffn_hidden,capacity_factor,expert,schedule,forward_degree,"
+                                 "backward_degree,forward_ms,backward_ms,step_ms,lower_bound_ms";
+    static const char *const clusters[] = {FSMOE_SOURCE_DIR "/examples/clusters/paper-a.json",
+                                           FSMOE_SOURCE_DIR "/examples/clusters/paper-b.json"};
+    for (int k = 0; k < 2; k++) {
+        outcome o = run(c, ARGS("simulate", "--grid", "paper", "--cluster", clusters[k], "--csv", "grid.csv"));
+        assert_has(o.out, "1458 layers on cluster");
+        assert_works(o);
+        char *text = read_text(c, "grid.csv", NULL), *rest, *line = strtok_r(text, "\n", &rest), last[128] = "";
+        double forward_ms[SCHEDULES], step_ms[SCHEDULES];
+        int rows = 0;
+        assert_string_equal(line, header);
+        for (; (line = strtok_r(NULL, "\n", &rest)); rows++) {
+            int s = rows % SCHEDULES, degree[2], used = 0;
+            char shape[128], name[32];
+            double backward_ms, bound_ms;
+            int read = sscanf(line, "%127[^a-z]%31[^,],%n", shape, name, &used);
+            assert_int_equal(read, 2);
+            strncat(shape, name, sizeof shape - strlen(shape) - 1);
+            read = sscanf(line + used, "%31[^,],%d,%d,%lf,%lf,%lf,%lf", name, &degree[0], &degree[1], &forward_ms[s],
+                          &backward_ms, &step_ms[s], &bound_ms);
+            assert_int_equal(read, 7);
+            assert_string_equal(name, schedules[s]);
+            if (s > 0) assert_string_equal(shape, last); /* a layer under all schedules, one after another */
+            else assert_string_not_equal(shape, last);
+            strcpy(last, shape);
+            assert_true(degree[0] >= 1 && degree[1] >= 1 && bound_ms > 0);
+            assert_true(fabs(step_ms[s] - forward_ms[s] - backward_ms) <= 1e-8 * step_ms[s]); /* 9 digits */
+            assert_true(bound_ms <= step_ms[s] * (1 + 1e-9));
+            if (s == SCHEDULES - 1) check_layer(forward_ms, step_ms);
+        }
+        assert_int_equal(rows, GRID_ROWS);
+        free(text);
+    }
+}
+
+/* ---- what is refused ---- */
+
+static void test_plan_commands_refuse_wrong_use(void **state)
+{
+    const command_case *c = *state;
+    static const struct {
+        const char *args[12], *says;
+    } cases[] = {
+        {{"plan"}, "is missing"},
+        {{"plan", "model.yaml"}, "--cluster is missing"},
+        {{"plan", "--cluster", "c.json"}, "MODEL.yaml is missing"},
+        {{"plan", "a.yaml", "b.yaml", "--cluster", "c.json"}, "not also 'b.yaml'"},
+        {{PLAN, "--nodes", "0"}, "--nodes takes"},
+        {{PLAN, "--nodes", "4294967300"}, "--nodes takes"},
+        {{PLAN, "--ranks-per-node", "two"}, "--ranks-per-node takes"},
+        {{PLAN, "--layer", "layer.yaml"}, "--layer"},
+        {{"plan", "--layer", "layer.yaml"}, "--cluster is missing"},
+        {{"plan", "--layer", "layer.yaml", "--cluster", "c.json", "--out", "p.json"}, "--out"},
+        {{"plan", "--check", "p.json", "model.yaml"}, "--check takes"},
+        {{"simulate"}, "is missing"},
+        {{"simulate", "model.yaml"}, "--cluster"},
+        {{SIMULATE, "--csv", "g.csv"}, "--csv goes with --grid"},
+        {{SIMULATE, "--class", "slow"}, "'slow'"},
+        {{SIMULATE, "--class", "slow=0"}, "--class"},
+        {{SIMULATE, "--class", "slow=2,speed=2"}, "'speed'"},
+        {{SIMULATE, "--class", "slow=2,compute=0"}, "--class"},
+        {{SIMULATE, "--class", "slow=2,compute=nan"}, "--class"},
+        {{SIMULATE, "--class", ""}, "--class"},
+        {{"simulate", "--grid", "papr", "--cluster", "c.json", "--csv", "g.csv"}, "'papr'"},
+        {{"simulate", "--grid", "paper", "--csv", "g.csv"}, "--cluster is missing"},
+        {{"simulate", "--grid", "paper", "--cluster", "c.json"}, "--csv is missing"},
+        {{"simulate", "model.yaml", "--grid", "paper", "--cluster", "c.json", "--csv", "g.csv"}, "'model.yaml'"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        outcome o = run(c, cases[i].args);
+        if (o.exit_code != fsmoe_status_exit_code(FSMOE_ERROR_USAGE)) fail_msg("case %zu: code %d", i, o.exit_code);
+        assert_int_equal(o.out_bytes, 0);
+        assert_has(o.err, cases[i].says);
+        forget(o);
+    }
+}
+
+static void test_plan_commands_refuse_bad_input(void **state)
+{
+    const command_case *c = *state;
+    static const char layer_typo[] = "batch: 1\nseq_length: 4\n", layer_zero[] = "batch: 0\n",
+                      layer_top[] = "batch: 1\nseq_len: 4\nhidden: 2\nffn_hidden: 8\ntop_k: 3\ncapacity_factor: 1\n"
+                                    "expert: gpt\nesp_size: 2\nnum_experts: 2\n";
+    const struct {
+        fsmoe_status status;
+        const char *const *args, *const *parts;
+    } cases[] = {
+        {FSMOE_ERROR_CONFIG, ARGS(PLAN, "--schedule", "fsmo"), ARGS("'fsmo'", "'fsmoe'")},
+        {FSMOE_ERROR_CONFIG, ARGS(SIMULATE, "--schedule", "tutle"), ARGS("'tutle'", "'tutel'")},
+        {FSMOE_ERROR_CONFIG, ARGS("plan", "--layer", "layer.yaml", "--cluster", "c.json", "--schedule", "dsmo"),
+         ARGS("'dsmo'")},
+        {FSMOE_ERROR_LAYOUT, ARGS(PLAN, "--nodes", "3"), ARGS("parallel.ep_size = 4", "6 ranks")},
+        {FSMOE_ERROR_LAYOUT, ARGS(PLAN, "--nodes", "65536", "--ranks-per-node", "65536"), ARGS("65536 nodes")},
+        {FSMOE_ERROR_LAYOUT, ARGS(PLAN, "--nodes", "65537", "--ranks-per-node", "65544"), ARGS("65537 nodes")},
+        {FSMOE_ERROR_CONFIG, ARGS(PLAN, "--set", "model.num_layers=0"), ARGS("'model.num_layers'")},
+        {FSMOE_ERROR_CONFIG, ARGS(PLAN, "--set", "model.hiden=8"), ARGS("'model.hiden'", "'model.hidden'")},
+        {FSMOE_ERROR_IO, ARGS("plan", "none.yaml", "--cluster", "c.json"), ARGS("none.yaml")},
+        {FSMOE_ERROR_IO, ARGS("plan", "model.yaml", "--cluster", "none.json"), ARGS("none.json")},
+        {FSMOE_ERROR_IO, ARGS("plan", "--check", "none.json"), ARGS("none.json")},
+        {FSMOE_ERROR_FORMAT, ARGS("plan", "--check", "c.json"), ARGS("c.json", "'format'")},
+        {FSMOE_ERROR_FORMAT, ARGS("plan", "--check", "model.yaml"), ARGS("model.yaml", "line 1")},
+        {FSMOE_ERROR_FORMAT, ARGS("simulate", "c.json"), ARGS("c.json", "'format'")},
+        {FSMOE_ERROR_FORMAT, ARGS("plan", "model.yaml", "--cluster", "missing.json"),
+         ARGS("missing.json", "allgather")},
+        {FSMOE_ERROR_FORMAT, ARGS("plan", "model.yaml", "--cluster", "negative.json"),
+         ARGS("negative.json", "alltoall.alpha", "negative")},
+        {FSMOE_ERROR_FORMAT, ARGS("plan", "model.yaml", "--cluster", "nan.json"), ARGS("nan.json", "line 1")},
+        {FSMOE_ERROR_CONFIG, ARGS("plan", "model.yaml", "--cluster", "bare.json"), ARGS("bare.json", "parallel.nodes")},
+        {FSMOE_ERROR_CONFIG, ARGS("simulate", "--grid", "paper", "--cluster", "bare.json", "--csv", "g.csv"),
+         ARGS("bare.json", "ranks_per_node")},
+        {FSMOE_ERROR_CONFIG, ARGS("plan", "--layer", "typo.yaml", "--cluster", "c.json"),
+         ARGS("typo.yaml:2:", "'seq_length'", "'seq_len'")},
+        {FSMOE_ERROR_CONFIG, ARGS("plan", "--layer", "zero.yaml", "--cluster", "c.json"),
+         ARGS("zero.yaml:1:", "batch")},
+        {FSMOE_ERROR_CONFIG, ARGS("plan", "--layer", "top.yaml", "--cluster", "c.json"), ARGS("top.yaml", "top_k = 3")},
+        {FSMOE_ERROR_CONFIG, ARGS(SIMULATE, "--class", "all=8", "--priority"), ARGS("priority")},
+    };
+#define OPS(allgather, alpha)                                                                               \
+    "{\"gemm\": {\"alpha\": 1, \"beta\": 1}, \"alltoall\": {\"alpha\": " alpha ", \"beta\": 1}, " allgather \
+    "\"reducescatter\": {\"alpha\": 1, \"beta\": 1}, \"allreduce\": {\"alpha\": 1, \"beta\": 1}}"
+    static const struct {
+        const char *name, *text;
+    } files[] = {{"missing.json", OPS("", "1")},
+                 {"negative.json", OPS("\"allgather\": {\"alpha\": 1, \"beta\": 1}, ", "-1")},
+                 {"nan.json", OPS("\"allgather\": {\"alpha\": 1, \"beta\": 1}, ", "NaN")},
+                 {"bare.json", OPS("\"allgather\": {\"alpha\": 1, \"beta\": 1}, ", "1")},
+                 {"typo.yaml", layer_typo},
+                 {"zero.yaml", layer_zero},
+                 {"top.yaml", layer_top}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        write_text(c, files[i].name, files[i].text, strlen(files[i].text));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_fails(run(c, cases[i].args), cases[i].status, cases[i].parts);
+    assert_false(has(c, "g.csv"));
+}
+
+/* Sizes that no machine holds are planned as any others, or refused; nothing overflows on the way. */
+static void test_plan_of_absurd_sizes_is_finite(void **state)
+{
+    const command_case *c = *state;
+    static const char *const sets[][4] = {
+        {"model.hidden=1048576", "model.ffn_hidden=1048576", "model.vocab_size=16777216", "model.num_layers=8"},
+        {"train.global_batch=2147483647", "data.seq_len=1048576", "model.num_layers=1", "model.hidden=8"},
+        {"train.global_batch=2097152", "data.seq_len=1048576", "model.vocab_size=16777216", "model.hidden=1048576"},
+        {"moe.capacity_factor=1e6", "train.global_batch=2147483646", "data.seq_len=1048576", "model.hidden=1048576"},
+    };
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+        json_t *root = json_of(run(c, ARGS(PLAN, "--schedule", "fsmoe", "--json", "--set", sets[i][0], "--set",
+                                           sets[i][1], "--set", sets[i][2], "--set", sets[i][3])));
+        const json_t *plan = json_array_get(json_object_get(root, "schedules"), 0);
+        assert_true(number(plan, "step_ms") > 1e6);
+        assert_true(number(plan, "lower_bound_ms") <= number(plan, "step_ms") * (1 + 1e-9));
+        json_decref(root);
+    }
+}
+
+static void test_plan_output_that_cannot_be_written_leaves_nothing(void **state)
+{
+    const command_case *c = *state;
+    static const char grid[] = FSMOE_SOURCE_DIR "/examples/clusters/paper-b.json";
+    const char *const *const cases[] = {
+        ARGS(PLAN, "--schedule", "dsmoe", "--out", "none/p.json"),
+        ARGS(PLAN, "--schedule", "dsmoe", "--out", "folder"),
+        ARGS(SIMULATE, "--schedule", "dsmoe", "--gantt", "none/p.svg"),
+        ARGS(SIMULATE, "--schedule", "dsmoe", "--gantt", "folder"),
+        ARGS(SIMULATE, "--schedule", "dsmoe", "--trace", "none/p.json"),
+        ARGS(SIMULATE, "--schedule", "dsmoe", "--trace", "folder"),
+        ARGS("simulate", "--grid", "paper", "--cluster", grid, "--csv", "none/g.csv"),
+    };
+    char path[FSM_PATH_BYTES];
+    assert_int_equal(fsm_file_make_dirs(path_in(c, "folder/full", path)), FSMOE_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_fails(run(c, cases[i]), FSMOE_ERROR_IO, ARGS(i % 2 && i < 6 ? "folder" : "none/"));
+        assert_false(has(c, "none"));
+        assert_int_equal(count_matches(c, "*.tmp"), 0);
+        assert_int_equal(count_matches(c, "folder/*"), 1);
+    }
+}
+
+#define CASE(test) cmocka_unit_test_setup_teardown(test, make_plan_case, remove_case)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_plan_table_has_every_schedule),
+        CASE(test_plan_json_says_what_the_plan_is),
+        CASE(test_plan_file_is_checked_and_simulated),
+        CASE(test_plan_explains_its_degrees),
+        CASE(test_plan_of_plain_steps_is_plain),
+        CASE(test_plan_layer_is_as_computed_by_hand),
+        CASE(test_simulate_slower_ranks_lengthen_the_step),
+        CASE(test_simulate_grid_orders_schedules_in_every_row),
+        CASE(test_plan_commands_refuse_wrong_use),
+        CASE(test_plan_commands_refuse_bad_input),
+        CASE(test_plan_of_absurd_sizes_is_finite),
+        CASE(test_plan_output_that_cannot_be_written_leaves_nothing),
+    };
+    return cmocka_run_group_tests_name("plan command", tests, NULL, NULL);
+}
