@@ -84,14 +84,11 @@ static bool is_finished(const fsm_step_shape *shape, const fsm_gradient *g, int 
     return g->layer == layer && dense && experts;
 }
 
-int64_t fsm_step_finished(const fsm_step_shape *shape, int region, int layer, bool dense)
+int64_t fsm_step_finished(const fsm_step_shape *shape, int region, int layer, bool dense, int *next, int64_t last)
 {
-    int64_t last = shape->regions[region].first;
-    for (int i = 0; i < shape->gradient_count; i++) {
-        const fsm_gradient *g = &shape->gradients[i];
-        if (g->region != region) continue;
-        if (!is_finished(shape, g, layer, dense)) break;
-        last = g->last;
+    for (; *next < shape->gradient_count && shape->gradients[*next].region == region; (*next)++) {
+        if (!is_finished(shape, &shape->gradients[*next], layer, dense)) break;
+        last = shape->gradients[*next].last;
     }
     return last;
 }

@@ -96,7 +96,7 @@ static fsmoe_status read_gradients(const json_t *json, fsm_step_shape *s)
         int kind = 0;
         if (json_unpack(json_array_get(gradients, i), "[i,I,I,i,s!]", &g.region, &first, &last, &g.layer, &after) !=
                 0 ||
-            g.region < 0 || g.region >= s->region_count || first < 0 || last < first)
+            g.region < 0 || g.region >= s->region_count || g.layer < -1 || g.layer >= s->num_layers || first < 0 || last < first)
             return bad("shape.gradients", "holds no [region, first, last, layer, task]");
         while (kind < FSM_TASK_KIND_COUNT && strcmp(after, fsm_task_kind_name((fsm_task_kind)kind)) != 0) kind++;
         if (kind == FSM_TASK_KIND_COUNT) return bad("shape.gradients", "names no task");

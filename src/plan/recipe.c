@@ -38,30 +38,38 @@ fsm_freedom fsm_step_freedom(const fsm_step_shape *s, fsm_freedom wanted)
     return wanted;
 }
 
-double fsm_step_dense_s(const fsm_step_shape *shape, const fsm_cluster *cluster, bool one_stream, int layer)
+fsmoe_status fsm_step_dense_s(const fsm_step_shape *shape, const fsm_cluster *cluster, bool one_stream, int layer,
+                              double *dense_s)
 {
     bool attention_alone = fsm_step_sends_beside_attention(shape, one_stream);
-    fsm_step_builder b;
-    fsm_graph graph;
-    double total_s = 0, *seconds = NULL;
     const int64_t cuts[2] = {0, shape->nominal_rows};
     const fsm_layer_cut whole = {.degree = 1, .cuts = cuts};
-    if (fsm_step_builder_begin(shape, false, &graph, &b) != FSMOE_OK) return 0;
+    fsm_step_builder b;
+    fsm_graph graph;
+    FSM_TRY(fsm_step_builder_begin(shape, false, &graph, &b));
     fsm_step_layer(&b, FSM_BACKWARD, layer, &whole);
-    if (fsm_step_builder_end(&b) == FSMOE_OK) seconds = malloc(sizeof *seconds * (size_t)graph.count);
-    if (seconds && fsm_cost_graph(&graph, cluster, seconds) == FSMOE_OK)
-        for (int i = graph.count - 1; i >= 0 && graph.tasks[i].kind != FSM_TASK_ORDER; i--)
-            if (!attention_alone || graph.tasks[i].kind == FSM_TASK_ATTENTION) total_s += seconds[i];
+    FSM_TRY(fsm_step_builder_end(&b));
+    double *seconds = malloc(sizeof *seconds * ((size_t)graph.count + 1));
+    fsmoe_status status = seconds ? fsm_cost_graph(&graph, cluster, seconds)
+                                  : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the costs of a layer");
+    *dense_s = 0;
+    for (int i = graph.count - 1; status == FSMOE_OK && i >= 0 && graph.tasks[i].kind != FSM_TASK_ORDER; i--)
+        if (!attention_alone || graph.tasks[i].kind == FSM_TASK_ATTENTION) *dense_s += seconds[i];
     free(seconds);
     fsm_graph_destroy(&graph);
-    return total_s;
+    return status;
 }
 
 fsmoe_status fsm_recipe_one_degree(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_recipe *recipe)
 {
     const fsm_window moe[2] = {fsm_step_moe_window(shape, cluster, FSM_FORWARD),
                                fsm_step_moe_window(shape, cluster, FSM_BACKWARD)};
-    return fsm_window_one_degree(moe, recipe->freedom, recipe->plan);
+    return fsm_window_one_degree(moe, fsm_step_freedom(shape, recipe->freedom), recipe->plan);
+}
+
+bool fsm_step_shares_link(const fsm_step_shape *shape, bool one_stream, int region)
+{
+    return one_stream || shape->link[shape->regions[region].group] == shape->link[FSM_GROUP_EP];
 }
 
 /* ---- gradients ---- */
@@ -80,14 +88,17 @@ typedef struct cook {
     const fsm_recipe *recipe;
     const fsm_step_shape *shape;
     const fsm_cluster *cluster;
+    fsm_freedom inside; /* of a layer: both links may be one even where the schedule has a stream for each */
     fsm_window moe[2];
     way forward, backward[MOST_WAYS]; /* backward[0]: the recipe's */
     int ways;
     fsm_layer_cut *layers; /* [num_layers] backward */
     fsm_load allreduce;
-    double dense_s[2]; /* of a layer without and with experts */
-    double room_s;     /* beside the experts of one layer */
-    int64_t sent[3];
+    int64_t most_elems; /* of a piece; 0: any */
+    double dense_s[2];  /* of a layer without and with experts */
+    double room_s;      /* on the all-to-alls' link beside the experts of one layer */
+    int64_t sent[3], finished[3];
+    int gradient[3];    /* of each region, the first that is not finished */
     fsm_step_builder builder;
 } cook;
 
@@ -112,31 +123,41 @@ static bool is_worth_it(const cook *c, int64_t elems, double time_s)
     return elems > 0 && time_s >= alphas * fsm_cost_s(&c->allreduce.cost, 1, 0);
 }
 
-static bool shares_link(const cook *c, int region)
+/* How far a region is finished when backward enters this place: it only grows, as backward goes from the last layer to the first. */
+static int64_t finished(cook *c, int region, int layer, bool dense)
 {
-    const fsm_step_shape *s = c->shape;
-    return c->recipe->freedom.one_stream || s->link[s->regions[region].group] == s->link[FSM_GROUP_EP];
+    c->finished[region] = fsm_step_finished(c->shape, region, layer, dense, &c->gradient[region], c->finished[region]);
+    return c->finished[region];
 }
 
-/* Fills one place with what is finished. */
+/* The next piece of a region, of what is ready; false when none fits or is worth it. */
+static bool next_piece(const cook *c, fsm_sending sending, int64_t ready, double room_s, int64_t *elems, double *time_s)
+{
+    int64_t most = sending == FSM_SEND_PIECES ? c->recipe->piece_elems : c->most_elems;
+    if (most > 0 && ready > most) ready = most;
+    *elems = elems_that_fit(c, ready, room_s);
+    *time_s = fsm_cost_s(&c->allreduce.cost, 1, (double)*elems);
+    if (sending == FSM_SEND_PIECES && *elems < ready) return false;
+    return (*elems > 0 && *elems == c->most_elems) || is_worth_it(c, *elems, *time_s);
+}
+
+/* Fills one place with what is finished. Links other than the all-to-alls' are free all the time that the place lasts. */
 static void fill(cook *c, fsm_layer_cut *cut, int place, int layer, fsm_sending sending, double room_s)
 {
     const fsm_step_shape *s = c->shape;
+    double lasts_s = place == 0 ? c->recipe->plan[FSM_BACKWARD].moe_s : room_s;
     for (int r = 0; r < s->region_count && sending != FSM_SEND_NOTHING; r++) {
         if (s->group_size[s->regions[r].group] == 1) continue;
-        double left_s = room_s;
-        while (cut->piece_count[place] < FSM_MAX_PIECES) {
-            int64_t ready = fsm_step_finished(s, r, layer, place == 1) - c->sent[r];
-            if (sending == FSM_SEND_PIECES && ready > c->recipe->piece_elems) ready = c->recipe->piece_elems;
-            int64_t elems = elems_that_fit(c, ready, left_s);
-            double time_s = fsm_cost_s(&c->allreduce.cost, 1, (double)elems);
-            if (sending == FSM_SEND_PIECES && elems < ready) break;
-            if (!is_worth_it(c, elems, time_s)) break;
+        bool shares = fsm_step_shares_link(s, c->recipe->freedom.one_stream, r);
+        int64_t last = finished(c, r, layer, place == 1), elems;
+        double left_s = shares ? room_s : lasts_s, time_s;
+        while (cut->piece_count[place] < FSM_MAX_PIECES &&
+               next_piece(c, sending, last - c->sent[r], left_s, &elems, &time_s)) {
             cut->pieces[place][cut->piece_count[place]++] = (fsm_piece){r, c->sent[r], c->sent[r] + elems};
             c->sent[r] += elems;
             left_s -= time_s;
         }
-        if (shares_link(c, r)) room_s = left_s;
+        if (shares) room_s = left_s;
     }
 }
 
@@ -157,7 +178,7 @@ static fsmoe_status lay_out(const cook *c, fsm_phase phase, const fsm_window_pla
     w->slots = malloc(sizeof *w->slots * 6 * (size_t)plan->degree);
     if (!w->slots) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the order of %d chunks", plan->degree);
     fsm_step_even_cuts(c->shape->nominal_rows, plan->degree, w->cuts);
-    return fsm_window_order(&c->moe[phase], c->recipe->freedom, plan, w->slots, &w->slot_count);
+    return fsm_window_order(&c->moe[phase], c->inside, plan, w->slots, &w->slot_count);
 }
 
 /* The way for a layer that sends so much; amounts that differ by a per cent share one. */
@@ -174,7 +195,7 @@ static fsmoe_status find_way(cook *c, double elems, const way **found)
     fsm_window window = c->moe[FSM_BACKWARD];
     fsm_window_plan plan;
     if (elems > 0) window.allreduce = (fsm_load){c->allreduce.cost, 1, elems};
-    FSM_TRY(fsm_window_best(&window, c->recipe->freedom, &plan));
+    FSM_TRY(fsm_window_best(&window, c->inside, &plan));
     *found = &c->backward[c->ways];
     return lay_out(c, FSM_BACKWARD, &plan, elems, &c->backward[c->ways++]);
 }
@@ -185,7 +206,8 @@ static fsm_layer_cut cut_by(const cook *c, const way *w)
                            .cuts = w->cuts,
                            .slots = w->slots,
                            .slot_count = w->slot_count,
-                           .split = c->recipe->freedom.split};
+                           .split = c->recipe->freedom.split,
+                           .one_link = c->inside.one_stream};
 }
 
 /* From the last layer to the first: what each sends, then how it is cut. All micro-batches are cut alike. */
@@ -200,7 +222,8 @@ static fsmoe_status plan_layers(cook *c)
         double elems = 0;
         fill_layer(c, i, &sent);
         for (int k = 0; k < sent.piece_count[0]; k++)
-            elems += (double)(sent.pieces[0][k].last - sent.pieces[0][k].first);
+            if (fsm_step_shares_link(s, c->recipe->freedom.one_stream, sent.pieces[0][k].region))
+                elems += (double)(sent.pieces[0][k].last - sent.pieces[0][k].first);
         FSM_TRY(find_way(c, elems, &w));
         c->layers[i] = cut_by(c, w);
         memcpy(c->layers[i].pieces, sent.pieces, sizeof sent.pieces);
@@ -215,18 +238,23 @@ static fsmoe_status prepare(cook *c)
 {
     const fsm_recipe *r = c->recipe;
     const fsm_step_shape *s = c->shape;
+    c->inside = fsm_step_freedom(s, r->freedom);
     for (int phase = 0; phase < 2; phase++) c->moe[phase] = fsm_step_moe_window(s, c->cluster, (fsm_phase)phase);
     FSM_TRY(lay_out(c, FSM_FORWARD, &r->plan[FSM_FORWARD], 0, &c->forward));
     FSM_TRY(lay_out(c, FSM_BACKWARD, &r->plan[FSM_BACKWARD], 0, &c->backward[0]));
     c->ways = 1;
-    double link_s = fsm_window_link_s(&c->moe[FSM_BACKWARD], r->freedom, r->plan[FSM_BACKWARD].degree);
+    double link_s = fsm_window_link_s(&c->moe[FSM_BACKWARD], c->inside, r->plan[FSM_BACKWARD].degree);
     c->room_s = fmax(r->plan[FSM_BACKWARD].moe_s - link_s, r->stretch_s);
     c->allreduce = load(c->cluster, FSM_TASK_ALLREDUCE, FSM_UPDATE, 1, 0);
-    for (int layer = 0; layer < s->num_layers && s->training; layer++) {
-        double *dense_s = &c->dense_s[fsm_layer_is_moe(s->moe_every, layer)];
-        if (*dense_s == 0) *dense_s = fsm_step_dense_s(s, c->cluster, r->freedom.one_stream, layer);
+    c->most_elems = (int64_t)fsm_window_piece_elems(&c->allreduce.cost) / 16 * 16;
+    for (int kind = 0; kind < 2 && s->training; kind++) { /* any layer of a kind stands for all */
+        int layer = kind == 1 ? s->moe_every - 1 : s->moe_every > 1 ? 0 : s->num_layers;
+        if (layer < s->num_layers)
+            FSM_TRY(fsm_step_dense_s(s, c->cluster, r->freedom.one_stream, layer, &c->dense_s[kind]));
     }
-    for (int i = 0; i < s->region_count; i++) c->sent[i] = s->regions[i].first;
+    for (int i = 0; i < s->region_count; i++) c->sent[i] = c->finished[i] = s->regions[i].first;
+    for (int i = 0; i < s->region_count; i++)
+        while (c->gradient[i] < s->gradient_count && s->gradients[c->gradient[i]].region < i) c->gradient[i]++;
     return plan_layers(c);
 }
 
@@ -255,6 +283,7 @@ fsmoe_status fsm_recipe_build(const fsm_recipe *recipe, const fsm_step_shape *sh
     fsmoe_status status = prepare(c);
     if (status == FSMOE_OK) status = fsm_step_builder_begin(shape, recipe->freedom.one_stream, graph, &c->builder);
     if (status == FSMOE_OK) {
+        c->builder.most_elems = c->most_elems;
         build(c);
         status = fsm_step_builder_end(&c->builder);
     }

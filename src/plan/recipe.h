@@ -18,7 +18,7 @@ typedef enum fsm_sending {
 } fsm_sending;
 
 typedef struct fsm_recipe {
-    fsm_freedom freedom;
+    fsm_freedom freedom;        /* the schedule's */
     fsm_window_plan plan[2];    /* forward and backward, of every MoE layer */
     fsm_sending beside_experts; /* between the last dispatch and the first combine */
     fsm_sending beside_dense;   /* while attention and gate run backward */
@@ -35,8 +35,12 @@ fsm_window fsm_step_moe_window(const fsm_step_shape *shape, const fsm_cluster *c
 /* What the links of a step allow: where the all-to-alls and the ESP group share a link there is one stream. */
 fsm_freedom fsm_step_freedom(const fsm_step_shape *shape, fsm_freedom wanted);
 
-/* Backward's time in which gradients may be sent beside the dense work of one layer. */
-double fsm_step_dense_s(const fsm_step_shape *shape, const fsm_cluster *cluster, bool one_stream, int layer);
+/* Backward's time in which gradients may be sent beside the dense work of one layer. ERROR_MEMORY, ERROR_NUMERIC. */
+fsmoe_status fsm_step_dense_s(const fsm_step_shape *shape, const fsm_cluster *cluster, bool one_stream, int layer,
+                              double *dense_s);
+
+/* Whether a region's gradients travel on the all-to-alls' link, or stream. */
+bool fsm_step_shares_link(const fsm_step_shape *shape, bool one_stream, int region);
 
 /* Fills recipe->plan with the one degree that is best for both directions together. ERROR_MEMORY, ERROR_NUMERIC. */
 fsmoe_status fsm_recipe_one_degree(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_recipe *recipe);

@@ -69,8 +69,8 @@ static fsm_task task(const fsm_step_builder *b, fsm_task_kind kind, fsm_phase ph
 static void finish(fsm_step_builder *b, fsm_task_kind kind, int layer)
 {
     if (b->micro != b->shape->micro_batches - 1) return;
-    for (int i = 0; i < b->shape->gradient_count; i++)
-        if (b->shape->gradients[i].after == kind && b->shape->gradients[i].layer == layer) b->finished[i] = b->last;
+    for (int k = b->layer_first[layer + 1]; k < b->layer_first[layer + 2]; k++)
+        if (b->shape->gradients[b->of_layer[k]].after == kind) b->finished[b->of_layer[k]] = b->last;
 }
 
 /* Appends to the chain. */
@@ -110,6 +110,18 @@ static void exchange(fsm_step_builder *b, fsm_task_kind kind, int layer, fsm_gro
 
 /* ---- gradients that are sent ---- */
 
+/* The gradient that holds element `at`: they cover the array in its order. */
+static int first_gradient(const fsm_step_shape *s, int64_t at)
+{
+    int low = 0, high = s->gradient_count;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (s->gradients[middle].last <= at) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
 static void send(fsm_step_builder *b, const fsm_piece *piece)
 {
     const fsm_region *region = &b->shape->regions[piece->region];
@@ -121,9 +133,8 @@ static void send(fsm_step_builder *b, const fsm_piece *piece)
     t.slice_last = piece->last;
     t.launches = 1;
     int after = -1; /* the chain finishes gradients one after another: the last of them stands for all */
-    for (int i = 0; i < b->shape->gradient_count; i++) {
-        const fsm_gradient *g = &b->shape->gradients[i];
-        if (g->region != piece->region || g->first >= piece->last || g->last <= piece->first) continue;
+    for (int i = first_gradient(b->shape, piece->first); i < b->shape->gradient_count; i++) {
+        if (b->shape->gradients[i].first >= piece->last) break;
         if (b->finished[i] > after) after = b->finished[i];
     }
     if (b->shape->gradient_count == 0) after = b->last;
@@ -250,7 +261,7 @@ static void chunk_after_chunk(fsm_step_builder *b, chunk_chain *c)
 /* Gradients go out when the links have nothing left to do for the experts' input. */
 static bool is_last_of_input(const fsm_step_builder *b, const chunk_chain *c, fsm_slot slot)
 {
-    return slot.chunk == c->cut->degree - 1 && slot.stage == (b->one_stream ? FSM_STAGE_ALLGATHER : FSM_STAGE_DISPATCH);
+    return slot.chunk == c->cut->degree - 1 && slot.stage == (b->one_stream || c->cut->one_link ? FSM_STAGE_ALLGATHER : FSM_STAGE_DISPATCH);
 }
 
 /* dispatch → allgather → expert (→ weight_grad) → reducescatter → combine, for each chunk; then the chain waits for all. */
@@ -300,12 +311,26 @@ void fsm_step_layer(fsm_step_builder *b, fsm_phase phase, int layer, const fsm_l
     if (phase == FSM_BACKWARD) attention(b, phase, layer, cut);
 }
 
+/* Gradients by layer, a counting sort: those of `layer` are of_layer[first[layer + 1] … first[layer + 2]). */
+static void sort_gradients(const fsm_step_shape *s, int *of_layer, int *first)
+{
+    for (int i = 0; i < s->gradient_count; i++) first[s->gradients[i].layer + 2]++;
+    for (int i = 1; i < s->num_layers + 2; i++) first[i] += first[i - 1];
+    for (int i = s->gradient_count - 1; i >= 0; i--) of_layer[--first[s->gradients[i].layer + 2]] = i;
+    for (int i = 0; i <= s->num_layers; i++) first[i] = first[i + 1]; /* each has moved to its beginning */
+    first[s->num_layers + 1] = s->gradient_count;
+}
+
 fsmoe_status fsm_step_builder_begin(const fsm_step_shape *shape, bool one_stream, fsm_graph *graph, fsm_step_builder *b)
 {
+    size_t gradients = (size_t)shape->gradient_count + 1, layers = (size_t)shape->num_layers + 3;
     *graph = (fsm_graph){0};
     *b = (fsm_step_builder){.shape = shape, .graph = graph, .last = -1, .one_stream = one_stream};
-    b->finished = malloc(sizeof *b->finished * ((size_t)shape->gradient_count + 1));
+    b->finished = calloc(2 * gradients + layers, sizeof *b->finished); /* one block for the three */
     if (!b->finished) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to build a step");
+    b->of_layer = b->finished + gradients;
+    b->layer_first = b->of_layer + gradients;
+    sort_gradients(shape, b->of_layer, b->layer_first);
     for (int i = 0; i < shape->gradient_count; i++) b->finished[i] = -1;
     for (int i = 0; i < shape->region_count; i++) b->sent[i] = shape->regions[i].first;
     return FSMOE_OK;
@@ -314,7 +339,7 @@ fsmoe_status fsm_step_builder_begin(const fsm_step_shape *shape, bool one_stream
 fsmoe_status fsm_step_builder_end(fsm_step_builder *b)
 {
     free(b->finished);
-    b->finished = NULL;
+    b->finished = b->of_layer = b->layer_first = NULL;
     fsmoe_status status = fsm_graph_check(b->graph);
     if (status != FSMOE_OK) fsm_graph_destroy(b->graph);
     return status;
@@ -366,6 +391,8 @@ void fsm_step_update(fsm_step_builder *b)
     for (int i = 0; i < s->region_count; i++) {
         const fsm_region *region = &s->regions[i];
         if (s->group_size[region->group] == 1 || b->sent[i] >= region->last) continue;
+        while (b->most_elems > 0 && region->last - b->sent[i] > b->most_elems)
+            send(b, &(fsm_piece){i, b->sent[i], b->sent[i] + b->most_elems});
         send(b, &(fsm_piece){i, b->sent[i], region->last});
         const fsm_task *sent = &b->graph->tasks[b->graph->count - 1];
         waited |= !b->graph->out_of_memory && b->graph->edges[sent->after_first] == b->last;

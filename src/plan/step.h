@@ -59,7 +59,8 @@ typedef struct fsm_layer_cut {
     const int64_t *cuts;   /* [degree + 1] of the nominal rows */
     const fsm_slot *slots; /* [slot_count] the order of its tasks; NULL: chunk after chunk */
     int slot_count;
-    bool split; /* reducescatter does not wait for weight_grad */
+    bool one_link; /* dispatches and allgathers take turns: gradients go after the last of both */
+    bool split;    /* reducescatter does not wait for weight_grad */
     fsm_piece pieces[2]
                     [FSM_MAX_PIECES]; /* sent [0] between the dispatches and the combines, [1] while dense work runs */
     int piece_count[2];
@@ -72,7 +73,10 @@ typedef struct fsm_step_builder {
     int last, micro;
     bool one_stream; /* every collective on the all-to-alls' stream */
     int *finished;   /* [gradient_count] the task that finished a gradient, -1: not yet; owned */
-    int64_t sent[3]; /* of each region, up to here */
+    int *of_layer;      /* [gradient_count] gradients by layer, and where each layer's begin [num_layers + 3]; owned */
+    int *layer_first;
+    int64_t most_elems; /* of a piece after backward; 0: any */
+    int64_t sent[3];    /* of each region, up to here */
 } fsm_step_builder;
 
 /* ERROR_MEMORY. end frees what begin made, and checks the graph. */
@@ -92,9 +96,10 @@ void fsm_step_end(fsm_step_builder *builder);   /* embedding backward */
 /* The update: what was not sent yet is all-reduced, one piece a region, after everything. */
 void fsm_step_update(fsm_step_builder *builder);
 
-/* How far a region's gradients from `first` on are finished by the time backward enters the MoE part of `layer` (its dense part, if
- * `dense`): by the sizes alone, before there is a graph. */
-int64_t fsm_step_finished(const fsm_step_shape *shape, int region, int layer, bool dense);
+/* How far a region's gradients are finished by the time backward enters the MoE part of `layer` (its dense part, if `dense`): by the sizes
+ * alone, before there is a graph. *next: the region's first gradient that was not finished before, and `last` how far it was then; the two only
+ * grow while layers go down. */
+int64_t fsm_step_finished(const fsm_step_shape *shape, int region, int layer, bool dense, int *next, int64_t last);
 
 /* `degree` chunks of T rows, as even as they go; cuts [degree + 1]. */
 void fsm_step_even_cuts(int64_t rows, int degree, int64_t *cuts);

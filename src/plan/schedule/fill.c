@@ -36,14 +36,17 @@ static fsmoe_status keep_faster(const fsm_cluster *cluster, fsm_graph tried, fsm
     return FSMOE_OK;
 }
 
-/* Elements that could be sent beside one MoE layer if all were shared out evenly. */
-static double elems_a_layer(const fsm_step_shape *s)
+/* Elements on the all-to-alls' link that could be sent beside one MoE layer if all were shared out evenly. */
+static double elems_a_layer(const fsm_step_shape *s, bool one_stream)
 {
     double elems = 0;
     int layers = s->num_layers / s->moe_every;
-    for (int i = 0; i < s->region_count; i++)
-        if (s->group_size[s->regions[i].group] > 1)
-            elems += (double)(fsm_step_finished(s, i, 0, true) - s->regions[i].first);
+    for (int i = 0, next = 0; i < s->region_count; i++) {
+        int64_t first = s->regions[i].first;
+        while (next < s->gradient_count && s->gradients[next].region < i) next++;
+        if (s->group_size[s->regions[i].group] > 1 && fsm_step_shares_link(s, one_stream, i))
+            elems += (double)(fsm_step_finished(s, i, 0, true, &next, first) - first);
+    }
     return layers > 0 ? elems / layers : 0;
 }
 
@@ -52,11 +55,11 @@ static fsmoe_status write_recipe(const fsm_step_shape *shape, const fsm_cluster 
                                  fsm_recipe *recipe)
 {
     for (int phase = 0; phase < 2; phase++) {
-        fsm_window layer = fsm_step_moe_window(shape, cluster, (fsm_phase)phase);
+        fsm_window window = fsm_step_moe_window(shape, cluster, (fsm_phase)phase);
         if (phase == FSM_BACKWARD && elems > 0)
-            layer.allreduce = (fsm_load){*fsm_cost_find(cluster, FSM_TASK_ALLREDUCE, FSM_UPDATE), 1, elems};
-        FSM_TRY(fsm_window_best(&layer, recipe->freedom, &recipe->plan[phase]));
-        if (elems > 0) recipe->stretch_s = fsm_load_s(&layer.allreduce, 1);
+            window.allreduce = (fsm_load){*fsm_cost_find(cluster, FSM_TASK_ALLREDUCE, FSM_UPDATE), 1, elems};
+        FSM_TRY(fsm_window_best(&window, fsm_step_freedom(shape, recipe->freedom), &recipe->plan[phase]));
+        if (elems > 0) recipe->stretch_s = fsm_load_s(&window.allreduce, 1);
     }
     return FSMOE_OK;
 }
@@ -90,7 +93,7 @@ static fsmoe_status try_shares(const fsm_step_shape *shape, const fsm_cluster *c
                                fsm_graph *best, double *best_s)
 {
     static const double shares[] = {0, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.5, 3};
-    double elems = shape->training ? elems_a_layer(shape) : 0;
+    double elems = shape->training ? elems_a_layer(shape, freedom.one_stream) : 0;
     for (size_t i = 0; i < (elems > 0 ? sizeof shares / sizeof *shares : 1); i++) {
         fsm_recipe recipe = {.freedom = freedom, .beside_experts = FSM_SEND_FITTING};
         FSM_TRY(write_recipe(shape, cluster, shares[i] * elems, &recipe));
@@ -111,7 +114,7 @@ fsmoe_status fsm_schedule_fill(const fsm_step_shape *shape, const fsm_cluster *c
 {
     double best_s = INFINITY;
     *graph = (fsm_graph){0};
-    fsmoe_status status = try_shares(shape, cluster, fsm_step_freedom(shape, freedom), graph, &best_s);
+    fsmoe_status status = try_shares(shape, cluster, freedom, graph, &best_s);
     for (int i = 0; others[i] && status == FSMOE_OK; i++) {
         fsm_graph tried;
         status = others[i]->build(shape, cluster, &tried);

@@ -159,17 +159,21 @@ static fsmoe_status tabulate(partition *p, fsm_window moe)
 static fsmoe_status describe(partition *p, const fsm_cluster *cluster)
 {
     const fsm_step_shape *s = p->shape;
-    bool one_stream = fsm_step_freedom(s, (fsm_freedom){0}).one_stream;
     for (int r = 0; r < s->region_count; r++)
         if (takes_part(s, r)) p->most_s += send_s(p, s->regions[r].last - s->regions[r].first);
+    for (int r = 0, next = 0; r < s->region_count; r++) {
+        while (next < s->gradient_count && s->gradients[next].region < r) next++;
+        int64_t last = s->regions[r].first;
+        for (int layer = s->num_layers - 1; layer >= 0; layer--)
+            for (int place = 0; place < 2; place++) {
+                if (takes_part(s, r)) last = fsm_step_finished(s, r, layer, place == 1, &next, last);
+                p->ready[layer][place][r] = last;
+            }
+    }
     for (int layer = 0; layer < s->num_layers; layer++) {
         bool is_moe = fsm_layer_is_moe(s->moe_every, layer);
         p->moe_layers += is_moe;
-        if (p->dense_s[is_moe] == 0) p->dense_s[is_moe] = fsm_step_dense_s(s, cluster, one_stream, layer);
-        for (int place = 0; place < 2; place++)
-            for (int r = 0; r < s->region_count; r++)
-                p->ready[layer][place][r] =
-                    takes_part(s, r) ? fsm_step_finished(s, r, layer, place == 1) : s->regions[r].first;
+        if (p->dense_s[is_moe] == 0) FSM_TRY(fsm_step_dense_s(s, cluster, false, layer, &p->dense_s[is_moe]));
     }
     return tabulate(p, fsm_step_moe_window(s, cluster, FSM_BACKWARD));
 }
