@@ -94,7 +94,7 @@ static inline fsm_plan rich_plan(const fsm_cluster *cluster)
 {
     fsm_plan plan = plan_of(&small_step, &fsm_schedule_fsmoe_x, cluster);
     int allreduces = 0, update = plan.graph.count;
-    assert_true(fsm_plan_degree(&plan, 0, FSM_FORWARD) > 1 && fsm_plan_degree(&plan, 0, FSM_BACKWARD) > 1);
+    assert_true(plan.degree[0][FSM_FORWARD] > 1 && plan.degree[0][FSM_BACKWARD] > 1);
     for (int i = plan.graph.count - 1; i >= 0; i--)
         if (plan.graph.tasks[i].kind == FSM_TASK_EMBEDDING && plan.graph.tasks[i].phase == FSM_BACKWARD) {
             update = i;

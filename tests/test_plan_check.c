@@ -103,7 +103,7 @@ static void test_check_accepts_every_schedule_on_every_layout(void **state)
             step s = {families[variant & 1], 3, 1 + (variant >> 1), 1 + (int)((l + (size_t)variant) & 1), layouts[l]};
             for (int i = 0; fsm_schedules[i]; i++) {
                 fsm_plan plan = plan_of(&s, fsm_schedules[i], &cluster);
-                cut += fsm_plan_degree(&plan, 1, FSM_BACKWARD) > 1;
+                cut += plan.degree[1][FSM_BACKWARD] > 1;
                 assert_sound(&plan, &cluster);
                 assert_reads_back(&plan, &cluster);
                 fsm_plan_destroy(&plan);
@@ -119,7 +119,7 @@ static void test_check_accepts_a_model_without_experts(void **state)
     fsm_cluster cluster = costs();
     for (int i = 0; fsm_schedules[i]; i++) {
         fsm_plan plan = plan_of(&s, fsm_schedules[i], &cluster);
-        assert_int_equal(fsm_plan_degree(&plan, 1, FSM_FORWARD), 0);
+        assert_int_equal(plan.degree[1][FSM_FORWARD], 0);
         assert_sound(&plan, &cluster);
         assert_reads_back(&plan, &cluster);
         fsm_plan_destroy(&plan);

@@ -223,31 +223,42 @@ static bool plain_ready(const fsm_graph *graph, int task, const bool *ended)
     return true;
 }
 
-/* Every second: what has run out ends; then each free resource takes the first task that is ready. What takes no time
- * ends in the same second, before anything else is looked at. */
+/* The task that a free resource takes: the first that is ready; -1: none. */
+static int plain_next(const fsm_graph *graph, int resource, const bool *started, const bool *ended)
+{
+    for (int i = 0; i < graph->count; i++)
+        if (!started[i] && graph->tasks[i].resource == (fsm_resource)resource && plain_ready(graph, i, ended)) return i;
+    return -1;
+}
+
+/* Every second: what has run out ends; as long as a free resource's next task takes no time, it is done; then each free resource
+ * takes its next one. */
 static void plain_by_priority(const fsm_graph *graph, const double *seconds, double *start_s)
 {
     bool started[MOST_TASKS] = {0}, ended[MOST_TASKS] = {0};
     int left = graph->count, running[FSM_RESOURCE_COUNT] = {-1, -1, -1};
-    for (double now_s = 0; left > 0;) {
-        for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
-            for (int i = 0; i < graph->count && running[r] < 0; i++) {
-                if (started[i] || graph->tasks[i].resource != (fsm_resource)r || !plain_ready(graph, i, ended))
-                    continue;
-                started[i] = true;
-                start_s[i] = now_s;
-                running[r] = i;
-            }
-        bool any = false;
-        for (int round = 0; round < 2 && !any; round++) {
-            now_s += round;
-            for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
-                int i = running[r];
-                if (i < 0 || start_s[i] + seconds[i] > now_s) continue;
-                ended[i] = any = true;
-                running[r] = -1;
-                left--;
-            }
+    for (double now_s = 0; left > 0; now_s++) {
+        for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
+            int i = running[r];
+            if (i < 0 || start_s[i] + seconds[i] > now_s) continue;
+            ended[i] = true;
+            running[r] = -1;
+            left--;
+        }
+        for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
+            int i = running[r] < 0 ? plain_next(graph, r, started, ended) : -1;
+            if (i < 0 || seconds[i] > 0) continue;
+            started[i] = ended[i] = true;
+            start_s[i] = now_s;
+            left--;
+            r = -1; /* look at all again */
+        }
+        for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
+            int i = running[r] < 0 ? plain_next(graph, r, started, ended) : -1;
+            if (i < 0) continue;
+            started[i] = true;
+            start_s[i] = now_s;
+            running[r] = i;
         }
     }
 }

@@ -92,7 +92,7 @@ const fsm_config_field fsm_config_fields[] = {
     STRING(parallel, cluster, "",
            "cluster file the step is planned with (fsmoe profile, fsmoe cluster); \"\": measured before training"),
     INT(parallel, replan_every, 0, 0, COUNT,
-        "steps after which operations are measured again and the step is planned anew; 0: never"),
+        "steps after which operations are measured again and the step is planned anew, at the price of equal bits; 0: never"),
     BOOL(parallel, canonical_sums, "false",
          "sums in one order, so that layouts in powers of two without expert-DP train bit for bit alike; slower"),
 

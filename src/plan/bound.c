@@ -75,9 +75,10 @@ typedef struct walk {
     const fsm_cluster *cluster;
     fsm_freedom freedom;
     fsm_window_plan moe[2];
-    double update_s;                       /* after the last gradient has arrived: norm and optimizer */
-    double moe_link_s[FSM_RESOURCE_COUNT]; /* least load of one MoE layer's backward */
-    double left_elems[3];                  /* of each region, not finished yet */
+    double update_s;                         /* after the last gradient has arrived: norm and optimizer */
+    double moe_link_s[FSM_RESOURCE_COUNT];   /* least load of one MoE layer's backward */
+    double chain_left_s[FSM_RESOURCE_COUNT]; /* of the last backward, dense work and its collectives still to come */
+    double left_elems[3];                    /* of each region, not finished yet */
     fsm_bound *bound;
 } walk;
 
@@ -102,11 +103,12 @@ static fsm_resource link_of_region(const walk *w, int region)
     return w->shape->link[w->freedom.one_stream ? FSM_GROUP_EP : w->shape->regions[region].group];
 }
 
-/* From now on each link has to carry the all-to-alls of so many MoE layers and the gradients that nothing has finished before. */
+/* From now on each resource has to do its part of so many MoE layers, the gradients that nothing has finished before, and what is left
+ * of the chain. */
 static void bound_links(walk *w, double now_s, int moe_layers)
 {
     double load_s[FSM_RESOURCE_COUNT] = {0};
-    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) load_s[r] = moe_layers * w->moe_link_s[r];
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) load_s[r] = moe_layers * w->moe_link_s[r] + w->chain_left_s[r];
     for (int i = 0; i < w->shape->region_count; i++) {
         fsm_load rest = allreduce_of(w, w->left_elems[i]);
         load_s[link_of_region(w, i)] += least_s(&rest);
@@ -153,12 +155,33 @@ static double chain_s(const walk *w, const fsm_graph *graph, const double *secon
     return first ? w->moe[t->phase].bound_s : 0;
 }
 
+static bool is_last_backward(const walk *w, const fsm_task *t)
+{
+    return t->phase == FSM_BACKWARD && t->micro == w->shape->micro_batches - 1;
+}
+
+static bool is_moe_task(const walk *w, const fsm_task *t)
+{
+    return t->layer >= 0 && fsm_layer_is_moe(w->shape->moe_every, t->layer);
+}
+
+/* Where a task of the chain runs; its time counts as left until it is passed. */
+static double *chain_left(walk *w, const fsm_task *t)
+{
+    bool moved = w->freedom.one_stream && t->resource != FSM_COMPUTE;
+    return &w->chain_left_s[moved ? w->shape->link[FSM_GROUP_EP] : t->resource];
+}
+
 static void start_walk(walk *w, const fsm_graph *graph, const double *seconds)
 {
     const fsm_step_shape *s = w->shape;
     for (int i = 0; i < graph->count; i++)
         if (graph->tasks[i].kind == FSM_TASK_GRAD_NORM || graph->tasks[i].kind == FSM_TASK_OPTIMIZER)
             w->update_s += seconds[i];
+    for (int i = 0; i < graph->count; i++) {
+        const fsm_task *t = &graph->tasks[i];
+        if (is_last_backward(w, t) && !is_chunk(t->kind, is_moe_task(w, t))) *chain_left(w, t) += seconds[i];
+    }
     for (int i = 0; i < s->region_count; i++)
         if (s->group_size[s->regions[i].group] > 1)
             w->left_elems[i] = (double)(s->regions[i].last - s->regions[i].first);
@@ -177,11 +200,11 @@ static void walk_graph(walk *w, const fsm_graph *graph, const double *seconds)
     start_walk(w, graph, seconds);
     for (int i = 0; i < graph->count && graph->tasks[i].phase != FSM_UPDATE; i++) {
         const fsm_task *t = &graph->tasks[i];
-        bool last = t->phase == FSM_BACKWARD && t->micro == s->micro_batches - 1;
-        bool is_moe = t->layer >= 0 && fsm_layer_is_moe(s->moe_every, t->layer);
+        bool last = is_last_backward(w, t), is_moe = is_moe_task(w, t);
         bool enters = last && t->layer >= 0 && graph->tasks[i - 1].layer != t->layer;
         if (enters) bound_links(w, now_s, moe_layers_up_to(w, t->layer));
         now_s += chain_s(w, graph, seconds, i);
+        if (last && !is_chunk(t->kind, is_moe)) *chain_left(w, t) -= seconds[i];
         int later = t->layer < 0 ? t->kind == FSM_TASK_HEAD ? s->num_layers : 0 : t->layer; /* layers still to come */
         if (last) finish(w, t, now_s, moe_layers_up_to(w, later - 1), is_moe);
     }

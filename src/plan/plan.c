@@ -9,6 +9,7 @@ void fsm_plan_destroy(fsm_plan *plan)
     fsm_graph_destroy(&plan->graph);
     fsm_timeline_destroy(&plan->timeline);
     free(plan->seconds);
+    free(plan->degree);
     *plan = (fsm_plan){0};
 }
 
@@ -31,17 +32,22 @@ fsmoe_status fsm_plan_create(fsm_step_shape *shape, const fsm_cluster *cluster, 
     snprintf(plan->schedule, sizeof plan->schedule, "%s", schedule->name);
     fsmoe_status status = fsm_cost_check_tasks(cluster);
     if (status == FSMOE_OK) status = schedule->build(&plan->shape, cluster, &plan->graph);
+    if (status == FSMOE_OK) status = fsm_plan_count_degrees(plan);
     if (status == FSMOE_OK) status = certify(plan, cluster);
     if (status != FSMOE_OK) fsm_plan_destroy(plan);
     return status;
 }
 
-int fsm_plan_degree(const fsm_plan *plan, int layer, fsm_phase phase)
+fsmoe_status fsm_plan_count_degrees(fsm_plan *plan)
 {
-    int degree = 0;
+    plan->degree = calloc((size_t)plan->shape.num_layers + 1, sizeof *plan->degree);
+    if (!plan->degree)
+        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the degrees of %d layers", plan->shape.num_layers);
     for (int i = 0; i < plan->graph.count; i++) {
         const fsm_task *t = &plan->graph.tasks[i];
-        degree += t->kind == FSM_TASK_EXPERT && t->layer == layer && t->phase == phase && t->micro == 0;
+        bool counts = t->kind == FSM_TASK_EXPERT && t->micro == 0 && t->phase <= FSM_BACKWARD && t->layer >= 0 &&
+                      t->layer < plan->shape.num_layers;
+        if (counts) plan->degree[t->layer][t->phase]++;
     }
-    return degree;
+    return FSMOE_OK;
 }

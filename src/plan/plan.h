@@ -22,6 +22,7 @@ typedef struct fsm_plan {
     fsm_graph graph;
     double *seconds; /* [graph.count] */
     fsm_timeline timeline;
+    int (*degree)[2]; /* [num_layers] chunks forward and backward; 0: no experts */
     fsm_certificate certificate;
 } fsm_plan;
 
@@ -35,8 +36,8 @@ fsmoe_status fsm_plan_create(fsm_step_shape *shape, const fsm_cluster *cluster, 
                              fsm_plan *plan);
 void fsm_plan_destroy(fsm_plan *plan);
 
-/* Chunks of a layer in a direction; 0: it has no experts. */
-int fsm_plan_degree(const fsm_plan *plan, int layer, fsm_phase phase);
+/* Fills plan->degree from the graph. ERROR_MEMORY. */
+fsmoe_status fsm_plan_count_degrees(fsm_plan *plan);
 
 /* A plan file: JSON with the shape, the costs, the graph, each task's times and the certificate. Reading checks the form, not the
  * claims (check.h). ERROR_IO, ERROR_FORMAT (names file and key), ERROR_MEMORY. */

@@ -12,11 +12,12 @@ enum { VERSION = 1 };
 
 /* ---- the shape ---- */
 
-#define SHAPE_INTS(X)                                                                                             \
-    X(num_layers)                                                                                                 \
-    X(moe_every)                                                                                                  \
-    X(micro_batches) X(training) X(hidden) X(ffn_hidden) X(vocab_size) X(seq_len) X(attention_width) X(qkv_width) \
-        X(n_group) X(n_local) X(num_experts) X(top_k) X(nominal_rows) X(max_degree) X(expert_gemms)
+#define SHAPE_INTS(X)                                                                                                  \
+    X(num_layers)                                                                                                      \
+    X(moe_every)                                                                                                       \
+    X(micro_batches)                                                                                                   \
+    X(training) X(hidden) X(ffn_hidden) X(vocab_size) X(seq_len) X(attention_width) X(qkv_width) X(n_group) X(n_local) \
+        X(num_experts) X(top_k) X(nominal_rows) X(max_degree) X(expert_gemms)
 
 static json_t *shape_json(const fsm_step_shape *s)
 {
@@ -96,7 +97,8 @@ static fsmoe_status read_gradients(const json_t *json, fsm_step_shape *s)
         int kind = 0;
         if (json_unpack(json_array_get(gradients, i), "[i,I,I,i,s!]", &g.region, &first, &last, &g.layer, &after) !=
                 0 ||
-            g.region < 0 || g.region >= s->region_count || g.layer < -1 || g.layer >= s->num_layers || first < 0 || last < first)
+            g.region < 0 || g.region >= s->region_count || g.layer < -1 || g.layer >= s->num_layers || first < 0 ||
+            last < first)
             return bad("shape.gradients", "holds no [region, first, last, layer, task]");
         while (kind < FSM_TASK_KIND_COUNT && strcmp(after, fsm_task_kind_name((fsm_task_kind)kind)) != 0) kind++;
         if (kind == FSM_TASK_KIND_COUNT) return bad("shape.gradients", "names no task");
@@ -237,6 +239,7 @@ static fsmoe_status read_plan(const json_t *root, fsm_plan *p, fsm_cluster *clus
     FSM_TRY(read_bound(certificate, "bound", &p->certificate.bound));
     FSM_TRY(read_bound(certificate, "order_bound", &p->certificate.order_bound));
     FSM_TRY(read_gap(certificate, p));
+    FSM_TRY(fsm_plan_count_degrees(p));
     return read_cluster(root, cluster);
 }
 

@@ -128,8 +128,8 @@ void fsmoe_plan_summarize(const fsmoe_plan *plan, fsmoe_plan_summary *summary)
 
 void fsmoe_plan_degrees(const fsmoe_plan *plan, int layer, int *forward, int *backward)
 {
-    *forward = fsm_plan_degree(&plan->plan, layer, FSM_FORWARD);
-    *backward = fsm_plan_degree(&plan->plan, layer, FSM_BACKWARD);
+    *forward = plan->plan.degree[layer][FSM_FORWARD];
+    *backward = plan->plan.degree[layer][FSM_BACKWARD];
 }
 
 fsmoe_status fsmoe_plan_to_json(const fsmoe_plan *plan, char **text)
@@ -177,7 +177,7 @@ fsmoe_status fsmoe_plan_explain(const fsmoe_plan *plan, char **text)
         fsm_window window = fsm_step_moe_window(&p->shape, &plan->cluster, (fsm_phase)phase);
         char title[64];
         snprintf(title, sizeof title, "%s, %s of an MoE layer", p->schedule, fsm_phase_name((fsm_phase)phase));
-        status = fsm_window_explain(&window, freedom, fsm_plan_degree(p, moe, (fsm_phase)phase), title, out);
+        status = fsm_window_explain(&window, freedom, p->degree[moe][phase], title, out);
     }
     return end_text(out, status, text);
 }
@@ -190,8 +190,13 @@ fsmoe_status fsmoe_plan_simulate(fsmoe_plan *plan, const fsmoe_rank_class *class
     if (n_classes == 0) {
         FSM_TRY(fsm_simulate(&p->graph, p->seconds, by_priority ? FSM_BY_PRIORITY : FSM_IN_ORDER, &timeline));
     } else {
+        int64_t ranks = 0;
+        for (int i = 0; i < n_classes; i++) ranks += classes[i].ranks;
         if (by_priority)
             return fsm_fail(FSMOE_ERROR_CONFIG, "classes of ranks are simulated in order, not by priority");
+        if (ranks != p->shape.group_size[FSM_GROUP_WORLD])
+            return fsm_fail(FSMOE_ERROR_CONFIG, "the classes have %lld ranks together, the plan is for %d",
+                            (long long)ranks, p->shape.group_size[FSM_GROUP_WORLD]);
         fsm_rank_class *internal = malloc(sizeof *internal * (size_t)n_classes);
         if (!internal) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for classes of ranks");
         for (int i = 0; i < n_classes; i++)

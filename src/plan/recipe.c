@@ -98,7 +98,7 @@ typedef struct cook {
     double dense_s[2];  /* of a layer without and with experts */
     double room_s;      /* on the all-to-alls' link beside the experts of one layer */
     int64_t sent[3], finished[3];
-    int gradient[3];    /* of each region, the first that is not finished */
+    int gradient[3]; /* of each region, the first that is not finished */
     fsm_step_builder builder;
 } cook;
 

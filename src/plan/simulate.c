@@ -96,16 +96,6 @@ static void turn_edges(events *ev)
             ev->successors[--ev->first[graph->edges[graph->tasks[i].after_first + k] + 1]] = i;
 }
 
-static void start_ready(events *ev)
-{
-    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
-        if (ev->running[r] >= 0 || ev->ready[r].count == 0) continue;
-        int task = ev->running[r] = pop(&ev->ready[r]);
-        ev->timeline->start_s[task] = ev->now_s;
-        ev->timeline->end_s[task] = ev->now_s + ev->seconds[task];
-    }
-}
-
 static void end_task(events *ev, int resource)
 {
     int task = ev->running[resource];
@@ -114,6 +104,28 @@ static void end_task(events *ev, int resource)
         int next = ev->successors[e];
         if (--ev->waiting[next] == 0) push(&ev->ready[ev->graph->tasks[next].resource], next);
     }
+}
+
+static void start(events *ev, int resource)
+{
+    int task = ev->running[resource] = pop(&ev->ready[resource]);
+    ev->timeline->start_s[task] = ev->now_s;
+    ev->timeline->end_s[task] = ev->now_s + ev->seconds[task];
+}
+
+/* Tasks that take no time end in the instant in which they start, and may make others ready for it: they come first. */
+static void start_ready(events *ev)
+{
+    for (int r = 0; r < FSM_RESOURCE_COUNT;) {
+        bool instant = ev->running[r] < 0 && ev->ready[r].count > 0 && ev->seconds[ev->ready[r].tasks[0]] == 0;
+        if (instant) {
+            start(ev, r);
+            end_task(ev, r);
+        }
+        r = instant ? 0 : r + 1;
+    }
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
+        if (ev->running[r] < 0 && ev->ready[r].count > 0) start(ev, r);
 }
 
 static void run_by_priority(events *ev)

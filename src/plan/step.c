@@ -261,7 +261,8 @@ static void chunk_after_chunk(fsm_step_builder *b, chunk_chain *c)
 /* Gradients go out when the links have nothing left to do for the experts' input. */
 static bool is_last_of_input(const fsm_step_builder *b, const chunk_chain *c, fsm_slot slot)
 {
-    return slot.chunk == c->cut->degree - 1 && slot.stage == (b->one_stream || c->cut->one_link ? FSM_STAGE_ALLGATHER : FSM_STAGE_DISPATCH);
+    return slot.chunk == c->cut->degree - 1 &&
+           slot.stage == (b->one_stream || c->cut->one_link ? FSM_STAGE_ALLGATHER : FSM_STAGE_DISPATCH);
 }
 
 /* dispatch → allgather → expert (→ weight_grad) → reducescatter → combine, for each chunk; then the chain waits for all. */

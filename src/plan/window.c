@@ -66,7 +66,8 @@ static double sent_s(const fsm_load *load, double share)
     if (load->launches == 0 || from <= 0 || size < from) return best_s;
     double small = floor(size / from) + 1, beside = floor((size - from) / from);
     best_s = fmin(best_s, small * line[0].alpha_s + size * line[0].beta_s);
-    return fmin(best_s, beside * line[0].alpha_s + beside * from * line[0].beta_s + fsm_line_at(line[1], size - beside * from));
+    return fmin(best_s,
+                beside * line[0].alpha_s + beside * from * line[0].beta_s + fsm_line_at(line[1], size - beside * from));
 }
 
 double fsm_window_piece_elems(const fsm_cost *allreduce)
@@ -97,7 +98,8 @@ double fsm_window_s(const fsm_window *layer, double moe_s, double link_s)
     if (layer->allreduce.launches == 0) return dense_s + moe_s;
     double best_s = fmin(dense_s + fmax(moe_s, link_s + whole_s), fmax(dense_s, whole_s) + moe_s);
     double share = share_that_fits(&layer->allreduce, dense_s);
-    if (share > 0 && share < 1) best_s = fmin(best_s, dense_s + fmax(moe_s, link_s + sent_s(&layer->allreduce, 1 - share)));
+    if (share > 0 && share < 1)
+        best_s = fmin(best_s, dense_s + fmax(moe_s, link_s + sent_s(&layer->allreduce, 1 - share)));
     return best_s;
 }
 
@@ -142,8 +144,7 @@ static const char *binding_of(const planner *pl, const fsm_pipeline *p, double l
 {
     const char *name;
     double moe_bound_s = fsm_pipeline_bound(p, &name);
-    if (link_s + sent_s(&pl->layer->allreduce, 1) > moe_bound_s && pl->layer->allreduce.launches > 0)
-        name = "inter";
+    if (link_s + sent_s(&pl->layer->allreduce, 1) > moe_bound_s && pl->layer->allreduce.launches > 0) name = "inter";
     return pl->freedom.one_stream && (name[0] == 'i') ? "stream" : name;
 }
 

@@ -69,6 +69,9 @@ static fsmoe_status get_number(const reader *r, const char *where, const json_t 
     return FSMOE_OK;
 }
 
+/* So that sums of them stay finite. */
+static const double MOST_SECONDS = 1e30;
+
 /* alpha or beta: finite, since Jansson refuses what is not, and not negative. */
 static fsmoe_status get_seconds(const reader *r, const char *where, const json_t *object, const char *key, double *s)
 {
@@ -76,6 +79,8 @@ static fsmoe_status get_seconds(const reader *r, const char *where, const json_t
     FSM_TRY(get_number(r, where, object, key, &number));
     if (!(number >= 0 && isfinite(number)))
         return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %s%s is %g, which is negative", r->source, where, key, number);
+    if (number / r->per_second > MOST_SECONDS)
+        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %s%s is %g, more than any operation takes", r->source, where, key, number);
     *s = number / r->per_second;
     return FSMOE_OK;
 }

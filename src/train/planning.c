@@ -112,7 +112,8 @@ static fsmoe_status make_plan(const fsm_stepper *s, const fsm_cluster *cluster, 
 static void degrees_of(const fsm_stepper *s, const fsm_plan *plan, int degree[2])
 {
     int layer = (int)s->config->model.moe_every - 1;
-    for (int phase = 0; phase < 2; phase++) degree[phase] = fsm_plan_degree(plan, layer, (fsm_phase)phase);
+    for (int phase = 0; phase < 2; phase++)
+        degree[phase] = layer < plan->shape.num_layers ? plan->degree[layer][phase] : 0;
 }
 
 /* The stepper runs the plan's graph from now on. */
@@ -183,7 +184,8 @@ static const char *changed_most(const fsm_cluster *before, const fsm_cluster *af
     return name;
 }
 
-static fsmoe_status choose(fsm_planning *p, fsm_stepper *s, fsm_plan *plan, const fsm_cluster *cluster, int64_t step)
+/* Takes the new plan, and then the new costs, if that is worth it; the costs in use stay those that the plan was made from. */
+static fsmoe_status choose(fsm_planning *p, fsm_stepper *s, fsm_plan *plan, fsm_cluster *cluster, int64_t step)
 {
     double kept_s = 0, factor;
     int old[2] = {p->degree[0], p->degree[1]};
@@ -198,6 +200,9 @@ static fsmoe_status choose(fsm_planning *p, fsm_stepper *s, fsm_plan *plan, cons
         return FSMOE_OK;
     }
     FSM_TRY(use_plan(p, s, plan));
+    fsm_cluster_destroy(&p->cluster);
+    p->cluster = *cluster;
+    *cluster = (fsm_cluster){0};
     snprintf(
         p->message, sizeof p->message,
         "step %lld: plan changed, degrees %d/%d -> %d/%d: %s takes %.2f times what it took; %.4g s a step expected "
@@ -216,8 +221,7 @@ fsmoe_status fsm_planning_renew(fsm_planning *p, fsm_stepper *s, int64_t step)
         status = choose(p, s, &plan, &cluster, step);
         fsm_plan_destroy(&plan);
     }
-    fsm_cluster_destroy(&p->cluster);
-    p->cluster = cluster;
+    fsm_cluster_destroy(&cluster);
     return status;
 }
 

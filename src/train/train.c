@@ -280,7 +280,7 @@ static fsmoe_status renew_plan(trainer *t)
     fsmoe_status status = fsm_planning_renew(&t->planning, &t->stepper, t->step);
     if (status != FSMOE_OK) return failed_inside(t, status);
     say(t, "%s", t->planning.message);
-    return FSMOE_OK;
+    return fsm_comm_agree(t->world, speaks(t) ? fsm_planning_save(&t->planning, t->config) : FSMOE_OK);
 }
 
 static fsmoe_status step(trainer *t, double *sums)
