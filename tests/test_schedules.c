@@ -340,7 +340,7 @@ static void check_links(const fsm_step_shape *s, const fsm_graph *graph)
         const fsm_task *t = &graph->tasks[i];
         if (t->resource == FSM_COMPUTE || t->kind == FSM_TASK_A2A_COMBINE) continue;
         assert_true(s->group_size[t->group] > 1);
-        assert_true(t->resource == s->link[t->group] || t->resource == s->link[FSM_GROUP_EP]);
+        assert_true(t->resource == s->link[t->group] || t->resource == fsm_step_stream(s));
     }
 }
 

@@ -146,26 +146,30 @@ static double step_of(const plans *made, const char *schedule)
     return s.step_s;
 }
 
-/* The degrees of all layers, which are mostly alike: "4/2", or "4/2 x 23, 1/1". */
+static void print_range(char *text, size_t size, int least, int most)
+{
+    if (least == most) snprintf(text, size, "%d", least);
+    else snprintf(text, size, "%d-%d", least, most);
+}
+
+/* The degrees of the layers with experts: "4/2 x 24", or "4/1-3 x 24" where they differ; --json has each. */
 static void degrees_of(const fsmoe_plan *plan, int layers, char *text, size_t size)
 {
-    int same = 0, last[2] = {-1, -1};
-    size_t used = 0;
-    text[0] = 0;
-    for (int i = 0; i <= layers; i++) {
-        int degree[2] = {-1, -1};
-        if (i < layers) fsmoe_plan_degrees(plan, i, &degree[0], &degree[1]);
-        if (i < layers && degree[0] == 0) continue;
-        if (degree[0] == last[0] && degree[1] == last[1]) {
-            same++;
-            continue;
+    int least[2] = {0, 0}, most[2] = {0, 0}, count = 0;
+    char ranges[2][32];
+    for (int i = 0; i < layers; i++) {
+        int degree[2];
+        fsmoe_plan_degrees(plan, i, &degree[0], &degree[1]);
+        if (degree[0] == 0) continue;
+        for (int phase = 0; phase < 2; phase++) {
+            if (count == 0 || degree[phase] < least[phase]) least[phase] = degree[phase];
+            if (degree[phase] > most[phase]) most[phase] = degree[phase];
         }
-        if (same > 0 && used < size)
-            used +=
-                (size_t)snprintf(text + used, size - used, "%s%d/%d x %d", used ? ", " : "", last[0], last[1], same);
-        last[0] = degree[0], last[1] = degree[1], same = 1;
+        count++;
     }
-    if (!text[0]) snprintf(text, size, "-");
+    for (int phase = 0; phase < 2; phase++) print_range(ranges[phase], sizeof ranges[phase], least[phase], most[phase]);
+    if (count == 0) snprintf(text, size, "-");
+    else snprintf(text, size, "%s/%s x %d", ranges[0], ranges[1], count);
 }
 
 static void ratio(double baseline_s, double step_s, char text[16])

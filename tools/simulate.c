@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { KEY_GANTT = 1000, KEY_TRACE, KEY_GRID, KEY_CSV, KEY_CLASS, KEY_PRIORITY };
 enum { MOST_CLASSES = 64, NAME_BYTES = 64 };
@@ -80,8 +81,13 @@ static void check_arguments(const arguments *a, struct argp_state *state)
         return;
     }
     command_require(state, "PLAN or MODEL.yaml", a->source.config.path);
-    if (!is_plan(a->source.config.path))
+    if (is_plan(a->source.config.path)) {
+        const fsmoe_plan_options *o = &a->source.options;
+        if (o->cluster || o->nodes || o->ranks_per_node || a->source.schedule || a->source.config.count > 0)
+            argp_error(state, "a plan file has its own model, cluster and schedule");
+    } else if (access(a->source.config.path, R_OK) == 0) { /* else reading it will say why not */
         command_require(state, "--cluster (a model needs it)", a->source.options.cluster);
+    }
     if (a->csv) argp_error(state, "--csv goes with --grid");
 }
 

@@ -100,7 +100,7 @@ static fsm_load allreduce_of(const walk *w, double elems)
 
 static fsm_resource link_of_region(const walk *w, int region)
 {
-    return w->shape->link[w->freedom.one_stream ? FSM_GROUP_EP : w->shape->regions[region].group];
+    return w->freedom.one_stream ? fsm_step_stream(w->shape) : w->shape->link[w->shape->regions[region].group];
 }
 
 /* From now on each resource has to do its part of so many MoE layers, the gradients that nothing has finished before, and what is left
@@ -140,8 +140,8 @@ static void describe_links(walk *w)
     fsm_window backward = fsm_step_moe_window(w->shape, w->cluster, FSM_BACKWARD);
     for (int i = 0; i < FSM_STAGE_COUNT; i++) {
         bool compute = groups[i] == FSM_GROUP_WORLD;
-        fsm_group group = w->freedom.one_stream ? FSM_GROUP_EP : groups[i];
-        w->moe_link_s[compute ? FSM_COMPUTE : w->shape->link[group]] += least_s(&backward.stage[i]);
+        fsm_resource link = w->freedom.one_stream ? fsm_step_stream(w->shape) : w->shape->link[groups[i]];
+        w->moe_link_s[compute ? FSM_COMPUTE : link] += least_s(&backward.stage[i]);
     }
 }
 
@@ -169,7 +169,7 @@ static bool is_moe_task(const walk *w, const fsm_task *t)
 static double *chain_left(walk *w, const fsm_task *t)
 {
     bool moved = w->freedom.one_stream && t->resource != FSM_COMPUTE;
-    return &w->chain_left_s[moved ? w->shape->link[FSM_GROUP_EP] : t->resource];
+    return &w->chain_left_s[moved ? fsm_step_stream(w->shape) : t->resource];
 }
 
 static void start_walk(walk *w, const fsm_graph *graph, const double *seconds)

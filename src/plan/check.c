@@ -235,7 +235,7 @@ static fsmoe_status check_resources(const comparison *c, const int *place)
                             : t->kind == FSM_TASK_ALLREDUCE ? c->shape->link[t->group]
                                                             : FSM_COMPUTE;
         own = own && t->resource == link;
-        one = one && t->resource == (link == FSM_COMPUTE ? link : c->shape->link[FSM_GROUP_EP]);
+        one = one && t->resource == (link == FSM_COMPUTE ? link : fsm_step_stream(c->shape));
         if (!own && !one) return wrong(c->graph, i, "cannot be on resource %s", fsm_resource_name(t->resource));
     }
     return FSMOE_OK;

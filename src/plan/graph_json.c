@@ -1,6 +1,7 @@
 /* The graph as JSON: {"tasks": [{"kind": …, "phase": …, "resource": …, "group": …, …, "after": [indices]}]}. */
 #include "plan/graph_json.h"
 
+#include <limits.h>
 #include <string.h>
 
 static const char *const group_names[FSM_GROUP_COUNT] = {"world", "dp", "mp", "ep", "esp", "edp", "expert"};
@@ -88,16 +89,19 @@ static fsmoe_status edges_from_json(const json_t *after, int index, int added, f
 static fsmoe_status task_from_json(const json_t *json, int index, fsm_graph *graph)
 {
     const char *kind, *phase, *resource, *group;
-    json_int_t rows[2], slice[2];
+    json_int_t rows[2], slice[2], layer, micro, launches;
     json_t *after;
     json_error_t error;
     fsm_task t;
     if (json_unpack_ex((json_t *)json, &error, JSON_STRICT,
-                       "{s:s, s:s, s:s, s:s, s:i, s:i, s:[I,I!], s:[I,I!], s:F, s:i, s:o}", "kind", &kind, "phase",
-                       &phase, "resource", &resource, "group", &group, "layer", &t.layer, "micro", &t.micro, "rows",
-                       &rows[0], &rows[1], "slice", &slice[0], &slice[1], "size", &t.size, "launches", &t.launches,
+                       "{s:s, s:s, s:s, s:s, s:I, s:I, s:[I,I!], s:[I,I!], s:F, s:I, s:o}", "kind", &kind, "phase",
+                       &phase, "resource", &resource, "group", &group, "layer", &layer, "micro", &micro, "rows",
+                       &rows[0], &rows[1], "slice", &slice[0], &slice[1], "size", &t.size, "launches", &launches,
                        "after", &after) != 0)
         return fsm_fail(FSMOE_ERROR_FORMAT, "task %d: %s", index, error.text);
+    if (layer < -1 || layer > INT_MAX || micro < -1 || micro > INT_MAX || launches < 0 || launches > INT_MAX)
+        return fsm_fail(FSMOE_ERROR_FORMAT, "task %d: layer %lld, micro %lld or launches %lld is out of range", index,
+                        (long long)layer, (long long)micro, (long long)launches);
     int words[4] = {find_word(kind, FSM_TASK_KIND_COUNT, kind_word), find_word(phase, FSM_PHASE_COUNT, phase_word),
                     find_word(resource, FSM_RESOURCE_COUNT, resource_word),
                     find_word(group, FSM_GROUP_COUNT, group_word)};
@@ -105,6 +109,7 @@ static fsmoe_status task_from_json(const json_t *json, int index, fsm_graph *gra
     for (int i = 0; i < 4; i++)
         if (words[i] < 0)
             return fsm_fail(FSMOE_ERROR_FORMAT, "task %d: no %s is named '%s'", index, keys[i], values[i]);
+    t.layer = (int)layer, t.micro = (int)micro, t.launches = (int)launches;
     t.kind = (fsm_task_kind)words[0];
     t.phase = (fsm_phase)words[1];
     t.resource = (fsm_resource)words[2];

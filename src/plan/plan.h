@@ -26,9 +26,11 @@ typedef struct fsm_plan {
     fsm_certificate certificate;
 } fsm_plan;
 
+/* How far above the bound; what rounding alone puts below it counts as on it. */
 static inline double fsm_gap(double makespan_s, double bound_s)
 {
-    return bound_s > 0 ? makespan_s / bound_s - 1 : 0;
+    double gap = bound_s > 0 ? makespan_s / bound_s - 1 : 0;
+    return gap < 0 && gap > -1e-9 ? 0 : gap;
 }
 
 /* Takes over the shape. ERROR_MEMORY, ERROR_NUMERIC. On failure the plan holds nothing and the shape is destroyed. */

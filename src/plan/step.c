@@ -46,6 +46,13 @@ void fsm_step_shape_destroy(fsm_step_shape *shape)
     *shape = (fsm_step_shape){0};
 }
 
+fsm_resource fsm_step_stream(const fsm_step_shape *shape)
+{
+    for (int g = 0; g < FSM_GROUP_COUNT; g++)
+        if (shape->group_size[g] > 1 && shape->link[g] == FSM_INTER) return FSM_INTER;
+    return FSM_INTRA;
+}
+
 int fsm_step_max_degree(const fsm_step_shape *shape)
 {
     int most = shape->max_degree > 0 && shape->max_degree < FSM_MAX_CHUNKS ? shape->max_degree : FSM_MAX_CHUNKS;
@@ -84,7 +91,7 @@ static void compute(fsm_step_builder *b, fsm_task_kind kind, fsm_phase phase, in
 
 static fsm_resource stream_of(const fsm_step_builder *b, fsm_group group)
 {
-    return b->shape->link[b->one_stream ? FSM_GROUP_EP : group];
+    return b->one_stream ? fsm_step_stream(b->shape) : b->shape->link[group];
 }
 
 /* A collective of the chain; a group of one rank has none. */

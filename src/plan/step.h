@@ -42,6 +42,9 @@ fsmoe_status fsm_step_describe(const fsmoe_config *config, const fsm_topo *topo,
                                int64_t max_samples, int64_t nominal_rows, bool training, fsm_step_shape *shape);
 void fsm_step_shape_destroy(fsm_step_shape *shape);
 
+/* The link that a schedule with one communication stream is on: between nodes if anything is. */
+fsm_resource fsm_step_stream(const fsm_step_shape *shape);
+
 /* Chunks a layer may be cut into. */
 int fsm_step_max_degree(const fsm_step_shape *shape);
 

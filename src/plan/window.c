@@ -15,6 +15,8 @@ typedef struct effort {
 static const effort efforts[] = {{2000, 0, 0}, {10000, 6e-3, 8e-3}, {50000, 8e-3, 9e-3}};
 enum { EFFORTS = sizeof efforts / sizeof *efforts };
 
+static const double ROUNDING = 1e-12; /* relative: gains below it are none */
+
 double fsm_load_s(const fsm_load *load, double share)
 {
     return load->launches > 0 ? fsm_cost_s(&load->cost, load->launches, load->size * share) : 0;
@@ -157,7 +159,7 @@ static bool can_win(const planner *pl, const fsm_pipeline *p, double bound_s)
 static void take_if_better(planner *pl, const fsm_pipeline *p, double moe_s)
 {
     double link_s = link_of(p, pl->freedom), makespan_s = fsm_window_s(pl->layer, moe_s, link_s);
-    if (makespan_s >= pl->best.makespan_s) return;
+    if (makespan_s >= pl->best.makespan_s * (1 - ROUNDING)) return;
     pl->best = (fsm_window_plan){.degree = p->degree, .moe_s = moe_s, .makespan_s = makespan_s};
     pl->best.binding = binding_of(pl, p, link_s);
 }
