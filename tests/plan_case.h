@@ -124,6 +124,7 @@ static inline fsm_plan copy_plan(const fsm_plan *plan)
     assert_non_null(copy.shape.gradients);
     memcpy(copy.shape.gradients, plan->shape.gradients, bytes);
     copy.seconds = copy_numbers(plan->seconds, count);
+    copy.degree = NULL; /* the checker counts for itself */
     copy.timeline.start_s = copy_numbers(plan->timeline.start_s, count);
     copy.timeline.end_s = copy_numbers(plan->timeline.end_s, count);
     return copy;

@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_SCHEDULES = 16, STEPS = 120 };
+enum { MOST_SCHEDULES = 16, STEPS = 60 };
 
 static uint64_t draws;
 

@@ -1,7 +1,7 @@
 /* Lower bounds of a whole step.
  * In:  the step's shape, the cluster's costs, what a schedule may do with a layer; or a graph and the seconds of its tasks.
  * Out: a time that no plan beats, and what it rests on.
- * Equations: docs/equations.md, "Bounds".
+ * Equations: docs/planner.md.
  */
 #ifndef FSM_PLAN_BOUND_H
 #define FSM_PLAN_BOUND_H
