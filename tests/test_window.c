@@ -255,6 +255,17 @@ static void test_window_best_is_the_optimum_of_every_order(void **state)
     }
 }
 
+/* Costs of two lines, which go on from one another or jump up or down. */
+static void add_second_line(fsm_load *load)
+{
+    fsm_line *line = load->cost.line;
+    if (draw(2) == 0) return;
+    load->cost.large_from = load->size * draw_uniform();
+    line[1].beta_s = 2 * line[0].beta_s * draw_uniform();
+    line[1].alpha_s = line[0].alpha_s + load->cost.large_from * (line[0].beta_s - line[1].beta_s);
+    if (line[1].alpha_s < 0 || draw(3) == 0) line[1].alpha_s = 0.3 * draw_uniform();
+}
+
 /* ---- other schedules ---- */
 
 static void test_window_best_never_loses_to_other_schedules(void **state)
@@ -264,6 +275,13 @@ static void test_window_best_never_loses_to_other_schedules(void **state)
         fsm_window layer[2] = {random_window(16), random_window(16)};
         layer[1].max_degree = layer[0].max_degree;
         layer[0].allreduce.launches = layer[0].stage[FSM_STAGE_WEIGHT_GRAD].launches = 0;
+        if (draw(2) && layer[1].allreduce.launches > 0) { /* of 10^5 to 10^8 elements, in which 30 MB are a piece */
+            layer[1].allreduce.launches = 1;
+            layer[1].allreduce.cost.line[0].beta_s *= layer[1].allreduce.size;
+            layer[1].allreduce.size = pow(10, 5 + 3 * draw_uniform());
+            layer[1].allreduce.cost.line[0].beta_s /= layer[1].allreduce.size;
+            add_second_line(&layer[1].allreduce);
+        }
         fsm_window_plan x[2], fsmoe[2], no_iio[2];
         assert_int_equal(fsm_schedule_fsmoe_x.plan_layer(layer, x), FSMOE_OK);
         assert_int_equal(fsm_schedule_fsmoe.plan_layer(layer, fsmoe), FSMOE_OK);
@@ -327,17 +345,6 @@ static void test_window_gap_is_below_a_percent_on_large_windows(void **state)
 }
 
 /* ---- whole rows ---- */
-
-/* Costs of two lines, which go on from one another or jump up or down. */
-static void add_second_line(fsm_load *load)
-{
-    fsm_line *line = load->cost.line;
-    if (draw(2) == 0) return;
-    load->cost.large_from = load->size * draw_uniform();
-    line[1].beta_s = 2 * line[0].beta_s * draw_uniform();
-    line[1].alpha_s = line[0].alpha_s + load->cost.large_from * (line[0].beta_s - line[1].beta_s);
-    if (line[1].alpha_s < 0 || draw(3) == 0) line[1].alpha_s = 0.3 * draw_uniform();
-}
 
 /* An order's end when chunk c has rows [c T / r, (c + 1) T / r). */
 static double run_whole_rows(const fsm_window *w, fsm_freedom freedom, int degree, const fsm_slot *slots, int count)

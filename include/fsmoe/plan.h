@@ -12,10 +12,10 @@
 typedef struct fsmoe_plan fsmoe_plan;
 
 typedef struct fsmoe_plan_options {
-    const char *cluster;     /* cluster file (<fsmoe/cluster.h>) */
-    int nodes;               /* 0: parallel.nodes, else the cluster file's */
-    int ranks_per_node;      /* 0: likewise */
-    bool paper;              /* schedule fsmoe chooses degrees as the paper does, not by exact search */
+    const char *cluster; /* cluster file (<fsmoe/cluster.h>) */
+    int nodes;           /* 0: parallel.nodes, else the cluster file's */
+    int ranks_per_node;  /* 0: likewise */
+    bool paper;          /* schedule fsmoe chooses degrees as the paper does, not by exact search */
 } fsmoe_plan_options;
 
 /* Names of the schedules from the plainest on; NULL after the last. */
@@ -37,16 +37,17 @@ FSMOE_API fsmoe_status fsmoe_plan_read(const char *path, fsmoe_plan **plan);
 FSMOE_API fsmoe_status fsmoe_plan_check(const fsmoe_plan *plan);
 
 typedef struct fsmoe_plan_summary {
-    const char *schedule;      /* owned by the plan */
-    double step_s;             /* predicted */
-    double lower_bound_s;      /* no plan with this schedule's freedom is faster, whatever degrees, order and pieces */
-    double gap;                /* step_s / lower_bound_s - 1 */
-    const char *binding;       /* what the bound rests on: "path", "compute", "intra" or "inter"; static */
-    double order_bound_s;      /* no order of these very tasks is faster */
+    const char *schedule; /* owned by the plan */
+    double step_s;        /* predicted */
+    double lower_bound_s; /* no plan with this schedule's freedom is faster, whatever degrees, order and pieces */
+    double gap;           /* step_s / lower_bound_s - 1 */
+    const char *binding;  /* what the bound rests on: "path", "compute", "intra" or "inter"; static */
+    double order_bound_s; /* no order of these very tasks is faster */
     int layers, moe_layers, tasks;
-    int allreduces;            /* gradient pieces */
-    double busy[3];            /* share of the step that compute, the intra-node and the inter-node link work */
-    int ranks, nodes;          /* it was planned for; 0: read from a file */
+    int allreduces;                   /* gradient pieces */
+    double busy[3];                   /* share of the step that compute, the intra-node and the inter-node link work */
+    int ranks, nodes;                 /* it was planned for; 0: read from a file */
+    int cluster_ranks, cluster_nodes; /* that the costs were measured on; 0: not known */
 } fsmoe_plan_summary;
 
 FSMOE_API void fsmoe_plan_summarize(const fsmoe_plan *plan, fsmoe_plan_summary *summary);

@@ -119,6 +119,8 @@ void fsmoe_plan_summarize(const fsmoe_plan *plan, fsmoe_plan_summary *summary)
         .allreduces = count_kind(&p->graph, FSM_TASK_ALLREDUCE),
         .nodes = plan->nodes,
         .ranks = plan->nodes * plan->ranks_per_node,
+        .cluster_nodes = plan->cluster.nodes,
+        .cluster_ranks = plan->cluster.nodes * plan->cluster.ranks_per_node,
     };
     for (int i = 0; i < p->graph.count; i++)
         if (p->timeline.makespan_s > 0)
