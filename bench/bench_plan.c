@@ -1,6 +1,6 @@
-/* How long planning takes: a layer (forward and backward, exact search and proof), a step of 64 layers under every schedule, and the
- * simulation of one. Costs: the FSMoE paper's cluster B; layers: its grid's shapes, and random ones. Thread CPU time, so that a busy machine
- * does not count; worst and mean.
+/* How long planning takes: a layer (forward and backward, exact search and proof), a step of 64 layers under every
+ * schedule, and the simulation of one. Costs: the FSMoE paper's cluster B; layers: its grid's shapes, and random
+ * ones. Thread CPU time, so that a busy machine does not count; worst and mean.
  */
 #include "base/rng.h"
 #include "model_case.h"

@@ -202,11 +202,12 @@ typedef struct expectation {
     double band;
 } expectation;
 
-/* Sums are canonical where each expert's rows meet on one rank group, no sum is over more than two shards and nothing is
- * cut into chunks. */
+/* Sums are canonical where each expert's rows meet on one rank group, no sum is over more than two shards and nothing
+ * is cut into chunks. */
 static bool is_canonical(const layout *l)
 {
-    bool one_chunk = l->schedule || (l->forward_degree == 1 && l->backward_degree == 1); /* plans see to it themselves */
+    /* plans see to it themselves */
+    bool one_chunk = l->schedule || (l->forward_degree == 1 && l->backward_degree == 1);
     return l->ranks == l->ep * l->esp && l->esp <= 2 && l->mp <= 2 && one_chunk;
 }
 

@@ -1,5 +1,5 @@
-/* Training by a plan, as a user runs it: the same losses as in order, costs read, measured, kept for a resumed run, and renewed.
- * Oracle: the in-order run. */
+/* Training by a plan, as a user runs it: the same losses as in order, costs read, measured, kept for a resumed run,
+ * and renewed. Oracle: the in-order run. */
 #include "command_case.h"
 
 /* Slow links and next to no alpha, so that there is something to cut: milliseconds. */
@@ -51,7 +51,8 @@ static void test_planning_measures_when_there_is_no_cluster_file(void **state)
     assert_true(has(c, "measured/cluster.json"));
 }
 
-/* The second half plans from what the first one measured, so both halves are the whole run planned from that, to the bit. */
+/* The second half plans from what the first one measured, so both halves are the whole run planned from that, to the
+ * bit. */
 static void test_planning_resumes_with_the_costs_of_the_beginning(void **state)
 {
     command_case *c = *state;

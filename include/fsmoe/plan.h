@@ -1,7 +1,8 @@
-/* Plans: how a training step is cut and overlapped on a cluster, how long it will take, and how near that is to the best.
+/* Plans: how a training step is cut and overlapped on a cluster, how long it will take, and how near that is to the
+ * best.
  * In:  a configuration (or one layer), a cluster file, a schedule.
- * Out: the step's task graph with predicted times and a certificate; tables, plan files, pictures. Nothing is run and no value is
- *      allocated: a plan for a thousand GPUs is made on a laptop.
+ * Out: the step's task graph with predicted times and a certificate; tables, plan files, pictures. Nothing is run and
+ *      no value is allocated: a plan for a thousand GPUs is made on a laptop.
  * Times are seconds. Calls on different plans may run on different threads.
  */
 #ifndef FSMOE_PLAN_H
@@ -32,8 +33,9 @@ FSMOE_API void fsmoe_plan_destroy(fsmoe_plan *plan);
 FSMOE_API fsmoe_status fsmoe_plan_write(const fsmoe_plan *plan, const char *path);
 FSMOE_API fsmoe_status fsmoe_plan_read(const char *path, fsmoe_plan **plan);
 
-/* Verifies everything that the plan claims, independently of who made it: dependencies, no overlap on a resource, every gradient
- * element sent once and not before it is there, costs, makespan and bounds. ERROR_FORMAT names the task and what is wrong. */
+/* Verifies everything that the plan claims, independently of who made it: dependencies, no overlap on a resource,
+ * every gradient element sent once and not before it is there, costs, makespan and bounds. ERROR_FORMAT names the
+ * task and what is wrong. */
 FSMOE_API fsmoe_status fsmoe_plan_check(const fsmoe_plan *plan);
 
 typedef struct fsmoe_plan_summary {
@@ -69,13 +71,15 @@ typedef struct fsmoe_rank_class {
     double compute, intra, inter; /* > 0; 1: as planned */
 } fsmoe_rank_class;
 
-/* The plan's graph on a virtual clock, with such ranks: in order, or on each resource first what is ready and was issued first. The
- * plan's times become those simulated. makespan_s [n_classes] or NULL: when each class is done. No class: all ranks as planned.
- * ERROR_CONFIG: a factor or number of ranks that is not positive, classes together with by_priority. */
+/* The plan's graph on a virtual clock, with such ranks: in order, or on each resource first what is ready and was
+ * issued first. The plan's times become those simulated. makespan_s [n_classes] or NULL: when each class is done. No
+ * class: all ranks as planned. ERROR_CONFIG: a factor or number of ranks that is not positive, classes together with
+ * by_priority. */
 FSMOE_API fsmoe_status fsmoe_plan_simulate(fsmoe_plan *plan, const fsmoe_rank_class *classes, int n_classes,
                                            bool by_priority, double *makespan_s);
 
-/* A Gantt picture (SVG, one file), and a Chrome trace (JSON, for Perfetto), of the plan's times. ERROR_IO, ERROR_MEMORY. */
+/* A Gantt picture (SVG, one file), and a Chrome trace (JSON, for Perfetto), of the plan's times. ERROR_IO,
+ * ERROR_MEMORY. */
 FSMOE_API fsmoe_status fsmoe_plan_draw(const fsmoe_plan *plan, const char *path);
 FSMOE_API fsmoe_status fsmoe_plan_trace(const fsmoe_plan *plan, const char *path);
 
@@ -93,17 +97,18 @@ typedef struct fsmoe_layer_plan {
     fsmoe_layer_direction forward, backward;
 } fsmoe_layer_plan;
 
-/* The MoE layer alone (FSMOE.md §4) that a YAML file of flat keys describes: batch, seq_len, hidden, ffn_hidden, heads, top_k,
- * capacity_factor (0: sized as if 2.0), expert (gpt, mixtral), esp_size, num_experts, allreduce_elems (gradient that backward may send).
- * explanation: NULL, or *explanation becomes a malloc'd text as of fsmoe_plan_explain. Errors as above. */
+/* The MoE layer alone (docs/planner.md) that a YAML file of flat keys describes: batch, seq_len, hidden, ffn_hidden,
+ * heads, top_k, capacity_factor (0: sized as if 2.0), expert (gpt, mixtral), esp_size, num_experts, allreduce_elems
+ * (gradient that backward may send). explanation: NULL, or *explanation becomes a malloc'd text as of
+ * fsmoe_plan_explain. Errors as above. */
 FSMOE_API fsmoe_status fsmoe_plan_layer(const char *layer_path, const char *cluster_path, const char *schedule,
                                         fsmoe_layer_plan *plan, char **explanation);
 
 /* ---- the paper's grid ---- */
 
-/* Its 1458 layers under every schedule, as CSV; *summary (malloc'd): geometric means over tutel, degrees, gaps, beside the
- * paper's figures. The cluster file must give ranks_per_node: 4 takes the sequence lengths of the paper's cluster B, else A's.
- * ERROR_IO, ERROR_FORMAT, ERROR_CONFIG, ERROR_MEMORY. */
+/* Its 1458 layers under every schedule, as CSV; *summary (malloc'd): geometric means over tutel, degrees, gaps,
+ * beside the paper's figures. The cluster file must give ranks_per_node: 4 takes the sequence lengths of the paper's
+ * cluster B, else A's. ERROR_IO, ERROR_FORMAT, ERROR_CONFIG, ERROR_MEMORY. */
 FSMOE_API fsmoe_status fsmoe_plan_paper_grid(const char *cluster_path, const char *csv_path, char **summary);
 
 #endif

@@ -47,8 +47,8 @@ static bool child_of(const fsm_span *parent, const item *task, fsm_span *child)
     return child->number >= 0;
 }
 
-/* Makes siblings lie inside their parent and apart. The update's all-reduces may run beneath a backward phase: were their
- * start to end it, most of it would be gone. */
+/* Makes siblings lie inside their parent and apart. The update's all-reduces may run beneath a backward phase: were
+ * their start to end it, most of it would be gone. */
 static void part_siblings(fsm_span *siblings, int count, const fsm_span *parent)
 {
     qsort(siblings, (size_t)count, sizeof *siblings, compare_siblings);

@@ -103,8 +103,8 @@ static fsm_resource link_of_region(const walk *w, int region)
     return w->freedom.one_stream ? fsm_step_stream(w->shape) : w->shape->link[w->shape->regions[region].group];
 }
 
-/* From now on each resource has to do its part of so many MoE layers, the gradients that nothing has finished before, and what is left
- * of the chain. */
+/* From now on each resource has to do its part of so many MoE layers, the gradients that nothing has finished before,
+ * and what is left of the chain. */
 static void bound_links(walk *w, double now_s, int moe_layers)
 {
     double load_s[FSM_RESOURCE_COUNT] = {0};
@@ -117,8 +117,8 @@ static void bound_links(walk *w, double now_s, int moe_layers)
         if (load_s[r] > 0) raise(w->bound, now_s + load_s[r] + w->update_s, fsm_resource_name((fsm_resource)r));
 }
 
-/* A task of the last backward has ended at now_s; what it finished could not be sent before. Experts' weight gradients may be finished
- * before their layer's end, so nothing is said of them but that they are no longer left. */
+/* A task of the last backward has ended at now_s; what it finished could not be sent before. Experts' weight
+ * gradients may be finished before their layer's end, so nothing is said of them but that they are no longer left. */
 static void finish(walk *w, const fsm_task *t, double now_s, int moe_layers, bool is_moe)
 {
     const fsm_step_shape *s = w->shape;

@@ -52,7 +52,7 @@ static void ancestry_end(ancestry *a)
     free(a->stack);
 }
 
-/* Whether `task` waits for `before`, directly or through others. Edges point backwards, so nothing before it matters. */
+/* Whether `task` waits for `before`, at all. Edges point backwards, so nothing before it matters. */
 static bool waits_for(ancestry *a, int task, int before)
 {
     int depth = 0;
@@ -224,8 +224,8 @@ static fsmoe_status check_cuts(const comparison *c, const index_entry *index, in
     return FSMOE_OK;
 }
 
-/* Compute stays compute; collectives are all on their groups' links, or all on that of the all-to-alls. place: of each task in the
- * plain step. */
+/* Compute stays compute; collectives are all on their groups' links, or all on that of the all-to-alls. place: of
+ * each task in the plain step. */
 static fsmoe_status check_resources(const comparison *c, const int *place)
 {
     bool own = true, one = true;

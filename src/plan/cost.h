@@ -1,7 +1,7 @@
 /* What tasks cost: the lines of a cluster applied to the sizes of a graph.
  * In:  a graph, a cluster. Out: seconds a task.
- * A task with an entry of its own among cluster.tasks costs that; otherwise a collective costs its op's line, a task made of GEMMs their
- * line; what is neither (norms, copies, small exchanges) costs nothing until it is measured.
+ * A task with an entry of its own among cluster.tasks costs that; otherwise a collective costs its op's line, a task
+ * made of GEMMs their line; what is neither (norms, copies, small exchanges) costs nothing until it is measured.
  */
 #ifndef FSM_PLAN_COST_H
 #define FSM_PLAN_COST_H

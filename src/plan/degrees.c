@@ -28,7 +28,8 @@ static double pair_bound(const fsm_window moe[2], fsm_freedom freedom, int degre
     return bound_s;
 }
 
-/* The links alone need this, whatever overlaps; it grows with the degree, so the search ends where it exceeds the best. */
+/* The links alone need this, whatever overlaps; it grows with the degree, so the search ends where it exceeds the
+ * best. */
 static double links_s(const fsm_window moe[2], fsm_freedom freedom, int degree)
 {
     return fsm_window_link_s(&moe[0], freedom, degree) + fsm_window_link_s(&moe[1], freedom, degree);

@@ -74,8 +74,8 @@ fsmoe_status fsm_step_list_gradients(const fsm_params *params, fsm_step_shape *s
     return FSMOE_OK;
 }
 
-/* Backward has passed the task that finishes it by then: everything of later layers, and of this one the experts' weights
- * when its dense part begins; a dense feed-forward's come later. */
+/* Backward has passed the task that finishes it by then: everything of later layers, and of this one the experts'
+ * weights when its dense part begins; a dense feed-forward's come later. */
 static bool is_finished(const fsm_step_shape *shape, const fsm_gradient *g, int layer, bool dense)
 {
     if (g->layer < 0) return g->after == FSM_TASK_HEAD;

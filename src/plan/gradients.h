@@ -6,8 +6,8 @@
 
 #include "plan/step.h"
 
-/* Fills shape->gradients (owned by the shape): runs of a region in the order of the array, padding included, so that they
- * cover every region without gaps. ERROR_MEMORY. */
+/* Fills shape->gradients (owned by the shape): runs of a region in the order of the array, padding included, so that
+ * they cover every region without gaps. ERROR_MEMORY. */
 fsmoe_status fsm_step_list_gradients(const fsm_params *params, fsm_step_shape *shape);
 
 #endif

@@ -1,5 +1,5 @@
-/* The paper's 1458 layers (FSMOE.md §6) under every schedule: <fsmoe/plan.h>. A layer is one generalised layer of a long model:
- * attention, MoE, and the all-reduce of the layer before, whose gradient is as large as its own. */
+/* The paper's 1458 layers (its section 6) under every schedule: <fsmoe/plan.h>. A layer is one generalised layer of a
+ * long model: attention, MoE, and the all-reduce of the layer before, whose gradient is as large as its own. */
 #include "base/file.h"
 #include "plan/plan.h"
 #include "plan/window_sizes.h"

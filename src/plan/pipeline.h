@@ -2,9 +2,10 @@
  * In:  seconds that one chunk takes at each stage.
  * Out: the least makespan, an issue order that attains it, a lower bound that holds for every order.
  * Stages of a chunk: dispatch (inter) → allgather (intra) → expert (compute) → reducescatter (intra) → combine (inter),
- * and, when weight gradients are split off, weight_grad (compute) after expert. FSMOE.md §4; docs/planner.md has the proofs:
- * chunks are alike, so each stage takes them first in first out; all dispatches go before any combine; an all-reduce of length G on
- * the inter-node link between them makes max(T, r (dispatch + combine) + G) of the optimum T without it.
+ * and, when weight gradients are split off, weight_grad (compute) after expert. docs/planner.md has the
+ * proofs: chunks are alike, so each stage takes them first in first out; all dispatches go before any combine; an
+ * all-reduce of length G on the inter-node link between them makes max(T, r (dispatch + combine) + G) of the optimum
+ * T without it.
  */
 #ifndef FSM_PLAN_PIPELINE_H
 #define FSM_PLAN_PIPELINE_H
@@ -53,7 +54,7 @@ double fsm_pipeline_quick(const fsm_pipeline *pipeline, double *scratch, fsm_pol
 /* The makespan of an issue order, each resource in that order. scratch [6 r]. */
 double fsm_pipeline_run(const fsm_pipeline *pipeline, const fsm_slot *order, double *scratch);
 
-/* Closed-form lower bound of every order; FSMOE.md §4. `binding`, if not NULL: "inter", "intra", "compute" or "path". */
+/* Closed-form lower bound of every order. `binding`, if not NULL: "inter", "intra", "compute" or "path". */
 double fsm_pipeline_bound(const fsm_pipeline *pipeline, const char **binding);
 
 /* The same when chunks differ: each stage takes `mean` on average over the chunks and at least `least` for each. */
@@ -63,9 +64,9 @@ double fsm_pipeline_uneven_bound(const fsm_pipeline *mean, const fsm_pipeline *l
  * scratch [8 r]. */
 double fsm_pipeline_preemptive_bound(const fsm_pipeline *pipeline, double *scratch);
 
-/* Search among orders with makespan below `upper_s` (a makespan that is had already), by dynamic programming over how many
- * tasks of each stage are done, with dominance and bounds. Orders that could win less than `tolerance` (a share; 0: exact) are not
- * followed; at most max_states partial orders are kept.
+/* Search among orders with makespan below `upper_s` (a makespan that is had already), by dynamic programming over how
+ * many tasks of each stage are done, with dominance and bounds. Orders that could win less than `tolerance` (a share;
+ * 0: exact) are not followed; at most max_states partial orders are kept.
  * *makespan_s: the best found, or upper_s; order [slots], if not NULL, is written only when one was found.
  * *bound_s: no order is faster; with tolerance 0 equal to *makespan_s (to rounding) when nothing had to be given up.
  * ERROR_MEMORY. */

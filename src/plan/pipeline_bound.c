@@ -35,8 +35,8 @@ double fsm_pipeline_bound(const fsm_pipeline *p, const char **binding)
 
 /* ---- one resource alone, preemptible (Jackson's preemptive schedule; Carlier 1982) ---- */
 
-/* A family of r tasks of one resource: task i cannot start before heads[i], and tails[i] must follow its end. Both are in FIFO
- * order: heads grow, tails shrink. */
+/* A family of r tasks of one resource: task i cannot start before heads[i], and tails[i] must follow its end. Both
+ * are in FIFO order: heads grow, tails shrink. */
 typedef struct family {
     const double *heads, *tails;
     double length_s;
@@ -49,7 +49,8 @@ static void take_up(family *f)
     f->left_s = f->length_s;
 }
 
-/* The least possible makespan of two families on one resource that may interrupt tasks: always the available one with the longest tail. */
+/* The least possible makespan of two families on one resource that may interrupt tasks: always the available one with
+ * the longest tail. */
 static double preemptive(family *x, family *y)
 {
     double now_s = 0, makespan_s = 0;

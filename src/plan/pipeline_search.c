@@ -1,6 +1,7 @@
-/* Exact search of one layer's order: partial orders level by level, a level for each task more that is done. Branching is
- * that of active schedules (Giffler and Thompson 1960): on the resource that can finish something first, every task that could start before
- * that. Of two partial orders with the same tasks done, the one that is nowhere earlier is dropped. */
+/* Exact search of one layer's order: partial orders level by level, a level for each task more that is done.
+ * Branching is that of active schedules (Giffler and Thompson 1960): on the resource that can finish something first,
+ * every task that could start before that. Of two partial orders with the same tasks done, the one that is nowhere
+ * earlier is dropped. */
 #include "plan/pipeline_state.h"
 
 #include <stdlib.h>
@@ -119,7 +120,8 @@ static void add_child(search *pool, int parent, fsm_stage stage, double start_s)
     pool->used++;
 }
 
-/* Weight_grad never takes the place of an expert that could start, and goes before one that it does not delay: it has no successor. */
+/* Weight_grad never takes the place of an expert that could start, and goes before one that it does not delay: it has
+ * no successor. */
 static bool pointless(const fsm_pipe_state *s, const fsm_pipeline *p, fsm_stage stage)
 {
     double expert_s = fsm_pipe_start(s, p, FSM_STAGE_EXPERT), weight_s = fsm_pipe_start(s, p, FSM_STAGE_WEIGHT_GRAD);

@@ -41,8 +41,8 @@ void fsm_plan_destroy(fsm_plan *plan);
 /* Fills plan->degree from the graph. ERROR_MEMORY. */
 fsmoe_status fsm_plan_count_degrees(fsm_plan *plan);
 
-/* A plan file: JSON with the shape, the costs, the graph, each task's times and the certificate. Reading checks the form, not the
- * claims (check.h). ERROR_IO, ERROR_FORMAT (names file and key), ERROR_MEMORY. */
+/* A plan file: JSON with the shape, the costs, the graph, each task's times and the certificate. Reading checks the
+ * form, not the claims (check.h). ERROR_IO, ERROR_FORMAT (names file and key), ERROR_MEMORY. */
 fsmoe_status fsm_plan_write(const fsm_plan *plan, const fsm_cluster *cluster, const char *path);
 fsmoe_status fsm_plan_read(const char *path, fsm_plan *plan, fsm_cluster *cluster);
 

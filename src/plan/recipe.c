@@ -123,7 +123,8 @@ static bool is_worth_it(const cook *c, int64_t elems, double time_s)
     return elems > 0 && time_s >= alphas * fsm_cost_s(&c->allreduce.cost, 1, 0);
 }
 
-/* How far a region is finished when backward enters this place: it only grows, as backward goes from the last layer to the first. */
+/* How far a region is finished when backward enters this place: it only grows, as backward goes from the last layer
+ * to the first. */
 static int64_t finished(cook *c, int region, int layer, bool dense)
 {
     c->finished[region] = fsm_step_finished(c->shape, region, layer, dense, &c->gradient[region], c->finished[region]);
@@ -141,7 +142,8 @@ static bool next_piece(const cook *c, fsm_sending sending, int64_t ready, double
     return (*elems > 0 && *elems == c->most_elems) || is_worth_it(c, *elems, *time_s);
 }
 
-/* Fills one place with what is finished. Links other than the all-to-alls' are free all the time that the place lasts. */
+/* Fills one place with what is finished. Links other than the all-to-alls' are free all the time that the place
+ * lasts. */
 static void fill(cook *c, fsm_layer_cut *cut, int place, int layer, fsm_sending sending, double room_s)
 {
     const fsm_step_shape *s = c->shape;

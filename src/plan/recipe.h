@@ -1,7 +1,7 @@
 /* A recipe: everything a schedule decides about a step, short of the graph; and the cook.
  * In:  a step's shape, the cluster's costs, the recipe.
- * Out: the whole-step task graph. Gradients are sent in the order in which backward finishes them, never before; what no
- *      place takes is sent after backward.
+ * Out: the whole-step task graph. Gradients are sent in the order in which backward finishes them, never before; what
+ *      no place takes is sent after backward.
  */
 #ifndef FSM_PLAN_RECIPE_H
 #define FSM_PLAN_RECIPE_H
@@ -28,8 +28,8 @@ typedef struct fsm_recipe {
     double stretch_s;           /* time an MoE layer's links give to gradients even if that makes the layer longer */
 } fsm_recipe;
 
-/* The stages of an MoE layer as fsm_window wants them; dense_s is 0, no all-reduce. Chunks are at least as large as whole
- * rows allow, so that bounds hold for real cuts. */
+/* The stages of an MoE layer as fsm_window wants them; dense_s is 0, no all-reduce. Chunks are at least as large as
+ * whole rows allow, so that bounds hold for real cuts. */
 fsm_window fsm_step_moe_window(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_phase phase);
 
 /* What the links of a step allow: where the all-to-alls and the ESP group share a link there is one stream. */

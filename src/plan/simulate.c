@@ -209,7 +209,8 @@ typedef struct crowd {
     double (*free_s)[FSM_RESOURCE_COUNT];
 } crowd;
 
-/* A task that crosses nodes, if only by a part of it, is one for all classes: the slowest sets the pace of either part. */
+/* A task that crosses nodes, if only by a part of it, is one for all classes: the slowest sets the pace of either
+ * part. */
 static void run_task(crowd *w, int i)
 {
     const fsm_task *t = &w->graph->tasks[i];

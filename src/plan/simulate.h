@@ -4,9 +4,9 @@
  * A task starts when the tasks it waits for have ended and its resource is free. In order: and everything issued before
  * it on its resource has ended. By priority: of the tasks that are ready when a resource is free, the one issued first.
  *
- * Ranks that are alike are one class: 10,000 equal ranks cost as much to simulate as one. A class is made of whole nodes. Compute and
- * intra-node tasks are a class's own; an inter-node collective starts when every class is ready and ends for all at once, at
- * the pace of the slowest.
+ * Ranks that are alike are one class: 10,000 equal ranks cost as much to simulate as one. A class is made of whole
+ * nodes. Compute and intra-node tasks are a class's own; an inter-node collective starts when every class is ready
+ * and ends for all at once, at the pace of the slowest.
  */
 #ifndef FSM_PLAN_SIMULATE_H
 #define FSM_PLAN_SIMULATE_H
@@ -22,14 +22,16 @@ void fsm_timeline_destroy(fsm_timeline *timeline);
 
 typedef enum fsm_discipline { FSM_IN_ORDER, FSM_BY_PRIORITY } fsm_discipline;
 
-/* A class of ranks: how many times as long as planned its tasks take, by resource (a straggler, a loaded expert, a slow link). */
+/* A class of ranks: how many times as long as planned its tasks take, by resource (a straggler, a loaded expert, a
+ * slow link). */
 typedef struct fsm_rank_class {
     const char *name;
     int64_t ranks;
     double slowdown[FSM_RESOURCE_COUNT]; /* > 0; 1: as planned */
 } fsm_rank_class;
 
-/* Part of a collective's time that it spends on the other link, at once with its own: a collective split over links. NULL: none. */
+/* Part of a collective's time that it spends on the other link, at once with its own: a collective split over links.
+ * NULL: none. */
 typedef struct fsm_link_share {
     double other_s; /* seconds on the other link */
 } fsm_link_share;
@@ -44,7 +46,8 @@ fsmoe_status fsm_simulate_classes(const fsm_graph *graph, const double *seconds,
                                   const fsm_rank_class *classes, int n_classes, fsm_timeline *timeline,
                                   double *makespan_s);
 
-/* Puts the tasks into the order in which the timeline starts them, so that in-order execution follows it. ERROR_MEMORY. */
+/* Puts the tasks into the order in which the timeline starts them, so that in-order execution follows it.
+ * ERROR_MEMORY. */
 fsmoe_status fsm_graph_reorder(fsm_graph *graph, const fsm_timeline *timeline);
 
 #endif

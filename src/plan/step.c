@@ -272,7 +272,8 @@ static bool is_last_of_input(const fsm_step_builder *b, const chunk_chain *c, fs
            slot.stage == (b->one_stream || c->cut->one_link ? FSM_STAGE_ALLGATHER : FSM_STAGE_DISPATCH);
 }
 
-/* dispatch → allgather → expert (→ weight_grad) → reducescatter → combine, for each chunk; then the chain waits for all. */
+/* dispatch → allgather → expert (→ weight_grad) → reducescatter → combine, for each chunk; then the chain waits for
+ * all. */
 static void chunks(fsm_step_builder *b, fsm_phase phase, int layer, const fsm_layer_cut *cut)
 {
     const fsm_step_shape *s = b->shape;

@@ -87,8 +87,8 @@ fsmoe_status fsm_step_builder_begin(const fsm_step_shape *shape, bool one_stream
                                     fsm_step_builder *builder);
 fsmoe_status fsm_step_builder_end(fsm_step_builder *builder);
 
-/* Where MP's collectives are on the stream of the all-to-alls, gradients are sent beside attention itself, after its allgather; else
- * from the start of the dense part on. */
+/* Where MP's collectives are on the stream of the all-to-alls, gradients are sent beside attention itself, after its
+ * allgather; else from the start of the dense part on. */
 bool fsm_step_sends_beside_attention(const fsm_step_shape *shape, bool one_stream);
 
 /* Forward or backward of one layer; the cut's pieces are sent in backward alone. */
@@ -99,9 +99,9 @@ void fsm_step_end(fsm_step_builder *builder);   /* embedding backward */
 /* The update: what was not sent yet is all-reduced, one piece a region, after everything. */
 void fsm_step_update(fsm_step_builder *builder);
 
-/* How far a region's gradients are finished by the time backward enters the MoE part of `layer` (its dense part, if `dense`): by the sizes
- * alone, before there is a graph. *next: the region's first gradient that was not finished before, and `last` how far it was then; the two only
- * grow while layers go down. */
+/* How far a region's gradients are finished by the time backward enters the MoE part of `layer` (its dense part, if
+ * `dense`): by the sizes alone, before there is a graph. *next: the region's first gradient that was not finished
+ * before, and `last` how far it was then; the two only grow while layers go down. */
 int64_t fsm_step_finished(const fsm_step_shape *shape, int region, int layer, bool dense, int *next, int64_t last);
 
 /* `degree` chunks of T rows, as even as they go; cuts [degree + 1]. */

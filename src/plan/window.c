@@ -7,7 +7,8 @@ enum {
     SEARCHED_DEGREE = 64, /* above it bounds are left as they are: chunks are so small that they are tight */
 };
 
-/* A first search is exact as far as it goes; where its proof stays open by more than `enough`, a second one gives up small wins. */
+/* A first search is exact as far as it goes; where its proof stays open by more than `enough`, a second one gives up
+ * small wins. */
 typedef struct effort {
     int max_states;
     double tolerance, enough;
@@ -59,8 +60,9 @@ double fsm_window_link_s(const fsm_window *layer, fsm_freedom freedom, int degre
     return link_of(&p, freedom);
 }
 
-/* The least time of an all-reduce of that share in however many pieces. Of one line that is one piece. Of two, it is one piece, or all
- * are below the second line's first size, or one is above it and as many as possible just below: in between, times are linear. */
+/* The least time of an all-reduce of that share in however many pieces. Of one line that is one piece. Of two, it is
+ * one piece, or all are below the second line's first size, or one is above it and as many as possible just below: in
+ * between, times are linear. */
 static double sent_s(const fsm_load *load, double share)
 {
     const fsm_line *line = load->cost.line;
@@ -105,8 +107,8 @@ double fsm_window_s(const fsm_window *layer, double moe_s, double link_s)
     return best_s;
 }
 
-/* The same for bounds. Of one line, one piece more always costs one alpha more, and what fsm_window_s does is best. Of two, more pieces may
- * cost less, but all of them together no less than the whole in its best pieces. */
+/* The same for bounds. Of one line, one piece more always costs one alpha more, and what fsm_window_s does is best.
+ * Of two, more pieces may cost less, but all of them together no less than the whole in its best pieces. */
 static double window_bound(const fsm_window *layer, double moe_s, double link_s)
 {
     if (layer->allreduce.launches == 0 || layer->allreduce.cost.large_from <= 0 || layer->dense_s == 0)
@@ -114,8 +116,8 @@ static double window_bound(const fsm_window *layer, double moe_s, double link_s)
     return fmax(layer->dense_s + moe_s, link_s + sent_s(&layer->allreduce, 1));
 }
 
-/* The window's bound when chunks are whole rows, floor(rows / r) or one more: what holds for equal chunks holds for these when all
- * times shrink to the least chunk's. Their mean is not an equal chunk's where a cost is two lines. */
+/* The window's bound when chunks are whole rows, floor(rows / r) or one more: what holds for equal chunks holds for
+ * these when all times shrink to the least chunk's. Their mean is not an equal chunk's where a cost is two lines. */
 static double bound_of_whole_rows(const fsm_window *layer, fsm_freedom freedom, const fsm_pipeline *p, double bound_s)
 {
     fsm_pipeline least = *p, larger = *p, mean = *p;
@@ -172,7 +174,8 @@ static void try_degree(planner *pl, int degree)
         take_if_better(pl, &p, fsm_pipeline_quick(&p, pl->scratch, NULL));
 }
 
-/* No degree from r on is faster than this: each stage's load with the least alpha and beta there are, r launches of it. */
+/* No degree from r on is faster than this: each stage's load with the least alpha and beta there are, r launches of
+ * it. */
 static double bound_from(const planner *pl, int degree)
 {
     double load_s[3] = {0};

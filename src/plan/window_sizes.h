@@ -1,7 +1,7 @@
 /* One layer by its dimensions, as the paper counts it: the common case N_MP = N_ESP = ranks of a node, N_EP = nodes.
  * In:  B samples of L tokens, M, H, k, f, E, the expert's kind, N_ESP; the cluster's costs.
- * Out: the loads of its stages (FSMOE.md §2): n_a2a = k f B L M / N_ESP, n_ag = n_rs = k f B L M, and k f B L M H / N_ESP
- *      multiply-adds for each GEMM of the expert; backward has as many again for weight gradients.
+ * Out: the loads of its stages: n_a2a = k f B L M / N_ESP, n_ag = n_rs = k f B L M, and k f B L M H /
+ *      N_ESP multiply-adds for each GEMM of the expert; backward has as many again for weight gradients.
  */
 #ifndef FSM_PLAN_WINDOW_SIZES_H
 #define FSM_PLAN_WINDOW_SIZES_H

@@ -4,7 +4,7 @@
  *      "large": {"alpha", "beta", "from"} (a second line from that size on), "r2" and "points": [[size, time], …];
  *      "tasks": {"attention.forward": {"alpha", "beta"}, …} gives tasks of a step a cost of their own; "machine" and
  *      "date" are for people.
- * Out: the time of n elements moved (float32, what FSMOE.md's n counts) or n multiply-adds: t = alpha + n beta.
+ * Out: the time of n elements moved (float32, as the FSMoE paper counts) or n multiply-adds: t = alpha + n beta.
  */
 #ifndef FSM_PROFILE_CLUSTER_H
 #define FSM_PROFILE_CLUSTER_H
@@ -60,14 +60,15 @@ typedef struct fsm_cluster {
 
 void fsm_cluster_destroy(fsm_cluster *cluster);
 
-/* ERROR_IO; ERROR_FORMAT names the file and the key (for what is not JSON, NaN among it, the line): a missing or unknown
- * key, alpha or beta negative or not a number; ERROR_MEMORY. On failure *cluster holds nothing. */
+/* ERROR_IO; ERROR_FORMAT names the file and the key (for what is not JSON, NaN among it, the line): a missing or
+ * unknown key, alpha or beta negative or not a number; ERROR_MEMORY. On failure *cluster holds nothing. */
 fsmoe_status fsm_cluster_read(const char *path, fsm_cluster *cluster);
 fsmoe_status fsm_cluster_from_json(const char *text, const char *source, fsm_cluster *cluster);
 
 /* The text of a cluster file in milliseconds, malloc'd, with 17 digits: it reads back to the same values but for the
  * rounding of seconds to milliseconds and back (1 ulp). Points carry time - fit as a third number, for people. And the
- * file, replaced atomically. ERROR_FORMAT: text that is not UTF-8, a value that is not finite; ERROR_IO; ERROR_MEMORY. */
+ * file, replaced atomically. ERROR_FORMAT: text that is not UTF-8, a value that is not finite; ERROR_IO;
+ * ERROR_MEMORY. */
 fsmoe_status fsm_cluster_to_json(const fsm_cluster *cluster, char **text);
 fsmoe_status fsm_cluster_write(const fsm_cluster *cluster, const char *path);
 

@@ -80,7 +80,8 @@ static fsmoe_status get_seconds(const reader *r, const char *where, const json_t
     if (!(number >= 0 && isfinite(number)))
         return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %s%s is %g, which is negative", r->source, where, key, number);
     if (number / r->per_second > MOST_SECONDS)
-        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %s%s is %g, more than any operation takes", r->source, where, key, number);
+        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %s%s is %g, more than any operation takes", r->source, where, key,
+                        number);
     *s = number / r->per_second;
     return FSMOE_OK;
 }
@@ -257,7 +258,7 @@ fsmoe_status fsm_cluster_read(const char *path, fsm_cluster *cluster)
 
 static const double ms_per_s = 1e3;
 
-/* Jansson makes no value of what is not finite or not UTF-8, nor without memory; json_object_set_new refuses it then. */
+/* Jansson makes no value of what is not finite or not UTF-8, or without memory; json_object_set_new refuses that. */
 static bool put(json_t *object, const char *key, json_t *value)
 {
     return json_object_set_new(object, key, value) == 0;

@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* From MANY_TASKS on, narrow tasks that start in the same column of pixels are drawn as one: this bounds the file's size.
- * Columns are a pixel wide; where a layer has only a few pixels, that would shimmer, and wider ones show averages of two
- * layers or more. */
+/* From MANY_TASKS on, narrow tasks that start in the same column of pixels are drawn as one: this bounds the file's
+ * size. Columns are a pixel wide; where a layer has only a few pixels, that would shimmer, and wider ones show
+ * averages of two layers or more. */
 enum { MANY_TASKS = 6000 };
 enum { WIDTH_PX = 1600, MARGIN_PX = 36, PLOT_X = 168, SPAN_PX = 20 };
 #define LEAST_SPAN_PX 3.0 /* narrower micro-batches, phases and layers are not drawn */

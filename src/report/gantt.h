@@ -2,7 +2,8 @@
  * In:  a graph and when each of its tasks starts and ends.
  * Out: one SVG that needs nothing else: a row a resource that has tasks, a rectangle a task, idle time the background;
  *      its phases and layers above, time in ms below, how busy each resource is at the row's end, a legend.
- * Of thousands of tasks those too narrow to see share columns in which a hue's height is its time: busy time is conserved.
+ * Of thousands of tasks those too narrow to see share columns in which a hue's height is its time: busy time is
+ * conserved.
  */
 #ifndef FSM_REPORT_GANTT_H
 #define FSM_REPORT_GANTT_H

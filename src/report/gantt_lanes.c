@@ -120,7 +120,8 @@ static void next_column(FILE *out, const fsm_gantt_picture *p, column *c, int nu
     *c = (column){.number = number};
 }
 
-/* Adds a narrow task to the columns that it touches, which are two at most; its time is counted in both, itself in one. */
+/* Adds a narrow task to the columns that it touches, which are two at most; its time is counted in both, itself in
+ * one. */
 static void add_to_columns(FILE *out, const fsm_gantt_picture *p, column *c, int task)
 {
     fsm_paint paint = fsm_paint_of(&p->graph->tasks[task]);

@@ -184,7 +184,8 @@ static const char *changed_most(const fsm_cluster *before, const fsm_cluster *af
     return name;
 }
 
-/* Takes the new plan, and then the new costs, if that is worth it; the costs in use stay those that the plan was made from. */
+/* Takes the new plan, and then the new costs, if that is worth it; the costs in use stay those that the plan was made
+ * from. */
 static fsmoe_status choose(fsm_planning *p, fsm_stepper *s, fsm_plan *plan, fsm_cluster *cluster, int64_t step)
 {
     double kept_s = 0, factor;

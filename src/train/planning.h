@@ -1,7 +1,8 @@
 /* The plan that a training run follows: where its costs come from, when it is made anew.
  * In:  a stepper in order, its configuration: parallel.schedule, cluster, replan_every.
  * Out: the stepper runs the planned graph; sentences that say what was chosen, changed and why.
- * Every rank plans for itself from the same costs, so all have the same graph. Nothing happens for a schedule that is not planned.
+ * Every rank plans for itself from the same costs, so all have the same graph. Nothing happens for a schedule that is
+ * not planned.
  */
 #ifndef FSM_TRAIN_PLANNING_H
 #define FSM_TRAIN_PLANNING_H
@@ -19,15 +20,16 @@ typedef struct fsm_planning {
     char message[FSM_PLANNING_BYTES];
 } fsm_planning;
 
-/* Costs from parallel.cluster; else, of a resumed run, from its folder; else measured: a few steps on the first samples, which are undone,
- * and the operations. Collective; all ranks return the same status unless it is ERROR_COMM. */
+/* Costs from parallel.cluster; else, of a resumed run, from its folder; else measured: a few steps on the first
+ * samples, which are undone, and the operations. Collective; all ranks return the same status unless it is
+ * ERROR_COMM. */
 fsmoe_status fsm_planning_begin(fsm_stepper *stepper, fsm_batches *batches, bool resume, fsm_planning *planning);
 
 /* run.dir/cluster.json, on rank 0, so that a resumed run plans the same. */
 fsmoe_status fsm_planning_save(const fsm_planning *planning, const fsmoe_config *config);
 
-/* Between steps: measures again, plans again, and takes the new plan when it is faster under the new costs by 2 % or more. `step`: done so
- * far. Collective. */
+/* Between steps: measures again, plans again, and takes the new plan when it is faster under the new costs by 2 % or
+ * more. `step`: done so far. Collective. */
 fsmoe_status fsm_planning_renew(fsm_planning *planning, fsm_stepper *stepper, int64_t step);
 
 void fsm_planning_end(fsm_planning *planning);

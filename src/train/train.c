@@ -120,7 +120,8 @@ static fsmoe_status create_batches(trainer *t)
     return status == FSMOE_OK ? status : fsm_fail_within(status, "data.valid");
 }
 
-/* How many data-parallel groups there will be is known only after ranks are placed; ranks / mp_size is what they must be. */
+/* How many data-parallel groups there will be is known only after ranks are placed; ranks / mp_size is what they must
+ * be. */
 static fsmoe_status create_stepper(trainer *t)
 {
     int64_t mp = t->config->parallel.mp_size;

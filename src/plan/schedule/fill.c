@@ -1,7 +1,7 @@
 /* Gradient partitioning (FSMoE, section 5): which degrees, and how much of the gradients each layer's window takes. The
- * paper fills windows greedily and shares the rest out by differential evolution. Windows of equal layers are alike, so one number
- * decides: how much longer than its own work a layer's window may be made for gradients. A few values of it are built and simulated,
- * and the fastest step is kept. */
+ * paper fills windows greedily and shares the rest out by differential evolution. Windows of equal layers are alike,
+ * so one number decides: how much longer than its own work a layer's window may be made for gradients. A few values
+ * of it are built and simulated, and the fastest step is kept. */
 #include "plan/schedule/schedule.h"
 #include "plan/simulate.h"
 

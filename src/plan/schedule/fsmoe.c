@@ -1,5 +1,6 @@
-/* FSMoE (Pan et al. 2025): intra-node communication, inter-node communication and computation at once, a degree for each direction,
- * gradients cut to fill the inter-node link. Degrees and orders are searched exactly rather than by the paper's four cases. */
+/* FSMoE (Pan et al. 2025): intra-node communication, inter-node communication and computation at once, a degree for
+ * each direction, gradients cut to fill the inter-node link. Degrees and orders are searched exactly rather than by
+ * the paper's four cases. */
 #include "plan/schedule/paper.h"
 
 static const fsm_freedom freedom = {.split = false};

@@ -1,4 +1,5 @@
-/* fsmoe with the experts' weight gradients as tasks of their own, which fill the time that experts wait for communication. */
+/* fsmoe with the experts' weight gradients as tasks of their own, which fill the time that experts wait for
+ * communication. */
 #include "plan/schedule/schedule.h"
 
 static const fsm_freedom freedom = {.split = true};

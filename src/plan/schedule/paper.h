@@ -1,6 +1,6 @@
 /* The choices of the FSMoE paper made the paper's way, so that the exact search can be held against them.
  * In:  a layer window, or the shape of a step; the cluster's costs.
- * Out: the degree that the four closed forms of FSMOE.md §4 name, with their own estimate of the time; and which
+ * Out: the degree that the four closed forms of its section 4 name, with their own estimate of the time; and which
  *      gradients each layer's window takes (§5).
  * Sources: Pan et al., FSMoE, ASPLOS 2025, sections 4 and 5; NLopt's SLSQP (Kraft 1994) and ESCH (Santos et al. 2010).
  */
@@ -9,7 +9,7 @@
 
 #include "plan/schedule/schedule.h"
 
-/* What a closed form takes for the bottleneck: FSMOE.md §4, in its order. */
+/* What a closed form takes for the bottleneck, in its order. */
 typedef enum fsm_paper_case {
     FSM_PAPER_INTER = 1, /* the inter-node link, whose all-reduce is longer than what hides it: 2 r a + G */
     FSM_PAPER_COMPUTE,   /* 2 a + g + s + r e */

@@ -1,5 +1,5 @@
-/* PipeMoE's pipeline with Lina's gradient pieces: all-reduces of a fixed size behind experts and dense backward, where a piece
- * fits without delaying the layer. */
+/* PipeMoE's pipeline with Lina's gradient pieces: all-reduces of a fixed size behind experts and dense backward,
+ * where a piece fits without delaying the layer. */
 #include "plan/schedule/schedule.h"
 
 enum { PIECE_ELEMS = 30 * 1024 * 1024 / 4 }; /* 30 MB of float32 */

@@ -1,6 +1,8 @@
-/* A schedule: a function from the sizes of a step and the costs of a cluster to a task graph. One file and one row of the table each.
- * In:  the step's shape, the cluster's costs. Out: a whole-step graph, every gradient piece included; or the degrees of one layer.
- * Nothing numerical is decided here: whatever the schedule, a step gives the same gradients up to rounding.
+/* A schedule: a function from the sizes of a step and the costs of a cluster to a task graph. One file and one row of
+ * the table each.
+ * In:  the step's shape, the cluster's costs. Out: a whole-step graph, every gradient piece included; or the degrees
+ * of one layer. Nothing numerical is decided here: whatever the schedule, a step gives the same gradients up to
+ * rounding.
  */
 #ifndef FSM_PLAN_SCHEDULE_H
 #define FSM_PLAN_SCHEDULE_H
@@ -32,8 +34,8 @@ extern const fsm_schedule fsm_schedule_dsmoe, fsm_schedule_tutel, fsm_schedule_t
 fsmoe_status fsm_schedule_in_order(const fsm_step_shape *shape, int forward_degree, int backward_degree,
                                    fsm_graph *graph);
 
-/* A step in which gradients fill whatever time the links have, with the best degrees for that; and never slower than the
- * schedules in `others` (NULL after the last). */
+/* A step in which gradients fill whatever time the links have, with the best degrees for that; and never slower than
+ * the schedules in `others` (NULL after the last). */
 fsmoe_status fsm_schedule_fill(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_freedom freedom,
                                const fsm_schedule *const *others, fsm_graph *graph);
 

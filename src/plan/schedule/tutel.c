@@ -1,5 +1,5 @@
-/* Tutel with PipeMoE's choice of degree: dispatch and allgather, reducescatter and combine on one communication stream, pipelined
- * with the experts; gradients all-reduced after backward. */
+/* Tutel with PipeMoE's choice of degree: dispatch and allgather, reducescatter and combine on one communication
+ * stream, pipelined with the experts; gradients all-reduced after backward. */
 #include "plan/schedule/schedule.h"
 
 static fsmoe_status plan_layer_tutel(const fsm_window layer[2], fsm_window_plan plan[2])
