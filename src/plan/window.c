@@ -170,7 +170,8 @@ static void try_degree(planner *pl, int degree)
 {
     fsm_pipeline p;
     fsm_window_pipeline(pl->layer, pl->freedom, degree, &p);
-    if (can_win(pl, &p, fsm_pipeline_bound(&p, NULL)))
+    if (can_win(pl, &p, fsm_pipeline_bound(&p, NULL)) &&
+        can_win(pl, &p, fsm_pipeline_preemptive_bound(&p, pl->scratch)))
         take_if_better(pl, &p, fsm_pipeline_quick(&p, pl->scratch, NULL));
 }
 
