@@ -1,0 +1,436 @@
+/* Measuring operations: the timing loop on a clock that the test moves, operations that cost exactly a line. */
+#include "measure_case.h"
+#include "model_case.h"
+#include "profile/measure.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* ---- a clock that stands still unless it is moved ---- */
+
+typedef struct fake {
+    fsm_comm comm; /* first: collectives find the rest behind it */
+    double now_s;
+    double other_s;         /* how much longer than us the other rank says it takes */
+    double alpha_s, beta_s; /* what an operation of the table costs */
+    int barriers;
+} fake;
+
+static double read_fake(void *user)
+{
+    return ((fake *)user)->now_s;
+}
+
+static fsmoe_status spend(fsm_comm *comm, double n)
+{
+    fake *f = (fake *)comm;
+    f->now_s += f->alpha_s + n * f->beta_s;
+    return FSMOE_OK;
+}
+
+static double sum_of(const int64_t *counts, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += (double)counts[i];
+    return sum;
+}
+
+static fsmoe_status fake_all_to_all(fsm_comm *comm, const float *send, const int64_t *send_counts, float *recv,
+                                    const int64_t *recv_counts)
+{
+    (void)send, (void)recv, (void)recv_counts;
+    return spend(comm, sum_of(send_counts, comm->size));
+}
+
+static fsmoe_status fake_all_gather(fsm_comm *comm, const float *send, float *recv, const int64_t *counts)
+{
+    (void)send, (void)recv;
+    return spend(comm, sum_of(counts, comm->size));
+}
+
+static fsmoe_status fake_reduce_scatter(fsm_comm *comm, const float *send, float *recv, const int64_t *counts)
+{
+    (void)send, (void)recv;
+    return spend(comm, sum_of(counts, comm->size));
+}
+
+static fsmoe_status fake_all_reduce(fsm_comm *comm, float *buffer, int64_t count)
+{
+    (void)buffer;
+    return spend(comm, (double)count);
+}
+
+/* The other rank says a little more than we do. */
+static fsmoe_status fake_all_gather_int64(fsm_comm *comm, const int64_t *send, int64_t count, int64_t *recv)
+{
+    assert_int_equal(count, 1);
+    recv[0] = *send;
+    if (comm->size == 2) recv[1] = *send + llround(1e9 * ((fake *)comm)->other_s);
+    return FSMOE_OK;
+}
+
+static fsmoe_status fake_all_reduce_double(fsm_comm *comm, double *buffer, int64_t count)
+{
+    (void)comm, (void)buffer, (void)count;
+    return FSMOE_OK;
+}
+
+static fsmoe_status fake_barrier(fsm_comm *comm)
+{
+    ((fake *)comm)->barriers++;
+    return FSMOE_OK;
+}
+
+static const fsm_comm_table fake_table = {
+    .name = "fake",
+    .all_to_all = fake_all_to_all,
+    .all_gather = fake_all_gather,
+    .all_gather_int64 = fake_all_gather_int64,
+    .reduce_scatter = fake_reduce_scatter,
+    .all_reduce = fake_all_reduce,
+    .all_reduce_double = fake_all_reduce_double,
+    .barrier = fake_barrier,
+};
+
+static fake make_fake(int ranks)
+{
+    return (fake){.comm = {.table = &fake_table, .size = ranks}};
+}
+
+/* ---- the timing loop ---- */
+
+/* An operation whose n-th run takes script[n], or n of a size. */
+typedef struct scripted {
+    fake *fake;
+    const double *script;
+    int runs;
+    int64_t sizes[64];
+} scripted;
+
+static fsmoe_status run_script(void *object, int64_t n)
+{
+    scripted *s = object;
+    s->fake->now_s += s->script[s->runs];
+    s->sizes[s->runs++] = n;
+    return FSMOE_OK;
+}
+
+static fsmoe_status run_size(void *object, int64_t n)
+{
+    scripted *s = object;
+    s->fake->now_s += (double)n;
+    s->sizes[s->runs++ % 64] = n;
+    return FSMOE_OK;
+}
+
+static fsm_timing_loop make_loop(fake *f, int repeats, double budget_s)
+{
+    return (fsm_timing_loop){.world = &f->comm, .clock = {read_fake, f}, .repeats = repeats, .budget_s = budget_s};
+}
+
+static void test_measure_loop_takes_the_median_of_rounds_after_a_warm_up(void **state)
+{
+    (void)state;
+    /* warm-up and repeat of 10, of 20; then rounds over both */
+    static const double script[] = {1000, 5, 2000, 70, 1, 90, 3, 50};
+    static const int64_t order[] = {10, 10, 20, 20, 10, 20, 10, 20}, sizes[] = {10, 20};
+    fake f = make_fake(1);
+    scripted s = {.fake = &f, .script = script};
+    fsm_timing_loop loop = make_loop(&f, 3, 1e5);
+    fsm_timing timing[2];
+    int timed;
+    assert_int_equal(fsm_time_sizes(&loop, run_script, &s, sizes, 2, timing, &timed), FSMOE_OK);
+    assert_int_equal(timed, 2);
+    assert_int_equal(s.runs, 8);
+    assert_int_equal(f.barriers, 8);
+    assert_memory_equal(s.sizes, order, sizeof order);
+    assert_true(timing[0].time_s == 3 && timing[1].time_s == 70);
+    assert_true(timing[0].fastest_s == 1 && timing[1].fastest_s == 50);
+    assert_true(timing[0].repeats == 3 && timing[1].repeats == 3);
+}
+
+static void test_measure_loop_takes_the_mean_of_the_two_middle_times(void **state)
+{
+    (void)state;
+    static const double script[] = {9, 4, 8, 1, 2};
+    static const int64_t size = 1;
+    fake f = make_fake(1);
+    scripted s = {.fake = &f, .script = script};
+    fsm_timing_loop loop = make_loop(&f, 4, 1e5);
+    fsm_timing timing;
+    int timed;
+    assert_int_equal(fsm_time_sizes(&loop, run_script, &s, &size, 1, &timing, &timed), FSMOE_OK);
+    assert_true(timing.time_s == 3);
+}
+
+static void test_measure_loop_counts_the_slowest_rank(void **state)
+{
+    (void)state;
+    static const double script[] = {9, 4};
+    static const int64_t size = 1;
+    fake f = make_fake(2);
+    f.other_s = 0.25;
+    scripted s = {.fake = &f, .script = script};
+    fsm_timing_loop loop = make_loop(&f, 1, 1e5);
+    fsm_timing timing;
+    int timed;
+    assert_int_equal(fsm_time_sizes(&loop, run_script, &s, &size, 1, &timing, &timed), FSMOE_OK);
+    assert_true(timing.time_s == 4.25);
+}
+
+/* Once each, with warm-ups, the six sizes take 2 (1 + 2 + 4 + 8 + 16 + 32) = 126 s. Of 48 s more the first gets all
+ * its 6 repeats of at most 48 / 6 s, the second 4 of at most 42 / 5 s, then 2 of 34 / 4, 1 of 26 / 3, none of 18 / 2
+ * and 18. */
+static void test_measure_loop_repeats_large_sizes_less(void **state)
+{
+    (void)state;
+    static const int64_t sizes[] = {1, 2, 4, 8, 16, 32};
+    static const int repeats[] = {7, 5, 3, 2, 1, 1};
+    fake f = make_fake(1);
+    scripted s = {.fake = &f};
+    fsm_timing_loop loop = make_loop(&f, 7, 126 + 48);
+    fsm_timing timing[6];
+    int timed;
+    assert_int_equal(fsm_time_sizes(&loop, run_size, &s, sizes, 6, timing, &timed), FSMOE_OK);
+    assert_int_equal(timed, 6);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(timing[i].repeats, repeats[i]);
+        assert_true(timing[i].time_s == (double)sizes[i]);
+    }
+    assert_true(f.now_s <= 126 + 48);
+}
+
+/* After 1, 2, 4, 8, 16 twice each, 62 s, the 64 s of the sixth size are not there any more. */
+static void test_measure_loop_leaves_out_what_the_budget_has_no_room_for(void **state)
+{
+    (void)state;
+    static const int64_t sizes[] = {1, 2, 4, 8, 16, 32, 64};
+    fake f = make_fake(1);
+    scripted s = {.fake = &f};
+    fsm_timing_loop loop = make_loop(&f, 7, 62 + 63);
+    fsm_timing timing[7];
+    int timed;
+    assert_int_equal(fsm_time_sizes(&loop, run_size, &s, sizes, 7, timing, &timed), FSMOE_OK);
+    assert_int_equal(timed, 5);
+    assert_true(f.now_s <= 62 + 63);
+}
+
+static void test_measure_loop_times_four_sizes_whatever_they_take(void **state)
+{
+    (void)state;
+    static const int64_t sizes[] = {1, 2, 4, 8, 16};
+    fake f = make_fake(1);
+    scripted s = {.fake = &f};
+    fsm_timing_loop loop = make_loop(&f, 7, 0.5);
+    fsm_timing timing[5];
+    int timed;
+    assert_int_equal(fsm_time_sizes(&loop, run_size, &s, sizes, 5, timing, &timed), FSMOE_OK);
+    assert_int_equal(timed, FSM_LEAST_SIZES);
+    assert_int_equal(s.runs, 2 * FSM_LEAST_SIZES);
+}
+
+static fsmoe_status run_broken(void *object, int64_t n)
+{
+    (void)object;
+    return fsm_fail(FSMOE_ERROR_COMM, "broken at %lld", (long long)n);
+}
+
+static void test_measure_loop_passes_a_failure_on(void **state)
+{
+    (void)state;
+    static const int64_t size = 7;
+    fake f = make_fake(1);
+    fsm_timing_loop loop = make_loop(&f, 1, 1);
+    fsm_timing timing;
+    int timed;
+    assert_int_equal(fsm_time_sizes(&loop, run_broken, NULL, &size, 1, &timing, &timed), FSMOE_ERROR_COMM);
+    assert_string_equal(fsmoe_last_error(), "broken at 7");
+}
+
+static void test_measure_sizes_grow_by_one_factor(void **state)
+{
+    (void)state;
+    int64_t sizes[FSM_MOST_SIZES];
+    assert_int_equal(fsm_geometric_sizes(1 << 14, 1 << 24, 11, sizes), 11);
+    for (int i = 0; i < 11; i++) assert_int_equal(sizes[i], 1 << (14 + i));
+    assert_int_equal(fsm_geometric_sizes(1, 4, 9, sizes), 4); /* no size twice */
+    for (int i = 0; i < 4; i++) assert_int_equal(sizes[i], i + 1);
+}
+
+/* ---- operations ---- */
+
+static fake *gemm_fake; /* an op table has no object */
+
+static void fake_linear(int64_t n, const fsm_weight *weight, const float *bias, const float *x, int64_t ld_x, float *y,
+                        int64_t ld_y)
+{
+    (void)bias, (void)x, (void)y;
+    assert_true(ld_x == weight->in && ld_y == weight->out);
+    spend(&gemm_fake->comm, (double)(n * weight->in * weight->out));
+}
+
+static fsm_measure_site make_site(fake *f, const fsm_ops *ops)
+{
+    fsm_measure_site site = {
+        .world = &f->comm, .ops = ops, .gemm_in = 24, .gemm_out = 40, .all_to_all = fake_all_to_all, .local_ranks = 1};
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++) site.group[op] = &f->comm;
+    return site;
+}
+
+static fsm_measure_options make_options(fake *f, notes *n)
+{
+    return (fsm_measure_options){.min_elems = 1 << 6,
+                                 .max_elems = 1 << 14,
+                                 .points = 9,
+                                 .repeats = 3,
+                                 .budget_s = 1e6,
+                                 .clock = {read_fake, f},
+                                 .on_message = note_message,
+                                 .on_progress = note_progress,
+                                 .user = n};
+}
+
+static void spend_unsteadily(int64_t n, const fsm_weight *weight, const float *bias, const float *x, int64_t ld_x,
+                             float *y, int64_t ld_y)
+{
+    (void)n, (void)weight, (void)bias, (void)x, (void)ld_x, (void)y, (void)ld_y;
+    gemm_fake->alpha_s = gemm_fake->alpha_s == 1 ? 3 : 1;
+    spend(&gemm_fake->comm, 0);
+}
+
+/* An operation that costs alpha + n beta for what its n counts, which the fakes count by themselves, is given back. */
+static void test_measure_operations_give_their_lines_back(void **state)
+{
+    (void)state;
+    fake f = make_fake(2);
+    fsm_ops ops = fsm_ops_reference;
+    notes n = {0};
+    fsm_measure_site site = make_site(&f, &ops);
+    fsm_measure_options options = make_options(&f, &n);
+    fsm_cluster cluster = {0};
+    f.alpha_s = 3e-3;
+    f.beta_s = 1e-5;
+    gemm_fake = &f;
+    ops.linear_forward = fake_linear;
+    if (fsm_measure_cluster(&site, &options, &cluster) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++) {
+        const fsm_measured *m = &cluster.op[op];
+        assert_near(m->cost.line[0].alpha_s, 3e-3);
+        assert_near(m->cost.line[0].beta_s, 1e-5);
+        assert_true(m->cost.large_from == 0);
+        assert_int_equal(m->point_count, 9);
+        assert_near(m->r2, 1);
+    }
+    assert_true(cluster.op[FSM_COST_ALLTOALL].points[0].size == 1 << 6);
+    assert_true(cluster.op[FSM_COST_ALLTOALL].points[8].size == 1 << 14);
+    assert_true(cluster.op[FSM_COST_GEMM].points[0].size == 4 * 24 * 40);
+    assert_int_equal(n.messages, 0);
+    assert_true(n.progresses > 0 && n.fraction == 1);
+    fsm_cluster_destroy(&cluster);
+}
+
+static void test_measure_operations_of_one_rank_cost_nothing_and_say_so(void **state)
+{
+    (void)state;
+    fake f = make_fake(1);
+    fsm_ops ops = fsm_ops_reference;
+    notes n = {0};
+    fsm_measure_site site = make_site(&f, &ops);
+    fsm_measure_options options = make_options(&f, &n);
+    fsm_cluster cluster = {0};
+    f.beta_s = 1e-5;
+    gemm_fake = &f;
+    ops.linear_forward = fake_linear;
+    assert_int_equal(fsm_measure_cluster(&site, &options, &cluster), FSMOE_OK);
+    for (int op = FSM_COST_ALLTOALL; op < FSM_COST_OP_COUNT; op++) {
+        assert_true(fsm_cost_s(&cluster.op[op].cost, 1, 1e6) == 0);
+        assert_null(cluster.op[op].points);
+    }
+    assert_int_equal(n.messages, 4);
+    assert_true(n.fraction == 1);
+    assert_non_null(strstr(n.text, "allreduce: its group is one rank"));
+    fsm_cluster_destroy(&cluster);
+}
+
+/* Sizes take 64 … 16384 times 10 ms: of 5 s for each operation, 2 (0.64 + 1.28 + 2.56 + 5.12) are spent on four. */
+static void test_measure_operations_beyond_the_budget_say_what_is_left_out(void **state)
+{
+    (void)state;
+    fake f = make_fake(2);
+    fsm_ops ops = fsm_ops_reference;
+    notes n = {0};
+    fsm_measure_site site = make_site(&f, &ops);
+    fsm_measure_options options = make_options(&f, &n);
+    fsm_cluster cluster = {0};
+    f.beta_s = 1e-2;
+    options.budget_s = 25;
+    gemm_fake = &f;
+    ops.linear_forward = fake_linear;
+    assert_int_equal(fsm_measure_cluster(&site, &options, &cluster), FSMOE_OK);
+    assert_int_equal(cluster.op[FSM_COST_ALLREDUCE].point_count, 4);
+    assert_int_equal(n.messages, 5);
+    assert_non_null(strstr(n.text, "allreduce: the 5 largest of 9 sizes left out, 4 repeated less than 3 times"));
+    fsm_cluster_destroy(&cluster);
+}
+
+/* Every other run takes 3 s instead of 1 s: after a warm-up of 1 s, each size has 3 s, and once more 3 s and 1 s. */
+static void test_measure_operations_that_take_now_this_now_that_say_so(void **state)
+{
+    (void)state;
+    fake f = make_fake(1);
+    fsm_ops ops = fsm_ops_reference;
+    notes n = {0};
+    fsm_measure_site site = make_site(&f, &ops);
+    fsm_measure_options options = make_options(&f, &n);
+    fsm_cluster cluster = {0};
+    options.repeats = 3;
+    gemm_fake = &f;
+    ops.linear_forward = spend_unsteadily;
+    assert_int_equal(fsm_measure_cluster(&site, &options, &cluster), FSMOE_OK);
+    assert_non_null(strstr(n.text, "gemm: 9 of 9 sizes took more than twice"));
+    fsm_cluster_destroy(&cluster);
+}
+
+static void test_measure_operations_refuse_sizes_that_make_no_sense(void **state)
+{
+    (void)state;
+    fake f = make_fake(1);
+    notes n = {0};
+    fsm_measure_site site = make_site(&f, &fsm_ops_reference);
+    fsm_cluster cluster = {0};
+    fsm_measure_options options = make_options(&f, &n);
+    options.max_elems = options.min_elems;
+    assert_int_equal(fsm_measure_cluster(&site, &options, &cluster), FSMOE_ERROR_CONFIG);
+    options = make_options(&f, &n);
+    options.points = 3;
+    assert_int_equal(fsm_measure_cluster(&site, &options, &cluster), FSMOE_ERROR_CONFIG);
+    options = make_options(&f, &n);
+    options.budget_s = NAN;
+    assert_int_equal(fsm_measure_cluster(&site, &options, &cluster), FSMOE_ERROR_CONFIG);
+    fsm_cluster_destroy(&cluster);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_measure_loop_takes_the_median_of_rounds_after_a_warm_up),
+        cmocka_unit_test(test_measure_loop_takes_the_mean_of_the_two_middle_times),
+        cmocka_unit_test(test_measure_loop_counts_the_slowest_rank),
+        cmocka_unit_test(test_measure_loop_repeats_large_sizes_less),
+        cmocka_unit_test(test_measure_loop_leaves_out_what_the_budget_has_no_room_for),
+        cmocka_unit_test(test_measure_loop_times_four_sizes_whatever_they_take),
+        cmocka_unit_test(test_measure_loop_passes_a_failure_on),
+        cmocka_unit_test(test_measure_sizes_grow_by_one_factor),
+        cmocka_unit_test(test_measure_operations_give_their_lines_back),
+        cmocka_unit_test(test_measure_operations_of_one_rank_cost_nothing_and_say_so),
+        cmocka_unit_test(test_measure_operations_beyond_the_budget_say_what_is_left_out),
+        cmocka_unit_test(test_measure_operations_that_take_now_this_now_that_say_so),
+        cmocka_unit_test(test_measure_operations_refuse_sizes_that_make_no_sense),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
