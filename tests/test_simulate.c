@@ -525,51 +525,6 @@ static void test_simulate_impossible_classes_are_refused(void **state)
     fsm_graph_destroy(&graph);
 }
 
-/* ---- from times to an order ---- */
-
-/* The same tasks with the same edges (a task's layer is its number before), issued by start. */
-static void check_reordered(const fsm_graph *before, const fsm_graph *after, const fsm_timeline *timeline)
-{
-    int place[MOST_TASKS];
-    assert_int_equal(after->count, before->count);
-    assert_int_equal(fsm_graph_check(after), FSMOE_OK);
-    for (int i = 0; i < after->count; i++) place[i] = -1;
-    for (int i = 0; i < after->count; i++) place[after->tasks[i].layer] = i;
-    for (int i = 0; i < before->count; i++) {
-        assert_true(place[i] >= 0);
-        assert_int_equal(after->tasks[place[i]].resource, before->tasks[i].resource);
-        assert_int_equal(after->tasks[place[i]].after_count, before->tasks[i].after_count);
-        for (int j = 0; j < i; j++)
-            if (has_edge(before, i, j)) assert_true(has_edge(after, place[i], place[j]));
-    }
-    for (int i = 1; i < after->count; i++)
-        assert_true(timeline->start_s[after->tasks[i - 1].layer] <= timeline->start_s[after->tasks[i].layer]);
-}
-
-static void test_simulate_reordered_graph_is_never_later(void **state)
-{
-    (void)state;
-    for (int i = 0; i < 1500; i++) {
-        fsm_graph before, after = {0};
-        double seconds[MOST_TASKS], moved[MOST_TASKS];
-        fsm_timeline by_priority, in_order;
-        random_graph(&before, seconds, 2 + (int)draw(8));
-        for (int t = 0; t < before.count; t++)
-            fsm_graph_add(&after, before.tasks[t], before.edges + before.tasks[t].after_first,
-                          before.tasks[t].after_count);
-        simulate(&before, seconds, FSM_BY_PRIORITY, &by_priority);
-        assert_int_equal(fsm_graph_reorder(&after, &by_priority), FSMOE_OK);
-        check_reordered(&before, &after, &by_priority);
-        for (int t = 0; t < after.count; t++) moved[t] = seconds[after.tasks[t].layer];
-        simulate(&after, moved, FSM_IN_ORDER, &in_order);
-        for (int t = 0; t < after.count; t++) assert_true(in_order.end_s[t] <= by_priority.end_s[after.tasks[t].layer]);
-        fsm_timeline_destroy(&by_priority);
-        fsm_timeline_destroy(&in_order);
-        fsm_graph_destroy(&before);
-        fsm_graph_destroy(&after);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -586,7 +541,6 @@ int main(void)
         cmocka_unit_test(test_simulate_split_collective_waits_for_both_links),
         cmocka_unit_test(test_simulate_split_collective_ends_for_all_at_once),
         cmocka_unit_test(test_simulate_impossible_classes_are_refused),
-        cmocka_unit_test(test_simulate_reordered_graph_is_never_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,17 +26,26 @@ static const struct argp_option options[] = {
     {0},
 };
 
+/* What a mode does not use is refused, not ignored. */
+static void check_unused(const arguments *a, struct argp_state *state)
+{
+    const plan_source *s = &a->source;
+    bool places = s->options.nodes || s->options.ranks_per_node || s->config.count > 0;
+    bool plans = s->options.cluster || s->schedule || s->options.paper || a->json || a->explain || a->out || places;
+    if (a->check && (s->config.path || a->layer || plans)) argp_error(state, "--check takes the plan file alone");
+    if (a->layer && s->config.path) argp_error(state, "--layer plans one layer, not also '%s'", s->config.path);
+    if (a->layer && a->out) argp_error(state, "--out writes the plan of a model, not of a layer");
+    if (a->layer && places) argp_error(state, "--layer has its own sizes: no --nodes, --ranks-per-node or --set");
+    if (s->options.paper && s->schedule && strcmp(s->schedule, "fsmoe") != 0)
+        argp_error(state, "--paper is about schedule fsmoe, not '%s'", s->schedule);
+}
+
 static void check_arguments(const arguments *a, struct argp_state *state)
 {
-    if (a->check) {
-        if (a->source.config.path || a->layer) argp_error(state, "--check takes the plan file alone");
-        return;
-    }
+    check_unused(a, state);
+    if (a->check) return;
     command_require(state, "--cluster", a->source.options.cluster);
     if (!a->layer) command_require(state, "MODEL.yaml", a->source.config.path);
-    if (a->layer && a->source.config.path)
-        argp_error(state, "--layer plans one layer, not also '%s'", a->source.config.path);
-    if (a->layer && a->out) argp_error(state, "--out writes the plan of a model, not of a layer");
 }
 
 static error_t parse(int key, char *value, struct argp_state *state)

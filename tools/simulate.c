@@ -78,6 +78,9 @@ static void check_arguments(const arguments *a, struct argp_state *state)
         command_require(state, "--cluster", a->source.options.cluster);
         command_require(state, "--csv", a->csv);
         if (a->source.config.path) argp_error(state, "--grid plans layers of its own, not '%s'", a->source.config.path);
+        if (a->gantt || a->trace || a->class_count > 0 || a->by_priority || a->source.schedule ||
+            a->source.options.nodes || a->source.options.ranks_per_node || a->source.config.count > 0)
+            argp_error(state, "--grid goes with --cluster and --csv alone");
         return;
     }
     command_require(state, "PLAN or MODEL.yaml", a->source.config.path);

@@ -98,7 +98,7 @@ typedef struct fsmoe_layer_plan {
 } fsmoe_layer_plan;
 
 /* The MoE layer alone (docs/planner.md) that a YAML file of flat keys describes: batch, seq_len, hidden, ffn_hidden,
- * heads, top_k, capacity_factor (0: sized as if 2.0), expert (gpt, mixtral), esp_size, num_experts, allreduce_elems
+ * heads (which no cost depends on), top_k, capacity_factor (0: sized as if 2.0), expert (gpt, mixtral), esp_size, num_experts, allreduce_elems
  * (gradient that backward may send). explanation: NULL, or *explanation becomes a malloc'd text as of
  * fsmoe_plan_explain. Errors as above. */
 FSMOE_API fsmoe_status fsmoe_plan_layer(const char *layer_path, const char *cluster_path, const char *schedule,

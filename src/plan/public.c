@@ -177,8 +177,9 @@ fsmoe_status fsmoe_plan_explain(const fsmoe_plan *plan, char **text)
     if (moe >= p->shape.num_layers) fprintf(out, "no layer has experts: nothing is cut\n");
     for (int phase = 0; phase < 2 && moe < p->shape.num_layers && status == FSMOE_OK; phase++) {
         fsm_window window = fsm_step_moe_window(&p->shape, &plan->cluster, (fsm_phase)phase);
-        char title[64];
-        snprintf(title, sizeof title, "%s, %s of an MoE layer", p->schedule, fsm_phase_name((fsm_phase)phase));
+        char title[96];
+        snprintf(title, sizeof title, "%s, %s of an MoE layer without gradients", p->schedule,
+                 fsm_phase_name((fsm_phase)phase));
         status = fsm_window_explain(&window, freedom, p->degree[moe][phase], title, out);
     }
     return end_text(out, status, text);

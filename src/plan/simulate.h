@@ -46,8 +46,4 @@ fsmoe_status fsm_simulate_classes(const fsm_graph *graph, const double *seconds,
                                   const fsm_rank_class *classes, int n_classes, fsm_timeline *timeline,
                                   double *makespan_s);
 
-/* Puts the tasks into the order in which the timeline starts them, so that in-order execution follows it.
- * ERROR_MEMORY. */
-fsmoe_status fsm_graph_reorder(fsm_graph *graph, const fsm_timeline *timeline);
-
 #endif

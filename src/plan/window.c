@@ -24,25 +24,24 @@ double fsm_load_s(const fsm_load *load, double share)
 }
 
 /* Chunks of that share of the layer. */
-static void cut(const fsm_window *layer, fsm_freedom freedom, int degree, double share, fsm_pipeline *p)
+static void cut(const fsm_window *window, fsm_freedom freedom, int degree, double share, fsm_pipeline *p)
 {
-    *p = (fsm_pipeline){.degree = degree, .split = freedom.split && layer->stage[FSM_STAGE_WEIGHT_GRAD].launches > 0};
-    for (int i = 0; i < FSM_STAGE_COUNT; i++) p->stage_s[i] = fsm_load_s(&layer->stage[i], share);
+    *p = (fsm_pipeline){.degree = degree, .split = freedom.split && window->stage[FSM_STAGE_WEIGHT_GRAD].launches > 0};
+    for (int i = 0; i < FSM_STAGE_COUNT; i++) p->stage_s[i] = fsm_load_s(&window->stage[i], share);
     if (!p->split) {
         p->stage_s[FSM_STAGE_EXPERT] += p->stage_s[FSM_STAGE_WEIGHT_GRAD];
         p->stage_s[FSM_STAGE_WEIGHT_GRAD] = 0;
     }
-    if (freedom
-            .one_stream) { /* dispatch and allgather are one after the other on it, as are reducescatter and combine */
+    if (freedom.one_stream) { /* dispatch and allgather take turns on it, as do reducescatter and combine */
         p->stage_s[FSM_STAGE_ALLGATHER] += p->stage_s[FSM_STAGE_DISPATCH];
         p->stage_s[FSM_STAGE_REDUCESCATTER] += p->stage_s[FSM_STAGE_COMBINE];
         p->stage_s[FSM_STAGE_DISPATCH] = p->stage_s[FSM_STAGE_COMBINE] = 0;
     }
 }
 
-void fsm_window_pipeline(const fsm_window *layer, fsm_freedom freedom, int degree, fsm_pipeline *p)
+void fsm_window_pipeline(const fsm_window *window, fsm_freedom freedom, int degree, fsm_pipeline *p)
 {
-    cut(layer, freedom, degree, 1.0 / degree, p);
+    cut(window, freedom, degree, 1.0 / degree, p);
 }
 
 static double link_of(const fsm_pipeline *p, fsm_freedom freedom)
@@ -53,10 +52,10 @@ static double link_of(const fsm_pipeline *p, fsm_freedom freedom)
     return p->degree * chunk_s;
 }
 
-double fsm_window_link_s(const fsm_window *layer, fsm_freedom freedom, int degree)
+double fsm_window_link_s(const fsm_window *window, fsm_freedom freedom, int degree)
 {
     fsm_pipeline p;
-    fsm_window_pipeline(layer, freedom, degree, &p);
+    fsm_window_pipeline(window, freedom, degree, &p);
     return link_of(&p, freedom);
 }
 
@@ -96,47 +95,47 @@ static double share_that_fits(const fsm_load *allreduce, double room_s)
     return low;
 }
 
-double fsm_window_s(const fsm_window *layer, double moe_s, double link_s)
+double fsm_window_s(const fsm_window *window, double moe_s, double link_s)
 {
-    double dense_s = layer->dense_s, whole_s = sent_s(&layer->allreduce, 1);
-    if (layer->allreduce.launches == 0) return dense_s + moe_s;
+    double dense_s = window->dense_s, whole_s = sent_s(&window->allreduce, 1);
+    if (window->allreduce.launches == 0) return dense_s + moe_s;
     double best_s = fmin(dense_s + fmax(moe_s, link_s + whole_s), fmax(dense_s, whole_s) + moe_s);
-    double share = share_that_fits(&layer->allreduce, dense_s);
+    double share = share_that_fits(&window->allreduce, dense_s);
     if (share > 0 && share < 1)
-        best_s = fmin(best_s, dense_s + fmax(moe_s, link_s + sent_s(&layer->allreduce, 1 - share)));
+        best_s = fmin(best_s, dense_s + fmax(moe_s, link_s + sent_s(&window->allreduce, 1 - share)));
     return best_s;
 }
 
 /* The same for bounds. Of one line, one piece more always costs one alpha more, and what fsm_window_s does is best.
  * Of two, more pieces may cost less, but all of them together no less than the whole in its best pieces. */
-static double window_bound(const fsm_window *layer, double moe_s, double link_s)
+static double window_bound(const fsm_window *window, double moe_s, double link_s)
 {
-    if (layer->allreduce.launches == 0 || layer->allreduce.cost.large_from <= 0 || layer->dense_s == 0)
-        return fsm_window_s(layer, moe_s, link_s);
-    return fmax(layer->dense_s + moe_s, link_s + sent_s(&layer->allreduce, 1));
+    if (window->allreduce.launches == 0 || window->allreduce.cost.large_from <= 0 || window->dense_s == 0)
+        return fsm_window_s(window, moe_s, link_s);
+    return fmax(window->dense_s + moe_s, link_s + sent_s(&window->allreduce, 1));
 }
 
 /* The window's bound when chunks are whole rows, floor(rows / r) or one more: what holds for equal chunks holds for
  * these when all times shrink to the least chunk's. Their mean is not an equal chunk's where a cost is two lines. */
-static double bound_of_whole_rows(const fsm_window *layer, fsm_freedom freedom, const fsm_pipeline *p, double bound_s)
+static double bound_of_whole_rows(const fsm_window *window, fsm_freedom freedom, const fsm_pipeline *p, double bound_s)
 {
     fsm_pipeline least = *p, larger = *p, mean = *p;
-    double shrink = 1, rows = floor(layer->rows / p->degree), share = (layer->rows - p->degree * rows) / p->degree;
-    if (layer->rows > 0) cut(layer, freedom, p->degree, rows / layer->rows, &least);
-    if (share > 0) cut(layer, freedom, p->degree, (rows + 1) / layer->rows, &larger);
-    for (int i = 0; layer->rows > 0 && i < FSM_STAGE_COUNT; i++) {
+    double shrink = 1, rows = floor(window->rows / p->degree), share = (window->rows - p->degree * rows) / p->degree;
+    if (window->rows > 0) cut(window, freedom, p->degree, rows / window->rows, &least);
+    if (share > 0) cut(window, freedom, p->degree, (rows + 1) / window->rows, &larger);
+    for (int i = 0; window->rows > 0 && i < FSM_STAGE_COUNT; i++) {
         mean.stage_s[i] = (1 - share) * least.stage_s[i] + share * larger.stage_s[i];
         if (share > 0) least.stage_s[i] = fmin(least.stage_s[i], larger.stage_s[i]);
         if (p->stage_s[i] > 0) shrink = fmin(shrink, least.stage_s[i] / p->stage_s[i]);
     }
-    if (layer->rows > 0) bound_s = fmax(shrink * bound_s, fsm_pipeline_uneven_bound(&mean, &least, NULL));
-    return window_bound(layer, bound_s, link_of(&mean, freedom));
+    if (window->rows > 0) bound_s = fmax(shrink * bound_s, fsm_pipeline_uneven_bound(&mean, &least, NULL));
+    return window_bound(window, bound_s, link_of(&mean, freedom));
 }
 
 /* ---- one degree ---- */
 
 typedef struct planner {
-    const fsm_window *layer;
+    const fsm_window *window;
     fsm_freedom freedom;
     double *scratch; /* [8 max_degree] */
     fsm_window_plan best;
@@ -148,19 +147,19 @@ static const char *binding_of(const planner *pl, const fsm_pipeline *p, double l
 {
     const char *name;
     double moe_bound_s = fsm_pipeline_bound(p, &name);
-    if (link_s + sent_s(&pl->layer->allreduce, 1) > moe_bound_s && pl->layer->allreduce.launches > 0) name = "inter";
+    if (link_s + sent_s(&pl->window->allreduce, 1) > moe_bound_s && pl->window->allreduce.launches > 0) name = "inter";
     return pl->freedom.one_stream && (name[0] == 'i') ? "stream" : name;
 }
 
 /* Could the degree beat the best, if its MoE part took no more than its bound? */
 static bool can_win(const planner *pl, const fsm_pipeline *p, double bound_s)
 {
-    return fsm_window_s(pl->layer, bound_s, link_of(p, pl->freedom)) < pl->best.makespan_s;
+    return fsm_window_s(pl->window, bound_s, link_of(p, pl->freedom)) < pl->best.makespan_s;
 }
 
 static void take_if_better(planner *pl, const fsm_pipeline *p, double moe_s)
 {
-    double link_s = link_of(p, pl->freedom), makespan_s = fsm_window_s(pl->layer, moe_s, link_s);
+    double link_s = link_of(p, pl->freedom), makespan_s = fsm_window_s(pl->window, moe_s, link_s);
     if (makespan_s >= pl->best.makespan_s * (1 - ROUNDING)) return;
     pl->best = (fsm_window_plan){.degree = p->degree, .moe_s = moe_s, .makespan_s = makespan_s};
     pl->best.binding = binding_of(pl, p, link_s);
@@ -169,7 +168,7 @@ static void take_if_better(planner *pl, const fsm_pipeline *p, double moe_s)
 static void try_degree(planner *pl, int degree)
 {
     fsm_pipeline p;
-    fsm_window_pipeline(pl->layer, pl->freedom, degree, &p);
+    fsm_window_pipeline(pl->window, pl->freedom, degree, &p);
     if (can_win(pl, &p, fsm_pipeline_bound(&p, NULL)) &&
         can_win(pl, &p, fsm_pipeline_preemptive_bound(&p, pl->scratch)))
         take_if_better(pl, &p, fsm_pipeline_quick(&p, pl->scratch, NULL));
@@ -182,7 +181,7 @@ static double bound_from(const planner *pl, int degree)
     double load_s[3] = {0};
     static const int resource_of[FSM_STAGE_COUNT] = {0, 1, 2, 2, 1, 0};
     for (int i = 0; i < FSM_STAGE_COUNT; i++) {
-        const fsm_load *l = &pl->layer->stage[i];
+        const fsm_load *l = &pl->window->stage[i];
         double alpha_s = l->cost.line[0].alpha_s, beta_s = l->cost.line[0].beta_s;
         if (l->launches == 0) continue;
         if (l->cost.large_from > 0) {
@@ -191,7 +190,7 @@ static double bound_from(const planner *pl, int degree)
         }
         load_s[resource_of[i]] += degree * l->launches * alpha_s + l->size * beta_s;
     }
-    return pl->layer->dense_s +
+    return pl->window->dense_s +
            fmax(load_s[2], pl->freedom.one_stream ? load_s[0] + load_s[1] : fmax(load_s[0], load_s[1]));
 }
 
@@ -200,7 +199,7 @@ static double bound_from(const planner *pl, int degree)
 /* A good plan early saves most of the work: degrees in growing steps, and the largest. */
 static void scan_coarsely(planner *pl)
 {
-    int most = pl->layer->max_degree;
+    int most = pl->window->max_degree;
     for (int r = 1; r < most && bound_from(pl, r) < pl->best.makespan_s; r += 1 + r / 4) try_degree(pl, r);
     if (bound_from(pl, most) < pl->best.makespan_s) try_degree(pl, most);
 }
@@ -208,7 +207,7 @@ static void scan_coarsely(planner *pl)
 /* Proves the degree's best order, or improves on it; *bound_s is of the MoE part, of equal chunks. */
 static fsmoe_status settle(planner *pl, const fsm_pipeline *p, effort how, double *bound_s)
 {
-    double upper_s = pl->best.makespan_s - pl->layer->dense_s, moe_s, searched_s;
+    double upper_s = pl->best.makespan_s - pl->window->dense_s, moe_s, searched_s;
     bool found;
     *bound_s = fmax(*bound_s, fsm_pipeline_preemptive_bound(p, pl->scratch));
     if (!can_win(pl, p, *bound_s) || p->degree > SEARCHED_DEGREE) return FSMOE_OK;
@@ -223,35 +222,35 @@ static fsmoe_status settle(planner *pl, const fsm_pipeline *p, effort how, doubl
 static fsmoe_status settle_all(planner *pl, effort how)
 {
     pl->bound_s = pl->open_s = INFINITY;
-    for (int r = 1; r <= pl->layer->max_degree && bound_from(pl, r) < pl->best.makespan_s; r++) {
+    for (int r = 1; r <= pl->window->max_degree && bound_from(pl, r) < pl->best.makespan_s; r++) {
         fsm_pipeline p;
-        fsm_window_pipeline(pl->layer, pl->freedom, r, &p);
+        fsm_window_pipeline(pl->window, pl->freedom, r, &p);
         double bound_s = fsm_pipeline_bound(&p, NULL);
         if (can_win(pl, &p, bound_s)) FSM_TRY(settle(pl, &p, how, &bound_s));
-        pl->open_s = fmin(pl->open_s, fsm_window_s(pl->layer, bound_s, link_of(&p, pl->freedom)));
-        pl->bound_s = fmin(pl->bound_s, bound_of_whole_rows(pl->layer, pl->freedom, &p, bound_s));
+        pl->open_s = fmin(pl->open_s, fsm_window_s(pl->window, bound_s, link_of(&p, pl->freedom)));
+        pl->bound_s = fmin(pl->bound_s, bound_of_whole_rows(pl->window, pl->freedom, &p, bound_s));
     }
     pl->bound_s = fmin(pl->bound_s, pl->best.makespan_s);
     return FSMOE_OK;
 }
 
-static fsmoe_status begin(planner *pl, const fsm_window *layer, fsm_freedom freedom, int max_degree)
+static fsmoe_status begin(planner *pl, const fsm_window *window, fsm_freedom freedom, int max_degree)
 {
-    *pl = (planner){.layer = layer, .freedom = freedom, .best = {.makespan_s = INFINITY}};
-    double whole_s = layer->dense_s + fsm_load_s(&layer->allreduce, 1);
-    for (int i = 0; i < FSM_STAGE_COUNT; i++) whole_s += fsm_load_s(&layer->stage[i], 1);
+    *pl = (planner){.window = window, .freedom = freedom, .best = {.makespan_s = INFINITY}};
+    double whole_s = window->dense_s + fsm_load_s(&window->allreduce, 1);
+    for (int i = 0; i < FSM_STAGE_COUNT; i++) whole_s += fsm_load_s(&window->stage[i], 1);
     if (!(whole_s >= 0 && whole_s < INFINITY))
         return fsm_fail(FSMOE_ERROR_NUMERIC, "a layer's costs add up to %g s", whole_s);
     pl->scratch = malloc(8 * sizeof(double) * (size_t)max_degree);
     return pl->scratch ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to plan %d chunks", max_degree);
 }
 
-fsmoe_status fsm_window_best(const fsm_window *layer, fsm_freedom freedom, fsm_window_plan *plan)
+fsmoe_status fsm_window_best(const fsm_window *window, fsm_freedom freedom, fsm_window_plan *plan)
 {
     planner pl;
-    FSM_TRY(begin(&pl, layer, freedom, layer->max_degree));
+    FSM_TRY(begin(&pl, window, freedom, window->max_degree));
     scan_coarsely(&pl);
-    for (int r = 1; r <= layer->max_degree && bound_from(&pl, r) < pl.best.makespan_s; r++) try_degree(&pl, r);
+    for (int r = 1; r <= window->max_degree && bound_from(&pl, r) < pl.best.makespan_s; r++) try_degree(&pl, r);
     fsmoe_status status = FSMOE_OK;
     for (int i = 0; i < EFFORTS && status == FSMOE_OK && pl.open_s < pl.best.makespan_s * (1 - efforts[i].enough); i++)
         status = settle_all(&pl, efforts[i]);
@@ -261,16 +260,16 @@ fsmoe_status fsm_window_best(const fsm_window *layer, fsm_freedom freedom, fsm_w
     return status;
 }
 
-fsmoe_status fsm_window_at(const fsm_window *layer, fsm_freedom freedom, int degree, fsm_window_plan *plan)
+fsmoe_status fsm_window_at(const fsm_window *window, fsm_freedom freedom, int degree, fsm_window_plan *plan)
 {
     planner pl;
     fsm_pipeline p;
-    FSM_TRY(begin(&pl, layer, freedom, degree));
-    fsm_window_pipeline(layer, freedom, degree, &p);
+    FSM_TRY(begin(&pl, window, freedom, degree));
+    fsm_window_pipeline(window, freedom, degree, &p);
     take_if_better(&pl, &p, fsm_pipeline_quick(&p, pl.scratch, NULL));
     double bound_s = fsm_pipeline_bound(&p, NULL);
     fsmoe_status status = can_win(&pl, &p, bound_s) ? settle(&pl, &p, efforts[0], &bound_s) : FSMOE_OK;
-    bound_s = bound_of_whole_rows(layer, freedom, &p, bound_s);
+    bound_s = bound_of_whole_rows(window, freedom, &p, bound_s);
     pl.best.bound_s = fmin(bound_s, pl.best.makespan_s);
     *plan = pl.best;
     free(pl.scratch);
@@ -306,11 +305,11 @@ static fsmoe_status find_order(const fsm_pipeline *p, double moe_s, fsm_slot *sl
     return found ? FSMOE_OK : fsm_fail(FSMOE_ERROR_INTERNAL, "no order of %d chunks takes %g s", p->degree, moe_s);
 }
 
-fsmoe_status fsm_window_order(const fsm_window *layer, fsm_freedom freedom, const fsm_window_plan *plan,
+fsmoe_status fsm_window_order(const fsm_window *window, fsm_freedom freedom, const fsm_window_plan *plan,
                               fsm_slot *slots, int *count)
 {
     fsm_pipeline p;
-    fsm_window_pipeline(layer, freedom, plan->degree, &p);
+    fsm_window_pipeline(window, freedom, plan->degree, &p);
     *count = fsm_pipeline_slots(&p);
     FSM_TRY(find_order(&p, plan->moe_s, slots));
     if (freedom.one_stream) pair_up(slots, *count, plan->degree);

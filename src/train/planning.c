@@ -1,6 +1,7 @@
 #include "train/planning.h"
 
 #include "base/file.h"
+#include "plan/predict.h"
 #include "train/profile.h"
 
 #include <math.h>
@@ -155,20 +156,6 @@ fsmoe_status fsm_planning_save(const fsm_planning *p, const fsmoe_config *config
 
 /* ---- once more ---- */
 
-/* What the graph in use would take under other costs. */
-static fsmoe_status predict(const fsm_graph *graph, const fsm_cluster *cluster, double *step_s)
-{
-    fsm_timeline timeline = {0};
-    double *seconds = malloc(sizeof *seconds * ((size_t)graph->count + 1));
-    if (!seconds) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to plan a step");
-    fsmoe_status status = fsm_cost_graph(graph, cluster, seconds);
-    if (status == FSMOE_OK) status = fsm_simulate(graph, seconds, FSM_IN_ORDER, &timeline);
-    *step_s = timeline.makespan_s;
-    fsm_timeline_destroy(&timeline);
-    free(seconds);
-    return status;
-}
-
 /* The operation whose cost, at the size a layer has, changed most. */
 static const char *changed_most(const fsm_cluster *before, const fsm_cluster *after, double *factor)
 {
@@ -190,7 +177,7 @@ static fsmoe_status choose(fsm_planning *p, fsm_stepper *s, fsm_plan *plan, fsm_
 {
     double kept_s = 0, factor;
     int old[2] = {p->degree[0], p->degree[1]};
-    FSM_TRY(fsm_comm_agree(s->world, predict(&s->train_graph, cluster, &kept_s)));
+    FSM_TRY(fsm_comm_agree(s->world, fsm_predict(&s->train_graph, cluster, &kept_s)));
     const char *op = changed_most(&p->cluster, cluster, &factor);
     double new_s = plan->certificate.makespan_s;
     if (new_s > kept_s * (1 - WORTH_CHANGING)) {

@@ -2,30 +2,16 @@
  * paper fills windows greedily and shares the rest out by differential evolution. Windows of equal layers are alike,
  * so one number decides: how much longer than its own work a layer's window may be made for gradients. A few values
  * of it are built and simulated, and the fastest step is kept. */
+#include "plan/predict.h"
 #include "plan/schedule/schedule.h"
-#include "plan/simulate.h"
 
 #include <math.h>
-#include <stdlib.h>
-
-static fsmoe_status time_of(const fsm_graph *graph, const fsm_cluster *cluster, double *makespan_s)
-{
-    fsm_timeline timeline = {0};
-    double *seconds = malloc(sizeof *seconds * ((size_t)graph->count + 1));
-    if (!seconds) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the costs of %d tasks", graph->count);
-    fsmoe_status status = fsm_cost_graph(graph, cluster, seconds);
-    if (status == FSMOE_OK) status = fsm_simulate(graph, seconds, FSM_IN_ORDER, &timeline);
-    *makespan_s = timeline.makespan_s;
-    fsm_timeline_destroy(&timeline);
-    free(seconds);
-    return status;
-}
 
 /* Keeps the faster of `best` and `tried`, which is taken over. */
 static fsmoe_status keep_faster(const fsm_cluster *cluster, fsm_graph tried, fsm_graph *best, double *best_s)
 {
     double makespan_s = 0;
-    fsmoe_status status = time_of(&tried, cluster, &makespan_s);
+    fsmoe_status status = fsm_predict(&tried, cluster, &makespan_s);
     if (status != FSMOE_OK || makespan_s >= *best_s) {
         fsm_graph_destroy(&tried);
         return status;
