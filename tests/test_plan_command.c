@@ -160,8 +160,8 @@ static void test_plan_explains_its_degrees(void **state)
 {
     const command_case *c = *state;
     outcome o = run(c, ARGS(PLAN, "--schedule", "fsmoe", "--explain"));
-    assert_has(o.out, "fsmoe, forward of an MoE layer: degree ");
-    assert_has(o.out, "fsmoe, backward of an MoE layer: degree ");
+    assert_has(o.out, "fsmoe, forward of an MoE layer without gradients: degree ");
+    assert_has(o.out, "fsmoe, backward of an MoE layer without gradients: degree ");
     assert_has(o.out, "\n>"); /* the chosen one among its neighbours */
     assert_works(o);
     o = run(c, ARGS(PLAN, "--schedule", "fsmoe", "--explain", "--json"));
