@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 CMAKE_FLAGS ?=
 
-.PHONY: all demo demo-1 test test-long test-sanitize bench install clean docs
+.PHONY: all demo demo-1 test test-long test-sanitize test-thread bench install clean docs
 
 all: $(BUILD)/CMakeCache.txt
 	@cmake --build $(BUILD) -j $(JOBS) --target fsmoe_command
@@ -36,6 +36,13 @@ test-sanitize:
 	@cmake --build build-sanitize -j $(JOBS)
 	@cd build-sanitize && ctest --output-on-failure -LE install
 
+# What several threads share under ThreadSanitizer: the executor, and steps of four ranks in one process.
+test-thread:
+	@scripts/setup
+	@cmake -S . -B build-thread -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFSMOE_SANITIZE=thread > /dev/null
+	@cmake --build build-thread -j $(JOBS) --target test_exec test_thread_ranks
+	@cd build-thread && ctest --output-on-failure -R '^(test_exec|test_thread_ranks)$$'
+
 bench: $(BUILD)/CMakeCache.txt
 	@cmake --build $(BUILD) -j $(JOBS) --target benchmarks
 	@$(BUILD)/bench/bench_step
@@ -48,4 +55,4 @@ install: all
 	@cmake --install $(BUILD)
 
 clean:
-	@rm -rf $(BUILD) build-sanitize
+	@rm -rf $(BUILD) build-sanitize build-thread

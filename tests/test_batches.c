@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#define TINY                                                                                                    \
+#define TINY                                                                                                     \
     "model.hidden=32", "model.ffn_hidden=48", "model.num_layers=2", "model.num_kv_heads=2", "moe.num_experts=4", \
         "data.seq_len=16", "train.global_batch=8", "model.vocab_size=256"
 
@@ -77,7 +77,8 @@ static void test_batches_aux_losses_are_means_over_micro_batches(void **state)
 {
     (void)state;
     enum { SAMPLES = 4, TOKENS = SAMPLES * 16 };
-    const char *const settings[] = {TINY, "moe.aux_loss_coeff=0.3", "moe.z_loss_coeff=0.1", "train.global_batch=4", NULL};
+    const char *const settings[] = {TINY, "moe.aux_loss_coeff=0.3", "moe.z_loss_coeff=0.1", "train.global_batch=4",
+                                    NULL};
     int32_t ids[2 * TOKENS];
     fixture f;
     create(settings, &f);
@@ -95,12 +96,13 @@ static void test_batches_aux_losses_are_means_over_micro_batches(void **state)
     fsm_step_describe(f.config, &f.stepper.topo, &m->params, SAMPLES, m->nominal_rows, true, &shape);
     assert_int_equal(fsm_schedule_in_order(&shape, 1, 1, &graph), FSMOE_OK);
     fsm_step_shape_destroy(&shape);
-    graph.count -= graph.tasks[graph.count - 1].kind == FSM_TASK_OPTIMIZER; /* gradients only: drop the update's tasks */
+    graph.count -=
+        graph.tasks[graph.count - 1].kind == FSM_TASK_OPTIMIZER; /* gradients only: drop the update's tasks */
     fsm_model_begin_step(m, 2, 2 * TOKENS);
     f.stepper.batches = NULL;
     for (int micro = 0; micro < 2; micro++) {
         fsm_model_begin_micro(m, &batch, true);
-        assert_int_equal(fsm_exec_run(&graph, &fsm_stepper_tasks, &f.stepper, NULL), FSMOE_OK);
+        assert_int_equal(fsm_exec_run(f.stepper.exec, &graph, &fsm_stepper_tasks, &f.stepper, NULL, 0), FSMOE_OK);
     }
     assert_true(fabs(m->step_aux - aux) <= 1e-9 * aux && fabs(m->step_z - z) <= 1e-9 * z);
     double worst = 0, largest = 0;

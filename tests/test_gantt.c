@@ -6,7 +6,8 @@
 static char *picture_of(const plan *p, const char *title, const char *subtitle)
 {
     char *svg = NULL;
-    assert_int_equal(fsm_gantt_text(&p->graph, &p->timeline, title, subtitle, &svg), FSMOE_OK);
+    fsm_gantt_frame frame = {.title = title, .subtitle = subtitle};
+    assert_int_equal(fsm_gantt_text(&p->graph, &p->timeline, &frame, &svg), FSMOE_OK);
     assert_non_null(svg);
     return svg;
 }
@@ -266,22 +267,114 @@ static void test_gantt_of_thousands_of_tasks_conserves_busy_time(void **state)
     }
 }
 
+static double attribute_of(const char *element, const char *name)
+{
+    double value;
+    const char *at = strstr(element, name);
+    assert_non_null(at);
+    assert_int_equal(sscanf(at + strlen(name), "=\"%lf\"", &value), 1);
+    return value;
+}
+
+/* A step and the same step at double speed, on an axis that is as long as the first: the same ticks, half the widths,
+ * and idle time that ends with each step. */
+static void test_gantt_on_a_common_axis_compares_lengths(void **state)
+{
+    (void)state;
+    char *svg[2];
+    double idle_px[2], task_px[2];
+    plan slow = make_plan(2, 1), fast = make_plan(2, 1);
+    for (int i = 0; i < fast.graph.count; i++) fast.timeline.start_s[i] /= 2, fast.timeline.end_s[i] /= 2;
+    fsm_gantt_frame frame = {.title = "a step", .axis_s = slow.timeline.makespan_s};
+    assert_int_equal(fsm_gantt_text(&slow.graph, &slow.timeline, &frame, &svg[0]), FSMOE_OK);
+    assert_int_equal(fsm_gantt_text(&fast.graph, &fast.timeline, &frame, &svg[1]), FSMOE_OK);
+    const char *ticks = strstr(svg[0], "<path class=\"grid\""), *ticks_end = strstr(ticks, "time, ms");
+    assert_non_null(strstr(svg[1], "<path class=\"grid\""));
+    assert_memory_equal(strstr(svg[1], "<path class=\"grid\""), ticks, ticks_end - ticks);
+    for (int i = 0; i < 2; i++) {
+        assert_well_formed(svg[i]);
+        idle_px[i] = attribute_of(strstr(svg[i], "<rect class=\"idle\""), " width");
+        task_px[i] = attribute_of(strstr(strstr(svg[i], "class=\"lane\""), "<rect "), " width");
+    }
+    assert_true(fabs(idle_px[0] - 2 * idle_px[1]) < 0.11 && fabs(task_px[0] - 2 * task_px[1]) < 0.011);
+    free(svg[1]);
+    frame.axis_s = slow.timeline.makespan_s / 3; /* too short: the step is shown whole */
+    assert_int_equal(fsm_gantt_text(&slow.graph, &slow.timeline, &frame, &svg[1]), FSMOE_OK);
+    assert_string_equal(svg[0], svg[1]);
+    free(svg[0]);
+    free(svg[1]);
+    destroy(&slow);
+    destroy(&fast);
+}
+
+static void test_gantt_of_thousands_on_a_longer_axis_conserves_busy_time(void **state)
+{
+    (void)state;
+    char *svg;
+    plan p = make_plan(64, 4);
+    for (int i = 0, last = p.graph.count - 1; i < 4096; i++)
+        last = put(&p, task_of(FSM_TASK_ALLGATHER, FSM_UPDATE, (fsm_resource)(i % 3), -1, -1), (1 + i % 7) * 3e-6,
+                   &last, 1);
+    fsm_gantt_frame frame = {.title = "many", .axis_s = 1.5 * p.timeline.makespan_s, .inside_page = false};
+    assert_int_equal(fsm_gantt_text(&p.graph, &p.timeline, &frame, &svg), FSMOE_OK);
+    assert_true(count_of(svg, "class=\"column\"") > 0);
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
+        int tasks;
+        double busy_s = busy_of(&p, (fsm_resource)r, &tasks);
+        lane l = read_lane(svg, fsm_resource_name((fsm_resource)r), frame.axis_s);
+        assert_int_equal(l.tasks, tasks);
+        if (fabs(l.area_s - busy_s) > 5e-3 * busy_s) fail_msg("drawn %.9g of %.9g s", l.area_s, busy_s);
+    }
+    free(svg);
+    destroy(&p);
+}
+
+/* Rules of the picture are of it alone, and what would be there twice in a page of two is left out. */
+static void test_gantt_inside_a_page_brings_nothing_that_clashes(void **state)
+{
+    (void)state;
+    char *svg, *style;
+    size_t size;
+    plan p = make_plan(1, 1);
+    fsm_gantt_frame frame = {.title = "a step", .inside_page = true};
+    assert_int_equal(fsm_gantt_text(&p.graph, &p.timeline, &frame, &svg), FSMOE_OK);
+    assert_well_formed(svg);
+    assert_null(strstr(svg, "<style"));
+    assert_null(strstr(svg, " id=\""));
+    assert_null(strstr(svg, "xmlns"));
+    FILE *out = open_memstream(&style, &size);
+    fsm_gantt_write_style(out);
+    assert_int_equal(fclose(out), 0);
+    for (const char *at = strchr(style, '\n'), *brace; (brace = strchr(at, '{')); at = strchr(brace, '}') + 1) {
+        if (strncmp(at + strspn(at, "\n}"), "@media", 6) == 0) brace = strchr(brace + 1, '{');
+        for (const char *part = at; part && part < brace; part = strchr(part + 1, ',')) {
+            const char *selector = part + strspn(part, "\n},");
+            if (strncmp(selector, "@media", 6) == 0) selector = strchr(selector, '{') + 1;
+            if (strncmp(selector, ".gantt", 6) != 0) fail_msg("a rule of all pages: %.40s", selector);
+        }
+    }
+    free(style);
+    free(svg);
+    destroy(&p);
+}
+
 static void test_gantt_writes_the_text_to_a_file(void **state)
 {
     (void)state;
     char folder[] = "/tmp/fsmoe-gantt-XXXXXX", path[64], *bytes;
     size_t size;
     plan p = make_plan(1, 1);
+    fsm_gantt_frame frame = {.title = "a step"};
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/step.svg", folder);
-    assert_int_equal(fsm_gantt_write(&p.graph, &p.timeline, "a step", NULL, path), FSMOE_OK);
+    assert_int_equal(fsm_gantt_write(&p.graph, &p.timeline, &frame, path), FSMOE_OK);
     assert_int_equal(fsm_file_read(path, &bytes, &size), FSMOE_OK);
     char *svg = picture_of(&p, "a step", NULL);
     assert_string_equal(bytes, svg);
     free(svg);
     free(bytes);
     snprintf(path, sizeof path, "%s/missing/step.svg", folder);
-    assert_int_equal(fsm_gantt_write(&p.graph, &p.timeline, "a step", NULL, path), FSMOE_ERROR_IO);
+    assert_int_equal(fsm_gantt_write(&p.graph, &p.timeline, &frame, path), FSMOE_ERROR_IO);
     assert_int_equal(fsm_trace_write_timeline(&p.graph, &p.timeline, path), FSMOE_ERROR_IO);
     assert_int_equal(fsm_file_remove_tree(folder), FSMOE_OK);
     destroy(&p);
@@ -297,6 +390,9 @@ int main(void)
         cmocka_unit_test(test_gantt_escapes_its_titles),
         cmocka_unit_test(test_gantt_of_nothing_says_so),
         cmocka_unit_test(test_gantt_of_thousands_of_tasks_conserves_busy_time),
+        cmocka_unit_test(test_gantt_on_a_common_axis_compares_lengths),
+        cmocka_unit_test(test_gantt_of_thousands_on_a_longer_axis_conserves_busy_time),
+        cmocka_unit_test(test_gantt_inside_a_page_brings_nothing_that_clashes),
         cmocka_unit_test(test_gantt_writes_the_text_to_a_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* One process equals N ranks: loss, every gradient and the gradient norm, for every layout, cut and case below.
  * Run under mpirun -n 4 (fewer ranks: the layouts that fit). Rank 0 computes each case alone and compares. */
-#include "comm/comm.h"
+#include "comm/op.h"
 #include "model/model_io.h"
 #include "model_case.h"
 
@@ -103,7 +103,8 @@ static void use_layout(fsm_stepper *s, const layout *l)
     if (l->schedule) assert_int_equal(fsm_schedule_find(l->schedule)->build(&shape, &costs, &graph), FSMOE_OK);
     else assert_int_equal(fsm_schedule_in_order(&shape, l->forward_degree, l->backward_degree, &graph), FSMOE_OK);
     if (l->schedule && l->ranks == 4 && !s->config->parallel.canonical_sums) { /* else there would be nothing to see */
-        assert_true(count_tasks(&graph, FSM_TASK_EXPERT) > 2 * shape.num_layers / shape.moe_every * shape.micro_batches);
+        assert_true(count_tasks(&graph, FSM_TASK_EXPERT) >
+                    2 * shape.num_layers / shape.moe_every * shape.micro_batches);
         if (strncmp(l->schedule, "fsmoe", 5) == 0) assert_true(count_tasks(&graph, FSM_TASK_ALLREDUCE) > 2);
     }
     fsm_step_shape_destroy(&shape);
@@ -191,7 +192,7 @@ static bool compare(const layout *l, const outcome *got, const outcome *want, co
 static bool all_true(bool mine)
 {
     double failures = !mine;
-    assert_int_equal(world->table->all_reduce_double(world, &failures, 1), FSMOE_OK);
+    assert_int_equal(fsm_comm_all_reduce_double(world, &failures, 1), FSMOE_OK);
     return failures == 0;
 }
 

@@ -100,6 +100,7 @@ static int expected_outside(const fsm_step_shape *s, fsm_task_kind kind, fsm_pha
         return phase == FSM_FORWARD ? micros : 0;
     case FSM_TASK_ALLREDUCE:
         return phase == FSM_UPDATE && s->training ? reduced : 0;
+    case FSM_TASK_GRAD_SQUARES:
     case FSM_TASK_GRAD_NORM:
         return phase == FSM_UPDATE && s->training;
     case FSM_TASK_OPTIMIZER:

@@ -22,6 +22,7 @@ int command_config(int argc, char **argv);
 int command_plan(int argc, char **argv);
 int command_simulate(int argc, char **argv);
 int command_profile(int argc, char **argv);
+int command_bench(int argc, char **argv);
 int command_cluster(int argc, char **argv);
 
 /* Prints "fsmoe: error: …" for a failed status; returns its exit code. */

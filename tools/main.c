@@ -19,6 +19,7 @@ static const command commands[] = {
     {"plan", "compare schedules of a step on a cluster", command_plan},
     {"simulate", "run a step on a virtual clock and draw it", command_simulate},
     {"profile", "measure what operations cost on this machine or cluster", command_profile},
+    {"bench", "hold schedules against one another on these ranks", command_bench},
     {"cluster", "make, import or show a cluster file", command_cluster},
 };
 

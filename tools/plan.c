@@ -122,13 +122,14 @@ static fsmoe_status plan_layer(const arguments *a)
 typedef struct plans {
     fsmoe_plan *of[MOST_SCHEDULES];
     int count;
+    fsmoe_memory memory; /* the same for all */
 } plans;
 
 static fsmoe_status make_plans(const arguments *a, plans *made)
 {
     for (int i = 0; fsmoe_schedule_name(i) && made->count < MOST_SCHEDULES; i++) {
         const char *name = a->source.schedule ? a->source.schedule : fsmoe_schedule_name(i);
-        fsmoe_status status = plan_source_create(&a->source, name, &made->of[made->count]);
+        fsmoe_status status = plan_source_create(&a->source, name, &made->of[made->count], &made->memory);
         if (status != FSMOE_OK) return status;
         made->count++;
         if (a->source.schedule) break;
@@ -197,12 +198,20 @@ static void warn_of_other_layout(const fsmoe_plan_summary *s)
     command_note(sentence);
 }
 
+static void print_memory(const fsmoe_memory *m)
+{
+    printf("a rank takes %lld bytes: parameters %lld, gradients %lld, optimizer %lld, activations and chunks %lld\n",
+           (long long)(m->parameters + m->gradients + m->optimizer + m->activations), (long long)m->parameters,
+           (long long)m->gradients, (long long)m->optimizer, (long long)m->activations);
+}
+
 static void print_table(const plans *made)
 {
     fsmoe_plan_summary s;
     fsmoe_plan_summarize(made->of[0], &s);
     warn_of_other_layout(&s);
     printf("%d layers, %d with experts, on %d ranks of %d nodes\n", s.layers, s.moe_layers, s.ranks, s.nodes);
+    print_memory(&made->memory);
     printf("%-15s %12s %10s %10s %12s %8s  %-8s %s\n", "schedule", "step, ms", "over dsmoe", "over tutel", "bound, ms",
            "gap", "binds", "degrees forward/backward x layers");
     for (int i = 0; i < made->count; i++) {
@@ -226,7 +235,10 @@ static fsmoe_status print_json(const plans *made)
         printf("%s%s\n", text, i + 1 < made->count ? "," : "");
         free(text);
     }
-    printf("]}\n");
+    printf("], \"memory_bytes\": {\"parameters\": %lld, \"gradients\": %lld, \"optimizer\": %lld, \"activations\": "
+           "%lld}}\n",
+           (long long)made->memory.parameters, (long long)made->memory.gradients, (long long)made->memory.optimizer,
+           (long long)made->memory.activations);
     return FSMOE_OK;
 }
 

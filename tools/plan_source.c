@@ -35,11 +35,20 @@ error_t plan_source_parse(plan_source *source, const char *name, int key, char *
     }
 }
 
-fsmoe_status plan_source_create(const plan_source *source, const char *schedule, fsmoe_plan **plan)
+static fsmoe_status measure(const fsmoe_config *config, const fsmoe_plan *plan, fsmoe_memory *memory)
+{
+    fsmoe_plan_summary s;
+    fsmoe_plan_summarize(plan, &s);
+    return fsmoe_memory_of(config, s.nodes, s.ranks / s.nodes, memory);
+}
+
+fsmoe_status plan_source_create(const plan_source *source, const char *schedule, fsmoe_plan **plan,
+                                fsmoe_memory *memory)
 {
     fsmoe_config *config = NULL;
     fsmoe_status status = config_source_load(&source->config, &config);
     if (status == FSMOE_OK) status = fsmoe_plan_create(config, &source->options, schedule, plan);
+    if (status == FSMOE_OK && memory) status = measure(config, *plan, memory);
     fsmoe_config_destroy(config);
     return status;
 }

@@ -2,6 +2,7 @@
 #include "command.h"
 #include "config_source.h"
 #include "progress.h"
+#include "signals.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,9 +80,10 @@ static fsmoe_status train(fsmoe_world *world, arguments *a)
 {
     fsmoe_config *config = NULL;
     fsmoe_status status = fsmoe_world_agree(world, config_source_load(&a->source, &config));
+    if (status == FSMOE_OK) signals_prepare(world, config->train.steps);
     if (status == FSMOE_OK) status = fsmoe_train(world, config, &a->options);
     fsmoe_status reported = FSMOE_OK;
-    if (status == FSMOE_OK && fsmoe_world_rank(world) == 0) reported = conclude(config);
+    if (status == FSMOE_OK && !signals_stopped_by() && fsmoe_world_rank(world) == 0) reported = conclude(config);
     if (status == FSMOE_OK) status = fsmoe_world_agree(world, reported);
     fsmoe_config_destroy(config);
     return status;
@@ -90,14 +92,26 @@ static fsmoe_status train(fsmoe_world *world, arguments *a)
 int command_train(int argc, char **argv)
 {
     static const struct argp argp = {
-        options, parse, "CONFIG.yaml", "Trains the model that CONFIG.yaml describes; under mpirun, on all ranks.", 0,
-        0,       0};
+        options,
+        parse,
+        "CONFIG.yaml",
+        "Trains the model that CONFIG.yaml describes; under mpirun, on all ranks."
+        "\vSIGINT, SIGTERM or SIGUSR1 finishes the present step, saves a checkpoint and exits with 128 + the signal's "
+        "number; --resume goes on from there. A second one ends at once.",
+        0,
+        0,
+        0};
     progress shown = {0};
-    arguments a = {.options = {.on_step = progress_on_step, .on_message = progress_on_message, .user = &shown}};
+    arguments a = {.options = {.on_step = progress_on_step,
+                               .on_message = progress_on_message,
+                               .should_stop = signals_should_stop,
+                               .on_stop = signals_on_stop,
+                               .user = &shown}};
     char *line = join_command(argc, argv);
     fsmoe_world *world;
     command_parse(&argp, argc, argv, &a);
     a.options.command = line;
+    signals_begin();
     fsmoe_status status = fsmoe_world_create(&world);
     if (status != FSMOE_OK) {
         free(line);
@@ -106,6 +120,10 @@ int command_train(int argc, char **argv)
     status = train(world, &a);
     progress_end_line(&shown);
     int exit_code = fsmoe_status_exit_code(status);
+    if (status == FSMOE_OK && signals_stopped_by()) {
+        exit_code = 128 + signals_stopped_by(); /* as shells report it */
+        if (fsmoe_world_rank(world) == 0) signals_tell();
+    }
     if (status != FSMOE_OK && (fsmoe_world_rank(world) == 0 || status == FSMOE_ERROR_COMM)) command_fail(status);
     if (status == FSMOE_ERROR_COMM) fsmoe_world_abort(world, exit_code);
     fsmoe_world_destroy(world);

@@ -19,16 +19,16 @@ typedef struct fsmoe_strings {
 } fsmoe_strings;
 
 typedef struct fsmoe_model_config {
-    char *family;          /* gpt2 | mixtral */
-    int64_t vocab_size;    /* 0: the tokenizer's */
-    int64_t hidden;        /* M */
-    int64_t ffn_hidden;    /* H of an expert, and of the dense feed-forward of layers without experts */
+    char *family;       /* gpt2 | mixtral */
+    int64_t vocab_size; /* 0: the tokenizer's */
+    int64_t hidden;     /* M */
+    int64_t ffn_hidden; /* H of an expert, and of the dense feed-forward of layers without experts */
     int64_t num_layers;
     int64_t num_heads;
-    int64_t num_kv_heads;  /* 0: num_heads */
-    int64_t head_dim;      /* 0: hidden / num_heads */
-    int64_t max_seq_len;   /* positions the model knows; 0: data.seq_len */
-    int64_t moe_every;     /* layers n-1, 2n-1, … have experts; 1: all */
+    int64_t num_kv_heads; /* 0: num_heads */
+    int64_t head_dim;     /* 0: hidden / num_heads */
+    int64_t max_seq_len;  /* positions the model knows; 0: data.seq_len */
+    int64_t moe_every;    /* layers n-1, 2n-1, … have experts; 1: all */
     double rope_theta;
     double norm_eps;
     double init_std;
@@ -36,60 +36,61 @@ typedef struct fsmoe_model_config {
 } fsmoe_model_config;
 
 typedef struct fsmoe_moe_config {
-    int64_t num_experts;     /* E, all ranks together */
-    int64_t top_k;           /* k */
-    double capacity_factor;  /* f; 0: dropless */
-    int64_t capacity_group;  /* G tokens; 0: the tokens a rank holds at the gate */
-    char *gate;              /* gshard */
-    char *order;             /* auto | tutel | sorted */
-    char *alltoall;          /* direct */
-    char *expert;            /* auto (by family) | gpt | mixtral */
-    bool noisy;              /* noise on the gate's logits in training */
-    bool normalize_top_k;    /* k = 1: weight 1 rather than the softmax probability; k > 1: always 1 in sum */
+    int64_t num_experts;    /* E, all ranks together */
+    int64_t top_k;          /* k */
+    double capacity_factor; /* f; 0: dropless */
+    int64_t capacity_group; /* G tokens; 0: the tokens a rank holds at the gate */
+    char *gate;             /* gshard */
+    char *order;            /* auto | tutel | sorted */
+    char *alltoall;         /* direct */
+    char *expert;           /* auto (by family) | gpt | mixtral */
+    bool noisy;             /* noise on the gate's logits in training */
+    bool normalize_top_k;   /* k = 1: weight 1 rather than the softmax probability; k > 1: always 1 in sum */
     double aux_loss_coeff;
     double z_loss_coeff;
 } fsmoe_moe_config;
 
 typedef struct fsmoe_parallel_config {
-    int64_t nodes;           /* 0: ask MPI */
-    int64_t ranks_per_node;  /* 0: ask MPI */
+    int64_t nodes;          /* 0: ask MPI */
+    int64_t ranks_per_node; /* 0: ask MPI */
     int64_t ep_size;
     int64_t esp_size;
     int64_t mp_size;
-    int64_t threads;         /* compute threads a rank; 0: cores of the node / ranks on it, at least 1 */
-    char *schedule;          /* dsmoe | tutel | tutel-improved | pipemoe-lina | fsmoe-no-iio | fsmoe | fsmoe-x */
-    char *cluster;           /* cluster file that the step is planned with; empty: measured before training */
-    int64_t replan_every;    /* steps after which costs are measured again; 0: never */
-    bool canonical_sums;     /* sums in an order that no layout changes: the same bits on every layout that fits */
+    int64_t threads;      /* compute threads a rank; 0: cores of the node / ranks on it, at least 1 */
+    char *schedule;       /* dsmoe | tutel | tutel-improved | pipemoe-lina | fsmoe-no-iio | fsmoe | fsmoe-x */
+    char *cluster;        /* cluster file that the step is planned with; empty: measured before training */
+    char *progress;       /* thread | tasks: who moves communication along */
+    int64_t replan_every; /* steps after which costs are measured again; 0: never */
+    bool canonical_sums;  /* sums in an order that no layout changes: the same bits on every layout that fits */
 } fsmoe_parallel_config;
 
 typedef struct fsmoe_data_config {
-    fsmoe_strings train;     /* files: text, .jsonl or .tokens */
+    fsmoe_strings train; /* files: text, .jsonl or .tokens */
     fsmoe_strings valid;
-    char *tokenizer;         /* bytes | gpt2 | a tokenizer.json or a folder that has one */
-    int64_t seq_len;         /* L */
+    char *tokenizer; /* bytes | gpt2 | a tokenizer.json or a folder that has one */
+    int64_t seq_len; /* L */
     bool shuffle;
 } fsmoe_data_config;
 
 typedef struct fsmoe_train_config {
     int64_t steps;
-    int64_t global_batch;    /* samples a step */
-    int64_t micro_batch;     /* samples of all ranks that go through the model at once; 0: global_batch */
+    int64_t global_batch; /* samples a step */
+    int64_t micro_batch;  /* samples of all ranks that go through the model at once; 0: global_batch */
     double lr;
-    double min_lr;           /* end of the cosine */
+    double min_lr; /* end of the cosine */
     int64_t warmup_steps;
     double weight_decay;
     double beta1, beta2, adam_eps;
-    double clip_grad;        /* largest global gradient norm; 0: no clipping */
+    double clip_grad; /* largest global gradient norm; 0: no clipping */
     int64_t seed;
-    int64_t eval_every;      /* steps; 0: only at the end */
-    int64_t eval_tokens;     /* validation tokens used at most; 0: all */
+    int64_t eval_every;       /* steps; 0: only at the end */
+    int64_t eval_tokens;      /* validation tokens used at most; 0: all */
     int64_t checkpoint_every; /* steps; 0: only at the end */
 } fsmoe_train_config;
 
 typedef struct fsmoe_run_config {
-    char *dir;               /* run folder: log.jsonl, report.html, model/, checkpoint-N/ */
-    char *sample_prompt;     /* text to continue at the end; empty: none */
+    char *dir;           /* run folder: log.jsonl, report.html, model/, checkpoint-N/ */
+    char *sample_prompt; /* text to continue at the end; empty: none */
     int64_t sample_tokens;
     double sample_temperature;
     double sample_top_p;

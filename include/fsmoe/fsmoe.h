@@ -2,8 +2,10 @@
 #ifndef FSMOE_FSMOE_H
 #define FSMOE_FSMOE_H
 
+#include <fsmoe/bench.h>
 #include <fsmoe/cluster.h>
 #include <fsmoe/config.h>
+#include <fsmoe/memory.h>
 #include <fsmoe/model.h>
 #include <fsmoe/plan.h>
 #include <fsmoe/profile.h>

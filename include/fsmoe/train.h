@@ -15,9 +15,10 @@ typedef struct fsmoe_train_progress {
     double loss, aux_loss, z_loss;
     double lr, grad_norm; /* before clipping */
     double step_s, tokens_per_s, eta_s;
-    double dropped_frac;  /* of all (token, choice) pairs */
-    double load_min, load_mean, load_max; /* share of kept pairs that an expert got, over all experts and layers; mean 1/E */
-    double val_loss;      /* NaN when not measured at this step */
+    double dropped_frac; /* of all (token, choice) pairs */
+    double load_min, load_mean,
+        load_max;    /* share of kept pairs that an expert got, over all experts and layers; mean 1/E */
+    double val_loss; /* NaN when not measured at this step */
 } fsmoe_train_progress;
 
 typedef struct fsmoe_train_options {
@@ -27,6 +28,12 @@ typedef struct fsmoe_train_options {
     const char *command;    /* the command line, for run.json; NULL: none */
     void (*on_step)(void *user, const fsmoe_train_progress *progress);
     void (*on_message)(void *user, const char *sentence); /* what a person should know */
+    /* Asked on every rank before the first step and after each, with the steps done so far: not 0 stops all ranks. NULL:
+     * none. The library handles no signals; a handler of the caller's may set what this reads. */
+    int (*should_stop)(void *user, int64_t step);
+    /* Told on every rank that all stop after `step`: a checkpoint is saved next, and fsmoe_train returns FSMOE_OK without
+     * the rest of the steps and without model/. reason: what should_stop said on the lowest rank that wants to. */
+    void (*on_stop)(void *user, int reason, int64_t step);
     void *user;
 } fsmoe_train_options;
 

@@ -1,4 +1,4 @@
-/* The monotonic clock, in seconds. */
+/* The monotonic clock, in seconds, and sleeping by it. */
 #ifndef FSM_BASE_CLOCK_H
 #define FSM_BASE_CLOCK_H
 
@@ -9,6 +9,21 @@ static inline double fsm_clock_s(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* Seconds as the system's calls take them. */
+static inline struct timespec fsm_clock_timespec(double seconds)
+{
+    struct timespec time = {.tv_sec = (time_t)seconds};
+    time.tv_nsec = (long)(1e9 * (seconds - (double)time.tv_sec));
+    return time;
+}
+
+/* Less when a signal comes. */
+static inline void fsm_clock_sleep(double seconds)
+{
+    struct timespec time = fsm_clock_timespec(seconds);
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
 }
 
 #endif

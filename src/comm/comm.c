@@ -1,5 +1,7 @@
 #include "comm/comm.h"
 
+#include "comm/op.h"
+
 #include <string.h>
 
 fsmoe_status fsm_comm_create_world(fsm_comm **world)
@@ -19,7 +21,7 @@ fsmoe_status fsm_comm_agree(fsm_comm *comm, fsmoe_status mine)
 {
     if (comm->size == 1) return mine;
     double failed = mine != FSMOE_OK;
-    FSM_TRY(comm->table->all_reduce_double(comm, &failed, 1));
+    FSM_TRY(fsm_comm_all_reduce_double(comm, &failed, 1));
     if (failed == 0) return FSMOE_OK;
 
     int first = -1;
@@ -37,32 +39,12 @@ fsmoe_status fsm_comm_agree(fsm_comm *comm, fsmoe_status mine)
     return fsm_fail(mine, "%s", text);
 }
 
-/* blocks[0] = the tree's sum over `ranks` blocks of n elements */
-static void add_tree(float *blocks, int ranks, int64_t n)
-{
-    for (int stride = 1; stride < ranks; stride *= 2)
-        for (int rank = 0; rank + stride < ranks; rank += 2 * stride)
-            for (int64_t i = 0; i < n; i++) blocks[rank * n + i] += blocks[(rank + stride) * n + i];
-}
-
-fsmoe_status fsm_comm_all_reduce_tree(fsm_comm *comm, float *buffer, int64_t count, float *scratch, int64_t *counts)
-{
-    for (int64_t at = 0; at < count; at += FSM_TREE_ELEMS) {
-        int64_t n = count - at < FSM_TREE_ELEMS ? count - at : FSM_TREE_ELEMS;
-        for (int rank = 0; rank < comm->size; rank++) counts[rank] = n;
-        FSM_TRY(comm->table->all_gather(comm, buffer + at, scratch, counts));
-        add_tree(scratch, comm->size, n);
-        memcpy(buffer + at, scratch, sizeof *buffer * (size_t)n);
-    }
-    return FSMOE_OK;
-}
-
 fsmoe_status fsm_comm_find_nodes(fsm_comm *comm, int *nodes, int *ranks_per_node)
 {
     int count, index;
     FSM_TRY(comm->table->local_ranks(comm, &count, &index));
     double sums[2] = {count, (double)count * count};
-    FSM_TRY(comm->table->all_reduce_double(comm, sums, 2));
+    FSM_TRY(fsm_comm_all_reduce_double(comm, sums, 2));
     if (sums[0] != (double)count * comm->size || sums[1] != (double)count * count * comm->size)
         return fsm_fail(
             FSMOE_ERROR_LAYOUT,

@@ -1,7 +1,7 @@
 /* Collectives over MPI (MPI-3.1; Open MPI and MPICH). The only file that includes mpi.h.
  * Counts above INT_MAX elements are refused: MPI-3.1 takes int counts.
  */
-#include "comm/comm.h"
+#include "comm/op.h"
 
 #include <limits.h>
 #include <mpi.h>
@@ -12,8 +12,10 @@ typedef struct mpi_comm {
     fsm_comm base;
     MPI_Comm handle;
     int owns_mpi; /* the world: MPI_Finalize when destroyed */
-    /* int copies of the caller's counts, so that no call allocates; [size] each */
+    /* int copies of the caller's counts, which MPI reads until a collective ends; [size] each */
     int *send_counts, *send_offsets, *recv_counts, *recv_offsets;
+    MPI_Request *requests[FSM_COMM_SLOTS]; /* [2 size] under way, and how many */
+    int request_count[FSM_COMM_SLOTS];
 } mpi_comm;
 
 static MPI_Comm handle(fsm_comm *comm)
@@ -49,55 +51,72 @@ static fsmoe_status narrow(int size, const int64_t *counts, int *narrow_counts, 
     return check_count(at, operation);
 }
 
-static fsmoe_status mpi_all_to_all(fsm_comm *comm, const float *send, const int64_t *send_counts, float *recv,
-                                   const int64_t *recv_counts)
+static MPI_Request *next_request(mpi_comm *c, int slot)
+{
+    return &c->requests[slot][c->request_count[slot]++];
+}
+
+static fsmoe_status mpi_start_all_to_all(fsm_comm *comm, const float *send, const int64_t *send_counts, float *recv,
+                                         const int64_t *recv_counts)
 {
     mpi_comm *c = (mpi_comm *)comm;
     FSM_TRY(narrow(comm->size, send_counts, c->send_counts, c->send_offsets, "all-to-all"));
     FSM_TRY(narrow(comm->size, recv_counts, c->recv_counts, c->recv_offsets, "all-to-all"));
-    return translate(MPI_Alltoallv(send, c->send_counts, c->send_offsets, MPI_FLOAT, recv, c->recv_counts,
-                                   c->recv_offsets, MPI_FLOAT, c->handle),
+    return translate(MPI_Ialltoallv(send, c->send_counts, c->send_offsets, MPI_FLOAT, recv, c->recv_counts,
+                                    c->recv_offsets, MPI_FLOAT, c->handle, next_request(c, 0)),
                      "all-to-all");
 }
 
-static fsmoe_status mpi_all_gather(fsm_comm *comm, const float *send, float *recv, const int64_t *counts)
+static fsmoe_status mpi_start_all_gather(fsm_comm *comm, const float *send, float *recv, const int64_t *counts)
 {
     mpi_comm *c = (mpi_comm *)comm;
     FSM_TRY(narrow(comm->size, counts, c->recv_counts, c->recv_offsets, "all-gather"));
     const void *from = send == recv + c->recv_offsets[comm->rank] ? MPI_IN_PLACE : (const void *)send;
-    return translate(MPI_Allgatherv(from, c->recv_counts[comm->rank], MPI_FLOAT, recv, c->recv_counts, c->recv_offsets,
-                                    MPI_FLOAT, c->handle),
+    return translate(MPI_Iallgatherv(from, c->recv_counts[comm->rank], MPI_FLOAT, recv, c->recv_counts, c->recv_offsets,
+                                     MPI_FLOAT, c->handle, next_request(c, 0)),
                      "all-gather");
 }
 
-static fsmoe_status mpi_all_gather_int64(fsm_comm *comm, const int64_t *send, int64_t count, int64_t *recv)
-{
-    FSM_TRY(check_count(count, "all-gather"));
-    return translate(MPI_Allgather(send, (int)count, MPI_INT64_T, recv, (int)count, MPI_INT64_T, handle(comm)),
-                     "all-gather");
-}
-
-static fsmoe_status mpi_reduce_scatter(fsm_comm *comm, const float *send, float *recv, const int64_t *counts)
+static fsmoe_status mpi_start_all_gather_int64(fsm_comm *comm, const int64_t *send, int64_t count, int64_t *recv)
 {
     mpi_comm *c = (mpi_comm *)comm;
-    FSM_TRY(narrow(comm->size, counts, c->recv_counts, c->recv_offsets, "reduce-scatter"));
-    return translate(MPI_Reduce_scatter(send, recv, c->recv_counts, MPI_FLOAT, MPI_SUM, c->handle), "reduce-scatter");
+    FSM_TRY(check_count(count, "all-gather"));
+    return translate(MPI_Iallgather(send, (int)count, MPI_INT64_T, recv, (int)count, MPI_INT64_T, c->handle,
+                                    next_request(c, 0)),
+                     "all-gather");
 }
 
-static fsmoe_status mpi_all_reduce(fsm_comm *comm, float *buffer, int64_t count)
+static fsmoe_status mpi_start_all_reduce_double(fsm_comm *comm, double *buffer, int64_t count)
 {
-    for (int64_t at = 0; at < count; at += INT_MAX) {
-        int part = (int)(count - at < INT_MAX ? count - at : INT_MAX);
-        FSM_TRY(
-            translate(MPI_Allreduce(MPI_IN_PLACE, buffer + at, part, MPI_FLOAT, MPI_SUM, handle(comm)), "all-reduce"));
-    }
-    return FSMOE_OK;
-}
-
-static fsmoe_status mpi_all_reduce_double(fsm_comm *comm, double *buffer, int64_t count)
-{
+    mpi_comm *c = (mpi_comm *)comm;
     FSM_TRY(check_count(count, "all-reduce"));
-    return translate(MPI_Allreduce(MPI_IN_PLACE, buffer, (int)count, MPI_DOUBLE, MPI_SUM, handle(comm)), "all-reduce");
+    return translate(MPI_Iallreduce(MPI_IN_PLACE, buffer, (int)count, MPI_DOUBLE, MPI_SUM, c->handle,
+                                    next_request(c, 0)),
+                     "all-reduce");
+}
+
+static fsmoe_status mpi_post_send(fsm_comm *comm, int slot, int to, const float *elems, int64_t count)
+{
+    mpi_comm *c = (mpi_comm *)comm;
+    FSM_TRY(check_count(count, "send"));
+    return translate(MPI_Isend(elems, (int)count, MPI_FLOAT, to, slot, c->handle, next_request(c, slot)), "send");
+}
+
+static fsmoe_status mpi_post_recv(fsm_comm *comm, int slot, int from, float *elems, int64_t count)
+{
+    mpi_comm *c = (mpi_comm *)comm;
+    FSM_TRY(check_count(count, "receive"));
+    return translate(MPI_Irecv(elems, (int)count, MPI_FLOAT, from, slot, c->handle, next_request(c, slot)), "receive");
+}
+
+static fsmoe_status mpi_test(fsm_comm *comm, int slot, bool *done)
+{
+    mpi_comm *c = (mpi_comm *)comm;
+    int all = 1;
+    FSM_TRY(translate(MPI_Testall(c->request_count[slot], c->requests[slot], &all, MPI_STATUSES_IGNORE), "a transfer"));
+    if (all) c->request_count[slot] = 0;
+    *done = all;
+    return FSMOE_OK;
 }
 
 static fsmoe_status mpi_gather_bytes(fsm_comm *comm, const void *send, int64_t count, void *recv, const int64_t *counts)
@@ -121,13 +140,20 @@ static fsmoe_status mpi_barrier(fsm_comm *comm)
     return translate(MPI_Barrier(handle(comm)), "barrier");
 }
 
+static void release(mpi_comm *c)
+{
+    free(c->send_counts);
+    free(c->requests[0]);
+    fsm_comm_scratch_destroy(&c->base);
+    free(c);
+}
+
 static void mpi_destroy(fsm_comm *comm)
 {
     mpi_comm *c = (mpi_comm *)comm;
-    free(c->send_counts);
     if (c->owns_mpi) MPI_Finalize();
     else if (c->handle != MPI_COMM_NULL) MPI_Comm_free(&c->handle);
-    free(c);
+    release(c);
 }
 
 static fsmoe_status wrap(MPI_Comm mpi, int owns_mpi, fsm_comm **comm);
@@ -139,9 +165,19 @@ static fsmoe_status mpi_split(fsm_comm *comm, int color, fsm_comm **group)
     return wrap(part, 0, group);
 }
 
+/* Ranks on one machine, unless a launcher says how many in succession make a node: those of a virtual cluster
+ * (scripts/vcluster) each have a host of their own. */
 static fsmoe_status mpi_local_ranks(fsm_comm *comm, int *count, int *index)
 {
     MPI_Comm node;
+    const char *told = getenv("FSMOE_RANKS_PER_NODE");
+    int per_node = told ? atoi(told) : 0;
+    if (per_node > 0) {
+        int first = comm->rank / per_node * per_node, last = first + per_node;
+        *count = (last < comm->size ? last : comm->size) - first;
+        *index = comm->rank - first;
+        return FSMOE_OK;
+    }
     FSM_TRY(
         translate(MPI_Comm_split_type(handle(comm), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node), "split by node"));
     MPI_Comm_size(node, count);
@@ -158,12 +194,13 @@ static void mpi_abort(fsm_comm *comm, int exit_code)
 
 static const fsm_comm_table mpi_table = {
     .name = "mpi",
-    .all_to_all = mpi_all_to_all,
-    .all_gather = mpi_all_gather,
-    .all_gather_int64 = mpi_all_gather_int64,
-    .reduce_scatter = mpi_reduce_scatter,
-    .all_reduce = mpi_all_reduce,
-    .all_reduce_double = mpi_all_reduce_double,
+    .start_all_to_all = mpi_start_all_to_all,
+    .start_all_gather = mpi_start_all_gather,
+    .start_all_gather_int64 = mpi_start_all_gather_int64,
+    .start_all_reduce_double = mpi_start_all_reduce_double,
+    .post_send = mpi_post_send,
+    .post_recv = mpi_post_recv,
+    .test = mpi_test,
     .gather_bytes = mpi_gather_bytes,
     .broadcast_bytes = mpi_broadcast_bytes,
     .barrier = mpi_barrier,
@@ -173,8 +210,23 @@ static const fsm_comm_table mpi_table = {
     .destroy = mpi_destroy,
 };
 
+static fsmoe_status allocate(mpi_comm *c)
+{
+    size_t size = (size_t)c->base.size;
+    c->send_counts = calloc(4 * size, sizeof(int));
+    c->requests[0] = calloc(FSM_COMM_SLOTS * 2 * size, sizeof(MPI_Request));
+    if (!c->send_counts || !c->requests[0])
+        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a communicator of %zu ranks", size);
+    c->send_offsets = c->send_counts + size;
+    c->recv_counts = c->send_counts + 2 * size;
+    c->recv_offsets = c->send_counts + 3 * size;
+    for (int slot = 1; slot < FSM_COMM_SLOTS; slot++) c->requests[slot] = c->requests[slot - 1] + 2 * size;
+    return fsm_comm_scratch_create(&c->base);
+}
+
 static fsmoe_status wrap(MPI_Comm mpi, int owns_mpi, fsm_comm **comm)
 {
+    int level = MPI_THREAD_SINGLE;
     mpi_comm *c = calloc(1, sizeof *c);
     if (!c) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a communicator");
     c->base.table = &mpi_table;
@@ -183,17 +235,12 @@ static fsmoe_status wrap(MPI_Comm mpi, int owns_mpi, fsm_comm **comm)
     MPI_Comm_rank(mpi, &c->base.rank);
     MPI_Comm_size(mpi, &c->base.size);
     MPI_Comm_set_errhandler(mpi, MPI_ERRORS_RETURN);
-    size_t size = (size_t)c->base.size;
-    c->send_counts = calloc(4 * size, sizeof(int));
-    if (!c->send_counts) {
-        free(c);
-        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a communicator of %zu ranks", size);
-    }
-    c->send_offsets = c->send_counts + size;
-    c->recv_counts = c->send_counts + 2 * size;
-    c->recv_offsets = c->send_counts + 3 * size;
-    *comm = &c->base;
-    return FSMOE_OK;
+    MPI_Query_thread(&level);
+    c->base.any_thread = level >= MPI_THREAD_SERIALIZED;
+    fsmoe_status status = allocate(c);
+    if (status == FSMOE_OK) *comm = &c->base;
+    else release(c);
+    return status;
 }
 
 int fsm_comm_launched_by_mpi(void)
@@ -216,7 +263,7 @@ fsmoe_status fsm_comm_create_mpi(fsm_comm **world)
 {
     yield_when_oversubscribed();
     int given = 0;
-    FSM_TRY(translate(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &given), "MPI_Init"));
+    FSM_TRY(translate(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &given), "MPI_Init"));
     if (given < MPI_THREAD_FUNNELED) return fsm_fail(FSMOE_ERROR_COMM, "MPI gives no thread level FUNNELED");
     return wrap(MPI_COMM_WORLD, 1, world);
 }

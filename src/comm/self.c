@@ -9,37 +9,56 @@ static void copy(void *to, const void *from, size_t bytes)
     if (to != from && bytes > 0) memmove(to, from, bytes);
 }
 
-static fsmoe_status self_all_to_all(fsm_comm *comm, const float *send, const int64_t *send_counts, float *recv,
-                                    const int64_t *recv_counts)
+static fsmoe_status self_start_all_to_all(fsm_comm *comm, const float *send, const int64_t *send_counts, float *recv,
+                                          const int64_t *recv_counts)
 {
     (void)comm, (void)recv_counts;
     copy(recv, send, sizeof(float) * (size_t)send_counts[0]);
     return FSMOE_OK;
 }
 
-static fsmoe_status self_all_gather(fsm_comm *comm, const float *send, float *recv, const int64_t *counts)
+static fsmoe_status self_start_all_gather(fsm_comm *comm, const float *send, float *recv, const int64_t *counts)
 {
     (void)comm;
     copy(recv, send, sizeof(float) * (size_t)counts[0]);
     return FSMOE_OK;
 }
 
-static fsmoe_status self_all_gather_int64(fsm_comm *comm, const int64_t *send, int64_t count, int64_t *recv)
+static fsmoe_status self_start_all_gather_int64(fsm_comm *comm, const int64_t *send, int64_t count, int64_t *recv)
 {
     (void)comm;
     copy(recv, send, sizeof(int64_t) * (size_t)count);
     return FSMOE_OK;
 }
 
-static fsmoe_status self_all_reduce(fsm_comm *comm, float *buffer, int64_t count)
+static fsmoe_status self_start_all_reduce_double(fsm_comm *comm, double *buffer, int64_t count)
 {
     (void)comm, (void)buffer, (void)count;
     return FSMOE_OK;
 }
 
-static fsmoe_status self_all_reduce_double(fsm_comm *comm, double *buffer, int64_t count)
+static fsmoe_status self_message(fsm_comm *comm)
 {
-    (void)comm, (void)buffer, (void)count;
+    (void)comm;
+    return fsm_fail(FSMOE_ERROR_INTERNAL, "a group of one rank has nobody to send to");
+}
+
+static fsmoe_status self_post_send(fsm_comm *comm, int slot, int to, const float *elems, int64_t count)
+{
+    (void)slot, (void)to, (void)elems, (void)count;
+    return self_message(comm);
+}
+
+static fsmoe_status self_post_recv(fsm_comm *comm, int slot, int from, float *elems, int64_t count)
+{
+    (void)slot, (void)from, (void)elems, (void)count;
+    return self_message(comm);
+}
+
+static fsmoe_status self_test(fsm_comm *comm, int slot, bool *done)
+{
+    (void)comm, (void)slot;
+    *done = true;
     return FSMOE_OK;
 }
 
@@ -90,12 +109,13 @@ static void self_destroy(fsm_comm *comm)
 
 static const fsm_comm_table self_table = {
     .name = "self",
-    .all_to_all = self_all_to_all,
-    .all_gather = self_all_gather,
-    .all_gather_int64 = self_all_gather_int64,
-    .reduce_scatter = self_all_gather,
-    .all_reduce = self_all_reduce,
-    .all_reduce_double = self_all_reduce_double,
+    .start_all_to_all = self_start_all_to_all,
+    .start_all_gather = self_start_all_gather,
+    .start_all_gather_int64 = self_start_all_gather_int64,
+    .start_all_reduce_double = self_start_all_reduce_double,
+    .post_send = self_post_send,
+    .post_recv = self_post_recv,
+    .test = self_test,
     .gather_bytes = self_gather_bytes,
     .broadcast_bytes = self_broadcast_bytes,
     .barrier = self_barrier,
@@ -109,7 +129,7 @@ fsmoe_status fsm_comm_create_self(fsm_comm **self)
 {
     fsm_comm *comm = malloc(sizeof *comm);
     if (!comm) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a communicator");
-    *comm = (fsm_comm){.table = &self_table, .rank = 0, .size = 1};
+    *comm = (fsm_comm){.table = &self_table, .rank = 0, .size = 1, .any_thread = true};
     *self = comm;
     return FSMOE_OK;
 }

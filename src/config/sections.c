@@ -87,12 +87,15 @@ const fsm_config_field fsm_config_fields[] = {
     INT(parallel, esp_size, 1, 1, 65536, "ranks that each hold a slice of every expert"),
     INT(parallel, mp_size, 1, 1, 65536, "ranks that share out attention heads (tensor parallelism)"),
     INT(parallel, threads, 0, 0, 4096, "compute threads of a rank; 0: cores of the node / ranks on it, at least 1"),
-    CHOICE(parallel, schedule, "dsmoe", "dsmoe, tutel, tutel-improved, pipemoe-lina, fsmoe-no-iio, fsmoe, fsmoe-x",
+    CHOICE(parallel, schedule, "fsmoe-x", "dsmoe, tutel, tutel-improved, pipemoe-lina, fsmoe-no-iio, fsmoe, fsmoe-x",
            "what overlaps with what in a step; all but dsmoe are planned from what operations cost"),
     STRING(parallel, cluster, "",
            "cluster file the step is planned with (fsmoe profile, fsmoe cluster); \"\": measured before training"),
     INT(parallel, replan_every, 0, 0, COUNT,
-        "steps after which operations are measured again and the step is planned anew, at the price of equal bits; 0: never"),
+        "steps after which operations are measured again and the step is planned anew, at the price of equal bits; 0: "
+        "never"),
+    CHOICE(parallel, progress, "thread", "thread, tasks",
+           "who moves communication along: a thread of its own, or the computing one between tasks"),
     BOOL(parallel, canonical_sums, "false",
          "sums in one order, so that layouts in powers of two without expert-DP train bit for bit alike; slower"),
 

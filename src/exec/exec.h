@@ -1,23 +1,52 @@
-/* The executor: runs any task graph, each task by the function that a table has for its (kind, phase).
- * In:  a checked graph, the table, the object the functions work on.
- * Out: the tasks done in an order that respects the graph; when and how long each ran, if a trace is given.
+/* The executor: runs any task graph on three streams at once: compute, the links inside a node, the links between nodes.
+ * In:  a checked graph, a table from (kind, phase) to function, the object the functions work on.
+ * Out: the tasks done: each after the tasks it waits for, and after everything before it on its stream has ended; when
+ *      and how long each ran, for whoever observes.
+ * The caller's thread computes. Communication is begun and moved along by one thread of the executor, which sleeps while
+ * there is none and naps between two looks at what is under way. Where the transport does not allow that thread, or there
+ * is one rank, the caller's thread moves it between its own tasks (FSM_PROGRESS_TASKS).
  * The executor names no schedule and no model; a schedule names no function.
  */
 #ifndef FSM_EXEC_EXEC_H
 #define FSM_EXEC_EXEC_H
 
+#include "comm/op.h"
 #include "plan/graph.h"
 
-/* One task on `object`. Collective tasks must be run by all members of their group. */
+/* One task on `object`, from beginning to end. */
 typedef fsmoe_status (*fsm_task_function)(void *object, const fsm_task *task);
 
+/* Begins a collective task, to be run by all members of its group; it is done when `op` is. */
+typedef fsmoe_status (*fsm_task_start)(void *object, const fsm_task *task, fsm_comm_op *op);
+
+/* A kind and phase has either a function, or a start and, if something is left to do then, a finish: little, since the
+ * links wait meanwhile. */
 typedef struct fsm_task_table {
     fsm_task_function run[FSM_TASK_KIND_COUNT][FSM_PHASE_COUNT];
+    fsm_task_start start[FSM_TASK_KIND_COUNT][FSM_PHASE_COUNT];
+    fsm_task_function finish[FSM_TASK_KIND_COUNT][FSM_PHASE_COUNT];
 } fsm_task_table;
 
-typedef struct fsm_trace fsm_trace;
+/* Is told when a task ran (fsm_clock_s), by the thread that ran it: of different streams at the same time. */
+typedef struct fsm_observer {
+    void (*task_ran)(void *user, int index, double start_s, double end_s);
+    void *user;
+} fsm_observer;
 
-/* Runs all tasks; stops at the first that fails. ERROR_INTERNAL for a task that the table has no function for. */
-fsmoe_status fsm_exec_run(const fsm_graph *graph, const fsm_task_table *table, void *object, fsm_trace *trace);
+typedef enum fsm_progress { FSM_PROGRESS_THREAD, FSM_PROGRESS_TASKS } fsm_progress;
+
+typedef struct fsm_exec fsm_exec;
+
+/* ERROR_MEMORY; ERROR_INTERNAL when the system gives no thread. */
+fsmoe_status fsm_exec_create(fsm_progress progress, fsm_exec **exec);
+void fsm_exec_destroy(fsm_exec *exec); /* NULL is fine */
+
+/* Room for graphs of so many tasks; fsm_exec_run does not allocate then. ERROR_MEMORY. */
+fsmoe_status fsm_exec_reserve(fsm_exec *exec, int tasks);
+
+/* Runs all tasks. observers[n] may be none. Stops at the first that fails: its status, and its sentence in
+ * fsmoe_last_error(); what is under way then is left as it is. ERROR_INTERNAL for a task the table has no function for. */
+fsmoe_status fsm_exec_run(fsm_exec *exec, const fsm_graph *graph, const fsm_task_table *table, void *object,
+                          const fsm_observer *observers, int n);
 
 #endif

@@ -1,6 +1,5 @@
 #include "exec/recorder.h"
 
-#include "base/clock.h"
 #include "profile/measure.h"
 
 #include <stdlib.h>
@@ -13,25 +12,16 @@ typedef struct history {
 
 struct fsm_task_recorder {
     const fsm_graph *graph;
-    const fsm_task_table *inner;
-    void *object;
-    double (*now_s)(void);
-    fsm_task_table table;
     history *histories; /* [graph->count] */
 };
 
-static fsmoe_status run_timed(void *object, const fsm_task *task)
+static void record(void *user, int index, double start_s, double end_s)
 {
-    fsm_task_recorder *r = object;
-    history *h = &r->histories[task - r->graph->tasks];
-    double start_s = r->now_s();
-    FSM_TRY(r->inner->run[task->kind][task->phase](r->object, task));
-    h->latest_s[h->runs++ % FSM_RECORDED_STEPS] = r->now_s() - start_s;
-    return FSMOE_OK;
+    history *h = &((fsm_task_recorder *)user)->histories[index];
+    h->latest_s[h->runs++ % FSM_RECORDED_STEPS] = end_s - start_s;
 }
 
-fsmoe_status fsm_task_recorder_create(const fsm_graph *graph, const fsm_task_table *table, void *object,
-                                      double (*now_s)(void), fsm_task_recorder **recorder)
+fsmoe_status fsm_task_recorder_create(const fsm_graph *graph, fsm_task_recorder **recorder)
 {
     fsm_task_recorder *r = calloc(1, sizeof *r);
     if (r) r->histories = calloc((size_t)graph->count + 1, sizeof *r->histories);
@@ -40,12 +30,6 @@ fsmoe_status fsm_task_recorder_create(const fsm_graph *graph, const fsm_task_tab
         return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the durations of %d tasks", graph->count);
     }
     r->graph = graph;
-    r->inner = table;
-    r->object = object;
-    r->now_s = now_s ? now_s : fsm_clock_s;
-    for (int kind = 0; kind < FSM_TASK_KIND_COUNT; kind++)
-        for (int phase = 0; phase < FSM_PHASE_COUNT; phase++)
-            r->table.run[kind][phase] = table->run[kind][phase] ? run_timed : NULL;
     *recorder = r;
     return FSMOE_OK;
 }
@@ -57,9 +41,9 @@ void fsm_task_recorder_destroy(fsm_task_recorder *recorder)
     free(recorder);
 }
 
-const fsm_task_table *fsm_task_recorder_table(const fsm_task_recorder *recorder)
+fsm_observer fsm_task_recorder_observer(fsm_task_recorder *recorder)
 {
-    return &recorder->table;
+    return (fsm_observer){record, recorder};
 }
 
 void fsm_task_recorder_clear(fsm_task_recorder *recorder)

@@ -1,7 +1,6 @@
 /* How long the tasks of a graph take, from the steps that run anyway: asking costs nothing but the asking.
- * In:  a graph, and the table and object that do its tasks.
- * Out: a table that does the same and keeps each task's latest durations; their medians.
- * Tasks may run on several threads at once, each task on one.
+ * In:  a graph; an executor tells when its tasks ran.
+ * Out: each task's latest durations; their medians.
  */
 #ifndef FSM_EXEC_RECORDER_H
 #define FSM_EXEC_RECORDER_H
@@ -10,14 +9,12 @@
 
 typedef struct fsm_task_recorder fsm_task_recorder;
 
-/* `graph`, `table`, `object` and `now_s` (NULL: the monotonic clock) are borrowed. A recorder is of one graph: make
- * another when it is replaced. ERROR_MEMORY. */
-fsmoe_status fsm_task_recorder_create(const fsm_graph *graph, const fsm_task_table *table, void *object,
-                                      double (*now_s)(void), fsm_task_recorder **recorder);
+/* `graph` is borrowed. A recorder is of one graph: make another when it is replaced. ERROR_MEMORY. */
+fsmoe_status fsm_task_recorder_create(const fsm_graph *graph, fsm_task_recorder **recorder);
 void fsm_task_recorder_destroy(fsm_task_recorder *recorder); /* NULL is fine */
 
-/* What to give fsm_exec_run, with the recorder as its object. Recording never allocates. */
-const fsm_task_table *fsm_task_recorder_table(const fsm_task_recorder *recorder);
+/* What to give fsm_exec_run. Recording never allocates. */
+fsm_observer fsm_task_recorder_observer(fsm_task_recorder *recorder);
 
 /* Forgets what was recorded: the first steps, which warm up. */
 void fsm_task_recorder_clear(fsm_task_recorder *recorder);

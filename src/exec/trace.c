@@ -2,6 +2,7 @@
 #include "exec/trace.h"
 
 #include "base/file.h"
+#include "comm/op.h"
 #include "exec/spans.h"
 
 #include <math.h>
@@ -9,14 +10,14 @@
 #include <stdlib.h>
 
 typedef struct slice {
-    int64_t task;
-    double start_s, end_s;
+    double start_s, end_s; /* 0: it did not run */
 } slice;
 
 struct fsm_trace {
     fsm_graph graph;
-    slice *slices;
-    int64_t count, capacity;
+    slice *planned;           /* [graph.count], from 0; NULL: there is no plan */
+    slice *slices;            /* [max_steps, graph.count] */
+    int64_t steps, max_steps; /* begun, and as many as there is room for */
 };
 
 fsmoe_status fsm_trace_create(const fsm_graph *graph, int64_t max_steps, fsm_trace **trace)
@@ -24,8 +25,8 @@ fsmoe_status fsm_trace_create(const fsm_graph *graph, int64_t max_steps, fsm_tra
     fsm_trace *t = calloc(1, sizeof *t);
     if (t) {
         t->graph = fsm_graph_copy(graph);
-        t->capacity = graph->count * max_steps;
-        t->slices = calloc((size_t)t->capacity + 1, sizeof *t->slices);
+        t->max_steps = max_steps;
+        t->slices = calloc((size_t)(graph->count * max_steps) + 1, sizeof *t->slices);
     }
     if (!t || !t->slices || t->graph.out_of_memory) {
         fsm_trace_destroy(t);
@@ -39,13 +40,41 @@ void fsm_trace_destroy(fsm_trace *trace)
 {
     if (!trace) return;
     fsm_graph_destroy(&trace->graph);
+    free(trace->planned);
     free(trace->slices);
     free(trace);
 }
 
-void fsm_trace_add(fsm_trace *trace, int index, double start_s, double end_s)
+fsmoe_status fsm_trace_set_plan(fsm_trace *trace, const fsm_timeline *planned)
 {
-    if (trace->count < trace->capacity) trace->slices[trace->count++] = (slice){index, start_s, end_s};
+    slice *slices = calloc((size_t)trace->graph.count + 1, sizeof *slices);
+    if (!slices) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the planned times of a trace");
+    for (int i = 0; i < trace->graph.count; i++) slices[i] = (slice){planned->start_s[i], planned->end_s[i]};
+    free(trace->planned);
+    trace->planned = slices;
+    return FSMOE_OK;
+}
+
+void fsm_trace_begin_step(fsm_trace *trace)
+{
+    if (trace->steps <= trace->max_steps) trace->steps++; /* one more than there is room for: nothing is kept of it */
+}
+
+static void add_slice(void *user, int index, double start_s, double end_s)
+{
+    fsm_trace *t = user;
+    if (t->steps < 1 || t->steps > t->max_steps) return;
+    t->slices[(t->steps - 1) * t->graph.count + index] = (slice){start_s, end_s};
+}
+
+fsm_observer fsm_trace_observer(fsm_trace *trace)
+{
+    return (fsm_observer){add_slice, trace};
+}
+
+static int64_t count_slices(const fsm_trace *trace)
+{
+    return trace->graph.count * (trace->steps < trace->max_steps ? trace->steps : trace->max_steps);
 }
 
 static void print_begin(FILE *out)
@@ -95,16 +124,40 @@ static fsmoe_status finish(FILE *out, char **text, size_t *size, const char *pat
     return status;
 }
 
+static void print_row(FILE *out, int pid, const char *name, const char **comma)
+{
+    print_process(out, pid, name, comma);
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) print_thread(out, pid, r, fsm_resource_name((fsm_resource)r));
+}
+
 /* Times are the monotonic clock's: of one zero on one machine, each machine's own between machines. */
 static void print_rank(FILE *out, const fsm_graph *graph, int rank, const slice *slices, int64_t count,
                        const char **comma)
 {
     char name[32];
     snprintf(name, sizeof name, "rank %d", rank);
-    print_process(out, rank, name, comma);
-    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) print_thread(out, rank, r, fsm_resource_name((fsm_resource)r));
+    print_row(out, rank, name, comma);
     for (int64_t i = 0; i < count; i++)
-        print_task(out, rank, graph, slices[i].task, slices[i].start_s, slices[i].end_s);
+        if (slices[i].end_s > 0) print_task(out, rank, graph, i % graph->count, slices[i].start_s, slices[i].end_s);
+}
+
+/* When the last of `count` slices' steps began. */
+static double last_start_s(const fsm_graph *graph, const slice *slices, int64_t count)
+{
+    double start_s = INFINITY;
+    for (int64_t i = count - graph->count; i >= 0 && i < count; i++)
+        if (slices[i].end_s > 0 && slices[i].start_s < start_s) start_s = slices[i].start_s;
+    return isfinite(start_s) ? start_s : 0;
+}
+
+/* What was planned, moved to where rank 0's last step began. */
+static void print_planned(FILE *out, const fsm_trace *trace, int pid, double start_s, const char **comma)
+{
+    const fsm_graph *graph = &trace->graph;
+    if (!trace->planned) return;
+    print_row(out, pid, "plan", comma);
+    for (int i = 0; i < graph->count; i++)
+        print_task(out, pid, graph, i, start_s + trace->planned[i].start_s, start_s + trace->planned[i].end_s);
 }
 
 static fsmoe_status print_all(const fsm_trace *trace, const slice *slices, const int64_t *bytes, int ranks,
@@ -116,6 +169,7 @@ static fsmoe_status print_all(const fsm_trace *trace, const slice *slices, const
     if (!out) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to print the trace");
     const char *comma = "\n";
     print_begin(out);
+    print_planned(out, trace, ranks, last_start_s(&trace->graph, slices, bytes[0] / (int64_t)sizeof(slice)), &comma);
     for (int rank = 0; rank < ranks; rank++) {
         int64_t count = bytes[rank] / (int64_t)sizeof(slice);
         print_rank(out, &trace->graph, rank, slices, count, &comma);
@@ -126,12 +180,12 @@ static fsmoe_status print_all(const fsm_trace *trace, const slice *slices, const
 
 fsmoe_status fsm_trace_write(const fsm_trace *trace, fsm_comm *world, const char *path)
 {
-    int64_t mine = trace->count * (int64_t)sizeof(slice), total = 0;
+    int64_t mine = count_slices(trace) * (int64_t)sizeof(slice), total = 0;
     int64_t *bytes = calloc((size_t)world->size, sizeof *bytes);
     slice *slices = NULL;
     fsmoe_status status = bytes ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to gather the trace");
     FSM_TRY_GOTO(status, fsm_comm_agree(world, status), done);
-    FSM_TRY_GOTO(status, world->table->all_gather_int64(world, &mine, 1, bytes), done);
+    FSM_TRY_GOTO(status, fsm_comm_all_gather_int64(world, &mine, 1, bytes), done);
     for (int i = 0; i < world->size; i++) total += bytes[i];
     if (world->rank == 0 && !(slices = malloc((size_t)total + 1)))
         status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory to gather the trace");

@@ -9,12 +9,20 @@
 #include "exec/exec.h"
 #include "plan/simulate.h"
 
+typedef struct fsm_trace fsm_trace;
+
 /* Room for max_steps steps of the graph (copied); steps after that are not recorded. */
 fsmoe_status fsm_trace_create(const fsm_graph *graph, int64_t max_steps, fsm_trace **trace);
 void fsm_trace_destroy(fsm_trace *trace);
 
-/* Task `index` of the present step ran from start_s to end_s (fsm_clock_s). Never allocates. */
-void fsm_trace_add(fsm_trace *trace, int index, double start_s, double end_s);
+/* The planned times of the graph's tasks (copied): a process "plan" beside the last step recorded. ERROR_MEMORY. */
+fsmoe_status fsm_trace_set_plan(fsm_trace *trace, const fsm_timeline *planned);
+
+/* The next step begins. */
+void fsm_trace_begin_step(fsm_trace *trace);
+
+/* What to give fsm_exec_run, or a trace's caller of its own. Recording never allocates. */
+fsm_observer fsm_trace_observer(fsm_trace *trace);
 
 /* Gathers the slices of all ranks and writes them on rank 0. Collective over world. */
 fsmoe_status fsm_trace_write(const fsm_trace *trace, fsm_comm *world, const char *path);

@@ -11,10 +11,10 @@ void fsm_model_norm_forward(fsm_model *model, int layer)
     fsm_norm_forward(model, &l->norm1, l->x1, fsm_own_rows(model, l->h1));
 }
 
-fsmoe_status fsm_model_mp_allgather_forward(fsm_model *model, int layer)
+fsmoe_status fsm_model_start_mp_allgather_forward(fsm_model *model, int layer, fsm_comm_op *op)
 {
     fsm_layer *l = &model->layers[layer];
-    return fsm_mp_allgather(model, fsm_own_rows(model, l->h1), l->h1);
+    return fsm_mp_start_allgather(model, op, fsm_own_rows(model, l->h1), l->h1);
 }
 
 static fsm_attention_shape attention_shape(const fsm_model *m)
@@ -87,15 +87,15 @@ void fsm_add_attention_residual(fsm_model *model, fsm_layer *l)
         model->ops->add(hidden, l->o_bias.value, l->x2 + i * hidden);
 }
 
-fsmoe_status fsm_model_mp_reducescatter_forward(fsm_model *model, int layer)
+fsmoe_status fsm_model_start_mp_reducescatter_forward(fsm_model *model, int layer, fsm_comm_op *op)
 {
-    return fsm_mp_reducescatter(model, model->full, model->layers[layer].x2);
+    return fsm_mp_start_reducescatter(model, op, model->full, model->layers[layer].x2);
 }
 
-fsmoe_status fsm_model_mp_allgather_backward(fsm_model *model, int layer)
+fsmoe_status fsm_model_start_mp_allgather_backward(fsm_model *model, int layer, fsm_comm_op *op)
 {
     (void)layer;
-    return fsm_mp_allgather(model, model->dx, model->full);
+    return fsm_mp_start_allgather(model, op, model->dx, model->full);
 }
 
 /* q.(k + b) = q.k + q.b adds the same to all scores of a query, which softmax does not see: without rotation the key
@@ -137,10 +137,10 @@ void fsm_model_attention_backward(fsm_model *model, int layer)
     clear_key_bias_gradient(model, l);
 }
 
-fsmoe_status fsm_model_mp_reducescatter_backward(fsm_model *model, int layer)
+fsmoe_status fsm_model_start_mp_reducescatter_backward(fsm_model *model, int layer, fsm_comm_op *op)
 {
     (void)layer;
-    return fsm_mp_reducescatter(model, model->dh_full, model->dh);
+    return fsm_mp_start_reducescatter(model, op, model->dh_full, model->dh);
 }
 
 void fsm_model_norm_backward(fsm_model *model, int layer)

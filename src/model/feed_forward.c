@@ -94,10 +94,10 @@ void fsm_model_ffn_norm_forward(fsm_model *model, int layer)
     fsm_norm_forward(model, &l->norm2, l->x2, fsm_own_rows(model, l->h2));
 }
 
-fsmoe_status fsm_model_ffn_allgather_forward(fsm_model *model, int layer)
+fsmoe_status fsm_model_start_ffn_allgather_forward(fsm_model *model, int layer, fsm_comm_op *op)
 {
     fsm_layer *l = &model->layers[layer];
-    return fsm_mp_allgather(model, fsm_own_rows(model, l->h2), l->h2);
+    return fsm_mp_start_allgather(model, op, fsm_own_rows(model, l->h2), l->h2);
 }
 
 void fsm_model_ffn_forward(fsm_model *model, int layer)
@@ -114,15 +114,15 @@ void fsm_add_ffn_residual(fsm_model *model, int layer)
         model->ops->add(model->n_local * model->config->model.hidden, l->x2, fsm_layer_output(model, layer));
 }
 
-fsmoe_status fsm_model_ffn_reducescatter_forward(fsm_model *model, int layer)
+fsmoe_status fsm_model_start_ffn_reducescatter_forward(fsm_model *model, int layer, fsm_comm_op *op)
 {
-    return fsm_mp_reducescatter(model, model->full, fsm_layer_output(model, layer));
+    return fsm_mp_start_reducescatter(model, op, model->full, fsm_layer_output(model, layer));
 }
 
-fsmoe_status fsm_model_ffn_allgather_backward(fsm_model *model, int layer)
+fsmoe_status fsm_model_start_ffn_allgather_backward(fsm_model *model, int layer, fsm_comm_op *op)
 {
     (void)layer;
-    return fsm_mp_allgather(model, model->dx, model->full);
+    return fsm_mp_start_allgather(model, op, model->dx, model->full);
 }
 
 void fsm_model_ffn_backward(fsm_model *model, int layer)
@@ -139,10 +139,10 @@ void fsm_model_ffn_weight_grad(fsm_model *model, int layer)
     ffn_kind(model)->backward_weight(model->ops, &l->ffn, &rows);
 }
 
-fsmoe_status fsm_model_ffn_reducescatter_backward(fsm_model *model, int layer)
+fsmoe_status fsm_model_start_ffn_reducescatter_backward(fsm_model *model, int layer, fsm_comm_op *op)
 {
     (void)layer;
-    return fsm_mp_reducescatter(model, model->dh_full, model->dh);
+    return fsm_mp_start_reducescatter(model, op, model->dh_full, model->dh);
 }
 
 void fsm_model_ffn_norm_backward(fsm_model *model, int layer)

@@ -116,11 +116,16 @@ static void take_all(fsm_arena *arena, fsm_model *m)
     take_shared(arena, m, most, &wire);
 }
 
-fsmoe_status fsm_model_allocate(fsm_model *m)
+size_t fsm_model_arena_bytes(fsm_model *m)
 {
     fsm_arena measure = {0};
     take_all(&measure, m);
-    FSM_TRY(fsm_arena_create(measure.used, &m->arena));
+    return measure.used;
+}
+
+fsmoe_status fsm_model_allocate(fsm_model *m)
+{
+    FSM_TRY(fsm_arena_create(fsm_model_arena_bytes(m), &m->arena));
     take_all(&m->arena, m);
     size_t bytes = sizeof(float) * (size_t)m->params.elems;
     FSM_TRY(fsm_arena_create(2 * (bytes + 64), &m->param_arena));

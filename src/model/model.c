@@ -97,25 +97,46 @@ static fsmoe_status build(fsm_model *m)
     return FSMOE_OK;
 }
 
-fsmoe_status fsm_model_create(const fsmoe_config *config, const fsm_ops *ops, const fsm_topo *topo,
-                              fsm_comm *const groups[FSM_GROUP_COUNT], const fsm_model_options *options,
-                              fsm_model **model)
+static fsm_model *new_model(const fsmoe_config *config, const fsm_ops *ops, const fsm_topo *topo,
+                            const fsm_model_options *options)
 {
     fsm_model *m = calloc(1, sizeof *m);
-    if (!m) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a model");
+    if (!m) return NULL;
     m->config = config;
     m->ops = ops;
     m->topo = *topo;
     m->options = *options;
-    memcpy(m->groups, groups, sizeof m->groups);
     m->head_dim = config->model.head_dim;
     m->heads = config->model.num_heads / topo->mp;
     m->kv_heads = config->model.num_kv_heads / topo->mp;
     m->qkv_width = (m->heads + 2 * m->kv_heads) * m->head_dim;
     m->ffn_width = config->model.ffn_hidden / topo->mp;
+    return m;
+}
+
+fsmoe_status fsm_model_create(const fsmoe_config *config, const fsm_ops *ops, const fsm_topo *topo,
+                              fsm_comm *const groups[FSM_GROUP_COUNT], const fsm_model_options *options,
+                              fsm_model **model)
+{
+    fsm_model *m = new_model(config, ops, topo, options);
+    if (!m) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a model");
+    memcpy(m->groups, groups, sizeof m->groups);
     fsmoe_status status = build(m);
     if (status == FSMOE_OK) *model = m;
     else fsm_model_destroy(m);
+    return status;
+}
+
+fsmoe_status fsm_model_measure(const fsmoe_config *config, const fsm_ops *ops, const fsm_topo *topo,
+                               const fsm_model_options *options, fsm_model_memory *memory)
+{
+    fsm_model *m = new_model(config, ops, topo, options);
+    if (!m) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to measure a model");
+    fsmoe_status status = fsm_params_create(config, topo, &m->params);
+    if (status == FSMOE_OK) status = select_layers(m);
+    if (status == FSMOE_OK)
+        *memory = (fsm_model_memory){.param_elems = m->params.elems, .buffer_bytes = fsm_model_arena_bytes(m)};
+    fsm_model_destroy(m);
     return status;
 }
 
@@ -149,7 +170,7 @@ void fsm_model_begin_micro(fsm_model *model, const fsm_batch *batch, bool traini
     model->n_group = batch->samples * batch->seq_len;
     for (int i = 0; i < model->topo.mp; i++) {
         fsm_topo_split(model->n_group, unit, model->topo.mp, i, &first, &last);
-        model->group_tokens[i] = last - first;
+        model->group_elems[i] = (last - first) * model->config->model.hidden;
         if (i != model->topo.mp_index) continue;
         model->local_first = first;
         model->n_local = last - first;

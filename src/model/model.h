@@ -87,7 +87,7 @@ typedef struct fsm_model {
     fsm_batch batch;
     bool train_step;                       /* noise, gradients */
     int64_t n_group, n_local, local_first; /* my tokens are [local_first, local_first + n_local) of the group's */
-    int64_t group_tokens[FSM_MAX_MP];      /* n_local of each MP rank */
+    int64_t group_elems[FSM_MAX_MP];       /* n_local M of each MP rank */
     int64_t past;                          /* tokens in the cache */
     double loss_scale;                     /* d objective / d loss of one token: 1 / tokens of the step */
     double aux_scale;                      /* weight of this micro-batch's aux losses: 1 / micro-batches */
@@ -118,6 +118,15 @@ fsmoe_status fsm_model_create(const fsmoe_config *config, const fsm_ops *ops, co
                               fsm_model **model);
 void fsm_model_destroy(fsm_model *model);
 
+/* What a model would take of a rank's memory; nothing is allocated. */
+typedef struct fsm_model_memory {
+    int64_t param_elems; /* of values, and of gradients in training */
+    size_t buffer_bytes; /* activations, staging, gradients of activations */
+} fsm_model_memory;
+
+fsmoe_status fsm_model_measure(const fsmoe_config *config, const fsm_ops *ops, const fsm_topo *topo,
+                               const fsm_model_options *options, fsm_model_memory *memory);
+
 /* After `values` changed: packed copies of the weights follow. */
 void fsm_model_update_weights(fsm_model *model);
 
@@ -126,36 +135,38 @@ void fsm_model_begin_step(fsm_model *model, int64_t micro_batches, int64_t token
 /* Starts a micro-batch; `batch` is copied, its arrays are borrowed until the micro-batch ends. */
 void fsm_model_begin_micro(fsm_model *model, const fsm_batch *batch, bool training);
 
-/* Tasks of a forward pass, in this order; per layer: norm … reducescatter, then either the moe ones or the ffn ones. */
+/* Tasks of a forward pass, in this order; per layer: norm … reducescatter, then either the moe ones or the ffn ones.
+ * Collective ones only begin (comm/op.h). */
 void fsm_model_embedding_forward(fsm_model *model);
-void fsm_model_norm_forward(fsm_model *model, int layer);                 /* norm1 */
-fsmoe_status fsm_model_mp_allgather_forward(fsm_model *model, int layer); /* MP */
+void fsm_model_norm_forward(fsm_model *model, int layer);                                        /* norm1 */
+fsmoe_status fsm_model_start_mp_allgather_forward(fsm_model *model, int layer, fsm_comm_op *op); /* MP */
 void fsm_model_attention_forward(fsm_model *model, int layer);
-fsmoe_status fsm_model_mp_reducescatter_forward(fsm_model *model, int layer); /* MP */
+fsmoe_status fsm_model_start_mp_reducescatter_forward(fsm_model *model, int layer, fsm_comm_op *op); /* MP */
 void fsm_model_gate_forward(fsm_model *model, int layer);     /* residual of attention; norm2, gate, rows */
 void fsm_model_iorder_forward(fsm_model *model, int layer);   /* x1 of the next layer = x2 + experts' outputs */
 void fsm_model_ffn_norm_forward(fsm_model *model, int layer); /* residual of attention; norm2 */
-fsmoe_status fsm_model_ffn_allgather_forward(fsm_model *model, int layer); /* MP */
+fsmoe_status fsm_model_start_ffn_allgather_forward(fsm_model *model, int layer, fsm_comm_op *op); /* MP */
 void fsm_model_ffn_forward(fsm_model *model, int layer);
-fsmoe_status fsm_model_ffn_reducescatter_forward(fsm_model *model, int layer); /* MP */
+fsmoe_status fsm_model_start_ffn_reducescatter_forward(fsm_model *model, int layer, fsm_comm_op *op); /* MP */
 /* final norm, logits, loss; in training also the gradients of head and final norm's output */
 void fsm_model_head_forward(fsm_model *model);
 /* sums over all ranks, and from them the losses' gradients */
-fsmoe_status fsm_model_exchange_sums(fsm_model *model); /* WORLD */
+fsmoe_status fsm_model_start_sums(fsm_model *model, fsm_comm_op *op); /* WORLD */
+void fsm_model_take_sums(fsm_model *model);
 
 /* Tasks of a backward pass, the mirror image. */
 void fsm_model_head_backward(fsm_model *model);
 void fsm_model_iorder_backward(fsm_model *model, int layer);
 void fsm_model_order_backward(fsm_model *model, int layer);
 void fsm_model_gate_backward(fsm_model *model, int layer); /* gate, norm2 */
-fsmoe_status fsm_model_ffn_allgather_backward(fsm_model *model, int layer);
+fsmoe_status fsm_model_start_ffn_allgather_backward(fsm_model *model, int layer, fsm_comm_op *op);
 void fsm_model_ffn_backward(fsm_model *model, int layer);
 void fsm_model_ffn_weight_grad(fsm_model *model, int layer);
-fsmoe_status fsm_model_ffn_reducescatter_backward(fsm_model *model, int layer);
+fsmoe_status fsm_model_start_ffn_reducescatter_backward(fsm_model *model, int layer, fsm_comm_op *op);
 void fsm_model_ffn_norm_backward(fsm_model *model, int layer);
-fsmoe_status fsm_model_mp_allgather_backward(fsm_model *model, int layer);
+fsmoe_status fsm_model_start_mp_allgather_backward(fsm_model *model, int layer, fsm_comm_op *op);
 void fsm_model_attention_backward(fsm_model *model, int layer);
-fsmoe_status fsm_model_mp_reducescatter_backward(fsm_model *model, int layer);
+fsmoe_status fsm_model_start_mp_reducescatter_backward(fsm_model *model, int layer, fsm_comm_op *op);
 void fsm_model_norm_backward(fsm_model *model, int layer);
 void fsm_model_embedding_backward(fsm_model *model);
 

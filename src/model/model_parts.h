@@ -29,11 +29,12 @@ void fsm_add_attention_residual(fsm_model *model, fsm_layer *layer);
 void fsm_add_ffn_residual(fsm_model *model, int layer);
 
 /* MP collectives on [n_group, M] arrays: local rows <-> all rows. */
-fsmoe_status fsm_mp_allgather(fsm_model *model, const float *local, float *full);
-fsmoe_status fsm_mp_reducescatter(fsm_model *model, const float *full, float *local);
+fsmoe_status fsm_mp_start_allgather(fsm_model *model, fsm_comm_op *op, const float *local, float *full);
+fsmoe_status fsm_mp_start_reducescatter(fsm_model *model, fsm_comm_op *op, const float *full, float *local);
 
 /* Steps of fsm_model_create: all memory, then every parameter where it is used. */
 fsmoe_status fsm_model_allocate(fsm_model *model);
+size_t fsm_model_arena_bytes(fsm_model *model); /* of buffers, without parameters; what it points to is then nothing */
 void fsm_model_bind(fsm_model *model);
 
 /* Tokens that may not be parted between MP ranks: a capacity group. */

@@ -18,25 +18,14 @@ void fsm_norm_backward(const fsm_model *model, fsm_norm *norm, const float *x, c
     else model->ops->rmsnorm_backward(n, hidden, x, norm->gain.value, norm->rstd, dy, dx, norm->gain.grad);
 }
 
-static void group_elems(const fsm_model *model, int64_t *elems)
-{
-    for (int i = 0; i < model->topo.mp; i++) elems[i] = model->group_tokens[i] * model->config->model.hidden;
-}
-
-fsmoe_status fsm_mp_allgather(fsm_model *model, const float *local, float *full)
+fsmoe_status fsm_mp_start_allgather(fsm_model *model, fsm_comm_op *op, const float *local, float *full)
 {
     if (model->topo.mp == 1) return FSMOE_OK;
-    int64_t elems[FSM_MAX_MP];
-    group_elems(model, elems);
-    fsm_comm *mp = model->groups[FSM_GROUP_MP];
-    return mp->table->all_gather(mp, local, full, elems);
+    return fsm_comm_start_all_gather(op, model->groups[FSM_GROUP_MP], local, full, model->group_elems);
 }
 
-fsmoe_status fsm_mp_reducescatter(fsm_model *model, const float *full, float *local)
+fsmoe_status fsm_mp_start_reducescatter(fsm_model *model, fsm_comm_op *op, const float *full, float *local)
 {
     if (model->topo.mp == 1) return FSMOE_OK;
-    int64_t elems[FSM_MAX_MP];
-    group_elems(model, elems);
-    fsm_comm *mp = model->groups[FSM_GROUP_MP];
-    return mp->table->reduce_scatter(mp, full, local, elems);
+    return fsm_comm_start_reduce_scatter(op, model->groups[FSM_GROUP_MP], full, local, model->group_elems);
 }

@@ -54,12 +54,14 @@ static void keep_aux_losses(fsm_model *model)
     }
 }
 
-fsmoe_status fsm_model_exchange_sums(fsm_model *model)
+fsmoe_status fsm_model_start_sums(fsm_model *model, fsm_comm_op *op)
 {
-    fsm_comm *world = model->groups[FSM_GROUP_WORLD];
-    FSM_TRY(world->table->all_reduce_double(world, model->sums, model->sum_count));
+    return fsm_comm_start_all_reduce_double(op, model->groups[FSM_GROUP_WORLD], model->sums, model->sum_count);
+}
+
+void fsm_model_take_sums(fsm_model *model)
+{
     set_load_gradients(model);
     keep_aux_losses(model);
     for (int64_t i = 0; i < model->sum_count; i++) model->step_sums[i] += model->sums[i];
-    return FSMOE_OK;
 }

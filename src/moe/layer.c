@@ -36,9 +36,9 @@ void fsm_moe_shape(const fsmoe_moe_config *config, int ep, int ep_index, int esp
         .max_tokens = max_tokens,
         .max_rows = larger(order->max_rows_together(&training, config->num_experts),
                            fsm_order_sorted.max_rows_together(&problem, config->num_experts)),
-        .max_expert_rows = ep * esp *
-                           larger(order->max_rows_together(&training, local),
-                                  fsm_order_sorted.max_rows_together(&problem, local)),
+        .max_expert_rows =
+            ep * esp *
+            larger(order->max_rows_together(&training, local), fsm_order_sorted.max_rows_together(&problem, local)),
         .nominal_rows = nominal > 0 ? nominal : 1,
     };
 }
@@ -65,13 +65,13 @@ fsmoe_status fsm_moe_select(const fsmoe_moe_config *config, fsm_moe *moe)
 void fsm_moe_take(fsm_arena *arena, const fsm_wire_shape *shape, fsm_moe *moe)
 {
     int64_t rows = shape->max_expert_rows;
-    int group = shape->ep > shape->esp ? shape->ep : shape->esp;
     fsm_gate_take(arena, shape->max_tokens, &moe->gate);
     fsm_route_take(arena, shape->max_tokens, shape->num_experts, shape->top_k, &moe->route);
     moe->counts = FSM_ARENA_ARRAY(arena, int64_t, shape->ep * shape->esp * shape->num_experts);
     for (int phase = 0; phase < 2; phase++) fsm_wire_take(arena, shape, &moe->wire[phase]);
-    moe->send_elems = FSM_ARENA_ARRAY(arena, int64_t, group);
-    moe->recv_elems = FSM_ARENA_ARRAY(arena, int64_t, group);
+    moe->send_elems = FSM_ARENA_ARRAY(arena, int64_t, shape->ep);
+    moe->recv_elems = FSM_ARENA_ARRAY(arena, int64_t, shape->ep);
+    moe->gather_elems = FSM_ARENA_ARRAY(arena, int64_t, shape->esp);
     moe->x = FSM_ARENA_ARRAY(arena, float, rows * moe->hidden);
     moe->pre = FSM_ARENA_ARRAY(arena, float, rows * moe->width * moe->expert->pre_width);
     moe->act = FSM_ARENA_ARRAY(arena, float, rows * moe->width);
@@ -107,13 +107,9 @@ void fsm_moe_gate_forward(fsm_moe *moe, const fsm_gate_input *input, fsm_gate_su
     *sums->dropped += (double)moe->route.dropped;
 }
 
-fsmoe_status fsm_moe_exchange_counts(fsm_moe *moe)
+fsmoe_status fsm_moe_start_counts(fsm_moe *moe, fsm_comm_op *op)
 {
-    int64_t num_experts = moe->gate.num_experts;
-    FSM_TRY(moe->expert_group->table->all_gather_int64(moe->expert_group, moe->route.rows, num_experts, moe->counts));
-    for (int phase = 0; phase < 2; phase++)
-        fsm_wire_build(moe->input.n, moe->gate.choice, moe->route.row, moe->route.rows, moe->counts, &moe->wire[phase]);
-    return FSMOE_OK;
+    return fsm_comm_start_all_gather_int64(op, moe->expert_group, moe->route.rows, moe->gate.num_experts, moe->counts);
 }
 
 /* With one source and one chunk the wire order is the expert order, so rows are written where experts read them. */
@@ -126,6 +122,8 @@ static float *send_buffer(const fsm_moe *moe, fsm_phase phase)
 void fsm_moe_order_forward(fsm_moe *moe)
 {
     const fsm_wire *wire = &moe->wire[FSM_FORWARD];
+    for (int phase = 0; phase < 2; phase++)
+        fsm_wire_build(moe->input.n, moe->gate.choice, moe->route.row, moe->route.rows, moe->counts, &moe->wire[phase]);
     moe->ops->gather_rows(wire->send_total, moe->hidden, wire->token, moe->input.x, send_buffer(moe, FSM_FORWARD));
 }
 
@@ -134,39 +132,39 @@ static void rows_to_elems(const int64_t *rows, int n, int64_t width, int64_t *el
     for (int i = 0; i < n; i++) elems[i] = rows[i] * width;
 }
 
-fsmoe_status fsm_moe_dispatch(fsm_moe *moe, fsm_phase phase, int64_t first)
+fsmoe_status fsm_moe_start_dispatch(fsm_moe *moe, fsm_phase phase, int64_t first, fsm_comm_op *op)
 {
     const fsm_wire *wire = &moe->wire[phase];
     if (moe->ep->size == 1) return FSMOE_OK;
     int c = fsm_wire_chunk(wire, first), ep = moe->ep->size;
     rows_to_elems(wire->send_counts + c * ep, ep, moe->hidden, moe->send_elems);
     rows_to_elems(wire->recv_counts + c * ep, ep, moe->hidden, moe->recv_elems);
-    return moe->alltoall->run(moe->ep, moe->staging->send + wire->send_first[c] * moe->hidden, moe->send_elems,
-                              moe->staging->recv + wire->recv_first[c] * moe->hidden, moe->recv_elems);
+    return moe->alltoall->start(op, moe->ep, moe->staging->send + wire->send_first[c] * moe->hidden, moe->send_elems,
+                                moe->staging->recv + wire->recv_first[c] * moe->hidden, moe->recv_elems);
 }
 
-fsmoe_status fsm_moe_allgather(fsm_moe *moe, fsm_phase phase, int64_t first)
+fsmoe_status fsm_moe_start_allgather(fsm_moe *moe, fsm_phase phase, int64_t first, fsm_comm_op *op)
 {
     const fsm_wire *wire = &moe->wire[phase];
     if (moe->esp->size == 1) return FSMOE_OK;
     int c = fsm_wire_chunk(wire, first), esp = moe->esp->size;
-    rows_to_elems(wire->gather_counts + c * esp, esp, moe->hidden, moe->recv_elems);
-    return moe->esp->table->all_gather(moe->esp, moe->staging->recv + wire->recv_first[c] * moe->hidden,
-                                       moe->staging->gather + wire->gather_first[c] * moe->hidden, moe->recv_elems);
+    rows_to_elems(wire->gather_counts + c * esp, esp, moe->hidden, moe->gather_elems);
+    return fsm_comm_start_all_gather(op, moe->esp, moe->staging->recv + wire->recv_first[c] * moe->hidden,
+                                     moe->staging->gather + wire->gather_first[c] * moe->hidden, moe->gather_elems);
 }
 
-fsmoe_status fsm_moe_reducescatter(fsm_moe *moe, fsm_phase phase, int64_t first)
+fsmoe_status fsm_moe_start_reducescatter(fsm_moe *moe, fsm_phase phase, int64_t first, fsm_comm_op *op)
 {
     const fsm_wire *wire = &moe->wire[phase];
     if (moe->esp->size == 1) return FSMOE_OK;
     int c = fsm_wire_chunk(wire, first), esp = moe->esp->size;
-    rows_to_elems(wire->gather_counts + c * esp, esp, moe->hidden, moe->recv_elems);
-    return moe->esp->table->reduce_scatter(moe->esp, moe->staging->gather + wire->gather_first[c] * moe->hidden,
-                                           moe->staging->recv + wire->recv_first[c] * moe->hidden, moe->recv_elems);
+    rows_to_elems(wire->gather_counts + c * esp, esp, moe->hidden, moe->gather_elems);
+    return fsm_comm_start_reduce_scatter(op, moe->esp, moe->staging->gather + wire->gather_first[c] * moe->hidden,
+                                         moe->staging->recv + wire->recv_first[c] * moe->hidden, moe->gather_elems);
 }
 
 /* Forward: into `returned`, which backward reads. Backward: over the rows that were sent, which nobody needs any more. */
-fsmoe_status fsm_moe_combine(fsm_moe *moe, fsm_phase phase, int64_t first)
+fsmoe_status fsm_moe_start_combine(fsm_moe *moe, fsm_phase phase, int64_t first, fsm_comm_op *op)
 {
     const fsm_wire *wire = &moe->wire[phase];
     if (wire->identity) return FSMOE_OK;
@@ -174,8 +172,8 @@ fsmoe_status fsm_moe_combine(fsm_moe *moe, fsm_phase phase, int64_t first)
     float *back = phase == FSM_FORWARD ? moe->returned : moe->staging->send;
     rows_to_elems(wire->recv_counts + c * ep, ep, moe->hidden, moe->send_elems);
     rows_to_elems(wire->send_counts + c * ep, ep, moe->hidden, moe->recv_elems);
-    return moe->alltoall->run(moe->ep, moe->staging->recv + wire->recv_first[c] * moe->hidden, moe->send_elems,
-                              back + wire->send_first[c] * moe->hidden, moe->recv_elems);
+    return moe->alltoall->start(op, moe->ep, moe->staging->recv + wire->recv_first[c] * moe->hidden, moe->send_elems,
+                                back + wire->send_first[c] * moe->hidden, moe->recv_elems);
 }
 
 /* The rows of local expert e in the chunk, with every buffer at its first row. */

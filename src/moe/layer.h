@@ -3,12 +3,13 @@
  * Out: y += the layer's output; backward: dx += , parameter gradients +=.
  * Each function below is one task of the step's graph (plan/graph.h). Those that take `first` work on one chunk: the rows
  * from nominal row `first` to the next cut of that phase's wire. Calls of one phase go from top to bottom; calls of
- * different chunks may interleave. Collective ones are marked with their group.
+ * different chunks may interleave, or run at the same time: they touch different rows. Collective ones only begin
+ * (comm/op.h) and are marked with their group.
  */
 #ifndef FSM_MOE_LAYER_H
 #define FSM_MOE_LAYER_H
 
-#include "comm/comm.h"
+#include "comm/op.h"
 #include "moe/dispatch/alltoall.h"
 #include "moe/dispatch/wire.h"
 #include "moe/expert/expert.h"
@@ -42,12 +43,13 @@ typedef struct fsm_moe {
     fsm_gate gate;
     fsm_gate_input input; /* of the latest forward */
     fsm_route route;
-    int64_t *counts;                  /* [ep * esp, E] rows each member sends to each expert */
-    fsm_wire wire[2];                 /* by phase */
-    int64_t *send_elems, *recv_elems; /* scratch [max(ep, esp)] */
-    float *x, *pre, *act;             /* expert order, saved for backward */
-    float *returned;                  /* [max_rows] experts' outputs back at the source, forward wire order, saved */
-    float *dweight;                   /* [N, k] */
+    int64_t *counts;  /* [ep * esp, E] rows each member sends to each expert */
+    fsm_wire wire[2]; /* by phase */
+    /* counts of what is under way: [ep] of the all-to-all's, [esp] of the ESP group's */
+    int64_t *send_elems, *recv_elems, *gather_elems;
+    float *x, *pre, *act; /* expert order, saved for backward */
+    float *returned;      /* [max_rows] experts' outputs back at the source, forward wire order, saved */
+    float *dweight;       /* [N, k] */
 } fsm_moe;
 
 /* Static sizes of a layer for ranks that hold at most max_tokens. */
@@ -65,13 +67,13 @@ void fsm_moe_staging_take(fsm_arena *arena, const fsm_wire_shape *shape, int64_t
 
 /* forward */
 void fsm_moe_gate_forward(fsm_moe *moe, const fsm_gate_input *input, fsm_gate_sums *sums); /* gate and row assignment */
-fsmoe_status fsm_moe_exchange_counts(fsm_moe *moe);                                        /* EP x ESP */
+fsmoe_status fsm_moe_start_counts(fsm_moe *moe, fsm_comm_op *op);                          /* EP x ESP */
 void fsm_moe_order_forward(fsm_moe *moe);
 /* both phases, one chunk */
-fsmoe_status fsm_moe_dispatch(fsm_moe *moe, fsm_phase phase, int64_t first);      /* EP */
-fsmoe_status fsm_moe_allgather(fsm_moe *moe, fsm_phase phase, int64_t first);     /* ESP */
-fsmoe_status fsm_moe_reducescatter(fsm_moe *moe, fsm_phase phase, int64_t first); /* ESP */
-fsmoe_status fsm_moe_combine(fsm_moe *moe, fsm_phase phase, int64_t first);       /* EP */
+fsmoe_status fsm_moe_start_dispatch(fsm_moe *moe, fsm_phase phase, int64_t first, fsm_comm_op *op);      /* EP */
+fsmoe_status fsm_moe_start_allgather(fsm_moe *moe, fsm_phase phase, int64_t first, fsm_comm_op *op);     /* ESP */
+fsmoe_status fsm_moe_start_reducescatter(fsm_moe *moe, fsm_phase phase, int64_t first, fsm_comm_op *op); /* ESP */
+fsmoe_status fsm_moe_start_combine(fsm_moe *moe, fsm_phase phase, int64_t first, fsm_comm_op *op);       /* EP */
 void fsm_moe_expert_forward(fsm_moe *moe, int64_t first);
 void fsm_moe_expert_backward(fsm_moe *moe, int64_t first);
 void fsm_moe_weight_grad(fsm_moe *moe, int64_t first);

@@ -172,12 +172,18 @@ static double *chain_left(walk *w, const fsm_task *t)
     return &w->chain_left_s[moved ? fsm_step_stream(w->shape) : t->resource];
 }
 
+/* What begins when the last gradient has been summed: an early update of the others does not. */
+static bool is_after_gradients(const fsm_step_shape *s, const fsm_task *t)
+{
+    return t->kind == FSM_TASK_GRAD_SQUARES || t->kind == FSM_TASK_GRAD_NORM ||
+           (t->kind == FSM_TASK_OPTIMIZER && !s->early_update);
+}
+
 static void start_walk(walk *w, const fsm_graph *graph, const double *seconds)
 {
     const fsm_step_shape *s = w->shape;
     for (int i = 0; i < graph->count; i++)
-        if (graph->tasks[i].kind == FSM_TASK_GRAD_NORM || graph->tasks[i].kind == FSM_TASK_OPTIMIZER)
-            w->update_s += seconds[i];
+        if (is_after_gradients(s, &graph->tasks[i])) w->update_s += seconds[i];
     for (int i = 0; i < graph->count; i++) {
         const fsm_task *t = &graph->tasks[i];
         if (is_last_backward(w, t) && !is_chunk(t->kind, is_moe_task(w, t))) *chain_left(w, t) += seconds[i];

@@ -331,8 +331,26 @@ static fsmoe_status check_piece(ancestry *a, const fsm_step_shape *shape, int pi
         if (needed && !waits_for(a, piece, i)) {
             char name[128];
             fsm_task_name(u, name);
-            return wrong(graph, piece, "is sent before task %d (%s) has finished its gradients", i, name);
+            return wrong(graph, piece, "comes before task %d (%s) has finished its gradients", i, name);
         }
+    }
+    return FSMOE_OK;
+}
+
+/* It waits for the norm; where nothing is clipped, for all that makes its gradients whole. */
+static fsmoe_status check_optimizer(ancestry *a, const fsm_step_shape *shape, int optimizer, int norm)
+{
+    const fsm_graph *graph = a->graph;
+    const fsm_task *t = &graph->tasks[optimizer];
+    if (!shape->early_update) {
+        if (norm >= 0 && waits_for(a, optimizer, norm)) return FSMOE_OK;
+        return wrong(graph, optimizer, "does not wait for the gradient norm");
+    }
+    FSM_TRY(check_piece(a, shape, optimizer));
+    for (int i = 0; i < graph->count; i++) {
+        const fsm_task *u = &graph->tasks[i];
+        bool sends = u->kind == FSM_TASK_ALLREDUCE && u->slice_first < t->slice_last && u->slice_last > t->slice_first;
+        if (sends && !waits_for(a, optimizer, i)) return wrong(graph, optimizer, "does not wait for task %d", i);
     }
     return FSMOE_OK;
 }
@@ -340,16 +358,19 @@ static fsmoe_status check_piece(ancestry *a, const fsm_step_shape *shape, int pi
 static fsmoe_status check_update(ancestry *a, const fsm_step_shape *shape)
 {
     const fsm_graph *graph = a->graph;
-    int norm = -1;
-    for (int i = 0; i < graph->count; i++)
+    int squares = -1, norm = -1;
+    for (int i = 0; i < graph->count; i++) {
+        if (graph->tasks[i].kind == FSM_TASK_GRAD_SQUARES) squares = i;
         if (graph->tasks[i].kind == FSM_TASK_GRAD_NORM) norm = i;
+    }
+    if (norm >= 0 && (squares < 0 || !waits_for(a, norm, squares)))
+        return wrong(graph, norm, "does not wait for this rank's squares");
     for (int i = 0; i < graph->count; i++) {
         if (graph->tasks[i].kind == FSM_TASK_ALLREDUCE) {
             FSM_TRY(check_piece(a, shape, i));
-            if (norm >= 0 && !waits_for(a, norm, i)) return wrong(graph, norm, "does not wait for task %d", i);
+            if (squares >= 0 && !waits_for(a, squares, i)) return wrong(graph, squares, "does not wait for task %d", i);
         }
-        if (graph->tasks[i].kind == FSM_TASK_OPTIMIZER && (norm < 0 || !waits_for(a, i, norm)))
-            return wrong(graph, i, "does not wait for the gradient norm");
+        if (graph->tasks[i].kind == FSM_TASK_OPTIMIZER) FSM_TRY(check_optimizer(a, shape, i, norm));
     }
     return FSMOE_OK;
 }

@@ -34,7 +34,8 @@
     X(HEAD, "head", "residual of a dense last layer, final norm, logits, loss")             \
     X(SUMS, "sums", "loss and expert load over all ranks")                                  \
     X(ALLREDUCE, "allreduce", "sum of a slice of gradients")                                \
-    X(GRAD_NORM, "grad_norm", "global gradient norm and clipping")                          \
+    X(GRAD_SQUARES, "grad_squares", "sum of squares of this rank's gradients")              \
+    X(GRAD_NORM, "grad_norm", "global gradient norm")                                       \
     X(OPTIMIZER, "optimizer", "update of a slice of parameters")
 
 typedef enum fsm_task_kind {

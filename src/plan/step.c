@@ -16,6 +16,7 @@ fsmoe_status fsm_step_describe(const fsmoe_config *config, const fsm_topo *topo,
         .moe_every = (int)m->moe_every,
         .micro_batches = (int)(config->train.global_batch / config->train.micro_batch),
         .training = training,
+        .early_update = config->train.clip_grad == 0,
         .hidden = m->hidden,
         .ffn_hidden = m->ffn_hidden,
         .vocab_size = m->vocab_size,
@@ -107,9 +108,9 @@ static void collective(fsm_step_builder *b, fsm_task_kind kind, fsm_phase phase,
 }
 
 /* A small exchange of numbers among all of a group, which even a group of one has. */
-static void exchange(fsm_step_builder *b, fsm_task_kind kind, int layer, fsm_group group, double size)
+static void exchange(fsm_step_builder *b, fsm_task_kind kind, fsm_phase phase, int layer, fsm_group group, double size)
 {
-    fsm_task t = task(b, kind, FSM_FORWARD, layer, size);
+    fsm_task t = task(b, kind, phase, layer, size);
     t.group = group;
     t.resource = b->shape->group_size[group] > 1 ? stream_of(b, group) : FSM_COMPUTE;
     b->last = fsm_graph_add(b->graph, t, &b->last, 1);
@@ -166,6 +167,7 @@ bool fsm_step_sends_beside_attention(const fsm_step_shape *shape, bool one_strea
 static void attention(fsm_step_builder *b, fsm_phase phase, int layer, const fsm_layer_cut *cut)
 {
     const fsm_step_shape *s = b->shape;
+    if (s->experts_only) return;
     int passes = phase == FSM_FORWARD ? 1 : 2, gemms = 6; /* Q, K, V, scores, values, output */
     double tokens = (double)s->n_group, elems = tokens * (double)s->hidden;
     double projections = elems * (double)(s->qkv_width + s->attention_width);
@@ -296,7 +298,7 @@ static void moe(fsm_step_builder *b, fsm_phase phase, int layer, const fsm_layer
     double rows = s->rows * (double)s->hidden, gate = (double)s->n_local * (double)(s->hidden * s->num_experts);
     if (phase == FSM_FORWARD) {
         compute(b, FSM_TASK_GATE, phase, layer, 1, gate);
-        exchange(b, FSM_TASK_COUNTS, layer, FSM_GROUP_EXPERT, (double)s->num_experts);
+        exchange(b, FSM_TASK_COUNTS, phase, layer, FSM_GROUP_EXPERT, (double)s->num_experts);
         compute(b, FSM_TASK_ORDER, phase, layer, 0, rows);
     } else {
         compute(b, FSM_TASK_IORDER, phase, layer, 0, rows);
@@ -356,46 +358,66 @@ fsmoe_status fsm_step_builder_end(fsm_step_builder *b)
 
 void fsm_step_begin(fsm_step_builder *b)
 {
+    if (b->shape->experts_only) return;
     compute(b, FSM_TASK_EMBEDDING, FSM_FORWARD, -1, 0, (double)b->shape->n_local * (double)b->shape->hidden);
 }
 
 void fsm_step_loss(fsm_step_builder *b)
 {
     const fsm_step_shape *s = b->shape;
+    if (s->experts_only) return;
     int passes = s->training ? 3 : 1; /* gradients are taken block by block, while the logits are there */
     compute(b, FSM_TASK_HEAD, FSM_FORWARD, -1, passes,
             passes * (double)s->n_local * (double)(s->hidden * s->vocab_size));
-    exchange(b, FSM_TASK_SUMS, -1, FSM_GROUP_WORLD, (double)(s->num_layers * (3 * s->num_experts + 3)));
+    exchange(b, FSM_TASK_SUMS, FSM_FORWARD, -1, FSM_GROUP_WORLD, (double)(s->num_layers * (3 * s->num_experts + 3)));
     if (s->training) compute(b, FSM_TASK_HEAD, FSM_BACKWARD, -1, 0, (double)s->n_local * (double)s->hidden);
 }
 
 void fsm_step_end(fsm_step_builder *b)
 {
+    if (b->shape->experts_only) return;
     compute(b, FSM_TASK_EMBEDDING, FSM_BACKWARD, -1, 0, (double)b->shape->n_local * (double)b->shape->hidden);
 }
 
-static void optimizer(fsm_step_builder *b, const fsm_region *region)
+static void optimizer(fsm_step_builder *b, fsm_group group, int64_t first, int64_t last, int after)
 {
-    fsm_task t = task(b, FSM_TASK_OPTIMIZER, FSM_UPDATE, -1, (double)(region->last - region->first));
-    t.slice_first = region->first;
-    t.slice_last = region->last;
-    t.group = region->group;
-    fsm_graph_add(b->graph, t, &b->last, 1);
+    fsm_task t = task(b, FSM_TASK_OPTIMIZER, FSM_UPDATE, -1, (double)(last - first));
+    t.slice_first = first;
+    t.slice_last = last;
+    t.group = group;
+    fsm_graph_add(b->graph, t, &after, 1);
 }
 
-/* The norm waits for every piece, and for backward where no piece does that already. */
+/* What nobody else adds to is whole at the end of backward, the rest when it has been summed. */
+static void update_early(fsm_step_builder *b)
+{
+    const fsm_step_shape *s = b->shape;
+    int pieces = b->graph->count;
+    for (int i = 0; i < s->region_count; i++)
+        if (s->group_size[s->regions[i].group] == 1)
+            optimizer(b, s->regions[i].group, s->regions[i].first, s->regions[i].last, b->last);
+    for (int i = 0; i < pieces; i++) {
+        const fsm_task t = b->graph->tasks[i];
+        if (t.kind == FSM_TASK_ALLREDUCE) optimizer(b, t.group, t.slice_first, t.slice_last, i);
+    }
+}
+
+/* The squares wait for every piece, and for backward where no piece does that already. */
 static void grad_norm(fsm_step_builder *b, bool waited)
 {
-    int end = b->last, norm = fsm_graph_add(b->graph, task(b, FSM_TASK_GRAD_NORM, FSM_UPDATE, -1, 1), &end, !waited);
-    for (int i = 0; i < norm; i++)
-        if (b->graph->tasks[i].kind == FSM_TASK_ALLREDUCE) fsm_graph_wait(b->graph, norm, i);
-    b->last = norm;
+    int end = b->last;
+    b->micro = -1;
+    b->last = fsm_graph_add(b->graph, task(b, FSM_TASK_GRAD_SQUARES, FSM_UPDATE, -1, 1), &end, !waited);
+    for (int i = 0; i < b->last; i++)
+        if (b->graph->tasks[i].kind == FSM_TASK_ALLREDUCE) fsm_graph_wait(b->graph, b->last, i);
+    exchange(b, FSM_TASK_GRAD_NORM, FSM_UPDATE, -1, FSM_GROUP_WORLD, 1);
 }
 
 void fsm_step_update(fsm_step_builder *b)
 {
     const fsm_step_shape *s = b->shape;
     bool waited = false;
+    if (s->experts_only) return;
     b->micro = -1;
     for (int i = 0; i < s->region_count; i++) {
         const fsm_region *region = &s->regions[i];
@@ -406,6 +428,8 @@ void fsm_step_update(fsm_step_builder *b)
         const fsm_task *sent = &b->graph->tasks[b->graph->count - 1];
         waited |= !b->graph->out_of_memory && b->graph->edges[sent->after_first] == b->last;
     }
+    if (s->early_update) update_early(b);
     grad_norm(b, waited);
-    for (int i = 0; i < s->region_count; i++) optimizer(b, &s->regions[i]);
+    for (int i = 0; i < s->region_count && !s->early_update; i++)
+        optimizer(b, s->regions[i].group, s->regions[i].first, s->regions[i].last, b->last);
 }

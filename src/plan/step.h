@@ -21,6 +21,8 @@ typedef struct fsm_gradient {
 typedef struct fsm_step_shape {
     int num_layers, moe_every, micro_batches;
     bool training;
+    bool early_update; /* a gradient's parameters are updated as soon as it is summed: nothing is clipped */
+    bool experts_only; /* MoE layers alone: no attention, no ends, no update; for measuring a layer */
     int64_t hidden, ffn_hidden, vocab_size, seq_len;
     int64_t attention_width, qkv_width; /* of this rank */
     int64_t n_group, n_local;           /* tokens of a micro-batch */
@@ -96,7 +98,8 @@ void fsm_step_layer(fsm_step_builder *builder, fsm_phase phase, int layer, const
 void fsm_step_begin(fsm_step_builder *builder); /* embedding */
 void fsm_step_loss(fsm_step_builder *builder);  /* head, sums, and in training the head's backward */
 void fsm_step_end(fsm_step_builder *builder);   /* embedding backward */
-/* The update: what was not sent yet is all-reduced, one piece a region, after everything. */
+/* The update: what was not sent yet is all-reduced, one piece a region, after everything. The optimizer follows the
+ * gradient norm, region by region, or with early_update each piece. */
 void fsm_step_update(fsm_step_builder *builder);
 
 /* How far a region's gradients are finished by the time backward enters the MoE part of `layer` (its dense part, if

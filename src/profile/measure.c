@@ -2,6 +2,7 @@
 #include "profile/measure.h"
 
 #include "base/clock.h"
+#include "comm/op.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@ double fsm_clock_now_s(const fsm_clock *clock)
 fsmoe_status fsm_ranks_range(fsm_comm *comm, double mine, double *least, double *greatest)
 {
     int64_t sent = llround(1e9 * mine), *all = malloc(sizeof *all * (size_t)comm->size);
-    fsmoe_status status = all ? comm->table->all_gather_int64(comm, &sent, 1, all)
+    fsmoe_status status = all ? fsm_comm_all_gather_int64(comm, &sent, 1, all)
                               : fsm_fail(FSMOE_ERROR_COMM, "no memory for the times of %d ranks", comm->size);
     for (int i = 0; status == FSMOE_OK && i < comm->size; i++) {
         double value = (double)all[i] / 1e9;

@@ -7,7 +7,7 @@
 #ifndef FSM_PROFILE_MEASURE_H
 #define FSM_PROFILE_MEASURE_H
 
-#include "comm/comm.h"
+#include "comm/op.h"
 #include "ops/ops.h"
 #include "profile/cluster.h"
 
@@ -66,8 +66,8 @@ typedef struct fsm_measure_site {
     const fsm_ops *ops;
     int64_t gemm_in, gemm_out; /* GEMM: rows times a weight [out, in], like an expert's */
     /* as the step does it: the algorithm of moe.alltoall; canonical sums, or NULL */
-    fsmoe_status (*all_to_all)(fsm_comm *comm, const float *send, const int64_t *send_counts, float *recv,
-                               const int64_t *recv_counts);
+    fsmoe_status (*all_to_all)(fsm_comm_op *op, fsm_comm *comm, const float *send, const int64_t *send_counts,
+                               float *recv, const int64_t *recv_counts);
     float *tree_scratch;
     int64_t *tree_counts;
 } fsm_measure_site;

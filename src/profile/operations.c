@@ -55,27 +55,35 @@ static void cut(operation *o, int64_t n)
 
 static fsmoe_status run_alltoall(operation *o, int64_t n)
 {
+    fsm_comm_op op;
     cut(o, n);
-    return o->site->all_to_all(o->group, o->from, o->counts, o->to, o->mine);
+    FSM_TRY(o->site->all_to_all(&op, o->group, o->from, o->counts, o->to, o->mine));
+    return fsm_comm_finish(&op);
 }
 
 static fsmoe_status run_allgather(operation *o, int64_t n)
 {
+    fsm_comm_op op;
     cut(o, n);
-    return o->group->table->all_gather(o->group, o->from, o->to, o->counts);
+    FSM_TRY(fsm_comm_start_all_gather(&op, o->group, o->from, o->to, o->counts));
+    return fsm_comm_finish(&op);
 }
 
 static fsmoe_status run_reducescatter(operation *o, int64_t n)
 {
+    fsm_comm_op op;
     cut(o, n);
-    return o->group->table->reduce_scatter(o->group, o->from, o->to, o->counts);
+    FSM_TRY(fsm_comm_start_reduce_scatter(&op, o->group, o->from, o->to, o->counts));
+    return fsm_comm_finish(&op);
 }
 
 static fsmoe_status run_allreduce(operation *o, int64_t n)
 {
+    fsm_comm_op op;
     const fsm_measure_site *s = o->site;
-    if (s->tree_scratch) return fsm_comm_all_reduce_tree(o->group, o->from, n, s->tree_scratch, s->tree_counts);
-    return o->group->table->all_reduce(o->group, o->from, n);
+    FSM_TRY(s->tree_scratch ? fsm_comm_start_all_reduce_tree(&op, o->group, o->from, n, s->tree_scratch, s->tree_counts)
+                            : fsm_comm_start_all_reduce(&op, o->group, o->from, n));
+    return fsm_comm_finish(&op);
 }
 
 static fsmoe_status run_operation(void *object, int64_t n)

@@ -33,14 +33,15 @@ static bool shows_level(const fsm_gantt_picture *p, int level)
     return false;
 }
 
-/* From 0 to the last task's end exactly, ticks at round numbers. */
+/* From 0 to the last task's end, or to the frame's, exactly; ticks at round numbers. */
 static void make_axis(fsm_gantt_picture *p)
 {
     fsm_axis *axis = &p->axis;
-    *axis = fsm_axis_values(0, p->end_ms, 12);
-    axis->high = p->end_ms;
+    double high_ms = fmax(p->end_ms, 1e3 * p->frame->axis_s);
+    *axis = fsm_axis_values(0, high_ms, 12);
+    axis->high = high_ms;
     while (axis->n_ticks > 0 && axis->ticks[axis->n_ticks - 1] > axis->high) axis->n_ticks--;
-    p->decimals = (int)fmin(9, fmax(3, 4 - floor(log10(p->end_ms))));
+    p->decimals = (int)fmin(9, fmax(3, 4 - floor(log10(high_ms))));
 }
 
 static void choose_columns(fsm_gantt_picture *p)
@@ -52,9 +53,9 @@ static void choose_columns(fsm_gantt_picture *p)
     p->column_px = layer_px > 8 ? 1 : layer_px > 2.5 ? 10 : 5; /* divisors of FSM_GANTT_PLOT_PX */
 }
 
-static void make_layout(fsm_gantt_picture *p, bool subtitle)
+static void make_layout(fsm_gantt_picture *p)
 {
-    double y = subtitle ? 88 : 66;
+    double y = p->frame->subtitle ? 88 : 66;
     for (int level = FSM_SPAN_MICRO; level < FSM_SPAN_LEVEL_COUNT; level++)
         if (shows_level(p, level)) y += SPAN_PX;
     p->lanes_y = y + 10;
@@ -102,7 +103,7 @@ static fsmoe_status order_tasks(fsm_gantt_picture *p)
     return FSMOE_OK;
 }
 
-static fsmoe_status begin_picture(fsm_gantt_picture *p, bool subtitle)
+static fsmoe_status begin_picture(fsm_gantt_picture *p)
 {
     FSM_TRY(order_tasks(p));
     FSM_TRY(fsm_spans_create(p->graph, p->timeline, &p->spans));
@@ -115,7 +116,7 @@ static fsmoe_status begin_picture(fsm_gantt_picture *p, bool subtitle)
     make_axis(p);
     p->rows_px = fsm_gantt_rows_px(p->graph);
     choose_columns(p);
-    make_layout(p, subtitle);
+    make_layout(p);
     return FSMOE_OK;
 }
 
@@ -134,30 +135,28 @@ static void write_text(FILE *out, const char *class, double x, double y, const c
     fputs("</text>\n", out);
 }
 
-static void write_begin(FILE *out, double height, const char *title, const char *subtitle)
+static void write_begin(FILE *out, double height, const fsm_gantt_frame *frame)
 {
-    fprintf(
-        out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" width=\"%d\" height=\"%.0f\" role=\"img\" "
-        "aria-label=\"",
-        WIDTH_PX, height, WIDTH_PX, height);
-    fsm_html_text(out, title);
+    fprintf(out,
+            "<svg%s class=\"gantt\" viewBox=\"0 0 %d %.0f\" width=\"%d\" height=\"%.0f\" role=\"img\" aria-label=\"",
+            frame->inside_page ? "" : " xmlns=\"http://www.w3.org/2000/svg\"", WIDTH_PX, height, WIDTH_PX, height);
+    fsm_html_text(out, frame->title);
     fputs("\">\n", out);
-    fsm_paint_write_style(out);
+    if (!frame->inside_page) fsm_paint_write_style(out);
     fputs("<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n", out);
-    write_text(out, "title", MARGIN_PX, 46, title);
-    if (subtitle) write_text(out, "subtitle", MARGIN_PX, 69, subtitle);
+    write_text(out, "title", MARGIN_PX, 46, frame->title);
+    if (frame->subtitle) write_text(out, "subtitle", MARGIN_PX, 69, frame->subtitle);
 }
 
-/* Idle time first, then the grid: what is drawn later covers both. */
+/* Idle time, which ends with the step, first, then the grid: what is drawn later covers both. */
 static void write_background(FILE *out, const fsm_gantt_picture *p)
 {
     char label[FSM_NUMBER_BYTES];
     double y = p->lanes_y, bottom = p->lanes_end_y;
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
         if (p->count[r] == 0) continue;
-        fprintf(out, "<rect class=\"idle\" x=\"%d\" y=\"%.1f\" width=\"%d\" height=\"%d\"/>\n", PLOT_X, y,
-                FSM_GANTT_PLOT_PX, FSM_GANTT_LANE_PX);
+        fprintf(out, "<rect class=\"idle\" x=\"%d\" y=\"%.1f\" width=\"%.1f\" height=\"%d\"/>\n", PLOT_X, y,
+                fsm_gantt_place(p, 1e-3 * p->end_ms), FSM_GANTT_LANE_PX);
         y += FSM_GANTT_LANE_STEP_PX;
     }
     for (size_t i = 0; i < p->axis.n_ticks; i++) {
@@ -169,7 +168,7 @@ static void write_background(FILE *out, const fsm_gantt_picture *p)
     if (p->column_px == 0) return;
     char note[64 + FSM_NUMBER_BYTES];
     snprintf(note, sizeof note, "where tasks are too narrow, columns show each kind's share of %s ms",
-             fsm_number_short(label, p->end_ms * p->column_px / FSM_GANTT_PLOT_PX));
+             fsm_number_short(label, p->axis.high * p->column_px / FSM_GANTT_PLOT_PX));
     write_text(out, "end", PLOT_X + FSM_GANTT_PLOT_PX, bottom + 32, note);
 }
 
@@ -271,16 +270,16 @@ static void write_phase_ends(FILE *out, const fsm_gantt_picture *p)
 
 /* ---- the picture ---- */
 
-static void write_picture(FILE *out, const fsm_gantt_picture *p, const char *title, const char *subtitle)
+static void write_picture(FILE *out, const fsm_gantt_picture *p)
 {
     if (!(p->end_ms > 0)) {
-        write_begin(out, 150, title, subtitle);
+        write_begin(out, 150, p->frame);
         write_text(out, "row", MARGIN_PX, 112,
                    p->graph->count == 0 ? "This graph has no tasks." : "The tasks of this graph take no time.");
         fputs("</svg>\n", out);
         return;
     }
-    write_begin(out, p->height, title, subtitle);
+    write_begin(out, p->height, p->frame);
     write_background(out, p);
     write_spans(out, p);
     fsm_gantt_write_lanes(out, p, PLOT_X);
@@ -290,16 +289,16 @@ static void write_picture(FILE *out, const fsm_gantt_picture *p, const char *tit
     fputs("</svg>\n", out);
 }
 
-static fsmoe_status print(const fsm_graph *graph, const fsm_timeline *timeline, const char *title, const char *subtitle,
+static fsmoe_status print(const fsm_graph *graph, const fsm_timeline *timeline, const fsm_gantt_frame *frame,
                           char **text, size_t *size)
 {
-    fsm_gantt_picture p = {.graph = graph, .timeline = timeline};
+    fsm_gantt_picture p = {.graph = graph, .timeline = timeline, .frame = frame};
     FILE *out = NULL;
     fsmoe_status status = FSMOE_OK;
     *text = NULL;
-    if (graph->count > 0) FSM_TRY_GOTO(status, begin_picture(&p, subtitle != NULL), done);
+    if (graph->count > 0) FSM_TRY_GOTO(status, begin_picture(&p), done);
     out = open_memstream(text, size);
-    if (out) write_picture(out, &p, title, subtitle);
+    if (out) write_picture(out, &p);
     if (!out || fclose(out) != 0) {
         free(*text);
         *text = NULL;
@@ -310,20 +309,25 @@ done:
     return status;
 }
 
-fsmoe_status fsm_gantt_text(const fsm_graph *graph, const fsm_timeline *timeline, const char *title,
-                            const char *subtitle, char **svg)
+fsmoe_status fsm_gantt_text(const fsm_graph *graph, const fsm_timeline *timeline, const fsm_gantt_frame *frame,
+                            char **svg)
 {
     size_t size = 0;
-    return print(graph, timeline, title, subtitle, svg, &size);
+    return print(graph, timeline, frame, svg, &size);
 }
 
-fsmoe_status fsm_gantt_write(const fsm_graph *graph, const fsm_timeline *timeline, const char *title,
-                             const char *subtitle, const char *path)
+fsmoe_status fsm_gantt_write(const fsm_graph *graph, const fsm_timeline *timeline, const fsm_gantt_frame *frame,
+                             const char *path)
 {
     char *text = NULL;
     size_t size = 0;
-    FSM_TRY(print(graph, timeline, title, subtitle, &text, &size));
+    FSM_TRY(print(graph, timeline, frame, &text, &size));
     fsmoe_status status = fsm_file_replace(path, text, size);
     free(text);
     return status;
+}
+
+void fsm_gantt_write_style(FILE *out)
+{
+    fsm_paint_write_style(out);
 }

@@ -10,13 +10,25 @@
 
 #include "plan/simulate.h"
 
-/* The picture's text (malloc'd). subtitle: NULL for none. A graph without tasks gives a picture that says so.
- * ERROR_MEMORY. */
-fsmoe_status fsm_gantt_text(const fsm_graph *graph, const fsm_timeline *timeline, const char *title,
-                            const char *subtitle, char **svg);
+#include <stdio.h>
+
+/* What stands around the tasks. */
+typedef struct fsm_gantt_frame {
+    const char *title, *subtitle; /* subtitle NULL: none */
+    double axis_s;    /* where the time axis ends, so that pictures compare; at least at the last task's end */
+    bool inside_page; /* for an HTML page with fsm_gantt_write_style in it, in which many pictures may stand: without a
+                         style sheet, a namespace or ids */
+} fsm_gantt_frame;
+
+/* The picture's text (malloc'd). A graph without tasks gives a picture that says so. ERROR_MEMORY. */
+fsmoe_status fsm_gantt_text(const fsm_graph *graph, const fsm_timeline *timeline, const fsm_gantt_frame *frame,
+                            char **svg);
 
 /* The same into a file. ERROR_IO, ERROR_MEMORY. */
-fsmoe_status fsm_gantt_write(const fsm_graph *graph, const fsm_timeline *timeline, const char *title,
-                             const char *subtitle, const char *path);
+fsmoe_status fsm_gantt_write(const fsm_graph *graph, const fsm_timeline *timeline, const fsm_gantt_frame *frame,
+                             const char *path);
+
+/* <style> of all pictures inside a page. */
+void fsm_gantt_write_style(FILE *out);
 
 #endif

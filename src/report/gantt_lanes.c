@@ -96,7 +96,7 @@ static int column_of(const fsm_gantt_picture *p, int task)
 
 static void write_column(FILE *out, const fsm_gantt_picture *p, const column *c)
 {
-    double column_s = 1e-3 * p->end_ms * p->column_px / FSM_GANTT_PLOT_PX, y = FSM_GANTT_LANE_PX, sum_s = 0;
+    double column_s = 1e-3 * p->axis.high * p->column_px / FSM_GANTT_PLOT_PX, y = FSM_GANTT_LANE_PX, sum_s = 0;
     for (int h = 0; h < FSM_PAINT_HUES; h++) sum_s += c->busy_s[h][0] + c->busy_s[h][1];
     if (!(sum_s > 0)) return;
     fprintf(out, "<g class=\"column\"><title>%d tasks\n%.*f – %.*f ms, busy %.*f ms</title>", c->tasks, p->decimals,
@@ -167,8 +167,9 @@ void fsm_gantt_write_lanes(FILE *out, const fsm_gantt_picture *p, double x)
     double y = p->lanes_y;
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
         if (p->count[r] == 0) continue;
-        fprintf(out, "<g class=\"lane\" id=\"%s\" transform=\"translate(%.0f %.1f)\">\n",
-                fsm_resource_name((fsm_resource)r), x, y);
+        fputs("<g class=\"lane\"", out);
+        if (!p->frame->inside_page) fprintf(out, " id=\"%s\"", fsm_resource_name((fsm_resource)r));
+        fprintf(out, " transform=\"translate(%.0f %.1f)\">\n", x, y);
         write_lane(out, p, p->order[r], p->count[r]);
         fputs("</g>\n", out);
         y += FSM_GANTT_LANE_STEP_PX;

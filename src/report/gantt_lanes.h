@@ -7,6 +7,7 @@
 
 #include "exec/spans.h"
 #include "report/axis.h"
+#include "report/gantt.h"
 
 #include <stdio.h>
 
@@ -15,11 +16,12 @@ enum { FSM_GANTT_PLOT_PX = 1300, FSM_GANTT_LANE_PX = 72, FSM_GANTT_LANE_STEP_PX 
 typedef struct fsm_gantt_picture {
     const fsm_graph *graph;
     const fsm_timeline *timeline;
+    const fsm_gantt_frame *frame;
     fsm_spans spans;
     int *order[FSM_RESOURCE_COUNT]; /* [count] tasks by start; one array, owned by the first */
     int count[FSM_RESOURCE_COUNT];
     double busy_s[FSM_RESOURCE_COUNT], end_ms;
-    fsm_axis axis;  /* ms */
+    fsm_axis axis;  /* ms; from 0 to end_ms or, where the frame says so, beyond */
     int decimals;   /* of times in ms */
     double rows_px; /* of the longest range of rows as a label */
     int column_px;  /* of tasks drawn as one, a divisor of the plot's width; 0: every task is drawn for itself */

@@ -60,26 +60,31 @@ static const hue hue_of[FSM_TASK_KIND_COUNT] = {
     [FSM_TASK_HEAD] = HUE_ENDS,
     [FSM_TASK_SUMS] = HUE_ENDS,
     [FSM_TASK_ALLREDUCE] = HUE_ALLREDUCE,
+    [FSM_TASK_GRAD_SQUARES] = HUE_UPDATE,
     [FSM_TASK_GRAD_NORM] = HUE_UPDATE,
     [FSM_TASK_OPTIMIZER] = HUE_UPDATE,
 };
 
+/* Every rule is of .gantt alone: pictures may stand in a page with rules of its own. */
 static const char style[] =
-    "svg{color-scheme:light dark;--paper:#fbfbf9;--ink:#1d1d1b;--quiet:#6a6a65;--idle:#eeede8;--grid:#dddcd6;"
+    ".gantt{color-scheme:light dark;--paper:#fbfbf9;--ink:#1d1d1b;--quiet:#6a6a65;--idle:#eeede8;--grid:#dddcd6;"
     "--span:#e4e3dd}\n"
-    "@media(prefers-color-scheme:dark){svg{--paper:#161615;--ink:#e9e8e3;--quiet:#9c9b94;--idle:#242422;--grid:#3a3a37;"
-    "--span:#31312e}}\n"
-    "text{font:12px system-ui,-apple-system,\"Segoe UI\",Roboto,\"Helvetica Neue\",Arial,sans-serif;fill:#777;"
+    "@media(prefers-color-scheme:dark){.gantt{--paper:#161615;--ink:#e9e8e3;--quiet:#9c9b94;--idle:#242422;"
+    "--grid:#3a3a37;--span:#31312e}}\n"
+    ".gantt text{font:12px system-ui,-apple-system,\"Segoe UI\",Roboto,\"Helvetica Neue\",Arial,sans-serif;fill:#777;"
     "fill:var(--quiet);font-variant-numeric:tabular-nums;pointer-events:none}\n"
-    ".title{font-size:22px;font-weight:650;letter-spacing:-.01em}.share{font-size:20px;font-weight:650}"
-    ".row{font-size:14px;font-weight:600}.title,.share,.row{fill:#777;fill:var(--ink)}\n"
-    ".subtitle{font-size:14px}.middle{text-anchor:middle}.end{text-anchor:end}\n"
-    ".paper{fill:#fbfbf9;fill:var(--paper)}.idle{fill:#eee;fill:var(--idle)}.span{fill:#ddd;fill:var(--span)}\n"
-    ".grid{stroke:#ccc;stroke:var(--grid);fill:none;shape-rendering:crispEdges}\n"
-    ".phase{stroke:#777;stroke:var(--quiet);stroke-dasharray:2 3;shape-rendering:crispEdges}\n"
-    ".apart rect,.w{stroke:#eee;stroke:var(--idle);stroke-width:.8}.apart rect{stroke:var(--paper);stroke-width:1.2}\n"
-    ".column{shape-rendering:crispEdges}.lane rect:hover{stroke:#777;stroke:var(--ink);stroke-width:1}.lane "
-    "text{font-size:11.5px}\n";
+    ".gantt .title{font-size:22px;font-weight:650;letter-spacing:-.01em}"
+    ".gantt .share{font-size:20px;font-weight:650}.gantt .row{font-size:14px;font-weight:600}"
+    ".gantt .title,.gantt .share,.gantt .row{fill:#777;fill:var(--ink)}\n"
+    ".gantt .subtitle{font-size:14px}.gantt .middle{text-anchor:middle}.gantt .end{text-anchor:end}\n"
+    ".gantt .paper{fill:#fbfbf9;fill:var(--paper)}.gantt .idle{fill:#eee;fill:var(--idle)}"
+    ".gantt .span{fill:#ddd;fill:var(--span)}\n"
+    ".gantt .grid{stroke:#ccc;stroke:var(--grid);fill:none;shape-rendering:crispEdges}\n"
+    ".gantt .phase{stroke:#777;stroke:var(--quiet);stroke-dasharray:2 3;shape-rendering:crispEdges}\n"
+    ".gantt .apart rect,.gantt .w{stroke:#eee;stroke:var(--idle);stroke-width:.8}"
+    ".gantt .apart rect{stroke:var(--paper);stroke-width:1.2}\n"
+    ".gantt .column{shape-rendering:crispEdges}"
+    ".gantt .lane rect:hover{stroke:#777;stroke:var(--ink);stroke-width:1}.gantt .lane text{font-size:11.5px}\n";
 
 fsm_paint fsm_paint_of(const fsm_task *task)
 {
@@ -112,8 +117,8 @@ void fsm_paint_write_style(FILE *out)
     fprintf(out, "<style>\n%s", style);
     for (int h = 0; h < HUE_COUNT; h++)
         for (int dark = 0; dark < 2; dark++)
-            fprintf(out, ".%c%d{fill:#%06x}text.t%c%d{fill:%s}%s", "ab"[dark], h, shades[h][dark], "ab"[dark], h,
-                    ink_on(shades[h][dark]), dark ? "\n" : "");
+            fprintf(out, ".gantt .%c%d{fill:#%06x}.gantt text.t%c%d{fill:%s}%s", "ab"[dark], h, shades[h][dark],
+                    "ab"[dark], h, ink_on(shades[h][dark]), dark ? "\n" : "");
     fputs("</style>\n", out);
 }
 

@@ -14,7 +14,8 @@ fsmoe_status fsmoe_plan_draw(const fsmoe_plan *plan, const char *path)
     snprintf(subtitle, sizeof subtitle,
              "%d layers, %d with experts; cluster '%s'; no plan takes less than %.3f ms (gap %.2f %%)", s.layers,
              s.moe_layers, plan->cluster.name, 1e3 * s.lower_bound_s, 100 * s.gap);
-    return fsm_gantt_write(&plan->plan.graph, &plan->plan.timeline, title, subtitle, path);
+    fsm_gantt_frame frame = {.title = title, .subtitle = subtitle};
+    return fsm_gantt_write(&plan->plan.graph, &plan->plan.timeline, &frame, path);
 }
 
 fsmoe_status fsmoe_plan_trace(const fsmoe_plan *plan, const char *path)

@@ -6,6 +6,7 @@
 #include "report/heatmap.h"
 #include "report/html.h"
 #include "report/log.h"
+#include "report/measured.h"
 #include "report/number.h"
 #include "report/ranks.h"
 #include "report/run.h"
@@ -311,6 +312,7 @@ static fsmoe_status write_page(FILE *out, const page *p)
     write_header(out, p);
     FSM_TRY(write_key_figures(out, p));
     FSM_TRY(write_charts(out, p));
+    FSM_TRY(fsm_measured_write(out, p->run_dir));
     write_text_section(out, "sample", "Sample", "Text that the model wrote at the end of training.", "prose",
                        fsm_run_text(&p->run, "sample"));
     write_layout(out, p);

@@ -39,18 +39,26 @@ double fsm_learning_rate(const fsmoe_train_config *config, int64_t step)
     return config->min_lr + (config->lr - config->min_lr) * 0.5 * (1 + cos(3.14159265358979323846 * progress));
 }
 
-fsmoe_status fsm_optimizer_grad_norm(fsm_optimizer *optimizer, fsm_comm *world, const float *grads)
+void fsm_optimizer_add_squares(fsm_optimizer *optimizer, const float *grads)
 {
-    double squares = 0;
+    optimizer->squares = 0;
     for (int i = 0; i < optimizer->params->count; i++) {
         const fsm_param *p = &optimizer->params->items[i];
         if (!p->owned) continue;
         for (int64_t e = 0; e == 0 || e < p->experts; e++)
-            squares += optimizer->ops->sum_squares(p->rows * p->cols, grads + p->offset + e * p->expert_stride);
+            optimizer->squares +=
+                optimizer->ops->sum_squares(p->rows * p->cols, grads + p->offset + e * p->expert_stride);
     }
-    FSM_TRY(world->table->all_reduce_double(world, &squares, 1));
-    optimizer->grad_norm = sqrt(squares);
-    return FSMOE_OK;
+}
+
+fsmoe_status fsm_optimizer_start_norm(fsm_optimizer *optimizer, fsm_comm *world, fsm_comm_op *op)
+{
+    return fsm_comm_start_all_reduce_double(op, world, &optimizer->squares, 1);
+}
+
+void fsm_optimizer_take_norm(fsm_optimizer *optimizer)
+{
+    optimizer->grad_norm = sqrt(optimizer->squares);
 }
 
 static double clip_scale(const fsm_optimizer *optimizer)
@@ -75,12 +83,13 @@ void fsm_optimizer_update(fsm_optimizer *optimizer, int64_t first, int64_t last,
     };
     for (int i = 0; i < optimizer->params->count; i++) {
         const fsm_param *p = &optimizer->params->items[i];
-        if (p->offset < first || p->offset >= last) continue;
         step.decay = p->spec.decay ? (float)c->weight_decay : 0.0f;
         for (int64_t e = 0; e == 0 || e < p->experts; e++) {
-            int64_t at = p->offset + e * p->expert_stride;
-            optimizer->ops->adamw(p->rows * p->cols, &step, grads + at, optimizer->m + at, optimizer->v + at,
-                                  values + at);
+            int64_t at = p->offset + e * p->expert_stride, end = at + p->rows * p->cols;
+            if (at < first) at = first;
+            if (end > last) end = last;
+            if (at < end)
+                optimizer->ops->adamw(end - at, &step, grads + at, optimizer->m + at, optimizer->v + at, values + at);
         }
     }
 }

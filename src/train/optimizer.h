@@ -6,7 +6,7 @@
 #define FSM_TRAIN_OPTIMIZER_H
 
 #include "base/arena.h"
-#include "comm/comm.h"
+#include "comm/op.h"
 #include "model/params.h"
 
 typedef struct fsm_optimizer {
@@ -17,6 +17,7 @@ typedef struct fsm_optimizer {
     fsm_arena arena;
     int64_t step;     /* updates done */
     double lr;        /* of the present step */
+    double squares;   /* of the present step's gradients, of this rank's parameters, then of all */
     double grad_norm; /* of the present step, before clipping */
 } fsm_optimizer;
 
@@ -31,8 +32,11 @@ void fsm_optimizer_destroy(fsm_optimizer *optimizer);
  * warm-up towards 1, which update `steps` would have: the last one, steps - 1, stays just above min_lr. */
 double fsm_learning_rate(const fsmoe_train_config *config, int64_t step);
 
-/* sqrt of the sum of squares of every parameter's gradient, each counted once whatever the layout. Collective over world. */
-fsmoe_status fsm_optimizer_grad_norm(fsm_optimizer *optimizer, fsm_comm *world, const float *grads);
+/* grad_norm = sqrt of the sum of squares of every parameter's gradient, each counted once whatever the layout: this
+ * rank's squares, their sum over the world (begun), its root. */
+void fsm_optimizer_add_squares(fsm_optimizer *optimizer, const float *grads);
+fsmoe_status fsm_optimizer_start_norm(fsm_optimizer *optimizer, fsm_comm *world, fsm_comm_op *op);
+void fsm_optimizer_take_norm(fsm_optimizer *optimizer);
 
 /* Updates the parameters of elements [first, last), clipped to config->clip_grad. Call once a slice; then finish. */
 void fsm_optimizer_update(fsm_optimizer *optimizer, int64_t first, int64_t last, const float *grads, float *values);

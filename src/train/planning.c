@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "plan/predict.h"
+#include "train/costs.h"
 #include "train/profile.h"
 
 #include <math.h>
@@ -10,7 +11,7 @@
 #include <string.h>
 
 enum { MEASURED_STEPS = 4 };
-static const double FIRST_BUDGET_S = 15, LATER_BUDGET_S = 3, WORTH_CHANGING = 0.02;
+static const double FIRST_BUDGET_S = 6, LATER_BUDGET_S = 3, WORTH_CHANGING = 0.05;
 
 static const fsm_schedule *schedule_of(const fsm_stepper *s)
 {
@@ -19,48 +20,18 @@ static const fsm_schedule *schedule_of(const fsm_stepper *s)
 
 /* ---- costs ---- */
 
-/* Rank 0's costs become everybody's. */
-static fsmoe_status share(fsm_comm *world, fsm_cluster *cluster)
-{
-    char *text = NULL;
-    int64_t size = 0, *sizes = malloc(sizeof *sizes * (size_t)world->size);
-    fsmoe_status status = sizes ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to share costs");
-    if (status == FSMOE_OK && world->rank == 0) status = fsm_cluster_to_json(cluster, &text);
-    FSM_TRY_GOTO(status, fsm_comm_agree(world, status), done);
-    if (world->rank == 0) size = (int64_t)strlen(text) + 1;
-    FSM_TRY_GOTO(status, world->table->all_gather_int64(world, &size, 1, sizes), done);
-    if (world->rank != 0 && !(text = malloc((size_t)sizes[0])))
-        status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory to share costs");
-    FSM_TRY_GOTO(status, fsm_comm_agree(world, status), done);
-    FSM_TRY_GOTO(status, world->table->broadcast_bytes(world, text, sizes[0], 0), done);
-    fsm_cluster_destroy(cluster);
-    status = fsm_comm_agree(world, fsm_cluster_from_json(text, "the cluster", cluster));
-done:
-    free(text);
-    free(sizes);
-    return status;
-}
-
-static fsmoe_status read_costs(fsm_stepper *s, const char *path, fsm_cluster *cluster)
-{
-    fsmoe_status status = s->world->rank == 0 ? fsm_cluster_read(path, cluster) : FSMOE_OK;
-    if (status != FSMOE_OK) fsm_fail_within(status, "parallel.cluster");
-    FSM_TRY(fsm_comm_agree(s->world, status));
-    return share(s->world, cluster);
-}
-
 static fsmoe_status measure(fsm_stepper *s, double budget_s, fsm_cluster *cluster)
 {
     const fsm_profile_options options = {.budget_s = budget_s, .points = 8, .max_elems = 1 << 22, .repeats = 5};
     FSM_TRY(fsm_profile_stepper(s, &options, cluster));
-    return share(s->world, cluster);
+    return fsm_costs_share(s->world, cluster);
 }
 
 static fsmoe_status watch(fsm_planning *p, fsm_stepper *s)
 {
     fsm_task_recorder_destroy(p->recorder);
     p->recorder = NULL;
-    fsmoe_status status = fsm_task_recorder_create(&s->train_graph, &fsm_stepper_tasks, s, NULL, &p->recorder);
+    fsmoe_status status = fsm_task_recorder_create(&s->train_graph, &p->recorder);
     s->recorder = p->recorder;
     return fsm_comm_agree(s->world, status);
 }
@@ -78,7 +49,8 @@ static fsmoe_status measure_first(fsm_planning *p, fsm_stepper *s, fsm_batches *
     FSM_TRY(watch(p, s));
     for (int i = 0; i < MEASURED_STEPS; i++) {
         if (i == 1) fsm_task_recorder_clear(p->recorder); /* the first one warms up */
-        FSM_TRY(fsm_stepper_train(s, batches, 0));
+        fsmoe_status status = fsm_stepper_train(s, batches, 0);
+        if (status != FSMOE_OK) return fsm_fail_within(status, "step 1, to measure its tasks");
     }
     FSM_TRY(measure(s, FIRST_BUDGET_S, &p->cluster));
     unwatch(p, s);
@@ -91,12 +63,12 @@ static fsmoe_status take_costs(fsm_planning *p, fsm_stepper *s, fsm_batches *bat
     char path[FSM_PATH_BYTES];
     const char *file = s->config->parallel.cluster;
     *from = file;
-    if (file[0]) return read_costs(s, file, &p->cluster);
+    if (file[0]) return fsm_costs_read(s->world, file, &p->cluster);
     FSM_TRY(fsm_comm_agree(s->world, fsm_file_path(s->config->run.dir, "cluster.json", path)));
     *from = "the costs of the run's beginning";
     int64_t kept = s->world->rank == 0 && resume && fsm_file_exists(path);
     FSM_TRY(s->world->table->broadcast_bytes(s->world, &kept, sizeof kept, 0));
-    if (kept) return read_costs(s, path, &p->cluster);
+    if (kept) return fsm_costs_read(s->world, path, &p->cluster);
     *from = "costs measured now";
     return measure_first(p, s, batches);
 }
@@ -122,9 +94,13 @@ static fsmoe_status use_plan(fsm_planning *p, fsm_stepper *s, fsm_plan *plan)
 {
     degrees_of(s, plan, p->degree);
     p->step_s = plan->certificate.makespan_s;
-    fsm_stepper_use_graph(s, plan->graph);
-    s->trace = NULL; /* a trace is of one graph, and ends with it */
+    fsm_graph graph = plan->graph;
     plan->graph = (fsm_graph){0};
+    fsm_timeline_destroy(&p->timeline);
+    p->timeline = plan->timeline;
+    plan->timeline = (fsm_timeline){0};
+    s->trace = NULL; /* a trace is of one graph, and ends with it */
+    FSM_TRY(fsm_comm_agree(s->world, fsm_stepper_use_graph(s, graph)));
     return s->config->parallel.replan_every > 0 ? watch(p, s) : FSMOE_OK;
 }
 
@@ -133,7 +109,7 @@ fsmoe_status fsm_planning_begin(fsm_stepper *s, fsm_batches *batches, bool resum
     fsm_plan plan;
     const char *from;
     *p = (fsm_planning){.step_s = NAN};
-    if (!schedule_of(s)->needs_costs) return FSMOE_OK;
+    if (!schedule_of(s)->needs_costs || s->world->size == 1) return FSMOE_OK;
     FSM_TRY(take_costs(p, s, batches, resume, &from));
     FSM_TRY(fsm_comm_agree(s->world, make_plan(s, &p->cluster, &plan)));
     fsmoe_status status = use_plan(p, s, &plan);
@@ -216,6 +192,7 @@ fsmoe_status fsm_planning_renew(fsm_planning *p, fsm_stepper *s, int64_t step)
 void fsm_planning_end(fsm_planning *p)
 {
     fsm_task_recorder_destroy(p->recorder);
+    fsm_timeline_destroy(&p->timeline);
     fsm_cluster_destroy(&p->cluster);
     *p = (fsm_planning){0};
 }

@@ -2,7 +2,7 @@
  * In:  a stepper in order, its configuration: parallel.schedule, cluster, replan_every.
  * Out: the stepper runs the planned graph; sentences that say what was chosen, changed and why.
  * Every rank plans for itself from the same costs, so all have the same graph. Nothing happens for a schedule that is
- * not planned.
+ * not planned, or on one rank, where there is nothing to overlap.
  */
 #ifndef FSM_TRAIN_PLANNING_H
 #define FSM_TRAIN_PLANNING_H
@@ -16,7 +16,8 @@ typedef struct fsm_planning {
     fsm_cluster cluster;         /* the same bits on all ranks */
     fsm_task_recorder *recorder; /* of the graph in use, when it is replanned */
     int degree[2];               /* of the first layer with experts, forward and backward */
-    double step_s;               /* predicted */
+    double step_s;               /* predicted; NaN: there is no plan */
+    fsm_timeline timeline;       /* planned times of the stepper's graph */
     char message[FSM_PLANNING_BYTES];
 } fsm_planning;
 
@@ -28,7 +29,7 @@ fsmoe_status fsm_planning_begin(fsm_stepper *stepper, fsm_batches *batches, bool
 /* run.dir/cluster.json, on rank 0, so that a resumed run plans the same. */
 fsmoe_status fsm_planning_save(const fsm_planning *planning, const fsmoe_config *config);
 
-/* Between steps: measures again, plans again, and takes the new plan when it is faster under the new costs by 2 % or
+/* Between steps: measures again, plans again, and takes the new plan when it is faster under the new costs by 5 % or
  * more. `step`: done so far. Collective. */
 fsmoe_status fsm_planning_renew(fsm_planning *planning, fsm_stepper *stepper, int64_t step);
 

@@ -3,6 +3,7 @@
 #include "base/machine.h"
 #include "moe/dispatch/alltoall.h"
 #include "moe/expert/expert.h"
+#include "plan/cost.h"
 #include "profile/measure.h"
 
 #include <math.h>
@@ -54,7 +55,7 @@ static fsmoe_status find_site(fsm_stepper *s, fsm_measure_site *site)
                                .ops = s->model->ops,
                                .gemm_in = s->config->model.hidden,
                                .gemm_out = s->config->model.ffn_hidden / s->topo.esp,
-                               .all_to_all = fsm_alltoall_find(s->config->moe.alltoall)->run,
+                               .all_to_all = fsm_alltoall_find(s->config->moe.alltoall)->start,
                                .tree_scratch = s->tree_scratch,
                                .tree_counts = s->tree_counts};
     for (int op = 0; op < FSM_COST_OP_COUNT; op++)
@@ -104,10 +105,9 @@ static bool is_operation(fsm_task_kind kind)
            kind == FSM_TASK_REDUCESCATTER || kind == FSM_TASK_ALLREDUCE;
 }
 
-/* The norm of gradients counts as compute, but sums over all ranks. */
 static bool waits_for_ranks(const fsm_task_time *t)
 {
-    return t->resource != FSM_COMPUTE || t->kind == FSM_TASK_GRAD_NORM;
+    return t->resource != FSM_COMPUTE;
 }
 
 /* Each row's time becomes that of the rank which decides. */
@@ -165,13 +165,20 @@ static fsmoe_status set_tasks(const fsm_stepper *s, const fsm_task_time *times, 
     return status;
 }
 
+/* *times is malloc'd, also after an error. */
+static fsmoe_status read_times(const fsm_stepper *s, fsm_task_time **times, int *count)
+{
+    *times = NULL;
+    FSM_TRY(fsm_comm_agree(s->world, fsm_task_recorder_times(s->recorder, times, count)));
+    return agree_on_times(s->world, *times, *count);
+}
+
 static fsmoe_status read_tasks(const fsm_stepper *s, fsm_cluster *cluster)
 {
-    fsm_task_time *times = NULL;
+    fsm_task_time *times;
     int count = 0;
     if (!s->recorder) return FSMOE_OK;
-    fsmoe_status status = fsm_comm_agree(s->world, fsm_task_recorder_times(s->recorder, &times, &count));
-    if (status == FSMOE_OK) status = agree_on_times(s->world, times, count);
+    fsmoe_status status = read_times(s, &times, &count);
     if (status == FSMOE_OK) status = fsm_comm_agree(s->world, set_tasks(s, times, count, cluster));
     free(times);
     return status;
@@ -185,4 +192,78 @@ fsmoe_status fsm_profile_stepper(fsm_stepper *stepper, const fsm_profile_options
     if (status == FSMOE_OK) status = read_tasks(stepper, cluster);
     if (status != FSMOE_OK) fsm_cluster_destroy(cluster);
     return status;
+}
+
+/* ---- while streams overlap ---- */
+
+static fsm_cost scaled(const fsm_cost *cost, double factor)
+{
+    fsm_cost more = *cost;
+    for (int i = 0; i < 2; i++) {
+        more.line[i].alpha_s *= factor;
+        more.line[i].beta_s *= factor;
+    }
+    return more;
+}
+
+/* How many times longer than expected the tasks of times[first]'s kind and phase took; 0: it cannot be told. */
+static double slowdown(const fsm_task_time *times, int first, int count, const fsm_cost *cost)
+{
+    double took_s = 0, expected_s = 0;
+    for (int i = first; i < count; i++) {
+        if (times[i].kind != times[first].kind || times[i].phase != times[first].phase) continue;
+        took_s += times[i].tasks * times[i].median_s;
+        expected_s += times[i].tasks * fsm_cost_s(cost, 1, times[i].size);
+    }
+    return expected_s > 0 ? took_s / expected_s : 0;
+}
+
+static fsmoe_status scale_tasks(const fsm_task_time *times, int count, const fsm_cluster *cluster,
+                                fsm_cluster *overlapped)
+{
+    bool seen[FSM_TASK_KIND_COUNT][FSM_PHASE_COUNT] = {0};
+    for (int i = 0; i < count; i++) {
+        char name[64];
+        const fsm_cost *cost = fsm_cost_find(cluster, times[i].kind, times[i].phase);
+        double factor = cost && !seen[times[i].kind][times[i].phase] ? slowdown(times, i, count, cost) : 0;
+        seen[times[i].kind][times[i].phase] = true;
+        if (factor <= 0) continue;
+        snprintf(name, sizeof name, "%s.%s", fsm_task_kind_name(times[i].kind), fsm_phase_name(times[i].phase));
+        FSM_TRY(fsm_cluster_set_task(overlapped, name, scaled(cost, factor)));
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_status copy(const fsm_cluster *cluster, fsm_cluster *same)
+{
+    char *text;
+    FSM_TRY(fsm_cluster_to_json(cluster, &text));
+    fsmoe_status status = fsm_cluster_from_json(text, cluster->name, same);
+    free(text);
+    return status;
+}
+
+fsmoe_status fsm_profile_overlap(fsm_stepper *stepper, const fsm_cluster *cluster, fsm_cluster *overlapped)
+{
+    fsm_task_time *times;
+    int count = 0;
+    *overlapped = (fsm_cluster){0};
+    fsmoe_status status = read_times(stepper, &times, &count);
+    if (status == FSMOE_OK) {
+        status = copy(cluster, overlapped);
+        if (status == FSMOE_OK) status = scale_tasks(times, count, cluster, overlapped);
+        status = fsm_comm_agree(stepper->world, status);
+    }
+    free(times);
+    if (status != FSMOE_OK) fsm_cluster_destroy(overlapped);
+    return status;
+}
+
+void fsm_profile_fit_sizes(const fsm_step_shape *shape, fsm_profile_options *options)
+{
+    const int64_t least_elems = 1 << 10,
+                  parts = 8; /* smaller chunks are seldom worth it, and fit in a link's buffers */
+    int64_t whole = (int64_t)(shape->rows * (double)shape->hidden) * shape->group_size[FSM_GROUP_ESP];
+    options->max_elems = whole > parts * least_elems ? whole : parts * least_elems;
+    options->min_elems = options->max_elems / parts;
 }

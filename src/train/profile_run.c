@@ -98,7 +98,7 @@ static fsmoe_status prepare(profile *p)
     const fsm_model_options options = {.max_samples = p->samples, .training = true};
     FSM_TRY(fsm_stepper_create(p->config, p->world, &options, &p->stepper));
     fsm_stepper *s = &p->stepper;
-    status = fsm_task_recorder_create(&s->train_graph, &fsm_stepper_tasks, s, NULL, &p->recorder);
+    status = fsm_task_recorder_create(&s->train_graph, &p->recorder);
     s->recorder = p->recorder;
     if (status == FSMOE_OK) status = make_tokens(p);
     return fsm_comm_agree(p->world, status);

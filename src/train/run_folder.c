@@ -26,8 +26,8 @@ static bool is_of_a_run(const char *name)
 /* What a run that was killed may leave half-written. */
 static bool is_leftover(const char *name)
 {
-    static const char *const names[] = {"config.yaml.tmp", "run.json.tmp", "log.jsonl.tmp", "report.html.tmp",
-                                        "model.tmp"};
+    static const char *const names[] = {"config.yaml.tmp", "run.json.tmp", "log.jsonl.tmp",
+                                        "report.html.tmp", "model.tmp",    "step_times.json.tmp"};
     size_t length = strlen(name);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0) return true;

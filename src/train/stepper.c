@@ -1,12 +1,15 @@
 #define _GNU_SOURCE
 #include "train/stepper.h"
 
+#include "base/clock.h"
 #include "comm/groups.h"
 #include "cpu/cpu.h"
 
+#include <math.h>
 #include <omp.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* Cores this process may run on: its affinity, which a launcher may have narrowed. */
@@ -51,8 +54,11 @@ static fsmoe_status place(fsm_stepper *s)
 static fsmoe_status describe(const fsm_stepper *s, bool training, fsm_step_shape *shape)
 {
     fsm_topo first = fsm_topo_at(&s->topo, 0);
-    return fsm_step_describe(s->config, &first, &s->model->params, s->max_samples, s->model->nominal_rows, training,
-                             shape);
+    FSM_TRY(fsm_step_describe(s->config, &first, &s->model->params, s->max_samples, s->model->nominal_rows, training,
+                              shape));
+    shape->experts_only = s->experts_only;
+    if (s->experts_only) shape->region_count = shape->gradient_count = 0; /* nothing is sent */
+    return FSMOE_OK;
 }
 
 fsmoe_status fsm_stepper_shape(const fsm_stepper *stepper, fsm_step_shape *shape)
@@ -61,22 +67,34 @@ fsmoe_status fsm_stepper_shape(const fsm_stepper *stepper, fsm_step_shape *shape
 }
 
 /* In order: a schedule that wants costs is planned once there are some. */
-static fsmoe_status build_graphs(fsm_stepper *s, bool training)
+static fsmoe_status build_train_graph(fsm_stepper *s)
 {
     fsm_step_shape shape;
     fsm_graph graph;
+    FSM_TRY(describe(s, true, &shape));
+    fsmoe_status status = fsm_schedule_in_order(&shape, 1, 1, &graph);
+    fsm_step_shape_destroy(&shape);
+    FSM_TRY(status);
+    return fsm_stepper_use_graph(s, graph);
+}
+
+static fsmoe_status build_graphs(fsm_stepper *s, bool training)
+{
+    fsm_step_shape shape;
     if (!fsm_schedule_find(s->config->parallel.schedule))
         return fsm_fail(FSMOE_ERROR_CONFIG, "parallel.schedule: no schedule is named '%s'",
                         s->config->parallel.schedule);
     FSM_TRY(describe(s, false, &shape));
     FSM_TRY(fsm_schedule_in_order(&shape, 1, 1, &s->forward_graph));
-    if (!training) return FSMOE_OK;
-    FSM_TRY(describe(s, true, &shape));
-    fsmoe_status status = fsm_schedule_in_order(&shape, 1, 1, &graph);
-    fsm_step_shape_destroy(&shape);
-    FSM_TRY(status);
-    fsm_stepper_use_graph(s, graph);
-    return FSMOE_OK;
+    FSM_TRY(fsm_exec_reserve(s->exec, s->forward_graph.count));
+    return training ? build_train_graph(s) : FSMOE_OK;
+}
+
+/* One rank has nobody to talk to while it computes. */
+static fsmoe_status create_exec(fsm_stepper *s)
+{
+    bool thread = s->world->size > 1 && s->world->any_thread && strcmp(s->config->parallel.progress, "thread") == 0;
+    return fsm_exec_create(thread ? FSM_PROGRESS_THREAD : FSM_PROGRESS_TASKS, &s->exec);
 }
 
 static void set_values(fsm_stepper *s)
@@ -104,6 +122,7 @@ static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
     set_values(s);
     if (options->training) FSM_TRY(fsm_optimizer_create(&s->model->params, ops, &s->config->train, &s->optimizer));
     s->max_samples = options->max_samples;
+    FSM_TRY(create_exec(s));
     return build_graphs(s, options->training);
 }
 
@@ -124,6 +143,8 @@ failed:
 
 void fsm_stepper_destroy(fsm_stepper *stepper)
 {
+    fsm_exec_destroy(stepper->exec);
+    fsm_latest_step_destroy(&stepper->latest);
     fsm_graph_destroy(&stepper->train_graph);
     fsm_graph_destroy(&stepper->forward_graph);
     fsm_optimizer_destroy(&stepper->optimizer);
@@ -157,17 +178,34 @@ static void cut_all(fsm_stepper *s, const fsm_graph *graph)
     }
 }
 
-void fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph)
+fsmoe_status fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph)
 {
     fsm_graph_destroy(&stepper->train_graph);
     stepper->train_graph = graph;
+    FSM_TRY(fsm_latest_step_reset(&stepper->latest, graph.count));
+    return fsm_exec_reserve(stepper->exec, graph.count);
+}
+
+static fsmoe_status run_train_graph(fsm_stepper *s)
+{
+    fsm_observer observers[3];
+    int n = 0;
+    if (s->trace) {
+        fsm_trace_begin_step(s->trace);
+        observers[n++] = fsm_trace_observer(s->trace);
+    }
+    if (s->recorder) observers[n++] = fsm_task_recorder_observer(s->recorder);
+    if (s->observer.task_ran) observers[n++] = s->observer;
+    else observers[n++] = fsm_latest_step_observer(&s->latest);
+    return fsm_exec_run(s->exec, &s->train_graph, &fsm_stepper_tasks, s, observers, n);
 }
 
 static fsmoe_status run_training_step(fsm_stepper *s)
 {
-    const fsm_task_table *table = s->recorder ? fsm_task_recorder_table(s->recorder) : &fsm_stepper_tasks;
-    void *object = s->recorder ? (void *)s->recorder : s;
-    FSM_TRY(fsm_exec_run(&s->train_graph, table, object, s->trace));
+    FSM_TRY(run_train_graph(s));
+    if (!fsm_stepper_is_finite(s))
+        return fsm_fail(FSMOE_ERROR_NUMERIC, "%s is not finite",
+                        isfinite(s->optimizer.grad_norm) ? "the loss" : "the gradient norm");
     fsm_optimizer_finish(&s->optimizer);
     fsm_model_update_weights(s->model);
     return FSMOE_OK;
@@ -194,6 +232,31 @@ fsmoe_status fsm_stepper_train_batch(fsm_stepper *s, const fsm_batch *batch, int
     return run_training_step(s);
 }
 
+fsmoe_status fsm_stepper_experts_only(fsm_stepper *stepper)
+{
+    stepper->experts_only = true;
+    return build_train_graph(stepper);
+}
+
+fsmoe_status fsm_stepper_run_experts(fsm_stepper *s, const fsm_batch *batch, double *step_s)
+{
+    fsm_model *m = s->model;
+    s->batches = NULL;
+    cut_all(s, &s->train_graph);
+    fsm_model_begin_step(m, 1, batch->samples * batch->seq_len);
+    fsm_model_begin_micro(m, batch, true);
+    fsm_model_embedding_forward(m);
+    int64_t elems = m->n_local * m->config->model.hidden;
+    m->ops->zero(elems, m->layers[0].x2); /* there is no attention: the layer reads x1 */
+    m->ops->zero(elems, m->dx);
+    m->ops->add(elems, m->layers[0].x1, m->dx);
+    FSM_TRY(s->world->table->barrier(s->world));
+    double start_s = fsm_clock_s();
+    FSM_TRY(run_train_graph(s));
+    *step_s = fsm_clock_s() - start_s;
+    return FSMOE_OK;
+}
+
 fsmoe_status fsm_stepper_evaluate(fsm_stepper *s, fsm_batches *batches, int64_t first_sample, int64_t n,
                                   fsm_model_sums *sums)
 {
@@ -204,7 +267,7 @@ fsmoe_status fsm_stepper_evaluate(fsm_stepper *s, fsm_batches *batches, int64_t 
     for (int64_t at = 0; at < n; at += s->config->train.micro_batch) {
         s->first_sample = first_sample + at;
         s->micro_batch = n - at < s->config->train.micro_batch ? n - at : s->config->train.micro_batch;
-        FSM_TRY(fsm_exec_run(&s->forward_graph, &fsm_stepper_tasks, s, NULL));
+        FSM_TRY(fsm_exec_run(s->exec, &s->forward_graph, &fsm_stepper_tasks, s, NULL, 0));
     }
     *sums = fsm_model_loss_sums(s->model, s->model->step_sums);
     return FSMOE_OK;
@@ -215,5 +278,5 @@ fsmoe_status fsm_stepper_forward(fsm_stepper *s, const fsm_batch *batch)
     s->batches = NULL;
     cut_all(s, &s->forward_graph);
     fsm_model_begin_micro(s->model, batch, false);
-    return fsm_exec_run(&s->forward_graph, &fsm_stepper_tasks, s, NULL);
+    return fsm_exec_run(s->exec, &s->forward_graph, &fsm_stepper_tasks, s, NULL, 0);
 }

@@ -8,7 +8,9 @@
 #define FSM_TRAIN_STEPPER_H
 
 #include "exec/exec.h"
+#include "exec/latest.h"
 #include "exec/recorder.h"
+#include "exec/trace.h"
 #include "model/model.h"
 #include "plan/schedule/schedule.h"
 #include "train/batches.h"
@@ -26,6 +28,10 @@ typedef struct fsm_stepper {
     fsm_optimizer optimizer; /* when training */
     fsm_graph train_graph;   /* when training */
     fsm_graph forward_graph;
+    fsm_exec *exec;
+    fsm_latest_step latest;      /* of train_graph */
+    bool experts_only;           /* its training graph is of MoE layers alone */
+    fsm_observer observer;       /* of training steps, instead of `latest`; nobody: task_ran is NULL */
     fsm_trace *trace;            /* of training steps; borrowed, or NULL */
     fsm_task_recorder *recorder; /* of train_graph's tasks; borrowed, or NULL */
     float *tree_scratch;         /* of fsm_comm_all_reduce_tree, with canonical sums */
@@ -47,8 +53,9 @@ fsmoe_status fsm_stepper_shape(const fsm_stepper *stepper, fsm_step_shape *shape
 /* Values from the seed and an optimizer that has done nothing, as after fsm_stepper_create. */
 void fsm_stepper_reset(fsm_stepper *stepper);
 
-/* Runs `graph` for training from now on (it is taken over): the chunks of every layer's wires follow its tasks. */
-void fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph);
+/* Runs `graph` for training from now on (it is taken over): the chunks of every layer's wires follow its tasks.
+ * ERROR_MEMORY; the graph is taken over even then. */
+fsmoe_status fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph);
 
 /* One step on samples first_sample … + global_batch - 1: forward, backward, update. No allocation after the first.
  * ERROR_NUMERIC, the same on all ranks, when loss or gradient norm is not finite; parameters are then untouched. */
@@ -57,12 +64,22 @@ fsmoe_status fsm_stepper_train(fsm_stepper *stepper, fsm_batches *batches, int64
 /* The same on one batch of this rank, given as it is (its whole step: one micro-batch). tokens: targets of all ranks. */
 fsmoe_status fsm_stepper_train_batch(fsm_stepper *stepper, const fsm_batch *batch, int64_t tokens);
 
+/* The training graph becomes that of the MoE layers alone, in order. ERROR_MEMORY. */
+fsmoe_status fsm_stepper_experts_only(fsm_stepper *stepper);
+
+/* Forward and backward of that graph: tokens are the batch's embeddings, and so is the gradient of the output. *step_s:
+ * what the graph alone took on this rank, all ranks having begun together. Collective. */
+fsmoe_status fsm_stepper_run_experts(fsm_stepper *stepper, const fsm_batch *batch, double *step_s);
+
 /* Cross-entropy of n samples of `batches` from first_sample on, without noise or dropping; sums over all ranks. */
 fsmoe_status fsm_stepper_evaluate(fsm_stepper *stepper, fsm_batches *batches, int64_t first_sample, int64_t n,
                                   fsm_model_sums *sums);
 
 /* One forward pass of a given batch (this rank's share), nothing exchanged but what the layout needs. */
 fsmoe_status fsm_stepper_forward(fsm_stepper *stepper, const fsm_batch *batch);
+
+/* Whether the loss and the gradient norm of the present step are numbers. */
+bool fsm_stepper_is_finite(const fsm_stepper *stepper);
 
 extern const fsm_task_table fsm_stepper_tasks;
 

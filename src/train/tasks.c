@@ -22,10 +22,15 @@ static fsm_moe *moe_of(fsm_stepper *s, const fsm_task *t)
         fsm_model_##name(((fsm_stepper *)object)->model, t->layer); \
         return FSMOE_OK;                                            \
     }
-#define LAYER_COLLECTIVE(name)                                             \
-    static fsmoe_status run_##name(void *object, const fsm_task *t)        \
-    {                                                                      \
-        return fsm_model_##name(((fsm_stepper *)object)->model, t->layer); \
+#define LAYER_COLLECTIVE(name)                                                         \
+    static fsmoe_status start_##name(void *object, const fsm_task *t, fsm_comm_op *op) \
+    {                                                                                  \
+        return fsm_model_start_##name(((fsm_stepper *)object)->model, t->layer, op);   \
+    }
+#define CHUNK_COLLECTIVE(name)                                                         \
+    static fsmoe_status start_##name(void *object, const fsm_task *t, fsm_comm_op *op) \
+    {                                                                                  \
+        return fsm_moe_start_##name(moe_of(object, t), t->phase, t->rows_first, op);   \
     }
 
 MODEL_TASK(embedding_backward)
@@ -52,6 +57,10 @@ LAYER_TASK(gate_backward)
 LAYER_TASK(iorder_forward)
 LAYER_TASK(iorder_backward)
 LAYER_TASK(order_backward)
+CHUNK_COLLECTIVE(dispatch)
+CHUNK_COLLECTIVE(allgather)
+CHUNK_COLLECTIVE(reducescatter)
+CHUNK_COLLECTIVE(combine)
 
 /* The first task of a micro-batch brings its tokens in. */
 static fsmoe_status run_embedding_forward(void *object, const fsm_task *t)
@@ -73,19 +82,9 @@ static fsmoe_status run_order_forward(void *object, const fsm_task *t)
     return FSMOE_OK;
 }
 
-static fsmoe_status run_counts(void *object, const fsm_task *t)
+static fsmoe_status start_counts(void *object, const fsm_task *t, fsm_comm_op *op)
 {
-    return fsm_moe_exchange_counts(moe_of(object, t));
-}
-
-static fsmoe_status run_dispatch(void *object, const fsm_task *t)
-{
-    return fsm_moe_dispatch(moe_of(object, t), t->phase, t->rows_first);
-}
-
-static fsmoe_status run_allgather(void *object, const fsm_task *t)
-{
-    return fsm_moe_allgather(moe_of(object, t), t->phase, t->rows_first);
+    return fsm_moe_start_counts(moe_of(object, t), op);
 }
 
 static fsmoe_status run_expert_forward(void *object, const fsm_task *t)
@@ -109,78 +108,102 @@ static fsmoe_status run_weight_grad(void *object, const fsm_task *t)
     return FSMOE_OK;
 }
 
-static fsmoe_status run_reducescatter(void *object, const fsm_task *t)
-{
-    return fsm_moe_reducescatter(moe_of(object, t), t->phase, t->rows_first);
-}
-
-static fsmoe_status run_combine(void *object, const fsm_task *t)
-{
-    return fsm_moe_combine(moe_of(object, t), t->phase, t->rows_first);
-}
-
-static fsmoe_status run_sums(void *object, const fsm_task *t)
+static fsmoe_status start_sums(void *object, const fsm_task *t, fsm_comm_op *op)
 {
     (void)t;
-    return fsm_model_exchange_sums(((fsm_stepper *)object)->model);
+    return fsm_model_start_sums(((fsm_stepper *)object)->model, op);
 }
 
-static fsmoe_status run_allreduce(void *object, const fsm_task *t)
+static fsmoe_status take_sums(void *object, const fsm_task *t)
+{
+    (void)t;
+    fsm_model_take_sums(((fsm_stepper *)object)->model);
+    return FSMOE_OK;
+}
+
+static fsmoe_status start_allreduce(void *object, const fsm_task *t, fsm_comm_op *op)
 {
     fsm_stepper *s = object;
     fsm_comm *group = s->groups[t->group];
-    if (s->config->parallel.canonical_sums)
-        return fsm_comm_all_reduce_tree(group, s->model->grads + t->slice_first, t->slice_last - t->slice_first,
-                                        s->tree_scratch, s->tree_counts);
-    return group->table->all_reduce(group, s->model->grads + t->slice_first, t->slice_last - t->slice_first);
+    float *grads = s->model->grads + t->slice_first;
+    int64_t elems = t->slice_last - t->slice_first;
+    if (!s->config->parallel.canonical_sums) return fsm_comm_start_all_reduce(op, group, grads, elems);
+    return fsm_comm_start_all_reduce_tree(op, group, grads, elems, s->tree_scratch, s->tree_counts);
 }
 
-/* Every rank has the same sums, so all of them stop together, before anything is updated. */
-static fsmoe_status run_grad_norm(void *object, const fsm_task *t)
+static fsmoe_status run_grad_squares(void *object, const fsm_task *t)
 {
     (void)t;
     fsm_stepper *s = object;
-    fsm_model_sums sums = fsm_model_loss_sums(s->model, s->model->step_sums);
-    FSM_TRY(fsm_optimizer_grad_norm(&s->optimizer, s->world, s->model->grads));
-    if (!isfinite(sums.loss)) return fsm_fail(FSMOE_ERROR_NUMERIC, "the loss is not finite");
-    if (!isfinite(s->optimizer.grad_norm)) return fsm_fail(FSMOE_ERROR_NUMERIC, "the gradient norm is not finite");
+    fsm_optimizer_add_squares(&s->optimizer, s->model->grads);
     return FSMOE_OK;
+}
+
+static fsmoe_status start_grad_norm(void *object, const fsm_task *t, fsm_comm_op *op)
+{
+    (void)t;
+    fsm_stepper *s = object;
+    return fsm_optimizer_start_norm(&s->optimizer, s->world, op);
+}
+
+static fsmoe_status take_grad_norm(void *object, const fsm_task *t)
+{
+    (void)t;
+    fsm_optimizer_take_norm(&((fsm_stepper *)object)->optimizer);
+    return FSMOE_OK;
+}
+
+/* Every rank has the same sums, so all of them leave their parameters as they are. */
+bool fsm_stepper_is_finite(const fsm_stepper *s)
+{
+    fsm_model_sums sums = fsm_model_loss_sums(s->model, s->model->step_sums);
+    return isfinite(sums.loss) && isfinite(s->optimizer.grad_norm);
 }
 
 static fsmoe_status run_optimizer(void *object, const fsm_task *t)
 {
     fsm_stepper *s = object;
+    if (!fsm_stepper_is_finite(s)) return FSMOE_OK; /* fsm_stepper_train says so */
     fsm_optimizer_update(&s->optimizer, t->slice_first, t->slice_last, s->model->grads, s->model->values);
     return FSMOE_OK;
 }
 
-#define BOTH(kind, name) \
-    [FSM_TASK_##kind] = {[FSM_FORWARD] = run_##name##_forward, [FSM_BACKWARD] = run_##name##_backward}
+#define BOTH(kind, what, name) \
+    [FSM_TASK_##kind] = {[FSM_FORWARD] = what##_##name##_forward, [FSM_BACKWARD] = what##_##name##_backward}
+#define CHUNKS(kind, name) [FSM_TASK_##kind] = {[FSM_FORWARD] = start_##name, [FSM_BACKWARD] = start_##name}
 
-const fsm_task_table fsm_stepper_tasks = {
-    .run = {
-        BOTH(EMBEDDING, embedding),
-        BOTH(NORM, norm),
-        BOTH(MP_ALLGATHER, mp_allgather),
-        BOTH(ATTENTION, attention),
-        BOTH(MP_REDUCESCATTER, mp_reducescatter),
-        BOTH(FFN_NORM, ffn_norm),
-        BOTH(FFN_ALLGATHER, ffn_allgather),
-        BOTH(FFN, ffn),
-        BOTH(FFN_REDUCESCATTER, ffn_reducescatter),
-        BOTH(GATE, gate),
-        BOTH(ORDER, order),
-        BOTH(EXPERT, expert),
-        BOTH(IORDER, iorder),
-        BOTH(HEAD, head),
-        [FSM_TASK_COUNTS] = {[FSM_FORWARD] = run_counts},
-        [FSM_TASK_A2A_DISPATCH] = {[FSM_FORWARD] = run_dispatch, [FSM_BACKWARD] = run_dispatch},
-        [FSM_TASK_ALLGATHER] = {[FSM_FORWARD] = run_allgather, [FSM_BACKWARD] = run_allgather},
-        [FSM_TASK_REDUCESCATTER] = {[FSM_FORWARD] = run_reducescatter, [FSM_BACKWARD] = run_reducescatter},
-        [FSM_TASK_A2A_COMBINE] = {[FSM_FORWARD] = run_combine, [FSM_BACKWARD] = run_combine},
-        [FSM_TASK_WEIGHT_GRAD] = {[FSM_BACKWARD] = run_weight_grad},
-        [FSM_TASK_SUMS] = {[FSM_FORWARD] = run_sums},
-        [FSM_TASK_ALLREDUCE] = {[FSM_UPDATE] = run_allreduce},
-        [FSM_TASK_GRAD_NORM] = {[FSM_UPDATE] = run_grad_norm},
-        [FSM_TASK_OPTIMIZER] = {[FSM_UPDATE] = run_optimizer},
-    }};
+const fsm_task_table fsm_stepper_tasks = {.run =
+                                              {
+                                                  BOTH(EMBEDDING, run, embedding),
+                                                  BOTH(NORM, run, norm),
+                                                  BOTH(ATTENTION, run, attention),
+                                                  BOTH(FFN_NORM, run, ffn_norm),
+                                                  BOTH(FFN, run, ffn),
+                                                  BOTH(GATE, run, gate),
+                                                  BOTH(ORDER, run, order),
+                                                  BOTH(EXPERT, run, expert),
+                                                  BOTH(IORDER, run, iorder),
+                                                  BOTH(HEAD, run, head),
+                                                  [FSM_TASK_WEIGHT_GRAD] = {[FSM_BACKWARD] = run_weight_grad},
+                                                  [FSM_TASK_GRAD_SQUARES] = {[FSM_UPDATE] = run_grad_squares},
+                                                  [FSM_TASK_OPTIMIZER] = {[FSM_UPDATE] = run_optimizer},
+                                              },
+                                          .start =
+                                              {
+                                                  BOTH(MP_ALLGATHER, start, mp_allgather),
+                                                  BOTH(MP_REDUCESCATTER, start, mp_reducescatter),
+                                                  BOTH(FFN_ALLGATHER, start, ffn_allgather),
+                                                  BOTH(FFN_REDUCESCATTER, start, ffn_reducescatter),
+                                                  CHUNKS(A2A_DISPATCH, dispatch),
+                                                  CHUNKS(ALLGATHER, allgather),
+                                                  CHUNKS(REDUCESCATTER, reducescatter),
+                                                  CHUNKS(A2A_COMBINE, combine),
+                                                  [FSM_TASK_COUNTS] = {[FSM_FORWARD] = start_counts},
+                                                  [FSM_TASK_SUMS] = {[FSM_FORWARD] = start_sums},
+                                                  [FSM_TASK_ALLREDUCE] = {[FSM_UPDATE] = start_allreduce},
+                                                  [FSM_TASK_GRAD_NORM] = {[FSM_UPDATE] = start_grad_norm},
+                                              },
+                                          .finish = {
+                                              [FSM_TASK_SUMS] = {[FSM_FORWARD] = take_sums},
+                                              [FSM_TASK_GRAD_NORM] = {[FSM_UPDATE] = take_grad_norm},
+                                          }};

@@ -5,11 +5,14 @@
 #include "base/file.h"
 #include "comm/world.h"
 #include "config/config.h"
+#include "exec/step_times.h"
 #include "exec/trace.h"
 #include "train/adopt.h"
 #include "train/checkpoint.h"
 #include "train/planning.h"
 #include "train/run_folder.h"
+#include "train/step_record.h"
+#include "train/stop.h"
 
 #include <fsmoe/model.h>
 #include <math.h>
@@ -31,7 +34,9 @@ typedef struct trainer {
     fsm_planning planning;
     fsm_run_folder folder; /* rank 0 */
     fsm_trace *trace;
-    int64_t step; /* steps done */
+    int64_t step;       /* steps done */
+    int64_t saved_step; /* of the newest checkpoint, -1: none */
+    int stop;           /* why all ranks stop before the last step; 0: they do not */
     double started_s;
     int64_t started_step;
     double val_loss; /* latest; NaN before the first */
@@ -135,9 +140,10 @@ static fsmoe_status plan(trainer *t)
 {
     FSM_TRY(fsm_planning_begin(&t->stepper, &t->train_batches, t->options->resume, &t->planning));
     if (!t->options->trace_path) return FSMOE_OK;
-    FSM_TRY(fsm_comm_agree(t->world, fsm_trace_create(&t->stepper.train_graph, TRACED_STEPS, &t->trace)));
+    fsmoe_status status = fsm_trace_create(&t->stepper.train_graph, TRACED_STEPS, &t->trace);
+    if (status == FSMOE_OK && !isnan(t->planning.step_s)) status = fsm_trace_set_plan(t->trace, &t->planning.timeline);
     t->stepper.trace = t->trace;
-    return FSMOE_OK;
+    return fsm_comm_agree(t->world, status);
 }
 
 static fsmoe_status open_folder(trainer *t)
@@ -189,6 +195,7 @@ static fsmoe_status prepare(trainer *t)
     else if (from) FSM_TRY(fsm_checkpoint_read_model(&t->stepper, from));
     FSM_TRY(fsm_comm_agree(t->world, open_folder(t)));
     introduce(t);
+    t->saved_step = t->options->resume ? t->step : -1;
     if (t->options->resume) say(t, "resumed after step %lld", (long long)t->step);
     return FSMOE_OK;
 }
@@ -284,6 +291,24 @@ static fsmoe_status renew_plan(trainer *t)
     return fsm_comm_agree(t->world, speaks(t) ? fsm_planning_save(&t->planning, t->config) : FSMOE_OK);
 }
 
+/* Between two steps: whether all ranks are well, and whether they go on. */
+static fsmoe_status agree(trainer *t, fsmoe_status status)
+{
+    const fsmoe_train_options *o = t->options;
+    int mine = o->should_stop ? o->should_stop(o->user, t->step) : 0;
+    FSM_TRY(fsm_stop_agree(t->world, status, mine, &t->stop));
+    if (t->stop && o->on_stop) o->on_stop(o->user, t->stop, t->step);
+    return FSMOE_OK;
+}
+
+static fsmoe_status save(trainer *t)
+{
+    if (t->saved_step == t->step) return FSMOE_OK;
+    FSM_TRY(fsm_checkpoint_save(&t->stepper, t->config->run.dir, t->step));
+    t->saved_step = t->step;
+    return FSMOE_OK;
+}
+
 static fsmoe_status step(trainer *t, double *sums)
 {
     fsm_stepper *s = &t->stepper;
@@ -294,20 +319,20 @@ static fsmoe_status step(trainer *t, double *sums)
     memcpy(sums, s->model->step_sums, sizeof *sums * (size_t)s->model->sum_count);
     status = finish_step(t, fsm_clock_s() - start, lr, sums);
     if (status == FSMOE_ERROR_COMM) return status;
-    FSM_TRY(fsm_comm_agree(t->world, status));
-    if (due(t->config->train.checkpoint_every, t->step, t->config->train.steps))
-        FSM_TRY(fsm_checkpoint_save(s, t->config->run.dir, t->step));
-    return renew_plan(t);
+    FSM_TRY(agree(t, status));
+    if (t->stop || due(t->config->train.checkpoint_every, t->step, t->config->train.steps)) FSM_TRY(save(t));
+    return t->stop ? FSMOE_OK : renew_plan(t);
 }
 
 static fsmoe_status run_steps(trainer *t)
 {
     double *sums = calloc((size_t)t->stepper.model->sum_count, sizeof *sums);
     fsmoe_status status = sums ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the sums of a step");
-    status = fsm_comm_agree(t->world, status);
+    status = agree(t, status);
+    if (status == FSMOE_OK && t->stop) status = save(t);
     t->started_s = fsm_clock_s();
     t->started_step = t->step;
-    while (status == FSMOE_OK && t->step < t->config->train.steps) status = step(t, sums);
+    while (status == FSMOE_OK && !t->stop && t->step < t->config->train.steps) status = step(t, sums);
     free(sums);
     return status;
 }
@@ -333,12 +358,22 @@ static fsmoe_status write_sample(trainer *t, const char *model_dir, char **text)
     return FSMOE_OK;
 }
 
+/* The last step, planned and measured, unless this process has done none. */
+static fsmoe_status record_step(const trainer *t)
+{
+    char path[FSM_PATH_BYTES];
+    if (t->step == t->started_step) return FSMOE_OK;
+    FSM_TRY(fsm_comm_agree(t->world, fsm_file_path(t->config->run.dir, FSM_STEP_TIMES_FILE, path)));
+    return fsm_step_record_write(&t->stepper, isnan(t->planning.step_s) ? NULL : &t->planning.timeline, t->step, path);
+}
+
 static fsmoe_status finish(trainer *t)
 {
     char model_dir[FSM_PATH_BYTES], *sample = NULL;
     snprintf(model_dir, sizeof model_dir, "%s/model", t->config->run.dir);
     FSM_TRY(fsm_checkpoint_write_model(&t->stepper, model_dir));
     if (t->trace) FSM_TRY(fsm_trace_write(t->trace, t->world, t->options->trace_path));
+    FSM_TRY(record_step(t));
     fsmoe_status status = FSMOE_OK;
     if (speaks(t)) {
         status = write_sample(t, model_dir, &sample);
@@ -347,6 +382,12 @@ static fsmoe_status finish(trainer *t)
         free(sample);
     }
     return fsm_comm_agree(t->world, status);
+}
+
+/* The checkpoint is there; only what a resumed run could not make up for is left to write. */
+static fsmoe_status finish_early(trainer *t)
+{
+    return t->trace ? fsm_trace_write(t->trace, t->world, t->options->trace_path) : FSMOE_OK;
 }
 
 static void destroy(trainer *t)
@@ -369,7 +410,7 @@ fsmoe_status fsmoe_train(fsmoe_world *world, fsmoe_config *config, const fsmoe_t
     bool complete = options->resume && t.step >= config->train.steps; /* stopped after its last step, or not at all */
     if (status == FSMOE_OK && complete && t.valid_tokens) status = evaluate(&t);
     if (status == FSMOE_OK) status = run_steps(&t);
-    if (status == FSMOE_OK) status = finish(&t);
+    if (status == FSMOE_OK) status = t.stop ? finish_early(&t) : finish(&t);
     if (status != FSMOE_ERROR_COMM) destroy(&t); /* else groups cannot be taken apart together any more */
     return status;
 }
