@@ -26,8 +26,8 @@ test: $(BUILD)/CMakeCache.txt
 	@cmake --build $(BUILD) -j $(JOBS)
 	@cd $(BUILD) && ctest --output-on-failure
 
-# `test`, all of it once more under AddressSanitizer and UBSan, and the promises of the demo: some 20 minutes.
-test-long: test test-sanitize
+# `test`, all of it once more under AddressSanitizer and UBSan, threads under ThreadSanitizer, and the promises of the demo: some 20 minutes.
+test-long: test test-sanitize test-thread
 	@scripts/check-demo
 
 test-sanitize:

@@ -11,17 +11,35 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_LAYER = 1000, KEY_STEPS, KEY_BUDGET, KEY_SCHEDULES, KEY_CASES, KEY_CSV, KEY_CLUSTER };
-enum { MOST_SCHEDULES = FSMOE_BENCH_MOST_ROWS, MOST_CASES = 512, MOST_WORDS = CONFIG_SOURCE_MAX_SETTINGS };
+enum { KEY_LAYER = 1000, KEY_STEPS, KEY_BUDGET, KEY_SCHEDULES, KEY_CASES, KEY_CSV, KEY_PICTURE, KEY_CLUSTER };
+enum { MOST_SCHEDULES = FSMOE_BENCH_MOST_ROWS };
+
+/* What is measured: the configuration, or a line of the cases file. */
+typedef struct measured_case {
+    char *line;       /* copied, cut at its blanks; NULL: the configuration alone */
+    const char *name; /* in line */
+    config_source source;
+} measured_case;
 
 typedef struct arguments {
     config_source source;
     fsmoe_bench_options options;
-    const char *what, *csv;
-    FILE *cases;
+    const char *what, *csv, *picture, *cases_path;
+    measured_case *cases; /* [count] */
+    int count;
     char *schedules; /* copied, cut at its commas */
     const char *names[MOST_SCHEDULES + 1];
 } arguments;
+
+/* A bench under way. */
+typedef struct bench {
+    fsmoe_world *world;
+    const arguments *arguments;
+    fsmoe_bench_case *results; /* [count] those measured so far; rank 0 alone has rows */
+    int count;
+    FILE *csv;
+    char error[1024]; /* what to say instead of fsmoe_last_error(); "": nothing */
+} bench;
 
 static const struct argp_option options[] = {
     {"layer", KEY_LAYER, NULL, 0, "The MoE layers alone, forward and backward; else whole training steps", 0},
@@ -29,6 +47,7 @@ static const struct argp_option options[] = {
     {"schedules", KEY_SCHEDULES, "A,B,...", 0, "Which schedules (all)", 0},
     {"steps", KEY_STEPS, "N", 0, "Steps of each schedule that count (7)", 0},
     {"budget", KEY_BUDGET, "SECONDS", 0, "For measuring the costs of a case (15)", 0},
+    {"picture", KEY_PICTURE, "FILE.svg", 0, "Draw how many times faster than dsmoe the schedules were", 0},
     {"cluster", KEY_CLUSTER, "CLUSTER.json", 0, "Plan from these costs instead of measuring", 0},
     {"csv", KEY_CSV, "FILE", 0, "Write the rows to a file, too", 0},
     CONFIG_SOURCE_OPTION,
@@ -53,6 +72,56 @@ static void take_argument(arguments *a, struct argp_state *state, const char *va
     else argp_error(state, "'%s' cannot be measured; schedules can", value);
 }
 
+/* ---- cases ---- */
+
+static void add_case(arguments *a, struct argp_state *state, measured_case added)
+{
+    a->cases = realloc(a->cases, ((size_t)a->count + 1) * sizeof *a->cases);
+    if (!a->cases) argp_failure(state, fsmoe_status_exit_code(FSMOE_ERROR_MEMORY), 0, "no memory for the cases");
+    a->cases[a->count++] = added;
+}
+
+/* A name and settings; an empty line, or one that begins with #, is none. */
+static void read_line(arguments *a, struct argp_state *state, char *line, int number)
+{
+    static const char blanks[] = " \t\r\n";
+    measured_case c = {.line = line, .name = strtok(line, blanks), .source = a->source};
+    if (!c.name || c.name[0] == '#') {
+        free(line);
+        return;
+    }
+    for (char *word = strtok(NULL, blanks); word; word = strtok(NULL, blanks)) {
+        if (c.source.count == CONFIG_SOURCE_MAX_SETTINGS)
+            argp_error(state, "%s:%d: case '%s' has more than %d settings, those of --set included", a->cases_path,
+                       number, c.name, CONFIG_SOURCE_MAX_SETTINGS);
+        c.source.settings[c.source.count++] = word;
+    }
+    add_case(a, state, c);
+}
+
+static void read_cases(arguments *a, struct argp_state *state)
+{
+    char *line = NULL;
+    size_t size = 0;
+    FILE *in = fopen(a->cases_path, "r");
+    if (!in) argp_error(state, "cannot read '%s': %s", a->cases_path, strerror(errno));
+    for (int number = 1; getline(&line, &size, in) >= 0; number++) {
+        read_line(a, state, line, number);
+        line = NULL; /* kept by the case */
+        size = 0;
+    }
+    if (ferror(in)) argp_error(state, "cannot read '%s': %s", a->cases_path, strerror(errno));
+    free(line);
+    fclose(in);
+    if (a->count == 0) argp_error(state, "'%s' has no case", a->cases_path);
+}
+
+static void take_cases(arguments *a, struct argp_state *state)
+{
+    if (a->cases_path) read_cases(a, state);
+    else add_case(a, state, (measured_case){.name = a->source.path, .source = a->source});
+}
+
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
@@ -64,8 +133,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
         a->options.layer = true;
         return 0;
     case KEY_CASES:
-        a->cases = fopen(value, "r");
-        if (!a->cases) argp_error(state, "cannot read '%s': %s", value, strerror(errno));
+        a->cases_path = value;
         return 0;
     case KEY_SCHEDULES:
         take_schedules(a, state, value);
@@ -82,12 +150,16 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_CSV:
         a->csv = value;
         return 0;
+    case KEY_PICTURE:
+        a->picture = value;
+        return 0;
     case ARGP_KEY_ARG:
         take_argument(a, state, value);
         return 0;
     case ARGP_KEY_END:
         command_require(state, "schedules", a->what);
         command_require(state, "CONFIG.yaml", a->source.path);
+        take_cases(a, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -108,84 +180,171 @@ static double over(const fsmoe_bench_row *rows, int count, const char *name, dou
     return NAN;
 }
 
-static void print_csv(FILE *out, const char *name, const fsmoe_bench_row *rows, int count)
+/* A field that holds a comma or a quote stands in quotes. */
+static void print_field(FILE *out, const char *text)
 {
-    for (int i = 0; i < count; i++) {
-        const fsmoe_bench_row *r = &rows[i];
-        fprintf(out, "%s,%s,%d,%d,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f\n", name, r->schedule,
-                r->forward, r->backward, 1e3 * r->step_s, 1e3 * r->fastest_s, 1e3 * r->slowest_s, 1e3 * r->planned_s,
-                1e3 * r->bound_s, over(rows, count, "dsmoe", r->step_s), over(rows, count, "tutel", r->step_s),
-                r->step_s / r->planned_s - 1, r->overlap, 1e3 * r->compute_s, 1e3 * r->intra_s, 1e3 * r->inter_s);
+    bool quoted = strpbrk(text, ",\"") != NULL;
+    if (quoted) fputc('"', out);
+    for (; *text; text++) {
+        if (*text == '"') fputc('"', out);
+        fputc(*text, out);
+    }
+    if (quoted) fputc('"', out);
+}
+
+static void print_csv(FILE *out, const fsmoe_bench_case *c)
+{
+    for (int i = 0; i < c->count; i++) {
+        const fsmoe_bench_row *r = &c->rows[i];
+        print_field(out, c->name);
+        fprintf(out, ",%s,%d,%d,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f\n", r->schedule, r->forward,
+                r->backward, 1e3 * r->step_s, 1e3 * r->fastest_s, 1e3 * r->slowest_s, 1e3 * r->planned_s,
+                1e3 * r->bound_s, over(c->rows, c->count, "dsmoe", r->step_s),
+                over(c->rows, c->count, "tutel", r->step_s), r->step_s / r->planned_s - 1, r->overlap,
+                1e3 * r->compute_s, 1e3 * r->intra_s, 1e3 * r->inter_s);
     }
     fflush(out);
 }
 
-static void print_table(const char *name, const fsmoe_bench_row *rows, int count)
+/* Right-aligned; what cannot be told is a dash. */
+static void print_number(int width, int decimals, double value, const char *unit)
 {
-    printf("%s\n%-15s %7s %10s %21s %10s %7s %6s %6s %8s\n", name, "schedule", "degrees", "step, ms", "range",
+    if (isfinite(value)) printf(" %*.*f%s", width, decimals, value, unit);
+    else printf(" %*s%*s", width, "-", (int)strlen(unit), "");
+}
+
+static void print_table(const fsmoe_bench_case *c)
+{
+    printf("%s\n%-15s %7s %10s %21s %10s %7s %6s %6s %8s\n", c->name, "schedule", "degrees", "step, ms", "range",
            "plan, ms", "error", "/dsmoe", "/tutel", "overlap");
-    for (int i = 0; i < count; i++) {
-        const fsmoe_bench_row *r = &rows[i];
-        printf("%-15s %3d/%-3d %10.1f %10.1f-%10.1f %10.1f %+6.1f%% %6.3f %6.3f %7.1f%%\n", r->schedule, r->forward,
-               r->backward, 1e3 * r->step_s, 1e3 * r->fastest_s, 1e3 * r->slowest_s, 1e3 * r->planned_s,
-               100 * (r->step_s / r->planned_s - 1), over(rows, count, "dsmoe", r->step_s),
-               over(rows, count, "tutel", r->step_s), 100 * r->overlap);
+    for (int i = 0; i < c->count; i++) {
+        const fsmoe_bench_row *r = &c->rows[i];
+        printf("%-15s %3d/%-3d %10.1f %10.1f-%10.1f %10.1f %+6.1f%%", r->schedule, r->forward, r->backward,
+               1e3 * r->step_s, 1e3 * r->fastest_s, 1e3 * r->slowest_s, 1e3 * r->planned_s,
+               100 * (r->step_s / r->planned_s - 1));
+        print_number(6, 3, over(c->rows, c->count, "dsmoe", r->step_s), "");
+        print_number(6, 3, over(c->rows, c->count, "tutel", r->step_s), "");
+        print_number(7, 1, 100 * r->overlap, "%");
+        fputc('\n', stdout);
     }
     fflush(stdout);
 }
 
-/* ---- cases ---- */
+/* ---- the summary ---- */
 
-static fsmoe_status run_case(fsmoe_world *world, const arguments *a, const char *name, const config_source *source,
-                             FILE *csv)
+static fsmoe_status print_summary_row(const bench *b, const char *schedule)
 {
-    fsmoe_config *config = NULL;
-    fsmoe_bench_row rows[FSMOE_BENCH_MOST_ROWS];
-    int count = 0;
-    fsmoe_status status = fsmoe_world_agree(world, config_source_load(source, &config));
-    if (status == FSMOE_OK)
-        status = fsmoe_bench_schedules(world, config, a->names[0] ? a->names : NULL, &a->options, rows, &count);
-    fsmoe_config_destroy(config);
-    if (status != FSMOE_OK || fsmoe_world_rank(world) != 0) return status;
-    print_table(name, rows, count);
-    if (csv) print_csv(csv, name, rows, count);
+    fsmoe_bench_summary s;
+    fsmoe_status status = fsmoe_bench_summarize(b->results, b->count, schedule, &s);
+    if (status != FSMOE_OK) return status;
+    printf("%-15s %6d", schedule, s.cases);
+    print_number(7, 3, s.over_dsmoe, "");
+    print_number(7, 3, s.over_tutel, "");
+    print_number(7, 3, s.over_bound, "");
+    print_number(7, 1, 100 * s.prediction_error, "%");
+    print_number(7, 1, 100 * s.overlap, "%");
+    fputc('\n', stdout);
     return FSMOE_OK;
 }
 
-/* One line: a name and settings; an empty one, or one that begins with #, is none. */
-static fsmoe_status run_line(fsmoe_world *world, const arguments *a, char *line, FILE *csv)
+/* Every case ran the same schedules. */
+static fsmoe_status print_summary(const bench *b)
 {
-    config_source source = a->source;
-    char *name = strtok(line, " \t\r\n");
-    if (!name || name[0] == '#') return FSMOE_OK;
-    for (char *word = strtok(NULL, " \t\r\n"); word && source.count < MOST_WORDS; word = strtok(NULL, " \t\r\n"))
-        source.settings[source.count++] = word;
-    return run_case(world, a, name, &source, csv);
-}
-
-static fsmoe_status run_cases(fsmoe_world *world, const arguments *a, FILE *csv)
-{
-    if (!a->cases) return run_case(world, a, a->source.path, &a->source, csv);
-    char *line = NULL;
-    size_t size = 0;
     fsmoe_status status = FSMOE_OK;
-    while (status == FSMOE_OK && getline(&line, &size, a->cases) >= 0) status = run_line(world, a, line, csv);
-    free(line);
+    printf("%d cases: geometric means of /dsmoe, /tutel and step/bound; medians of |error| and overlap\n", b->count);
+    printf("%-15s %6s %7s %7s %7s %8s %8s\n", "schedule", "cases", "/dsmoe", "/tutel", "/bound", "error", "overlap");
+    for (int i = 0; status == FSMOE_OK && i < b->results[0].count; i++)
+        status = print_summary_row(b, b->results[0].rows[i].schedule);
+    fflush(stdout);
     return status;
 }
 
-static fsmoe_status bench(fsmoe_world *world, const arguments *a)
+/* ---- files ---- */
+
+/* Into b->error; returns ERROR_IO. */
+static fsmoe_status fail_csv(bench *b)
 {
-    FILE *csv = NULL;
+    snprintf(b->error, sizeof b->error, "cannot write '%s': %s", b->arguments->csv, strerror(errno));
+    return FSMOE_ERROR_IO;
+}
+
+static fsmoe_status draw(const bench *b)
+{
+    const arguments *a = b->arguments;
+    char title[512];
+    snprintf(title, sizeof title, "%s, %s on %d rank%s", a->source.path,
+             a->options.layer ? "MoE layers" : "whole steps", fsmoe_world_size(b->world),
+             fsmoe_world_size(b->world) == 1 ? "" : "s");
+    return fsmoe_bench_draw(b->results, b->count, title, a->picture);
+}
+
+/* On rank 0, before anything is measured: what cannot be written fails now. */
+static fsmoe_status open_files(bench *b)
+{
+    const arguments *a = b->arguments;
+    if (a->csv && (!(b->csv = fopen(a->csv, "w")) || fputs(csv_head, b->csv) < 0 || fflush(b->csv) != 0))
+        return fail_csv(b);
+    return a->picture ? draw(b) : FSMOE_OK;
+}
+
+/* ---- measuring ---- */
+
+/* The message names the case. */
+static fsmoe_status fail_case(bench *b, const measured_case *c, fsmoe_status status)
+{
+    if (status != FSMOE_OK && c->line)
+        snprintf(b->error, sizeof b->error, "case '%s': %s", c->name, fsmoe_last_error());
+    return status;
+}
+
+/* On rank 0. */
+static fsmoe_status show_case(bench *b)
+{
+    const fsmoe_bench_case *result = &b->results[b->count++];
+    print_table(result);
+    if (b->csv) print_csv(b->csv, result);
+    if (b->csv && ferror(b->csv)) return fail_csv(b);
+    return b->arguments->picture ? draw(b) : FSMOE_OK;
+}
+
+static fsmoe_status run_case(bench *b, const measured_case *c)
+{
+    const arguments *a = b->arguments;
+    fsmoe_bench_case *result = &b->results[b->count];
+    fsmoe_config *config = NULL;
+    fsmoe_status status = fsmoe_world_agree(b->world, config_source_load(&c->source, &config));
+    result->name = c->name;
+    if (status == FSMOE_OK)
+        status = fsmoe_bench_schedules(b->world, config, a->names[0] ? a->names : NULL, &a->options, result->rows,
+                                       &result->count);
+    fsmoe_config_destroy(config);
+    if (status != FSMOE_OK) return fail_case(b, c, status);
+    if (fsmoe_world_rank(b->world) == 0) status = show_case(b);
+    return fsmoe_world_agree(b->world, status);
+}
+
+/* All cases' settings, before the first is measured. */
+static fsmoe_status check_cases(bench *b)
+{
+    const arguments *a = b->arguments;
     fsmoe_status status = FSMOE_OK;
-    if (fsmoe_world_rank(world) == 0 && a->csv && !(csv = fopen(a->csv, "w"))) {
-        fprintf(stderr, "fsmoe: cannot write '%s': %s\n", a->csv, strerror(errno));
-        status = FSMOE_ERROR_IO;
+    for (int i = 0; status == FSMOE_OK && i < a->count; i++) {
+        fsmoe_config *config = NULL;
+        status = fail_case(b, &a->cases[i], config_source_load(&a->cases[i].source, &config));
+        fsmoe_config_destroy(config);
     }
-    status = fsmoe_world_agree(world, status);
-    if (csv) fputs(csv_head, csv);
-    if (status == FSMOE_OK) status = run_cases(world, a, csv);
-    if (csv) fclose(csv);
+    return status;
+}
+
+static fsmoe_status run_bench(bench *b)
+{
+    const arguments *a = b->arguments;
+    bool first = fsmoe_world_rank(b->world) == 0;
+    fsmoe_status status = fsmoe_world_agree(b->world, check_cases(b));
+    if (status == FSMOE_OK) status = fsmoe_world_agree(b->world, first ? open_files(b) : FSMOE_OK);
+    for (int i = 0; status == FSMOE_OK && i < a->count; i++) status = run_case(b, &a->cases[i]);
+    if (status == FSMOE_OK && first && a->count > 1) status = print_summary(b);
+    if (b->csv && fclose(b->csv) != 0 && status == FSMOE_OK) status = fail_csv(b);
     return status;
 }
 
@@ -195,22 +354,30 @@ int command_bench(int argc, char **argv)
                                      parse,
                                      "schedules CONFIG.yaml",
                                      "Runs steps of every schedule in turn, on all ranks, and prints what each took, "
-                                     "what its plan expected, and how much communication it hid.",
+                                     "what its plan expected, and how much communication it hid; over several "
+                                     "cases, their means.",
                                      0,
                                      0,
                                      0};
     progress shown = {0};
     arguments a = {.options = {.on_message = progress_on_message, .user = &shown}};
-    fsmoe_world *world;
+    bench b = {.arguments = &a};
     command_parse(&argp, argc, argv, &a);
-    fsmoe_status status = fsmoe_world_create(&world);
+    fsmoe_status status = fsmoe_world_create(&b.world);
     if (status != FSMOE_OK) return command_fail(status);
-    status = bench(world, &a);
+    b.results = calloc((size_t)a.count, sizeof *b.results);
+    status = fsmoe_world_agree(b.world, b.results ? FSMOE_OK : FSMOE_ERROR_MEMORY);
+    if (status == FSMOE_OK) status = run_bench(&b);
     int exit_code = fsmoe_status_exit_code(status);
-    if (status != FSMOE_OK && (fsmoe_world_rank(world) == 0 || status == FSMOE_ERROR_COMM)) command_fail(status);
-    if (status == FSMOE_ERROR_COMM) fsmoe_world_abort(world, exit_code);
-    fsmoe_world_destroy(world);
+    if (status != FSMOE_OK && (fsmoe_world_rank(b.world) == 0 || status == FSMOE_ERROR_COMM)) {
+        if (b.error[0]) command_fail_with(status, b.error);
+        else command_fail(status);
+    }
+    if (status == FSMOE_ERROR_COMM) fsmoe_world_abort(b.world, exit_code);
+    fsmoe_world_destroy(b.world);
+    for (int i = 0; i < a.count; i++) free(a.cases[i].line);
+    free(a.cases);
     free(a.schedules);
-    if (a.cases) fclose(a.cases);
+    free(b.results);
     return exit_code;
 }

@@ -28,6 +28,9 @@ int command_cluster(int argc, char **argv);
 /* Prints "fsmoe: error: …" for a failed status; returns its exit code. */
 int command_fail(fsmoe_status status);
 
+/* The same with a sentence of the command's own. */
+int command_fail_with(fsmoe_status status, const char *sentence);
+
 /* "fsmoe: …" on stderr. */
 void command_note(const char *sentence);
 

@@ -47,6 +47,11 @@ int command_fail(fsmoe_status status)
     return fail(status, "%s", detail[0] ? detail : fsmoe_status_text(status));
 }
 
+int command_fail_with(fsmoe_status status, const char *sentence)
+{
+    return fail(status, "%s", sentence);
+}
+
 void command_note(const char *sentence)
 {
     fprintf(stderr, "%sfsmoe:%s %s\n", mark("\033[1;34m"), mark("\033[0m"), sentence);

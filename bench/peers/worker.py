@@ -5,7 +5,9 @@ Out: rank 0 prints `# ...` remarks, `round N` when one has ended, and `row MODE 
      time from a barrier to when the last rank is done.
 """
 import argparse
+import os
 import sys
+import threading
 import time
 
 import torch
@@ -60,6 +62,8 @@ def main():
     parser.add_argument("--time-limit", type=float, required=True)
     options = parser.parse_args()
     fabric = connect(options.ep, options.esp, options.time_limit)
+    # Gloo's threads and the streams are there by now: they go before computing, as fsmoe's communication does.
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
     if options.what == "check":
         check(fabric, options)
         return

@@ -258,6 +258,7 @@ static void compute_next(fsm_exec *x)
 
 static void compute_all(fsm_exec *x)
 {
+    if (x->progress == FSM_PROGRESS_TASKS) move_links(x); /* what waits for nothing goes first */
     while (x->left > 0 && x->status == FSMOE_OK) {
         if (compute_is_ready(x)) compute_next(x);
         else wait_for_compute(x);

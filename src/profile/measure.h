@@ -75,6 +75,8 @@ typedef struct fsm_measure_site {
 typedef struct fsm_measure_options {
     int64_t min_elems, max_elems; /* of a collective, as its n counts; max is lowered to what memory allows */
     int points, repeats;
+    int in_a_row; /* collectives are timed so many at once, fewer of large ones: what the links' buffers took in while
+                        they rested must not make one look fast. 0: 1 */
     double budget_s; /* of the five operations together */
     fsm_clock clock;
     void (*on_message)(void *user, const char *sentence);

@@ -18,6 +18,8 @@ typedef struct operation {
     float *values;    /* GEMM's weight */
     fsm_weight weight;
     int64_t *counts, *mine; /* elements of every rank's block; my block's, once a rank */
+    int in_a_row;
+    int64_t most; /* largest size */
 } operation;
 
 typedef struct measurement {
@@ -86,6 +88,13 @@ static fsmoe_status run_allreduce(operation *o, int64_t n)
     return fsm_comm_finish(&op);
 }
 
+/* As many as take about the largest size's time, at most o->in_a_row. */
+static int count_in_a_row(const operation *o, int64_t n)
+{
+    int64_t fit = o->op == FSM_COST_GEMM || n == 0 ? 1 : o->most / n;
+    return fit < 1 ? 1 : fit < o->in_a_row ? (int)fit : o->in_a_row;
+}
+
 static fsmoe_status run_operation(void *object, int64_t n)
 {
     static fsmoe_status (*const runs[FSM_COST_OP_COUNT])(operation *, int64_t) = {
@@ -94,7 +103,8 @@ static fsmoe_status run_operation(void *object, int64_t n)
         [FSM_COST_ALLREDUCE] = run_allreduce,
     };
     operation *o = object;
-    return runs[o->op](o, n);
+    for (int i = count_in_a_row(o, n); i > 0; i--) FSM_TRY(runs[o->op](o, n));
+    return FSMOE_OK;
 }
 
 /* ---- buffers ---- */
@@ -141,7 +151,8 @@ static bool create_collective(operation *o, int64_t most_elems)
 
 static fsmoe_status create_operation(const measurement *m, int64_t most, operation *o)
 {
-    *o = (operation){.site = m->site, .op = m->op, .group = m->site->group[m->op]};
+    *o = (operation){.site = m->site, .op = m->op, .group = m->site->group[m->op], .most = most};
+    o->in_a_row = m->options->in_a_row > 1 ? m->options->in_a_row : 1;
     if (m->op == FSM_COST_GEMM ? create_gemm(o, most) : create_collective(o, most)) return FSMOE_OK;
     return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to measure %s", fsm_cost_op_name(m->op));
 }
@@ -234,6 +245,10 @@ static fsmoe_status measure(measurement *m, fsm_cluster *cluster)
     FSM_TRY(choose_sizes(m, sizes, &count));
     fsmoe_status status = fsm_comm_agree(m->site->world, create_operation(m, sizes[count - 1], &o));
     if (status == FSMOE_OK) status = fsm_time_sizes(&loop, run_operation, &o, sizes, count, timing, &timed);
+    for (int i = 0; status == FSMOE_OK && i < timed; i++) {
+        timing[i].time_s /= count_in_a_row(&o, sizes[i]);
+        timing[i].fastest_s /= count_in_a_row(&o, sizes[i]);
+    }
     destroy_operation(&o);
     FSM_TRY(status);
     explain(m, timing, timed, count);

@@ -135,7 +135,7 @@ static fsmoe_status measure_in_order(bench *b)
 {
     fsm_step_shape shape;
     fsm_profile_options options = {.budget_s = b->options->budget_s > 0 ? b->options->budget_s : 15,
-                                   .points = 5,
+                                   .points = 7,
                                    .repeats = 7};
     FSM_TRY(fsm_comm_agree(b->world, fsm_stepper_shape(&b->stepper, &shape)));
     fsm_profile_fit_sizes(&shape, &options);

@@ -22,8 +22,22 @@ static const fsm_schedule *schedule_of(const fsm_stepper *s)
 
 static fsmoe_status measure(fsm_stepper *s, double budget_s, fsm_cluster *cluster)
 {
-    const fsm_profile_options options = {.budget_s = budget_s, .points = 8, .max_elems = 1 << 22, .repeats = 5};
+    fsm_step_shape shape;
+    fsm_profile_options options = {.budget_s = budget_s, .points = 7, .repeats = 5};
+    FSM_TRY(fsm_comm_agree(s->world, fsm_stepper_shape(s, &shape)));
+    fsm_profile_fit_sizes(&shape, &options);
+    fsm_step_shape_destroy(&shape);
     FSM_TRY(fsm_profile_stepper(s, &options, cluster));
+    return fsm_costs_share(s->world, cluster);
+}
+
+/* The costs become those of tasks that run beside one another, as the recorder has seen them. */
+static fsmoe_status add_overlap(fsm_stepper *s, fsm_cluster *cluster)
+{
+    fsm_cluster overlapped;
+    FSM_TRY(fsm_profile_overlap(s, cluster, &overlapped));
+    fsm_cluster_destroy(cluster);
+    *cluster = overlapped;
     return fsm_costs_share(s->world, cluster);
 }
 
@@ -42,38 +56,6 @@ static void unwatch(fsm_planning *p, fsm_stepper *s)
     fsm_task_recorder_destroy(p->recorder);
     p->recorder = NULL;
 }
-
-/* Steps in order on the first samples, and back to the beginning. */
-static fsmoe_status measure_first(fsm_planning *p, fsm_stepper *s, fsm_batches *batches)
-{
-    FSM_TRY(watch(p, s));
-    for (int i = 0; i < MEASURED_STEPS; i++) {
-        if (i == 1) fsm_task_recorder_clear(p->recorder); /* the first one warms up */
-        fsmoe_status status = fsm_stepper_train(s, batches, 0);
-        if (status != FSMOE_OK) return fsm_fail_within(status, "step 1, to measure its tasks");
-    }
-    FSM_TRY(measure(s, FIRST_BUDGET_S, &p->cluster));
-    unwatch(p, s);
-    fsm_stepper_reset(s);
-    return FSMOE_OK;
-}
-
-static fsmoe_status take_costs(fsm_planning *p, fsm_stepper *s, fsm_batches *batches, bool resume, const char **from)
-{
-    char path[FSM_PATH_BYTES];
-    const char *file = s->config->parallel.cluster;
-    *from = file;
-    if (file[0]) return fsm_costs_read(s->world, file, &p->cluster);
-    FSM_TRY(fsm_comm_agree(s->world, fsm_file_path(s->config->run.dir, "cluster.json", path)));
-    *from = "the costs of the run's beginning";
-    int64_t kept = s->world->rank == 0 && resume && fsm_file_exists(path);
-    FSM_TRY(s->world->table->broadcast_bytes(s->world, &kept, sizeof kept, 0));
-    if (kept) return fsm_costs_read(s->world, path, &p->cluster);
-    *from = "costs measured now";
-    return measure_first(p, s, batches);
-}
-
-/* ---- the plan ---- */
 
 static fsmoe_status make_plan(const fsm_stepper *s, const fsm_cluster *cluster, fsm_plan *plan)
 {
@@ -102,6 +84,50 @@ static fsmoe_status use_plan(fsm_planning *p, fsm_stepper *s, fsm_plan *plan)
     s->trace = NULL; /* a trace is of one graph, and ends with it */
     FSM_TRY(fsm_comm_agree(s->world, fsm_stepper_use_graph(s, graph)));
     return s->config->parallel.replan_every > 0 ? watch(p, s) : FSMOE_OK;
+}
+
+/* A few steps on the first samples, the first of which warms up. */
+static fsmoe_status run_watched(fsm_planning *p, fsm_stepper *s, fsm_batches *batches)
+{
+    FSM_TRY(watch(p, s));
+    for (int i = 0; i < MEASURED_STEPS; i++) {
+        if (i == 1) fsm_task_recorder_clear(p->recorder);
+        fsmoe_status status = fsm_stepper_train(s, batches, 0);
+        if (status != FSMOE_OK) return fsm_fail_within(status, "step 1, to measure its tasks");
+    }
+    return FSMOE_OK;
+}
+
+/* Steps in order, and steps of the plan that they suggest; then back to the beginning. */
+static fsmoe_status measure_first(fsm_planning *p, fsm_stepper *s, fsm_batches *batches)
+{
+    fsm_plan plan;
+    FSM_TRY(run_watched(p, s, batches));
+    FSM_TRY(measure(s, FIRST_BUDGET_S, &p->cluster));
+    FSM_TRY(fsm_comm_agree(s->world, make_plan(s, &p->cluster, &plan)));
+    fsmoe_status status = use_plan(p, s, &plan);
+    fsm_plan_destroy(&plan);
+    if (status == FSMOE_OK) status = run_watched(p, s, batches);
+    FSM_TRY(status);
+    FSM_TRY(add_overlap(s, &p->cluster));
+    unwatch(p, s);
+    fsm_stepper_reset(s);
+    return FSMOE_OK;
+}
+
+static fsmoe_status take_costs(fsm_planning *p, fsm_stepper *s, fsm_batches *batches, bool resume, const char **from)
+{
+    char path[FSM_PATH_BYTES];
+    const char *file = s->config->parallel.cluster;
+    *from = file;
+    if (file[0]) return fsm_costs_read(s->world, file, &p->cluster);
+    FSM_TRY(fsm_comm_agree(s->world, fsm_file_path(s->config->run.dir, "cluster.json", path)));
+    *from = "the costs of the run's beginning";
+    int64_t kept = s->world->rank == 0 && resume && fsm_file_exists(path);
+    FSM_TRY(s->world->table->broadcast_bytes(s->world, &kept, sizeof kept, 0));
+    if (kept) return fsm_costs_read(s->world, path, &p->cluster);
+    *from = "costs measured now";
+    return measure_first(p, s, batches);
 }
 
 fsmoe_status fsm_planning_begin(fsm_stepper *s, fsm_batches *batches, bool resume, fsm_planning *p)
@@ -180,6 +206,7 @@ fsmoe_status fsm_planning_renew(fsm_planning *p, fsm_stepper *s, int64_t step)
     fsm_plan plan;
     fsm_cluster cluster = {0};
     FSM_TRY(measure(s, LATER_BUDGET_S, &cluster));
+    FSM_TRY(add_overlap(s, &cluster));
     fsmoe_status status = fsm_comm_agree(s->world, make_plan(s, &cluster, &plan));
     if (status == FSMOE_OK) {
         status = choose(p, s, &plan, &cluster, step);

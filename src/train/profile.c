@@ -71,6 +71,7 @@ static fsm_measure_options complete(const fsm_profile_options *options)
         .max_elems = options->max_elems != 0 ? options->max_elems : 1 << 24,
         .points = options->points != 0 ? options->points : 11,
         .repeats = options->repeats != 0 ? options->repeats : 10,
+        .in_a_row = 32,
         .budget_s = options->budget_s != 0 ? options->budget_s : FSM_PROFILE_BUDGET_S,
         .on_message = options->on_message,
         .on_progress = options->on_progress,
@@ -228,6 +229,8 @@ static fsmoe_status scale_tasks(const fsm_task_time *times, int count, const fsm
         double factor = cost && !seen[times[i].kind][times[i].phase] ? slowdown(times, i, count, cost) : 0;
         seen[times[i].kind][times[i].phase] = true;
         if (factor <= 0) continue;
+        /* a rank that comes last to a collective finds what the others sent already there, and so sees too short a time */
+        if (waits_for_ranks(&times[i]) && factor < 1) factor = 1;
         snprintf(name, sizeof name, "%s.%s", fsm_task_kind_name(times[i].kind), fsm_phase_name(times[i].phase));
         FSM_TRY(fsm_cluster_set_task(overlapped, name, scaled(cost, factor)));
     }
@@ -261,8 +264,7 @@ fsmoe_status fsm_profile_overlap(fsm_stepper *stepper, const fsm_cluster *cluste
 
 void fsm_profile_fit_sizes(const fsm_step_shape *shape, fsm_profile_options *options)
 {
-    const int64_t least_elems = 1 << 10,
-                  parts = 8; /* smaller chunks are seldom worth it, and fit in a link's buffers */
+    const int64_t least_elems = 1 << 10, parts = 64;
     int64_t whole = (int64_t)(shape->rows * (double)shape->hidden) * shape->group_size[FSM_GROUP_ESP];
     options->max_elems = whole > parts * least_elems ? whole : parts * least_elems;
     options->min_elems = options->max_elems / parts;

@@ -94,7 +94,8 @@ static fsmoe_status build_graphs(fsm_stepper *s, bool training)
 static fsmoe_status create_exec(fsm_stepper *s)
 {
     bool thread = s->world->size > 1 && s->world->any_thread && strcmp(s->config->parallel.progress, "thread") == 0;
-    return fsm_exec_create(thread ? FSM_PROGRESS_THREAD : FSM_PROGRESS_TASKS, &s->exec);
+    s->progress = thread ? FSM_PROGRESS_THREAD : FSM_PROGRESS_TASKS;
+    return fsm_exec_create(s->progress, &s->exec);
 }
 
 static void set_values(fsm_stepper *s)

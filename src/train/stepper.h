@@ -29,6 +29,7 @@ typedef struct fsm_stepper {
     fsm_graph train_graph;   /* when training */
     fsm_graph forward_graph;
     fsm_exec *exec;
+    fsm_progress progress;       /* who moves communication */
     fsm_latest_step latest;      /* of train_graph */
     bool experts_only;           /* its training graph is of MoE layers alone */
     fsm_observer observer;       /* of training steps, instead of `latest`; nobody: task_ran is NULL */

@@ -171,6 +171,9 @@ static void introduce(const trainer *t)
             topo->ranks, topo->nodes, topo->dp, topo->mp, topo->ep, topo->esp, topo->edp, t->config->parallel.schedule,
             t->stepper.train_graph.count);
     if (t->planning.message[0]) say(t, "%s", t->planning.message);
+    if (topo->ranks > 1 && t->stepper.progress == FSM_PROGRESS_TASKS)
+        say(t, "communication is moved along between tasks only: %s",
+            t->world->any_thread ? "parallel.progress is tasks" : "MPI gives no thread level SERIALIZED");
 }
 
 static fsmoe_status prepare(trainer *t)

@@ -46,6 +46,7 @@ typedef struct fsm_expert_kind {
 } fsm_expert_kind;
 
 const fsm_expert_kind *fsm_expert_find(const char *name);
+const fsm_expert_kind *fsm_expert_at(int index); /* in the order of the table; NULL after the last */
 extern const fsm_expert_kind fsm_expert_gpt, fsm_expert_mixtral;
 
 #endif

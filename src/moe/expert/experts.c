@@ -14,3 +14,8 @@ const fsm_expert_kind *fsm_expert_find(const char *name)
         if (strcmp(experts[i]->name, name) == 0) return experts[i];
     return NULL;
 }
+
+const fsm_expert_kind *fsm_expert_at(int index)
+{
+    return index >= 0 && (size_t)index < sizeof experts / sizeof *experts ? experts[index] : NULL;
+}

@@ -69,6 +69,7 @@ typedef struct fsm_gate_kind {
 
 /* NULL when no kind has that name. */
 const fsm_gate_kind *fsm_gate_find(const char *name);
+const fsm_gate_kind *fsm_gate_at(int index); /* in the order of the table; NULL after the last */
 
 extern const fsm_gate_kind fsm_gate_gshard;
 

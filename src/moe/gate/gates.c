@@ -14,6 +14,11 @@ const fsm_gate_kind *fsm_gate_find(const char *name)
     return NULL;
 }
 
+const fsm_gate_kind *fsm_gate_at(int index)
+{
+    return index >= 0 && (size_t)index < sizeof gates / sizeof *gates ? gates[index] : NULL;
+}
+
 void fsm_gate_take(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
 {
     int64_t scores = max_tokens * gate->num_experts, choices = max_tokens * gate->top_k;
