@@ -95,15 +95,20 @@ static int count_in_a_row(const operation *o, int64_t n)
     return fit < 1 ? 1 : fit < o->in_a_row ? (int)fit : o->in_a_row;
 }
 
-static fsmoe_status run_operation(void *object, int64_t n)
+static fsmoe_status run_one(operation *o, int64_t n)
 {
     static fsmoe_status (*const runs[FSM_COST_OP_COUNT])(operation *, int64_t) = {
         [FSM_COST_GEMM] = run_gemm,           [FSM_COST_ALLTOALL] = run_alltoall,
         [FSM_COST_ALLGATHER] = run_allgather, [FSM_COST_REDUCESCATTER] = run_reducescatter,
         [FSM_COST_ALLREDUCE] = run_allreduce,
     };
+    return runs[o->op](o, n);
+}
+
+static fsmoe_status run_operation(void *object, int64_t n)
+{
     operation *o = object;
-    for (int i = count_in_a_row(o, n); i > 0; i--) FSM_TRY(runs[o->op](o, n));
+    for (int i = count_in_a_row(o, n); i > 0; i--) FSM_TRY(run_one(o, n));
     return FSMOE_OK;
 }
 
@@ -229,8 +234,27 @@ static fsmoe_status fit(const measurement *m, const int64_t *sizes, const fsm_ti
     return fsm_cluster_fit(cluster, m->op, points, timed);
 }
 
+/* What a collective of an element a rank takes: no alpha is below that, though a line through larger ones may say so,
+ * where a link's buffers make the small ones among them fast. */
+static fsmoe_status find_latency(const measurement *m, operation *o, double *latency_s)
+{
+    enum { TRIES = 3 };
+    *latency_s = 0;
+    for (int i = 0; i < TRIES && o->in_a_row > 1; i++) {
+        double least_s, slowest_s;
+        FSM_TRY(m->site->world->table->barrier(m->site->world));
+        double start_s = fsm_clock_now_s(&m->options->clock);
+        for (int k = 0; k < o->in_a_row; k++) FSM_TRY(run_one(o, o->group->size));
+        double mine_s = (fsm_clock_now_s(&m->options->clock) - start_s) / o->in_a_row;
+        FSM_TRY(fsm_ranks_range(m->site->world, mine_s, &least_s, &slowest_s));
+        *latency_s = i == 0 ? slowest_s : fmin(*latency_s, slowest_s);
+    }
+    return FSMOE_OK;
+}
+
 static fsmoe_status measure(measurement *m, fsm_cluster *cluster)
 {
+    double latency_s = 0;
     const fsm_measure_options *options = m->options;
     int64_t sizes[FSM_MOST_SIZES];
     fsm_timing timing[FSM_MOST_SIZES];
@@ -249,10 +273,16 @@ static fsmoe_status measure(measurement *m, fsm_cluster *cluster)
         timing[i].time_s /= count_in_a_row(&o, sizes[i]);
         timing[i].fastest_s /= count_in_a_row(&o, sizes[i]);
     }
+    if (status == FSMOE_OK && m->op != FSM_COST_GEMM) status = find_latency(m, &o, &latency_s);
     destroy_operation(&o);
     FSM_TRY(status);
     explain(m, timing, timed, count);
-    return fsm_comm_agree(m->site->world, fit(m, sizes, timing, timed, cluster));
+    FSM_TRY(fsm_comm_agree(m->site->world, fit(m, sizes, timing, timed, cluster)));
+    for (int i = 0; i < 2; i++) {
+        double *alpha_s = &cluster->op[m->op].cost.line[i].alpha_s;
+        *alpha_s = fmax(*alpha_s, latency_s);
+    }
+    return FSMOE_OK;
 }
 
 fsmoe_status fsm_measure_check(const fsm_measure_options *o)
