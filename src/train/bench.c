@@ -2,16 +2,14 @@
 #include <fsmoe/bench.h>
 
 #include "base/clock.h"
-#include "base/rng.h"
 #include "comm/world.h"
-#include "config/config.h"
 #include "exec/overlap.h"
 #include "plan/plan.h"
 #include "profile/measure.h"
 #include "train/costs.h"
 #include "train/profile.h"
+#include "train/trial.h"
 
-#include <fsmoe/tokenizer.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,46 +44,15 @@ typedef struct bench {
 
 /* ---- preparation ---- */
 
-static fsmoe_status complete_config(fsmoe_config *c)
-{
-    fsmoe_tokenizer *tokenizer;
-    FSM_TRY(fsmoe_config_set(c, "parallel.schedule=dsmoe"));
-    FSM_TRY(fsmoe_config_set(c, "parallel.cluster=\"\""));
-    FSM_TRY(fsmoe_config_set(c, "parallel.replan_every=0"));
-    FSM_TRY(fsm_config_check(c));
-    if (c->model.vocab_size == 0) {
-        FSM_TRY(fsmoe_tokenizer_create(c->data.tokenizer, &tokenizer));
-        c->model.vocab_size = fsmoe_tokenizer_vocab_size(tokenizer);
-        fsmoe_tokenizer_destroy(tokenizer);
-    }
-    FSM_TRY(fsm_config_derive(c));
-    c->train.global_batch = c->train.micro_batch;
-    return FSMOE_OK;
-}
-
-/* Ids that the ranks of a data-parallel group have in common, any token as likely as another. */
-static fsmoe_status make_tokens(bench *b)
-{
-    size_t n = (size_t)(b->samples * b->config->data.seq_len);
-    b->ids = malloc(2 * n * sizeof *b->ids);
-    if (!b->ids) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a batch of %zu tokens", n);
-    for (size_t i = 0; i < 2 * n; i++) {
-        uint64_t bits =
-            fsm_rng_bits((uint64_t)b->config->train.seed, FSM_RNG_SAMPLE + (uint32_t)b->stepper.topo.dp_index, i);
-        b->ids[i] = (int32_t)(bits % (uint64_t)b->config->model.vocab_size);
-    }
-    return FSMOE_OK;
-}
-
 static fsmoe_status prepare(bench *b)
 {
-    FSM_TRY(fsm_comm_agree(b->world, complete_config(b->config)));
+    FSM_TRY(fsm_comm_agree(b->world, fsm_trial_config(b->config)));
     int64_t mp = b->config->parallel.mp_size;
     int dp = b->world->size % mp == 0 ? (int)(b->world->size / mp) : 1; /* else placing the ranks will say why not */
     b->samples = fsm_batches_share(b->config->train.micro_batch, dp);
     const fsm_model_options options = {.max_samples = b->samples, .training = true};
     FSM_TRY(fsm_stepper_create(b->config, b->world, &options, &b->stepper));
-    fsmoe_status status = make_tokens(b);
+    fsmoe_status status = fsm_trial_tokens(&b->stepper, b->samples, &b->ids);
     if (status == FSMOE_OK && b->options->layer) status = fsm_stepper_experts_only(&b->stepper);
     return fsm_comm_agree(b->world, status);
 }

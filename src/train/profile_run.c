@@ -1,13 +1,10 @@
 /* The whole way from a configuration to a cluster file. */
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/rng.h"
 #include "comm/world.h"
-#include "config/config.h"
 #include "profile/measure.h"
 #include "train/profile.h"
-
-#include <fsmoe/tokenizer.h>
+#include "train/trial.h"
 
 #include <errno.h>
 #include <math.h>
@@ -40,24 +37,6 @@ static void show(const profile *p, double fraction, const char *what)
 
 /* ---- preparation ---- */
 
-/* The step is in order, so that no task slows another down, and one micro-batch: more would cost the same again. */
-static fsmoe_status complete_config(fsmoe_config *c)
-{
-    fsmoe_tokenizer *tokenizer;
-    FSM_TRY(fsmoe_config_set(c, "parallel.schedule=dsmoe"));
-    FSM_TRY(fsmoe_config_set(c, "parallel.cluster=\"\""));
-    FSM_TRY(fsmoe_config_set(c, "parallel.replan_every=0"));
-    FSM_TRY(fsm_config_check(c));
-    if (c->model.vocab_size == 0) {
-        FSM_TRY(fsmoe_tokenizer_create(c->data.tokenizer, &tokenizer));
-        c->model.vocab_size = fsmoe_tokenizer_vocab_size(tokenizer);
-        fsmoe_tokenizer_destroy(tokenizer);
-    }
-    FSM_TRY(fsm_config_derive(c));
-    c->train.global_batch = c->train.micro_batch;
-    return FSMOE_OK;
-}
-
 /* What would otherwise fail only when all is measured. */
 static fsmoe_status check_path(const profile *p)
 {
@@ -72,24 +51,10 @@ static fsmoe_status check_path(const profile *p)
     return FSMOE_OK;
 }
 
-/* Ids that the ranks of a data-parallel group have in common, any token as likely as another. */
-static fsmoe_status make_tokens(profile *p)
-{
-    size_t n = (size_t)(p->samples * p->config->data.seq_len);
-    p->ids = malloc(2 * n * sizeof *p->ids);
-    if (!p->ids) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a batch of %zu tokens", n);
-    for (size_t i = 0; i < 2 * n; i++) {
-        uint64_t bits =
-            fsm_rng_bits((uint64_t)p->config->train.seed, FSM_RNG_SAMPLE + (uint32_t)p->stepper.topo.dp_index, i);
-        p->ids[i] = (int32_t)(bits % (uint64_t)p->config->model.vocab_size);
-    }
-    return FSMOE_OK;
-}
-
 static fsmoe_status prepare(profile *p)
 {
     fsmoe_status status = fsm_profile_check(p->options);
-    if (status == FSMOE_OK) status = complete_config(p->config);
+    if (status == FSMOE_OK) status = fsm_trial_config(p->config);
     if (status == FSMOE_OK) status = check_path(p);
     FSM_TRY(fsm_comm_agree(p->world, status));
     int64_t mp = p->config->parallel.mp_size;
@@ -100,7 +65,7 @@ static fsmoe_status prepare(profile *p)
     fsm_stepper *s = &p->stepper;
     status = fsm_task_recorder_create(&s->train_graph, &p->recorder);
     s->recorder = p->recorder;
-    if (status == FSMOE_OK) status = make_tokens(p);
+    if (status == FSMOE_OK) status = fsm_trial_tokens(&p->stepper, p->samples, &p->ids);
     return fsm_comm_agree(p->world, status);
 }
 

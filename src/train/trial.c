@@ -1,0 +1,36 @@
+#include "train/trial.h"
+
+#include "base/rng.h"
+#include "config/config.h"
+
+#include <fsmoe/tokenizer.h>
+#include <stdlib.h>
+
+fsmoe_status fsm_trial_config(fsmoe_config *c)
+{
+    fsmoe_tokenizer *tokenizer;
+    FSM_TRY(fsmoe_config_set(c, "parallel.schedule=dsmoe"));
+    FSM_TRY(fsmoe_config_set(c, "parallel.cluster=\"\""));
+    FSM_TRY(fsmoe_config_set(c, "parallel.replan_every=0"));
+    FSM_TRY(fsm_config_check(c));
+    if (c->model.vocab_size == 0) {
+        FSM_TRY(fsmoe_tokenizer_create(c->data.tokenizer, &tokenizer));
+        c->model.vocab_size = fsmoe_tokenizer_vocab_size(tokenizer);
+        fsmoe_tokenizer_destroy(tokenizer);
+    }
+    FSM_TRY(fsm_config_derive(c));
+    c->train.global_batch = c->train.micro_batch;
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_trial_tokens(const fsm_stepper *s, int64_t samples, int32_t **ids)
+{
+    size_t n = (size_t)(samples * s->config->data.seq_len);
+    *ids = malloc(2 * n * sizeof **ids);
+    if (!*ids) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a batch of %zu tokens", n);
+    for (size_t i = 0; i < 2 * n; i++) {
+        uint64_t bits = fsm_rng_bits((uint64_t)s->config->train.seed, FSM_RNG_SAMPLE + (uint32_t)s->topo.dp_index, i);
+        (*ids)[i] = (int32_t)(bits % (uint64_t)s->config->model.vocab_size);
+    }
+    return FSMOE_OK;
+}
