@@ -248,7 +248,8 @@ fsmoe_status fsm_stepper_run_experts(fsm_stepper *s, const fsm_batch *batch, dou
     fsm_model_begin_micro(m, batch, true);
     fsm_model_embedding_forward(m);
     int64_t elems = m->n_local * m->config->model.hidden;
-    m->ops->zero(elems, m->layers[0].x2); /* there is no attention: the layer reads x1 */
+    for (int i = 0; i < m->config->model.num_layers; i++)
+        m->ops->zero(elems, m->layers[i].x2); /* there is no attention: a layer reads x1 */
     m->ops->zero(elems, m->dx);
     m->ops->add(elems, m->layers[0].x1, m->dx);
     FSM_TRY(s->world->table->barrier(s->world));

@@ -165,7 +165,8 @@ static void introduce(const trainer *t)
     say(t, "%s: %.2f M parameters, %.2f M active a token; %lld training tokens", t->config->model.family,
         1e-6 * (double)total, 1e-6 * (double)active, (long long)fsmoe_tokens_count(t->train_tokens));
     if (topo->ranks == 1)
-        say(t, "one process; schedule %s, %d tasks a step", t->config->parallel.schedule, t->stepper.train_graph.count);
+        say(t, "one process, with nothing to overlap: %d tasks a step in order, no costs are read or measured",
+            t->stepper.train_graph.count);
     else
         say(t, "%d ranks on %d nodes: DP %d, MP %d, EP %d, ESP %d, expert-DP %d; schedule %s, %d tasks a step",
             topo->ranks, topo->nodes, topo->dp, topo->mp, topo->ep, topo->esp, topo->edp, t->config->parallel.schedule,
