@@ -18,6 +18,7 @@ typedef struct fake {
     double now_s;
     double other_s;         /* how much longer than us the other rank says it takes */
     double alpha_s, beta_s; /* what an operation of the table costs */
+    double burst, credit;   /* elements that a link takes at once when it has rested, and as many are left */
     int barriers;
 } fake;
 
@@ -29,7 +30,9 @@ static double read_fake(void *user)
 static fsmoe_status spend(fsm_comm *comm, double n)
 {
     fake *f = (fake *)comm;
-    f->now_s += f->alpha_s + n * f->beta_s;
+    double free_elems = fmin(n, f->credit);
+    f->credit -= free_elems;
+    f->now_s += f->alpha_s + (n - free_elems) * f->beta_s;
     return FSMOE_OK;
 }
 
@@ -93,6 +96,7 @@ static fsmoe_status fake_all_reduce_double(fsm_comm *comm, double *buffer, int64
 static fsmoe_status fake_barrier(fsm_comm *comm)
 {
     ((fake *)comm)->barriers++;
+    ((fake *)comm)->credit = ((fake *)comm)->burst;
     return FSMOE_OK;
 }
 
@@ -353,6 +357,40 @@ static void test_measure_operations_give_their_lines_back(void **state)
     fsm_cluster_destroy(&cluster);
 }
 
+/* The cost of an all-to-all over a link that takes 48 elements at once after every rest. */
+static fsm_cost measure_bursty(int in_a_row)
+{
+    fake f = make_fake(2);
+    fsm_ops ops = fsm_ops_reference;
+    notes n = {0};
+    fsm_measure_site site = make_site(&f, &ops);
+    fsm_measure_options options = make_options(&f, &n);
+    fsm_cluster cluster = {0};
+    f.alpha_s = 1e-4;
+    f.beta_s = 1e-5;
+    f.burst = 48;
+    options.in_a_row = in_a_row;
+    gemm_fake = &f;
+    ops.linear_forward = fake_linear;
+    assert_int_equal(fsm_measure_cluster(&site, &options, &cluster), FSMOE_OK);
+    fsm_cost cost = cluster.op[FSM_COST_ALLTOALL].cost;
+    fsm_cluster_destroy(&cluster);
+    return cost;
+}
+
+/* One at a time, small ones are so fast that alpha vanishes; in a row it does not. */
+static void test_measure_operations_in_a_row_do_not_see_what_a_rested_link_takes_at_once(void **state)
+{
+    (void)state;
+    fsm_cost alone = measure_bursty(1), in_a_row = measure_bursty(32);
+    assert_true(alone.line[0].alpha_s == 0);
+    for (double size = 64; size <= 1 << 14; size *= 4) {
+        double want_s = 1e-4 + size * 1e-5;
+        assert_true(fabs(fsm_cost_s(&in_a_row, 1, size) - want_s) < 0.05 * want_s);
+    }
+    assert_true(in_a_row.line[0].alpha_s >= 0.9e-4);
+}
+
 static void test_measure_operations_of_one_rank_cost_nothing_and_say_so(void **state)
 {
     (void)state;
@@ -446,6 +484,7 @@ int main(void)
         cmocka_unit_test(test_measure_loop_passes_a_failure_on),
         cmocka_unit_test(test_measure_sizes_grow_by_one_factor),
         cmocka_unit_test(test_measure_operations_give_their_lines_back),
+        cmocka_unit_test(test_measure_operations_in_a_row_do_not_see_what_a_rested_link_takes_at_once),
         cmocka_unit_test(test_measure_operations_of_one_rank_cost_nothing_and_say_so),
         cmocka_unit_test(test_measure_operations_beyond_the_budget_say_what_is_left_out),
         cmocka_unit_test(test_measure_operations_that_take_now_this_now_that_say_so),

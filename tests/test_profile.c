@@ -3,6 +3,7 @@
 #include "exec/recorder.h"
 #include "measure_case.h"
 #include "model_case.h"
+#include "plan/cost.h"
 #include "profile/measure.h"
 #include "train/profile.h"
 
@@ -166,6 +167,44 @@ static void test_profile_of_a_stepper_leaves_it_as_it_is(void **state)
     fsmoe_config_destroy(config);
 }
 
+/* Tells the recorder that experts took twice what they cost, and links half. */
+static void record_overlap(const fsm_graph *graph, const fsm_cluster *cluster, fsm_task_recorder *recorder)
+{
+    fsm_observer observer = fsm_task_recorder_observer(recorder);
+    for (int i = 0; i < graph->count; i++) {
+        const fsm_task *t = &graph->tasks[i];
+        const fsm_cost *cost = fsm_cost_find(cluster, t->kind, t->phase);
+        double alone_s = cost ? fsm_cost_s(cost, 1, t->size) : 0;
+        observer.task_ran(observer.user, i, 0, t->resource == FSM_COMPUTE ? 2 * alone_s : alone_s / 2);
+    }
+}
+
+/* Twice for what computes; a collective never costs less than alone: its last rank finds what others sent there. */
+static void test_profile_overlap_scales_tasks_by_what_they_took(void **state)
+{
+    (void)state;
+    fsmoe_config *config = make_config();
+    int dp = fsmoe_world_size(world) / (int)config->parallel.mp_size;
+    const fsm_model_options options = {.max_samples = 4 / dp, .training = true};
+    fsm_stepper s;
+    fsm_cluster alone = {.name = "alone"}, overlapped;
+    fsm_task_recorder *recorder;
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++) alone.op[op].cost.line[0] = (fsm_line){1e-3, 1e-6};
+    assert_int_equal(fsm_stepper_create(config, world->comm, &options, &s), FSMOE_OK);
+    assert_int_equal(fsm_task_recorder_create(&s.train_graph, &recorder), FSMOE_OK);
+    s.recorder = recorder;
+    record_overlap(&s.train_graph, &alone, recorder);
+    if (fsm_profile_overlap(&s, &alone, &overlapped) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
+    const fsm_cost *expert = fsm_cost_find(&overlapped, FSM_TASK_EXPERT, FSM_BACKWARD);
+    const fsm_cost *combine = fsm_cost_find(&overlapped, FSM_TASK_A2A_COMBINE, FSM_FORWARD);
+    assert_true(fabs(expert->line[0].alpha_s - 2e-3) < 1e-6 && fabs(expert->line[0].beta_s - 2e-6) < 1e-9);
+    assert_true(fabs(combine->line[0].alpha_s - 1e-3) < 1e-6 && fabs(combine->line[0].beta_s - 1e-6) < 1e-9);
+    fsm_cluster_destroy(&overlapped);
+    fsm_task_recorder_destroy(recorder);
+    fsm_stepper_destroy(&s);
+    fsmoe_config_destroy(config);
+}
+
 /* What all ranks must find, or the others wait. */
 static void check_tasks(const fsm_cluster *cluster)
 {
@@ -268,6 +307,7 @@ int main(void)
         cmocka_unit_test(test_profile_recorder_gives_medians_by_kind_phase_and_size),
         cmocka_unit_test(test_profile_recorder_of_steps_that_did_not_run_is_empty),
         cmocka_unit_test(test_profile_of_a_stepper_leaves_it_as_it_is),
+        cmocka_unit_test(test_profile_overlap_scales_tasks_by_what_they_took),
         cmocka_unit_test(test_profile_file_reads_back_with_every_operation_and_task),
         cmocka_unit_test(test_profile_that_cannot_succeed_fails_before_it_measures),
     };
