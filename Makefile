@@ -11,7 +11,8 @@ all: $(BUILD)/CMakeCache.txt
 
 $(BUILD)/CMakeCache.txt: scripts/setup
 	@scripts/setup
-	@cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=$(PREFIX) $(CMAKE_FLAGS) > /dev/null
+	@cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=$(PREFIX) $(CMAKE_FLAGS) > /dev/null \
+	  || { rm -f $@; exit 1; } # half a cache would pass for a whole one next time
 
 # Trains the example model on 4 ranks (2 nodes x 2), about three minutes on 2 cores.
 demo: all

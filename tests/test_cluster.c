@@ -71,6 +71,22 @@ static void test_cluster_tasks_have_costs_of_their_own(void **state)
     assert_int_equal(cluster.task_count, 0);
 }
 
+static void test_cluster_tasks_may_say_only_what_overlap_costs(void **state)
+{
+    (void)state;
+    fsm_cluster cluster = {0};
+    assert_true(fsm_cluster_overlap(&cluster, "a2a_dispatch.forward") == 1);
+    assert_int_equal(fsm_cluster_set_overlap(&cluster, "a2a_dispatch.forward", 1.5), FSMOE_OK);
+    assert_true(fsm_cluster_overlap(&cluster, "a2a_dispatch.forward") == 1.5);
+    assert_null(fsm_cluster_task(&cluster, "a2a_dispatch.forward"));
+    assert_int_equal(fsm_cluster_set_task(&cluster, "a2a_dispatch.forward", (fsm_cost){.line[0].alpha_s = 7}),
+                     FSMOE_OK);
+    assert_true(fsm_cluster_task(&cluster, "a2a_dispatch.forward")->line[0].alpha_s == 7);
+    assert_true(fsm_cluster_overlap(&cluster, "a2a_dispatch.forward") == 1.5);
+    assert_int_equal(cluster.task_count, 1);
+    fsm_cluster_destroy(&cluster);
+}
+
 static void test_cluster_fit_takes_points_over(void **state)
 {
     (void)state;
@@ -249,6 +265,11 @@ static void test_cluster_errors_name_file_and_key(void **state)
          "tasks.attention.forward.beta is -1"},
         {plain, "\"tasks\": {\"attention.forward\": {\"alpha\": 1, \"beta\": 1, \"r2\": 1}},",
          "tasks.attention.forward.r2"},
+        {plain, "\"tasks\": {\"gate.forward\": {}},", "'tasks.gate.forward.alpha' is missing"},
+        {plain, "\"tasks\": {\"gate.forward\": {\"overlap\": 0}},", "tasks.gate.forward.overlap is 0, not positive"},
+        {plain, "\"tasks\": {\"gate.forward\": {\"overlap\": \"2\"}},", "tasks.gate.forward.overlap is not a number"},
+        {plain, "\"tasks\": {\"gate.forward\": {\"alpha\": 1, \"overlap\": 2}},",
+         "'tasks.gate.forward.beta' is missing"},
         {plain, "\"gemm\": {\"alpha\": 1, \"beta\": 2},", "duplicate"},
     };
     fsm_cluster cluster;
@@ -313,6 +334,8 @@ static void draw_cluster(uint64_t seed, fsm_cluster *cluster)
     }
     assert_int_equal(fsm_cluster_set_task(cluster, "attention.forward", draw_cost(1000 * seed + 400, false)), FSMOE_OK);
     assert_int_equal(fsm_cluster_set_task(cluster, "gate.backward", draw_cost(1000 * seed + 410, true)), FSMOE_OK);
+    assert_int_equal(fsm_cluster_set_overlap(cluster, "gate.backward", draw(1000 * seed + 420)), FSMOE_OK);
+    assert_int_equal(fsm_cluster_set_overlap(cluster, "a2a_combine.forward", draw(1000 * seed + 421)), FSMOE_OK);
 }
 
 static void assert_same_cost(const fsm_cost *a, const fsm_cost *b)
@@ -338,7 +361,12 @@ static void assert_same_cluster(const fsm_cluster *a, const fsm_cluster *b)
             assert_true(x->points[i].size == y->points[i].size && near(x->points[i].time_s, y->points[i].time_s));
     }
     assert_int_equal(a->task_count, b->task_count);
-    for (int i = 0; i < a->task_count; i++) assert_same_cost(&a->tasks[i].cost, fsm_cluster_task(b, a->tasks[i].task));
+    for (int i = 0; i < a->task_count; i++) {
+        const fsm_task_cost *t = &a->tasks[i];
+        assert_true((fsm_cluster_task(b, t->task) != NULL) == t->own);
+        if (t->own) assert_same_cost(&t->cost, fsm_cluster_task(b, t->task));
+        assert_true(fsm_cluster_overlap(b, t->task) == fsm_cluster_overlap(a, t->task));
+    }
 }
 
 static void test_cluster_file_reads_back_what_was_written(void **state)
@@ -396,6 +424,7 @@ int main(void)
         cmocka_unit_test(test_cluster_cost_of_launches_shares_the_size),
         cmocka_unit_test(test_cluster_cost_takes_the_second_line_from_its_size_on),
         cmocka_unit_test(test_cluster_tasks_have_costs_of_their_own),
+        cmocka_unit_test(test_cluster_tasks_may_say_only_what_overlap_costs),
         cmocka_unit_test(test_cluster_fit_takes_points_over),
         cmocka_unit_test(test_cluster_reads_published_constants),
         cmocka_unit_test(test_cluster_units_are_milliseconds_unless_said),

@@ -424,14 +424,18 @@ static void test_describe_shows_rates_and_residuals(void **state)
         " \"alltoall\": {\"alpha\": 8, \"beta\": 0.002, \"r2\": 0.75, \"points\": [[1000, 10], [2000, 16]],"
         "  \"large\": {\"alpha\": 50, \"beta\": 0.004, \"from\": 65536}},"
         " \"allgather\": {\"alpha\": 0, \"beta\": 0}, \"reducescatter\": {\"alpha\": 1, \"beta\": 4},"
-        " \"allreduce\": {\"alpha\": 1, \"beta\": 4}, \"tasks\": {\"gate.forward\": {\"alpha\": 12, \"beta\": 0.25}}}";
+        " \"allreduce\": {\"alpha\": 1, \"beta\": 4}, \"tasks\": {\"gate.forward\": {\"alpha\": 12, \"beta\": 0.25}, "
+        "\"head.forward\": {\"alpha\": 1, \"beta\": 2, \"overlap\": 1.25},"
+        " \"a2a_combine.forward\": {\"overlap\": 2}}}";
     const char *const lines[] = {
         "lab, 1 node, 2 ranks per node\n",
         "gemm 3 0.002 1000 GFLOP/s - - -\n",
         "alltoall 8 2 2 GB/s 0.750000 2 25.0 %\n", /* 12 us of 16 */
         " n >= 65536 50 4 1 GB/s\n",
         "allgather 0 0 - - - -\n",
-        "gate.forward 12 250\n",
+        "gate.forward 12 250 -\n",
+        "head.forward 1 2000 1.25x\n",
+        "a2a_combine.forward - - 2.00x\n",
     };
     char *text, squeezed[2048];
     size_t n = 0;

@@ -167,42 +167,109 @@ static void test_profile_of_a_stepper_leaves_it_as_it_is(void **state)
     fsmoe_config_destroy(config);
 }
 
-/* Tells the recorder that experts took twice what they cost, and links half. */
-static void record_overlap(const fsm_graph *graph, const fsm_cluster *cluster, fsm_task_recorder *recorder)
+/* Tells the recorder that what computes took twice its cost, and links half. */
+static void record_times(const fsm_graph *graph, const fsm_cluster *cluster, bool overlapped,
+                         fsm_task_recorder *recorder)
 {
     fsm_observer observer = fsm_task_recorder_observer(recorder);
     for (int i = 0; i < graph->count; i++) {
         const fsm_task *t = &graph->tasks[i];
-        const fsm_cost *cost = fsm_cost_find(cluster, t->kind, t->phase);
-        double alone_s = cost ? fsm_cost_s(cost, 1, t->size) : 0;
-        observer.task_ran(observer.user, i, 0, t->resource == FSM_COMPUTE ? 2 * alone_s : alone_s / 2);
+        fsm_price price = fsm_cost_find(cluster, t->kind, t->phase, overlapped);
+        double cost_s = price.known ? fsm_cost_s(&price.cost, 1, t->size) : 0;
+        observer.task_ran(observer.user, i, 0, t->resource == FSM_COMPUTE ? 2 * cost_s : cost_s / 2);
     }
+}
+
+static void assert_about(double value, double expected)
+{
+    if (fabs(value - expected) > 1e-3 * expected) fail_msg("%g is not %g", value, expected);
+}
+
+/* A stepper with a recorder of a graph in two chunks, or in order, on ranks that may be one or four. */
+typedef struct recorded {
+    fsmoe_config *config;
+    fsm_stepper stepper;
+    fsm_task_recorder *recorder;
+} recorded;
+
+static void make_recorded(recorded *r, int degree)
+{
+    fsm_step_shape shape;
+    fsm_graph graph;
+    r->config = make_config();
+    int dp = fsmoe_world_size(world) / (int)r->config->parallel.mp_size;
+    const fsm_model_options options = {.max_samples = 4 / dp, .training = true};
+    assert_int_equal(fsm_stepper_create(r->config, world->comm, &options, &r->stepper), FSMOE_OK);
+    assert_int_equal(fsm_stepper_shape(&r->stepper, &shape), FSMOE_OK);
+    assert_int_equal(fsm_schedule_in_order(&shape, degree, degree, &graph), FSMOE_OK);
+    fsm_step_shape_destroy(&shape);
+    assert_int_equal(fsm_stepper_use_graph(&r->stepper, graph), FSMOE_OK);
+    assert_int_equal(fsm_task_recorder_create(&r->stepper.train_graph, &r->recorder), FSMOE_OK);
+    r->stepper.recorder = r->recorder;
+}
+
+static void destroy_recorded(recorded *r)
+{
+    fsm_task_recorder_destroy(r->recorder);
+    fsm_stepper_destroy(&r->stepper);
+    fsmoe_config_destroy(r->config);
 }
 
 /* Twice for what computes; a collective never costs less than alone: its last rank finds what others sent there. */
 static void test_profile_overlap_scales_tasks_by_what_they_took(void **state)
 {
     (void)state;
-    fsmoe_config *config = make_config();
-    int dp = fsmoe_world_size(world) / (int)config->parallel.mp_size;
-    const fsm_model_options options = {.max_samples = 4 / dp, .training = true};
-    fsm_stepper s;
-    fsm_cluster alone = {.name = "alone"}, overlapped;
-    fsm_task_recorder *recorder;
-    for (int op = 0; op < FSM_COST_OP_COUNT; op++) alone.op[op].cost.line[0] = (fsm_line){1e-3, 1e-6};
-    assert_int_equal(fsm_stepper_create(config, world->comm, &options, &s), FSMOE_OK);
-    assert_int_equal(fsm_task_recorder_create(&s.train_graph, &recorder), FSMOE_OK);
-    s.recorder = recorder;
-    record_overlap(&s.train_graph, &alone, recorder);
-    if (fsm_profile_overlap(&s, &alone, &overlapped) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
-    const fsm_cost *expert = fsm_cost_find(&overlapped, FSM_TASK_EXPERT, FSM_BACKWARD);
-    const fsm_cost *combine = fsm_cost_find(&overlapped, FSM_TASK_A2A_COMBINE, FSM_FORWARD);
-    assert_true(fabs(expert->line[0].alpha_s - 2e-3) < 1e-6 && fabs(expert->line[0].beta_s - 2e-6) < 1e-9);
-    assert_true(fabs(combine->line[0].alpha_s - 1e-3) < 1e-6 && fabs(combine->line[0].beta_s - 1e-6) < 1e-9);
-    fsm_cluster_destroy(&overlapped);
-    fsm_task_recorder_destroy(recorder);
-    fsm_stepper_destroy(&s);
-    fsmoe_config_destroy(config);
+    recorded r;
+    fsm_cluster cluster = {.name = "alone"};
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++) cluster.op[op].cost.line[0] = (fsm_line){1e-3, 1e-6};
+    make_recorded(&r, 2);
+    record_times(&r.stepper.train_graph, &cluster, false, r.recorder);
+    if (fsm_profile_overlap(&r.stepper, &cluster) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
+    assert_about(fsm_cluster_overlap(&cluster, "expert.backward"), 2);
+    if (fsmoe_world_size(world) > 1) assert_about(fsm_cluster_overlap(&cluster, "a2a_combine.forward"), 1);
+    assert_null(fsm_cluster_task(&cluster, "expert.backward"));
+    fsm_cluster_destroy(&cluster);
+    destroy_recorded(&r);
+}
+
+/* A step in order tells nothing of what overlap costs. */
+static void test_profile_overlap_of_a_graph_in_order_is_nothing(void **state)
+{
+    (void)state;
+    recorded r;
+    fsm_cluster cluster = {.name = "alone"};
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++) cluster.op[op].cost.line[0] = (fsm_line){1e-3, 1e-6};
+    make_recorded(&r, 1);
+    record_times(&r.stepper.train_graph, &cluster, false, r.recorder);
+    assert_int_equal(fsm_profile_overlap(&r.stepper, &cluster), FSMOE_OK);
+    assert_int_equal(cluster.task_count, 0);
+    destroy_recorded(&r);
+}
+
+/* An expert that takes twice as long does so alone and beside others, whatever graph it was seen in; what overlap costs
+ * it stays. */
+static void test_profile_renewed_costs_follow_what_tasks_take_now(void **state)
+{
+    (void)state;
+    const fsm_profile_options quick = {QUICK};
+    for (int degree = 1; degree <= 2; degree++) {
+        recorded r;
+        fsm_cluster before = {.name = "before"}, after;
+        for (int op = 0; op < FSM_COST_OP_COUNT; op++) before.op[op].cost.line[0] = (fsm_line){1e-3, 1e-6};
+        assert_int_equal(fsm_cluster_set_task(&before, "expert.forward", (fsm_cost){.line[0] = {1e-3, 1e-6}}),
+                         FSMOE_OK);
+        assert_int_equal(fsm_cluster_set_overlap(&before, "expert.forward", 1.5), FSMOE_OK);
+        make_recorded(&r, degree);
+        record_times(&r.stepper.train_graph, &before, degree > 1, r.recorder);
+        if (fsm_profile_renew(&r.stepper, &quick, &before, &after) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
+        assert_about(fsm_cluster_task(&after, "expert.forward")->line[0].beta_s, 2e-6);
+        assert_about(fsm_cluster_overlap(&after, "expert.forward"), 1.5);
+        assert_true(after.op[FSM_COST_GEMM].point_count > 0); /* measured anew */
+        if (degree == 1) assert_true(fsm_cluster_overlap(&after, "a2a_dispatch.forward") == 1);
+        fsm_cluster_destroy(&before);
+        fsm_cluster_destroy(&after);
+        destroy_recorded(&r);
+    }
 }
 
 /* What all ranks must find, or the others wait. */
@@ -220,9 +287,11 @@ static void check_tasks(const fsm_cluster *cluster)
     assert_true((fsm_cluster_task(cluster, "mp_allgather.forward") != NULL) == (fsmoe_world_size(world) == 4));
     for (int i = 0; i < cluster->task_count; i++) {
         const fsm_task_cost *t = &cluster->tasks[i];
-        assert_true(fsm_cost_s(&t->cost, 1, 1e6) > 0);
-        assert_true(strncmp(t->task, "a2a_", 4) != 0 && strncmp(t->task, "allreduce", 9) != 0);
-        assert_true(strncmp(t->task, "allgather", 9) != 0 && strncmp(t->task, "reducescatter", 13) != 0);
+        bool is_operation = strncmp(t->task, "a2a_", 4) == 0 || strncmp(t->task, "allreduce", 9) == 0 ||
+                            strncmp(t->task, "allgather", 9) == 0 || strncmp(t->task, "reducescatter", 13) == 0;
+        assert_true(t->own != is_operation);
+        if (t->own) assert_true(fsm_cost_s(&t->cost, 1, 1e6) > 0);
+        assert_true(t->overlap >= 0 && isfinite(t->overlap));
     }
 }
 
@@ -308,6 +377,8 @@ int main(void)
         cmocka_unit_test(test_profile_recorder_of_steps_that_did_not_run_is_empty),
         cmocka_unit_test(test_profile_of_a_stepper_leaves_it_as_it_is),
         cmocka_unit_test(test_profile_overlap_scales_tasks_by_what_they_took),
+        cmocka_unit_test(test_profile_overlap_of_a_graph_in_order_is_nothing),
+        cmocka_unit_test(test_profile_renewed_costs_follow_what_tasks_take_now),
         cmocka_unit_test(test_profile_file_reads_back_with_every_operation_and_task),
         cmocka_unit_test(test_profile_that_cannot_succeed_fails_before_it_measures),
     };

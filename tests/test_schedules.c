@@ -129,6 +129,11 @@ static void random_cluster(fsm_cluster *cluster)
         fsm_cost cost = {.line[0] = {1e-4 * draw_uniform(), 1e-8 * draw_uniform()}};
         assert_int_equal(fsm_cluster_set_task(cluster, own[i], cost), FSMOE_OK);
     }
+    if (draw(2)) return;
+    static const char *const shared[] = {"a2a_dispatch.forward", "a2a_combine.backward", "expert.forward",
+                                         "weight_grad.backward", "allreduce.update",     "attention.forward"};
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
+        assert_int_equal(fsm_cluster_set_overlap(cluster, shared[i], 0.8 + 2 * draw_uniform()), FSMOE_OK);
 }
 
 /* ---- reachability ---- */

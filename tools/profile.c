@@ -115,10 +115,12 @@ static void print_result(const fsmoe_profile_result *r, const char *path)
     printf("%-14s%-8s%5s  %-6s%10s %12s %17s%8s%9s\n", "operation", "group", "ranks", "link", "alpha, us", "beta, ns",
            "at largest size", "r2", "worst");
     for (int i = 0; i < FSMOE_PROFILE_OPS; i++) print_operation(&r->ops[i]);
-    printf("\n%-30s%8s%12s%16s%12s\n", "task", "a step", "ms each", "size", "ps a unit");
+    printf("\n%-30s%8s%12s%16s%12s%9s\n", "task", "a step", "ms each", "size", "ps a unit", "overlap");
     for (int i = 0; i < r->task_count; i++) {
         const fsmoe_profile_task *t = &r->tasks[i];
-        printf("%-30s%8d%12.4f%16.0f%12.4g\n", t->name, t->tasks, 1e3 * t->time_s, t->size, 1e12 * t->time_s / t->size);
+        printf("%-30s%8d%12.4f%16.0f%12.4g", t->name, t->tasks, 1e3 * t->time_s, t->size, 1e12 * t->time_s / t->size);
+        if (t->overlap > 0) printf("%8.2fx\n", t->overlap);
+        else printf("%9s\n", "-");
     }
     printf("\n%s\n", path);
 }

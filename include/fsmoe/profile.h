@@ -1,7 +1,8 @@
 /* What operations cost on these ranks: the cluster file that plans and simulations are made with.
  * In:  a configuration, the ranks of the job; sizes and a budget of time.
  * Out: a cluster file: a line alpha + n beta for GEMM and the four collectives, each in the group and on the link that
- *      the layout gives it, and for every other task of the model's step.
+ *      the layout gives it, and for every other task of the model's step; how many times as long each takes in a step
+ *      whose streams overlap.
  */
 #ifndef FSMOE_PROFILE_H
 #define FSMOE_PROFILE_H
@@ -36,7 +37,8 @@ typedef struct fsmoe_profile_op {
 typedef struct fsmoe_profile_task {
     char name[64];
     int tasks;
-    double size, time_s;
+    double size, time_s; /* alone */
+    double overlap;      /* times as long while other streams work; 0: not measured */
 } fsmoe_profile_task;
 
 enum { FSMOE_PROFILE_OPS = 5, FSMOE_PROFILE_MOST_TASKS = 128 };

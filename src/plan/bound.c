@@ -93,9 +93,9 @@ static bool is_finished_by(const fsm_gradient *g, const fsm_task *t)
     return g->after == t->kind && g->layer == t->layer;
 }
 
-static fsm_load allreduce_of(const walk *w, double elems)
+static fsm_load allreduce_of(const walk *w, bool overlapped, double elems)
 {
-    return (fsm_load){*fsm_cost_find(w->cluster, FSM_TASK_ALLREDUCE, FSM_UPDATE), elems > 0, elems};
+    return (fsm_load){fsm_cost_find(w->cluster, FSM_TASK_ALLREDUCE, FSM_UPDATE, overlapped).cost, elems > 0, elems};
 }
 
 static fsm_resource link_of_region(const walk *w, int region)
@@ -110,7 +110,7 @@ static void bound_links(walk *w, double now_s, int moe_layers)
     double load_s[FSM_RESOURCE_COUNT] = {0};
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) load_s[r] = moe_layers * w->moe_link_s[r] + w->chain_left_s[r];
     for (int i = 0; i < w->shape->region_count; i++) {
-        fsm_load rest = allreduce_of(w, w->left_elems[i]);
+        fsm_load rest = allreduce_of(w, true, w->left_elems[i]);
         load_s[link_of_region(w, i)] += least_s(&rest);
     }
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
@@ -218,6 +218,35 @@ static void walk_graph(walk *w, const fsm_graph *graph, const double *seconds)
     if (s->training) bound_links(w, now_s, 0);
 }
 
+/* A step in which nothing overlaps takes at least its forward and backward tasks, the gradients' sums, which links of
+ * their own may share out, and the update. */
+static double plain_s(const walk *w, const fsm_graph *graph, const double *alone)
+{
+    const fsm_step_shape *s = w->shape;
+    double chain_s = 0, link_s[FSM_RESOURCE_COUNT] = {0}, sums_s = 0;
+    for (int i = 0; i < graph->count; i++) {
+        const fsm_task *t = &graph->tasks[i];
+        if (t->phase != FSM_UPDATE || is_after_gradients(s, t)) chain_s += alone[i];
+    }
+    for (int i = 0; s->training && i < s->region_count; i++) {
+        if (s->group_size[s->regions[i].group] == 1) continue;
+        fsm_load sum = allreduce_of(w, false, (double)(s->regions[i].last - s->regions[i].first));
+        link_s[s->link[s->regions[i].group]] += least_s(&sum);
+    }
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) sums_s = fmax(sums_s, link_s[r]);
+    return chain_s + sums_s;
+}
+
+static fsmoe_status bound_both(walk *w, const fsm_graph *graph, double *seconds)
+{
+    FSM_TRY(fsm_cost_tasks(graph, w->cluster, true, seconds));
+    walk_graph(w, graph, seconds);
+    FSM_TRY(fsm_cost_tasks(graph, w->cluster, false, seconds));
+    double least = plain_s(w, graph, seconds);
+    if (least < w->bound->seconds) *w->bound = (fsm_bound){least, "path"};
+    return FSMOE_OK;
+}
+
 fsmoe_status fsm_bound_step(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_freedom freedom,
                             fsm_bound *bound)
 {
@@ -232,8 +261,7 @@ fsmoe_status fsm_bound_step(const fsm_step_shape *shape, const fsm_cluster *clus
     FSM_TRY(fsm_schedule_in_order(shape, 1, 1, &graph));
     double *seconds = malloc(sizeof *seconds * ((size_t)graph.count + 1));
     fsmoe_status status =
-        seconds ? fsm_cost_graph(&graph, cluster, seconds) : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to bound a step");
-    if (status == FSMOE_OK) walk_graph(&w, &graph, seconds);
+        seconds ? bound_both(&w, &graph, seconds) : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to bound a step");
     free(seconds);
     fsm_graph_destroy(&graph);
     return status;

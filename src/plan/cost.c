@@ -35,41 +35,72 @@ static int op_of(fsm_task_kind kind)
     }
 }
 
-static const fsm_cost *own_cost(const fsm_cluster *cluster, fsm_task_kind kind, fsm_phase phase)
+static void scale(fsm_cost *cost, double times)
+{
+    for (int i = 0; i < 2; i++) {
+        cost->line[i].alpha_s *= times;
+        cost->line[i].beta_s *= times;
+    }
+}
+
+fsm_price fsm_cost_find(const fsm_cluster *cluster, fsm_task_kind kind, fsm_phase phase, bool overlapped)
 {
     char name[64];
-    if (cluster->task_count == 0) return NULL;
-    snprintf(name, sizeof name, "%s.%s", fsm_task_kind_name(kind), fsm_phase_name(phase));
-    return fsm_cluster_task(cluster, name);
-}
-
-const fsm_cost *fsm_cost_find(const fsm_cluster *cluster, fsm_task_kind kind, fsm_phase phase)
-{
-    const fsm_cost *own = own_cost(cluster, kind, phase);
     int op = op_of(kind);
-    return own ? own : op == NOTHING ? NULL : &cluster->op[op].cost;
+    fsm_price price = {.known = op != NOTHING};
+    if (price.known) price.cost = cluster->op[op].cost;
+    if (cluster->task_count == 0) return price;
+    snprintf(name, sizeof name, "%s.%s", fsm_task_kind_name(kind), fsm_phase_name(phase));
+    const fsm_cost *own = fsm_cluster_task(cluster, name);
+    if (own) price = (fsm_price){*own, true, true};
+    if (overlapped) scale(&price.cost, fsm_cluster_overlap(cluster, name));
+    return price;
 }
 
-fsmoe_status fsm_cost_graph(const fsm_graph *graph, const fsm_cluster *cluster, double *seconds)
+static bool waits_for(const fsm_graph *graph, int task, int before)
 {
-    const fsm_cost *costs[FSM_TASK_KIND_COUNT][FSM_PHASE_COUNT];
-    bool own[FSM_TASK_KIND_COUNT][FSM_PHASE_COUNT];
-    for (int k = 0; k < FSM_TASK_KIND_COUNT; k++)
-        for (int p = 0; p < FSM_PHASE_COUNT; p++) {
-            costs[k][p] = fsm_cost_find(cluster, (fsm_task_kind)k, (fsm_phase)p);
-            own[k][p] = own_cost(cluster, (fsm_task_kind)k, (fsm_phase)p) != NULL;
-        }
+    const fsm_task *t = &graph->tasks[task];
+    for (int e = t->after_first; e < t->after_first + t->after_count; e++)
+        if (graph->edges[e] == before) return true;
+    return false;
+}
+
+bool fsm_graph_overlaps(const fsm_graph *graph)
+{
+    int last = -1; /* of forward and backward */
     for (int i = 0; i < graph->count; i++) {
         const fsm_task *t = &graph->tasks[i];
-        const fsm_cost *cost = costs[t->kind][t->phase];
-        bool is_own = own[t->kind][t->phase];
-        seconds[i] = cost && (is_own || t->launches > 0) ? fsm_cost_s(cost, is_own ? 1 : t->launches, t->size) : 0;
+        if (t->phase == FSM_UPDATE) continue;
+        if (t->rows_first > 0 || (last >= 0 && !waits_for(graph, i, last))) return true;
+        last = i;
+    }
+    for (int i = 0; i < graph->count; i++)
+        if (graph->tasks[i].kind == FSM_TASK_ALLREDUCE && !waits_for(graph, i, last)) return true;
+    return false;
+}
+
+fsmoe_status fsm_cost_tasks(const fsm_graph *graph, const fsm_cluster *cluster, bool overlapped, double *seconds)
+{
+    fsm_price prices[FSM_TASK_KIND_COUNT][FSM_PHASE_COUNT];
+    for (int k = 0; k < FSM_TASK_KIND_COUNT; k++)
+        for (int p = 0; p < FSM_PHASE_COUNT; p++)
+            prices[k][p] = fsm_cost_find(cluster, (fsm_task_kind)k, (fsm_phase)p, overlapped);
+    for (int i = 0; i < graph->count; i++) {
+        const fsm_task *t = &graph->tasks[i];
+        const fsm_price *p = &prices[t->kind][t->phase];
+        bool costs = p->known && (p->own || t->launches > 0);
+        seconds[i] = costs ? fsm_cost_s(&p->cost, p->own ? 1 : t->launches, t->size) : 0;
         if (isfinite(seconds[i]) && seconds[i] >= 0) continue;
         char name[128];
         fsm_task_name(t, name);
         return fsm_fail(FSMOE_ERROR_NUMERIC, "task %d (%s) costs %g s", i, name, seconds[i]);
     }
     return FSMOE_OK;
+}
+
+fsmoe_status fsm_cost_graph(const fsm_graph *graph, const fsm_cluster *cluster, double *seconds)
+{
+    return fsm_cost_tasks(graph, cluster, fsm_graph_overlaps(graph), seconds);
 }
 
 fsmoe_status fsm_cost_check_tasks(const fsm_cluster *cluster)

@@ -8,11 +8,8 @@
 
 static fsm_load load(const fsm_cluster *cluster, fsm_task_kind kind, fsm_phase phase, int launches, double size)
 {
-    const fsm_cost *cost = fsm_cost_find(cluster, kind, phase);
-    if (!cost) return (fsm_load){0};
-    for (int op = 0; op < FSM_COST_OP_COUNT; op++)
-        if (cost == &cluster->op[op].cost) return (fsm_load){*cost, launches, size};
-    return (fsm_load){*cost, launches > 0, size}; /* a measured task is one launch, whatever it is made of */
+    fsm_price price = fsm_cost_find(cluster, kind, phase, true);
+    return price.known ? (fsm_load){price.cost, price.own ? launches > 0 : launches, size} : (fsm_load){0};
 }
 
 fsm_window fsm_step_moe_window(const fsm_step_shape *s, const fsm_cluster *cluster, fsm_phase phase)
@@ -50,7 +47,7 @@ fsmoe_status fsm_step_dense_s(const fsm_step_shape *shape, const fsm_cluster *cl
     fsm_step_layer(&b, FSM_BACKWARD, layer, &whole);
     FSM_TRY(fsm_step_builder_end(&b));
     double *seconds = malloc(sizeof *seconds * ((size_t)graph.count + 1));
-    fsmoe_status status = seconds ? fsm_cost_graph(&graph, cluster, seconds)
+    fsmoe_status status = seconds ? fsm_cost_tasks(&graph, cluster, true, seconds)
                                   : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the costs of a layer");
     *dense_s = 0;
     for (int i = graph.count - 1; status == FSMOE_OK && i >= 0 && graph.tasks[i].kind != FSM_TASK_ORDER; i--)

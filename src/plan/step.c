@@ -145,7 +145,7 @@ static void send(fsm_step_builder *b, const fsm_piece *piece)
         if (b->shape->gradients[i].first >= piece->last) break;
         if (b->finished[i] > after) after = b->finished[i];
     }
-    if (b->shape->gradient_count == 0) after = b->last;
+    if (b->after_backward || b->shape->gradient_count == 0) after = b->last;
     fsm_graph_add(b->graph, t, &after, 1);
     b->sent[piece->region] = piece->last;
 }

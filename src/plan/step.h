@@ -76,9 +76,10 @@ typedef struct fsm_step_builder {
     const fsm_step_shape *shape;
     fsm_graph *graph;
     int last, micro;
-    bool one_stream; /* every collective on the all-to-alls' stream */
-    int *finished;   /* [gradient_count] the task that finished a gradient, -1: not yet; owned */
-    int *of_layer;   /* [gradient_count] gradients by layer, and where each layer's begin [num_layers + 3]; owned */
+    bool one_stream;     /* every collective on the all-to-alls' stream */
+    bool after_backward; /* gradients are sent when backward has ended, though they may be finished before */
+    int *finished;       /* [gradient_count] the task that finished a gradient, -1: not yet; owned */
+    int *of_layer;       /* [gradient_count] gradients by layer, and where each layer's begin [num_layers + 3]; owned */
     int *layer_first;
     int64_t most_elems; /* of a piece after backward; 0: any */
     int64_t sent[3];    /* of each region, up to here */

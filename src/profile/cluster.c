@@ -38,24 +38,46 @@ static fsm_task_cost *find_task(const fsm_cluster *cluster, const char *task)
 const fsm_cost *fsm_cluster_task(const fsm_cluster *cluster, const char *task)
 {
     const fsm_task_cost *found = find_task(cluster, task);
-    return found ? &found->cost : NULL;
+    return found && found->own ? &found->cost : NULL;
+}
+
+double fsm_cluster_overlap(const fsm_cluster *cluster, const char *task)
+{
+    const fsm_task_cost *found = find_task(cluster, task);
+    return found && found->overlap > 0 ? found->overlap : 1;
+}
+
+/* The task's entry, a new one if there is none. */
+static fsmoe_status find_or_add(fsm_cluster *cluster, const char *task, fsm_task_cost **entry)
+{
+    *entry = find_task(cluster, task);
+    if (*entry) return FSMOE_OK;
+    if (strlen(task) >= sizeof(*entry)->task)
+        return fsm_fail(FSMOE_ERROR_FORMAT, "a task's name has at most %zu bytes: '%s'", sizeof(*entry)->task - 1,
+                        task);
+    fsm_task_cost *grown = realloc(cluster->tasks, ((size_t)cluster->task_count + 1) * sizeof *grown);
+    if (!grown) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the cost of task '%s'", task);
+    cluster->tasks = grown;
+    *entry = &grown[cluster->task_count++];
+    **entry = (fsm_task_cost){0};
+    snprintf((*entry)->task, sizeof(*entry)->task, "%s", task);
+    return FSMOE_OK;
 }
 
 fsmoe_status fsm_cluster_set_task(fsm_cluster *cluster, const char *task, fsm_cost cost)
 {
-    fsm_task_cost *entry = find_task(cluster, task);
-    if (!entry) {
-        if (strlen(task) >= sizeof entry->task)
-            return fsm_fail(FSMOE_ERROR_FORMAT, "a task's name has at most %zu bytes: '%s'", sizeof entry->task - 1,
-                            task);
-        size_t bytes = ((size_t)cluster->task_count + 1) * sizeof *cluster->tasks;
-        fsm_task_cost *grown = realloc(cluster->tasks, bytes);
-        if (!grown) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the cost of task '%s'", task);
-        cluster->tasks = grown;
-        entry = &grown[cluster->task_count++];
-        snprintf(entry->task, sizeof entry->task, "%s", task);
-    }
+    fsm_task_cost *entry;
+    FSM_TRY(find_or_add(cluster, task, &entry));
+    entry->own = true;
     entry->cost = cost;
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_cluster_set_overlap(fsm_cluster *cluster, const char *task, double times)
+{
+    fsm_task_cost *entry;
+    FSM_TRY(find_or_add(cluster, task, &entry));
+    entry->overlap = times;
     return FSMOE_OK;
 }
 

@@ -2,14 +2,16 @@
  * In:  a cluster file: {"name", "unit": "ms" | "us" | "s", "nodes", "ranks_per_node",
  *      "gemm": {"alpha", "beta"}, "alltoall", "allgather", "reducescatter", "allreduce": likewise}; each op may add
  *      "large": {"alpha", "beta", "from"} (a second line from that size on), "r2" and "points": [[size, time], …];
- *      "tasks": {"attention.forward": {"alpha", "beta"}, …} gives tasks of a step a cost of their own; "machine" and
- *      "date" are for people.
+ *      "tasks": {"attention.forward": {"alpha", "beta", "overlap"}, …} gives tasks of a step a cost of their own, and
+ *      how many times as long they take while other streams work, or one of both; "machine" and "date" are for people.
  * Out: the time of n elements moved (float32, as the FSMoE paper counts) or n multiply-adds: t = alpha + n beta.
  */
 #ifndef FSM_PROFILE_CLUSTER_H
 #define FSM_PROFILE_CLUSTER_H
 
 #include "base/fit.h"
+
+#include <stdbool.h>
 
 /* X(NAME, name in files, n counts) */
 #define FSM_COST_OPS(X)                                                      \
@@ -47,7 +49,9 @@ typedef struct fsm_measured {
 
 typedef struct fsm_task_cost {
     char task[64]; /* "kind.phase" as src/plan names tasks */
+    bool own;      /* it has a cost of its own, else its op's */
     fsm_cost cost;
+    double overlap; /* times as long while other streams work, > 0; 0: not given */
 } fsm_task_cost;
 
 typedef struct fsm_cluster {
@@ -75,8 +79,12 @@ fsmoe_status fsm_cluster_write(const fsm_cluster *cluster, const char *path);
 /* The cost of a task by its own entry, or NULL. */
 const fsm_cost *fsm_cluster_task(const fsm_cluster *cluster, const char *task);
 
-/* Replaces or adds. ERROR_FORMAT: a name of 64 bytes or more; ERROR_MEMORY. */
+/* How many times as long the task takes while other streams work; 1 when nothing is said of it. */
+double fsm_cluster_overlap(const fsm_cluster *cluster, const char *task);
+
+/* Replace or add. ERROR_FORMAT: a name of 64 bytes or more; ERROR_MEMORY. */
 fsmoe_status fsm_cluster_set_task(fsm_cluster *cluster, const char *task, fsm_cost cost);
+fsmoe_status fsm_cluster_set_overlap(fsm_cluster *cluster, const char *task, double times);
 
 /* Fits the op's points to one line or two and replaces what the cluster knew of the op. The points (malloc'd) are the
  * cluster's from then on; on failure they are freed and the op stays as it was. Errors as fsm_fit_two_lines, with the

@@ -36,7 +36,7 @@ static const char *const file_keys[] = {"name",
 #undef OP_KEY
 };
 static const char *const op_keys[] = {"alpha", "beta", "large", "r2", "points"};
-static const char *const task_keys[] = {"alpha", "beta", "large"};
+static const char *const task_keys[] = {"alpha", "beta", "large", "overlap"};
 static const char *const large_keys[] = {"alpha", "beta", "from"};
 
 /* `where` is "" at the top, else "alltoall." or "alltoall.large.". */
@@ -153,22 +153,38 @@ static fsmoe_status get_op(const reader *r, const char *name, const json_t *root
     return points ? get_points(r, where, points, measured) : FSMOE_OK;
 }
 
+static fsmoe_status get_overlap(const reader *r, const char *where, const json_t *object, double *times)
+{
+    FSM_TRY(get_number(r, where, object, "overlap", times));
+    if (*times > 0 && isfinite(*times)) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %soverlap is %g, not positive", r->source, where, *times);
+}
+
+/* A cost, an overlap, or both. */
+static fsmoe_status get_task(const reader *r, const char *name, const json_t *object, fsm_cluster *cluster)
+{
+    char where[WHERE_BYTES];
+    fsm_cost cost = {0};
+    double overlap = 0;
+    fsmoe_status status = FSMOE_OK;
+    snprintf(where, sizeof where, "tasks.%.64s.", name);
+    FSM_TRY(check_object(r, where, object, task_keys, COUNT_OF(task_keys)));
+    bool has_overlap = json_object_get(object, "overlap") != NULL,
+         has_cost = !has_overlap || json_object_size(object) > 1;
+    if (has_cost) FSM_TRY(get_cost(r, where, object, &cost));
+    if (has_overlap) FSM_TRY(get_overlap(r, where, object, &overlap));
+    if (has_cost) status = fsm_cluster_set_task(cluster, name, cost);
+    if (has_overlap && status == FSMOE_OK) status = fsm_cluster_set_overlap(cluster, name, overlap);
+    return status == FSMOE_OK ? status : fsm_fail_within(status, "'%s'", r->source);
+}
+
 static fsmoe_status get_tasks(const reader *r, const json_t *root, fsm_cluster *cluster)
 {
     json_t *tasks = json_object_get(root, "tasks"), *object;
     const char *name;
     if (!tasks) return FSMOE_OK;
     if (!json_is_object(tasks)) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': tasks is not an object", r->source);
-    json_object_foreach(tasks, name, object)
-    {
-        char where[WHERE_BYTES];
-        fsm_cost cost = {0};
-        snprintf(where, sizeof where, "tasks.%.64s.", name);
-        FSM_TRY(check_object(r, where, object, task_keys, COUNT_OF(task_keys)));
-        FSM_TRY(get_cost(r, where, object, &cost));
-        fsmoe_status status = fsm_cluster_set_task(cluster, name, cost);
-        if (status != FSMOE_OK) return fsm_fail_within(status, "'%s'", r->source);
-    }
+    json_object_foreach(tasks, name, object) FSM_TRY(get_task(r, name, object, cluster));
     return FSMOE_OK;
 }
 
@@ -306,8 +322,10 @@ static bool put_tasks(json_t *root, const fsm_cluster *cluster)
     json_t *tasks = json_object();
     if (!put(root, "tasks", tasks)) return false;
     for (int i = 0; i < cluster->task_count; i++) {
+        const fsm_task_cost *t = &cluster->tasks[i];
         json_t *object = json_object();
-        if (!put(tasks, cluster->tasks[i].task, object) || !put_cost(object, &cluster->tasks[i].cost)) return false;
+        if (!put(tasks, t->task, object) || (t->own && !put_cost(object, &t->cost))) return false;
+        if (t->overlap > 0 && !put(object, "overlap", json_real(t->overlap))) return false;
     }
     return true;
 }

@@ -48,6 +48,17 @@ static void print_op(FILE *out, fsm_cost_op op, const fsm_measured *m)
     fputc('\n', out);
 }
 
+static void print_task(FILE *out, const fsm_task_cost *task, bool first)
+{
+    char alpha[CELL_BYTES] = "-", beta[CELL_BYTES] = "-", overlap[CELL_BYTES] = "-";
+    fsm_line line = task->cost.line[0];
+    if (first) fprintf(out, "%-26s %11s %11s %11s\n", "task", "alpha (us)", "beta (ns)", "overlap");
+    if (task->own) snprintf(alpha, sizeof alpha, "%.4g", line.alpha_s * 1e6);
+    if (task->own) snprintf(beta, sizeof beta, "%.4g", line.beta_s * 1e9);
+    if (task->overlap > 0) snprintf(overlap, sizeof overlap, "%.2fx", task->overlap);
+    fprintf(out, "%-26s %11s %11s %11s\n", task->task, alpha, beta, overlap);
+}
+
 static void print_cluster(FILE *out, const fsm_cluster *cluster)
 {
     fprintf(out, "%s", cluster->name[0] ? cluster->name : "-");
@@ -59,11 +70,7 @@ static void print_cluster(FILE *out, const fsm_cluster *cluster)
     fprintf(out, "\n%-18s %11s %11s %17s %9s %7s %9s\n", "op", "alpha (us)", "beta (ns)", "rate", "r2", "points",
             "worst");
     for (int op = 0; op < FSM_COST_OP_COUNT; op++) print_op(out, (fsm_cost_op)op, &cluster->op[op]);
-    for (int i = 0; i < cluster->task_count; i++) {
-        fsm_line line = cluster->tasks[i].cost.line[0];
-        if (i == 0) fprintf(out, "%-26s %11s %11s\n", "task", "alpha (us)", "beta (ns)");
-        fprintf(out, "%-26s %11.4g %11.4g\n", cluster->tasks[i].task, line.alpha_s * 1e6, line.beta_s * 1e9);
-    }
+    for (int i = 0; i < cluster->task_count; i++) print_task(out, &cluster->tasks[i], i == 0);
 }
 
 fsmoe_status fsmoe_cluster_describe(const char *path, char **text)

@@ -7,7 +7,6 @@
 #include "plan/plan.h"
 #include "profile/measure.h"
 #include "train/costs.h"
-#include "train/profile.h"
 #include "train/trial.h"
 
 #include <stdio.h>
@@ -29,9 +28,7 @@ typedef struct bench {
     const fsmoe_bench_options *options;
     int steps;
     fsm_stepper stepper;
-    fsm_task_recorder *recorder;
-    fsm_cluster cluster;    /* costs of tasks one after another */
-    fsm_cluster overlapped; /* and of tasks of streams that overlap */
+    fsm_cluster cluster;
     int64_t samples;
     int32_t *ids; /* [samples, L], targets after them */
     runner runners[FSMOE_BENCH_MOST_ROWS];
@@ -84,58 +81,25 @@ static fsmoe_status run_step(bench *b, double *step_s)
 
 /* ---- costs ---- */
 
-static fsmoe_status run_recorded(bench *b)
+static fsmoe_status run_recorded(void *user)
 {
+    bench *b = user;
     double step_s;
-    fsm_task_recorder_destroy(b->recorder);
-    b->recorder = NULL;
-    FSM_TRY(fsm_comm_agree(b->world, fsm_task_recorder_create(&b->stepper.train_graph, &b->recorder)));
-    b->stepper.recorder = b->recorder;
     for (int i = 0; i < WARM_UP + RECORDED; i++) {
-        if (i == WARM_UP) fsm_task_recorder_clear(b->recorder);
+        if (i == WARM_UP) fsm_task_recorder_clear(b->stepper.recorder);
         FSM_TRY(run_step(b, &step_s));
     }
     return FSMOE_OK;
 }
 
-static fsmoe_status measure_in_order(bench *b)
+static fsmoe_status find_costs(bench *b)
 {
-    fsm_step_shape shape;
     fsm_profile_options options = {.budget_s = b->options->budget_s > 0 ? b->options->budget_s : 15,
                                    .points = 7,
                                    .repeats = 7};
-    FSM_TRY(fsm_comm_agree(b->world, fsm_stepper_shape(&b->stepper, &shape)));
-    fsm_profile_fit_sizes(&shape, &options);
-    fsm_step_shape_destroy(&shape);
-    FSM_TRY(run_recorded(b));
-    FSM_TRY(fsm_profile_stepper(&b->stepper, &options, &b->cluster));
-    return fsm_costs_share(b->world, &b->cluster);
-}
-
-/* A first plan from these costs is run, and says what tasks take beside one another. */
-static fsmoe_status measure_overlapped(bench *b)
-{
-    fsm_step_shape shape;
-    fsm_plan plan;
-    FSM_TRY(fsm_comm_agree(b->world, fsm_stepper_shape(&b->stepper, &shape)));
-    FSM_TRY(fsm_comm_agree(b->world, fsm_plan_create(&shape, &b->cluster, &fsm_schedule_fsmoe, &plan)));
-    fsm_graph graph = plan.graph;
-    plan.graph = (fsm_graph){0};
-    fsm_plan_destroy(&plan);
-    FSM_TRY(fsm_comm_agree(b->world, fsm_stepper_use_graph(&b->stepper, graph)));
-    FSM_TRY(run_recorded(b));
-    FSM_TRY(fsm_profile_overlap(&b->stepper, &b->cluster, &b->overlapped));
-    b->stepper.recorder = NULL;
-    return fsm_costs_share(b->world, &b->overlapped);
-}
-
-static fsmoe_status find_costs(bench *b)
-{
-    const char *file = b->options->cluster;
-    if (!file) FSM_TRY(measure_in_order(b));
-    if (!file) return measure_overlapped(b);
-    FSM_TRY(fsm_costs_read(b->world, file, &b->cluster));
-    return fsm_costs_read(b->world, file, &b->overlapped);
+    if (b->options->cluster) return fsm_costs_read(b->world, b->options->cluster, &b->cluster);
+    FSM_TRY(fsm_profile_fit_sizes(&b->stepper, &options));
+    return fsm_costs_measure(&b->stepper, &fsm_schedule_fsmoe, &options, run_recorded, b, &b->cluster);
 }
 
 /* ---- the race ---- */
@@ -147,8 +111,7 @@ static fsmoe_status add_runner(bench *b, const char *name)
     runner *r = &b->runners[b->count];
     FSM_TRY(fsm_schedule_named(name, &schedule));
     FSM_TRY(fsm_stepper_shape(&b->stepper, &shape));
-    const fsm_cluster *costs = schedule->needs_costs ? &b->overlapped : &b->cluster;
-    FSM_TRY(fsm_plan_create(&shape, costs, schedule, &r->plan));
+    FSM_TRY(fsm_plan_create(&shape, &b->cluster, schedule, &r->plan));
     b->count++;
     size_t times = (size_t)b->steps * (size_t)r->plan.graph.count;
     r->step_s = calloc((size_t)b->steps, sizeof *r->step_s);
@@ -258,9 +221,7 @@ static void destroy(bench *b)
         free(b->runners[i].step_s);
         free(b->runners[i].start_s);
     }
-    fsm_task_recorder_destroy(b->recorder);
     fsm_cluster_destroy(&b->cluster);
-    fsm_cluster_destroy(&b->overlapped);
     fsm_stepper_destroy(&b->stepper);
     free(b->ids);
 }

@@ -1,5 +1,7 @@
 #include "train/costs.h"
 
+#include "plan/plan.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,4 +32,51 @@ fsmoe_status fsm_costs_read(fsm_comm *world, const char *path, fsm_cluster *clus
     if (status != FSMOE_OK) fsm_fail_within(status, "parallel.cluster");
     FSM_TRY(fsm_comm_agree(world, status));
     return fsm_costs_share(world, cluster);
+}
+
+/* ---- measuring ---- */
+
+static fsmoe_status run_recorded(fsm_stepper *s, fsm_costs_run run, void *user)
+{
+    fsm_task_recorder_destroy(s->recorder);
+    s->recorder = NULL;
+    FSM_TRY(fsm_comm_agree(s->world, fsm_task_recorder_create(&s->train_graph, &s->recorder)));
+    return run(user);
+}
+
+static fsmoe_status use_plan(fsm_stepper *s, const fsm_schedule *schedule, const fsm_cluster *cluster)
+{
+    fsm_step_shape shape;
+    fsm_plan plan;
+    FSM_TRY(fsm_stepper_shape(s, &shape));
+    FSM_TRY(fsm_plan_create(&shape, cluster, schedule, &plan));
+    fsm_graph graph = plan.graph;
+    plan.graph = (fsm_graph){0};
+    fsm_plan_destroy(&plan);
+    return fsm_stepper_use_graph(s, graph);
+}
+
+static fsmoe_status measure(fsm_stepper *s, const fsm_schedule *schedule, const fsm_profile_options *options,
+                            fsm_costs_run run, void *user, fsm_cluster *cluster)
+{
+    FSM_TRY(run_recorded(s, run, user));
+    FSM_TRY(fsm_profile_stepper(s, options, cluster));
+    FSM_TRY(fsm_costs_share(s->world, cluster));
+    if (s->world->size == 1) return FSMOE_OK; /* nobody to wait for */
+    FSM_TRY(fsm_comm_agree(s->world, use_plan(s, schedule, cluster)));
+    FSM_TRY(run_recorded(s, run, user));
+    FSM_TRY(fsm_profile_overlap(s, cluster));
+    FSM_TRY(fsm_comm_agree(s->world, fsm_stepper_use_order(s)));
+    return fsm_costs_share(s->world, cluster);
+}
+
+fsmoe_status fsm_costs_measure(fsm_stepper *s, const fsm_schedule *schedule, const fsm_profile_options *options,
+                               fsm_costs_run run, void *user, fsm_cluster *cluster)
+{
+    *cluster = (fsm_cluster){0};
+    fsmoe_status status = measure(s, schedule, options, run, user, cluster);
+    fsm_task_recorder_destroy(s->recorder);
+    s->recorder = NULL;
+    if (status != FSMOE_OK) fsm_cluster_destroy(cluster);
+    return status;
 }

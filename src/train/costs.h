@@ -1,16 +1,25 @@
-/* One set of costs for all ranks: rank 0's, to the bit, so that every rank makes the same plan from it.
- * In:  costs of rank 0, measured or in a file. Out: the same on every rank. Collective over world.
+/* Costs that all ranks plan with: one set, rank 0's, to the bit, so that every rank makes the same plan from it.
+ * In:  a stepper whose steps are measured, or a file.
+ * Out: the same costs on every rank. Collective over world.
  */
 #ifndef FSM_TRAIN_COSTS_H
 #define FSM_TRAIN_COSTS_H
 
-#include "comm/op.h"
-#include "profile/cluster.h"
+#include "train/profile.h"
 
 /* What other ranks had is destroyed. ERROR_MEMORY, ERROR_COMM. */
 fsmoe_status fsm_costs_share(fsm_comm *world, fsm_cluster *cluster);
 
 /* A cluster file, read by rank 0. fsm_cluster_read's errors. */
 fsmoe_status fsm_costs_read(fsm_comm *world, const char *path, fsm_cluster *cluster);
+
+/* Runs some steps of the stepper's graph, and lets its recorder forget those that warm up. */
+typedef fsmoe_status (*fsm_costs_run)(void *user);
+
+/* What operations and tasks cost alone, from steps in order; then what tasks cost beside other streams, from steps of
+ * the plan that `schedule` makes of that. The stepper must run its graph in order, as it does afterwards, without
+ * a recorder. All ranks return the same status unless it is ERROR_COMM. */
+fsmoe_status fsm_costs_measure(fsm_stepper *stepper, const fsm_schedule *schedule, const fsm_profile_options *options,
+                               fsm_costs_run run, void *user, fsm_cluster *cluster);
 
 #endif

@@ -3,7 +3,6 @@
 #include "base/file.h"
 #include "plan/predict.h"
 #include "train/costs.h"
-#include "train/profile.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -20,27 +19,6 @@ static const fsm_schedule *schedule_of(const fsm_stepper *s)
 
 /* ---- costs ---- */
 
-static fsmoe_status measure(fsm_stepper *s, double budget_s, fsm_cluster *cluster)
-{
-    fsm_step_shape shape;
-    fsm_profile_options options = {.budget_s = budget_s, .points = 7, .repeats = 5};
-    FSM_TRY(fsm_comm_agree(s->world, fsm_stepper_shape(s, &shape)));
-    fsm_profile_fit_sizes(&shape, &options);
-    fsm_step_shape_destroy(&shape);
-    FSM_TRY(fsm_profile_stepper(s, &options, cluster));
-    return fsm_costs_share(s->world, cluster);
-}
-
-/* The costs become those of tasks that run beside one another, as the recorder has seen them. */
-static fsmoe_status add_overlap(fsm_stepper *s, fsm_cluster *cluster)
-{
-    fsm_cluster overlapped;
-    FSM_TRY(fsm_profile_overlap(s, cluster, &overlapped));
-    fsm_cluster_destroy(cluster);
-    *cluster = overlapped;
-    return fsm_costs_share(s->world, cluster);
-}
-
 static fsmoe_status watch(fsm_planning *p, fsm_stepper *s)
 {
     fsm_task_recorder_destroy(p->recorder);
@@ -48,13 +26,6 @@ static fsmoe_status watch(fsm_planning *p, fsm_stepper *s)
     fsmoe_status status = fsm_task_recorder_create(&s->train_graph, &p->recorder);
     s->recorder = p->recorder;
     return fsm_comm_agree(s->world, status);
-}
-
-static void unwatch(fsm_planning *p, fsm_stepper *s)
-{
-    s->recorder = NULL;
-    fsm_task_recorder_destroy(p->recorder);
-    p->recorder = NULL;
 }
 
 static fsmoe_status make_plan(const fsm_stepper *s, const fsm_cluster *cluster, fsm_plan *plan)
@@ -86,31 +57,30 @@ static fsmoe_status use_plan(fsm_planning *p, fsm_stepper *s, fsm_plan *plan)
     return s->config->parallel.replan_every > 0 ? watch(p, s) : FSMOE_OK;
 }
 
+typedef struct first_steps {
+    fsm_stepper *stepper;
+    fsm_batches *batches;
+} first_steps;
+
 /* A few steps on the first samples, the first of which warms up. */
-static fsmoe_status run_watched(fsm_planning *p, fsm_stepper *s, fsm_batches *batches)
+static fsmoe_status run_first_steps(void *user)
 {
-    FSM_TRY(watch(p, s));
+    const first_steps *first = user;
     for (int i = 0; i < MEASURED_STEPS; i++) {
-        if (i == 1) fsm_task_recorder_clear(p->recorder);
-        fsmoe_status status = fsm_stepper_train(s, batches, 0);
+        if (i == 1) fsm_task_recorder_clear(first->stepper->recorder);
+        fsmoe_status status = fsm_stepper_train(first->stepper, first->batches, 0);
         if (status != FSMOE_OK) return fsm_fail_within(status, "step 1, to measure its tasks");
     }
     return FSMOE_OK;
 }
 
-/* Steps in order, and steps of the plan that they suggest; then back to the beginning. */
+/* Steps that are run to be measured; then back to the beginning. */
 static fsmoe_status measure_first(fsm_planning *p, fsm_stepper *s, fsm_batches *batches)
 {
-    fsm_plan plan;
-    FSM_TRY(run_watched(p, s, batches));
-    FSM_TRY(measure(s, FIRST_BUDGET_S, &p->cluster));
-    FSM_TRY(fsm_comm_agree(s->world, make_plan(s, &p->cluster, &plan)));
-    fsmoe_status status = use_plan(p, s, &plan);
-    fsm_plan_destroy(&plan);
-    if (status == FSMOE_OK) status = run_watched(p, s, batches);
-    FSM_TRY(status);
-    FSM_TRY(add_overlap(s, &p->cluster));
-    unwatch(p, s);
+    first_steps first = {s, batches};
+    fsm_profile_options options = {.budget_s = FIRST_BUDGET_S, .points = 7, .repeats = 5};
+    FSM_TRY(fsm_profile_fit_sizes(s, &options));
+    FSM_TRY(fsm_costs_measure(s, schedule_of(s), &options, run_first_steps, &first, &p->cluster));
     fsm_stepper_reset(s);
     return FSMOE_OK;
 }
@@ -205,8 +175,10 @@ fsmoe_status fsm_planning_renew(fsm_planning *p, fsm_stepper *s, int64_t step)
 {
     fsm_plan plan;
     fsm_cluster cluster = {0};
-    FSM_TRY(measure(s, LATER_BUDGET_S, &cluster));
-    FSM_TRY(add_overlap(s, &cluster));
+    fsm_profile_options options = {.budget_s = LATER_BUDGET_S, .points = 7, .repeats = 5};
+    FSM_TRY(fsm_profile_fit_sizes(s, &options));
+    FSM_TRY(fsm_profile_renew(s, &options, &p->cluster, &cluster));
+    FSM_TRY(fsm_costs_share(s->world, &cluster));
     fsmoe_status status = fsm_comm_agree(s->world, make_plan(s, &cluster, &plan));
     if (status == FSMOE_OK) {
         status = choose(p, s, &plan, &cluster, step);

@@ -195,7 +195,71 @@ fsmoe_status fsm_profile_stepper(fsm_stepper *stepper, const fsm_profile_options
     return status;
 }
 
-/* ---- while streams overlap ---- */
+/* ---- while streams overlap, and later ---- */
+
+/* How many times longer than `price` says the tasks of times[first]'s kind and phase took; 0: it cannot be told. */
+static double times_longer(const fsm_task_time *times, int first, int count, const fsm_price *price)
+{
+    double took_s = 0, expected_s = 0;
+    for (int i = first; price->known && i < count; i++) {
+        if (times[i].kind != times[first].kind || times[i].phase != times[first].phase) continue;
+        took_s += times[i].tasks * times[i].median_s;
+        expected_s += times[i].tasks * fsm_cost_s(&price->cost, 1, times[i].size);
+    }
+    return expected_s > 0 ? took_s / expected_s : 0;
+}
+
+/* What becomes of a kind of task that took `factor` times what `price` says. */
+typedef fsmoe_status (*adjust_cost)(fsm_cluster *cluster, const char *name, bool waits, const fsm_price *price,
+                                    double factor);
+
+/* Asks adjust about every kind and phase once; `overlapped`: which price they are held against. */
+static fsmoe_status adjust_tasks(const fsm_task_time *times, int count, bool overlapped, adjust_cost adjust,
+                                 fsm_cluster *cluster)
+{
+    bool seen[FSM_TASK_KIND_COUNT][FSM_PHASE_COUNT] = {0};
+    for (int i = 0; i < count; i++) {
+        char name[64];
+        bool *known = &seen[times[i].kind][times[i].phase];
+        fsm_price price = fsm_cost_find(cluster, times[i].kind, times[i].phase, overlapped);
+        double factor = *known ? 0 : times_longer(times, i, count, &price);
+        *known = true;
+        if (factor <= 0) continue;
+        snprintf(name, sizeof name, "%s.%s", fsm_task_kind_name(times[i].kind), fsm_phase_name(times[i].phase));
+        FSM_TRY(adjust(cluster, name, waits_for_ranks(&times[i]), &price, factor));
+    }
+    return FSMOE_OK;
+}
+
+/* Collective; the recorder's steps ran the stepper's graph. */
+static fsmoe_status adjust_costs(const fsm_stepper *s, bool overlapped, adjust_cost adjust, fsm_cluster *cluster)
+{
+    fsm_task_time *times;
+    int count = 0;
+    fsmoe_status status = read_times(s, &times, &count);
+    if (status == FSMOE_OK) status = fsm_comm_agree(s->world, adjust_tasks(times, count, overlapped, adjust, cluster));
+    free(times);
+    return status;
+}
+
+/* A rank that comes last to a collective finds what the others sent already there, and so sees too short a time. */
+static double at_least_alone(bool waits, double factor)
+{
+    return waits && factor < 1 ? 1 : factor;
+}
+
+static fsmoe_status set_overlap(fsm_cluster *cluster, const char *name, bool waits, const fsm_price *price,
+                                double factor)
+{
+    (void)price;
+    return fsm_cluster_set_overlap(cluster, name, at_least_alone(waits, factor));
+}
+
+fsmoe_status fsm_profile_overlap(fsm_stepper *stepper, fsm_cluster *cluster)
+{
+    if (!fsm_graph_overlaps(&stepper->train_graph)) return FSMOE_OK; /* the plan found nothing to gain */
+    return adjust_costs(stepper, false, set_overlap, cluster);
+}
 
 static fsm_cost scaled(const fsm_cost *cost, double factor)
 {
@@ -207,65 +271,54 @@ static fsm_cost scaled(const fsm_cost *cost, double factor)
     return more;
 }
 
-/* How many times longer than expected the tasks of times[first]'s kind and phase took; 0: it cannot be told. */
-static double slowdown(const fsm_task_time *times, int first, int count, const fsm_cost *cost)
+/* A task with a cost of its own takes so many times as long alone and beside others: it has more to do. */
+static fsmoe_status renew_own(fsm_cluster *cluster, const char *name, bool waits, const fsm_price *price, double factor)
 {
-    double took_s = 0, expected_s = 0;
-    for (int i = first; i < count; i++) {
-        if (times[i].kind != times[first].kind || times[i].phase != times[first].phase) continue;
-        took_s += times[i].tasks * times[i].median_s;
-        expected_s += times[i].tasks * fsm_cost_s(cost, 1, times[i].size);
-    }
-    return expected_s > 0 ? took_s / expected_s : 0;
+    const fsm_cost *alone = fsm_cluster_task(cluster, name);
+    (void)waits, (void)price;
+    return alone ? fsm_cluster_set_task(cluster, name, scaled(alone, factor)) : FSMOE_OK;
 }
 
-static fsmoe_status scale_tasks(const fsm_task_time *times, int count, const fsm_cluster *cluster,
-                                fsm_cluster *overlapped)
+/* Of an operation, which has been measured alone, what streams take from it is what may have changed. */
+static fsmoe_status renew_overlap(fsm_cluster *cluster, const char *name, bool waits, const fsm_price *price,
+                                  double factor)
 {
-    bool seen[FSM_TASK_KIND_COUNT][FSM_PHASE_COUNT] = {0};
-    for (int i = 0; i < count; i++) {
-        char name[64];
-        const fsm_cost *cost = fsm_cost_find(cluster, times[i].kind, times[i].phase);
-        double factor = cost && !seen[times[i].kind][times[i].phase] ? slowdown(times, i, count, cost) : 0;
-        seen[times[i].kind][times[i].phase] = true;
-        if (factor <= 0) continue;
-        /* a rank that comes last to a collective finds what the others sent already there, and so sees too short a time */
-        if (waits_for_ranks(&times[i]) && factor < 1) factor = 1;
-        snprintf(name, sizeof name, "%s.%s", fsm_task_kind_name(times[i].kind), fsm_phase_name(times[i].phase));
-        FSM_TRY(fsm_cluster_set_task(overlapped, name, scaled(cost, factor)));
+    double times = at_least_alone(waits, factor * fsm_cluster_overlap(cluster, name));
+    FSM_TRY(renew_own(cluster, name, waits, price, factor));
+    return price->own ? FSMOE_OK : fsm_cluster_set_overlap(cluster, name, times);
+}
+
+static fsmoe_status copy_tasks(const fsm_cluster *from, fsm_cluster *to)
+{
+    for (int i = 0; i < from->task_count; i++) {
+        const fsm_task_cost *t = &from->tasks[i];
+        if (t->own) FSM_TRY(fsm_cluster_set_task(to, t->task, t->cost));
+        if (t->overlap > 0) FSM_TRY(fsm_cluster_set_overlap(to, t->task, t->overlap));
     }
     return FSMOE_OK;
 }
 
-static fsmoe_status copy(const fsm_cluster *cluster, fsm_cluster *same)
+fsmoe_status fsm_profile_renew(fsm_stepper *stepper, const fsm_profile_options *options, const fsm_cluster *before,
+                               fsm_cluster *cluster)
 {
-    char *text;
-    FSM_TRY(fsm_cluster_to_json(cluster, &text));
-    fsmoe_status status = fsm_cluster_from_json(text, cluster->name, same);
-    free(text);
+    bool overlapped = fsm_graph_overlaps(&stepper->train_graph);
+    *cluster = (fsm_cluster){0};
+    describe(stepper, options->name, cluster);
+    fsmoe_status status = measure_operations(stepper, options, cluster);
+    if (status == FSMOE_OK) status = fsm_comm_agree(stepper->world, copy_tasks(before, cluster));
+    if (status == FSMOE_OK) status = adjust_costs(stepper, overlapped, overlapped ? renew_overlap : renew_own, cluster);
+    if (status != FSMOE_OK) fsm_cluster_destroy(cluster);
     return status;
 }
 
-fsmoe_status fsm_profile_overlap(fsm_stepper *stepper, const fsm_cluster *cluster, fsm_cluster *overlapped)
-{
-    fsm_task_time *times;
-    int count = 0;
-    *overlapped = (fsm_cluster){0};
-    fsmoe_status status = read_times(stepper, &times, &count);
-    if (status == FSMOE_OK) {
-        status = copy(cluster, overlapped);
-        if (status == FSMOE_OK) status = scale_tasks(times, count, cluster, overlapped);
-        status = fsm_comm_agree(stepper->world, status);
-    }
-    free(times);
-    if (status != FSMOE_OK) fsm_cluster_destroy(overlapped);
-    return status;
-}
-
-void fsm_profile_fit_sizes(const fsm_step_shape *shape, fsm_profile_options *options)
+fsmoe_status fsm_profile_fit_sizes(const fsm_stepper *stepper, fsm_profile_options *options)
 {
     const int64_t least_elems = 1 << 10, parts = 64;
-    int64_t whole = (int64_t)(shape->rows * (double)shape->hidden) * shape->group_size[FSM_GROUP_ESP];
+    fsm_step_shape shape;
+    FSM_TRY(fsm_comm_agree(stepper->world, fsm_stepper_shape(stepper, &shape)));
+    int64_t whole = (int64_t)(shape.rows * (double)shape.hidden) * shape.group_size[FSM_GROUP_ESP];
+    fsm_step_shape_destroy(&shape);
     options->max_elems = whole > parts * least_elems ? whole : parts * least_elems;
     options->min_elems = options->max_elems / parts;
+    return FSMOE_OK;
 }

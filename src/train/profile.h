@@ -27,12 +27,17 @@ fsm_group fsm_profile_group(const fsm_topo *topo, fsm_cost_op op);
  * it is ERROR_COMM. On failure *cluster holds nothing; else destroy it. */
 fsmoe_status fsm_profile_stepper(fsm_stepper *stepper, const fsm_profile_options *options, fsm_cluster *cluster);
 
-/* The costs of tasks while streams overlap: the recorder's latest steps ran a graph that does, and each kind and phase
- * of task took so many times what `cluster` expected. *overlapped gets tasks whose costs are that many times theirs:
- * what one stream takes from another, of a core, of memory, of a link, is in them. Collective, as above. */
-fsmoe_status fsm_profile_overlap(fsm_stepper *stepper, const fsm_cluster *cluster, fsm_cluster *overlapped);
+/* What tasks take while streams overlap: the recorder's latest steps ran a graph that does, and each kind and phase of
+ * task took so many times what `cluster` says of it alone. What one stream takes from another, of a core, of memory, of
+ * a link, is in that. Nothing where the graph overlaps nothing. Collective, as above. */
+fsmoe_status fsm_profile_overlap(fsm_stepper *stepper, fsm_cluster *cluster);
 
-/* Options for the sizes that the step's own collectives have, whole and in chunks. */
-void fsm_profile_fit_sizes(const fsm_step_shape *shape, fsm_profile_options *options);
+/* The costs of now, from those of `before`: operations are measured again; tasks take so many times longer as the
+ * recorder saw in the stepper's graph. Collective, as above. */
+fsmoe_status fsm_profile_renew(fsm_stepper *stepper, const fsm_profile_options *options, const fsm_cluster *before,
+                               fsm_cluster *cluster);
+
+/* Options for the sizes that the step's own collectives have, whole and in chunks. Collective. ERROR_MEMORY. */
+fsmoe_status fsm_profile_fit_sizes(const fsm_stepper *stepper, fsm_profile_options *options);
 
 #endif

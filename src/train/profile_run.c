@@ -2,8 +2,9 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "comm/world.h"
+#include "plan/cost.h"
 #include "profile/measure.h"
-#include "train/profile.h"
+#include "train/costs.h"
 #include "train/trial.h"
 
 #include <errno.h>
@@ -13,8 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Of the budget, for steps of the model; the rest is the operations'. */
-#define STEPS_SHARE 0.375
+/* Of the budget, for steps of the model in order, and for as many that overlap; the rest is the operations'. */
+#define STEPS_SHARE 0.25
 enum { LEAST_STEPS = 3 };
 
 typedef struct profile {
@@ -26,7 +27,7 @@ typedef struct profile {
     fsm_stepper stepper;
     int64_t samples; /* of a step, of one data-parallel group */
     int32_t *ids;    /* [samples, L], targets after them */
-    fsm_task_recorder *recorder;
+    double done;     /* of the whole */
     fsm_cluster cluster;
 } profile;
 
@@ -62,11 +63,7 @@ static fsmoe_status prepare(profile *p)
     p->samples = fsm_batches_share(p->config->train.micro_batch, dp);
     const fsm_model_options options = {.max_samples = p->samples, .training = true};
     FSM_TRY(fsm_stepper_create(p->config, p->world, &options, &p->stepper));
-    fsm_stepper *s = &p->stepper;
-    status = fsm_task_recorder_create(&s->train_graph, &p->recorder);
-    s->recorder = p->recorder;
-    if (status == FSMOE_OK) status = fsm_trial_tokens(&p->stepper, p->samples, &p->ids);
-    return fsm_comm_agree(p->world, status);
+    return fsm_comm_agree(p->world, fsm_trial_tokens(&p->stepper, p->samples, &p->ids));
 }
 
 /* ---- measuring ---- */
@@ -85,19 +82,21 @@ static fsmoe_status step(profile *p)
 }
 
 /* A first step that warms up, then at least three and as many more as are recorded and fit the share. */
-static fsmoe_status run_steps(profile *p)
+static fsmoe_status run_steps(void *user)
 {
+    profile *p = user;
     double share_s = STEPS_SHARE * p->budget_s, least_s, used_s = 0;
-    show(p, 0, "steps");
+    show(p, p->done, "steps");
     FSM_TRY(step(p));
-    fsm_task_recorder_clear(p->recorder);
+    fsm_task_recorder_clear(p->stepper.recorder);
     double start_s = fsm_clock_s();
-    for (int done = 1; done <= FSM_RECORDED_STEPS; done++) {
+    for (int i = 1; i <= FSM_RECORDED_STEPS; i++) {
         FSM_TRY(step(p));
         FSM_TRY(fsm_ranks_range(p->world, fsm_clock_s() - start_s, &least_s, &used_s));
-        show(p, STEPS_SHARE * done / FSM_RECORDED_STEPS, "steps");
-        if (done >= LEAST_STEPS && used_s * (done + 1) / done > share_s) break;
+        show(p, p->done + STEPS_SHARE * i / FSM_RECORDED_STEPS, "steps");
+        if (i >= LEAST_STEPS && used_s * (i + 1) / i > share_s) break;
     }
+    p->done += STEPS_SHARE;
     return FSMOE_OK;
 }
 
@@ -109,18 +108,19 @@ static void pass_message(void *user, const char *sentence)
 
 static void pass_progress(void *user, double fraction, const char *what)
 {
-    show(user, STEPS_SHARE + (1 - STEPS_SHARE) * fraction, what);
+    profile *p = user;
+    p->done = STEPS_SHARE + (1 - 2 * STEPS_SHARE) * fraction;
+    show(p, p->done, what);
 }
 
 static fsmoe_status measure(profile *p)
 {
     fsm_profile_options options = *p->options;
-    options.budget_s = (1 - STEPS_SHARE) * p->budget_s;
+    options.budget_s = (1 - 2 * STEPS_SHARE) * p->budget_s;
     options.on_message = pass_message;
     options.on_progress = pass_progress;
     options.user = p;
-    FSM_TRY(run_steps(p));
-    return fsm_profile_stepper(&p->stepper, &options, &p->cluster);
+    return fsm_costs_measure(&p->stepper, &fsm_schedule_fsmoe, &options, run_steps, p, &p->cluster);
 }
 
 /* ---- the result ---- */
@@ -159,16 +159,18 @@ static void read_operation(const profile *p, fsm_cost_op op, fsmoe_profile_op *o
     out->rate = (is_gemm ? 2 : (double)sizeof(float)) * last.size / last.time_s;
 }
 
-/* How many tasks of a step have the name, and their largest size. */
-static void count_tasks(const fsm_graph *graph, fsmoe_profile_task *task)
+/* How many tasks of a step have the name; the largest size and what that costs alone. */
+static void find_tasks(const fsm_graph *graph, const fsm_cluster *cluster, fsmoe_profile_task *task)
 {
     for (int i = 0; i < graph->count; i++) {
         const fsm_task *t = &graph->tasks[i];
         char name[64];
         snprintf(name, sizeof name, "%s.%s", fsm_task_kind_name(t->kind), fsm_phase_name(t->phase));
         if (strcmp(name, task->name) != 0) continue;
+        fsm_price price = fsm_cost_find(cluster, t->kind, t->phase, false);
         task->tasks++;
         task->size = fmax(task->size, t->size);
+        task->time_s = fsm_cost_s(&price.cost, price.own ? 1 : t->launches, task->size);
     }
 }
 
@@ -183,15 +185,14 @@ static void read_result(const profile *p, fsmoe_profile_result *result)
     for (int i = 0; i < p->cluster.task_count; i++) {
         fsmoe_profile_task *task = &result->tasks[i];
         snprintf(task->name, sizeof task->name, "%s", p->cluster.tasks[i].task);
-        count_tasks(&p->stepper.train_graph, task);
-        task->time_s = fsm_cost_s(&p->cluster.tasks[i].cost, 1, task->size);
+        task->overlap = p->cluster.tasks[i].overlap;
+        find_tasks(&p->stepper.train_graph, &p->cluster, task);
     }
 }
 
 static void destroy(profile *p)
 {
     fsm_cluster_destroy(&p->cluster);
-    fsm_task_recorder_destroy(p->recorder);
     fsm_stepper_destroy(&p->stepper);
     free(p->ids);
 }

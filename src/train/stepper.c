@@ -67,7 +67,7 @@ fsmoe_status fsm_stepper_shape(const fsm_stepper *stepper, fsm_step_shape *shape
 }
 
 /* In order: a schedule that wants costs is planned once there are some. */
-static fsmoe_status build_train_graph(fsm_stepper *s)
+fsmoe_status fsm_stepper_use_order(fsm_stepper *s)
 {
     fsm_step_shape shape;
     fsm_graph graph;
@@ -87,7 +87,7 @@ static fsmoe_status build_graphs(fsm_stepper *s, bool training)
     FSM_TRY(describe(s, false, &shape));
     FSM_TRY(fsm_schedule_in_order(&shape, 1, 1, &s->forward_graph));
     FSM_TRY(fsm_exec_reserve(s->exec, s->forward_graph.count));
-    return training ? build_train_graph(s) : FSMOE_OK;
+    return training ? fsm_stepper_use_order(s) : FSMOE_OK;
 }
 
 /* One rank has nobody to talk to while it computes. */
@@ -236,7 +236,7 @@ fsmoe_status fsm_stepper_train_batch(fsm_stepper *s, const fsm_batch *batch, int
 fsmoe_status fsm_stepper_experts_only(fsm_stepper *stepper)
 {
     stepper->experts_only = true;
-    return build_train_graph(stepper);
+    return fsm_stepper_use_order(stepper);
 }
 
 fsmoe_status fsm_stepper_run_experts(fsm_stepper *s, const fsm_batch *batch, double *step_s)

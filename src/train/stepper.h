@@ -58,6 +58,9 @@ void fsm_stepper_reset(fsm_stepper *stepper);
  * ERROR_MEMORY; the graph is taken over even then. */
 fsmoe_status fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph);
 
+/* The same with the plain graph, in order, which a stepper begins with. ERROR_MEMORY. */
+fsmoe_status fsm_stepper_use_order(fsm_stepper *stepper);
+
 /* One step on samples first_sample … + global_batch - 1: forward, backward, update. No allocation after the first.
  * ERROR_NUMERIC, the same on all ranks, when loss or gradient norm is not finite; parameters are then untouched. */
 fsmoe_status fsm_stepper_train(fsm_stepper *stepper, fsm_batches *batches, int64_t first_sample);

@@ -25,6 +25,7 @@ fsmoe_status fsm_schedule_in_order(const fsm_step_shape *shape, int forward_degr
     fsm_step_even_cuts(shape->nominal_rows, forward.degree, cuts[0]);
     fsm_step_even_cuts(shape->nominal_rows, backward.degree, cuts[1]);
     FSM_TRY(fsm_step_builder_begin(shape, false, graph, &b));
+    b.after_backward = true;
     for (b.micro = 0; b.micro < (shape->training ? shape->micro_batches : 1); b.micro++) {
         fsm_step_begin(&b);
         for (int i = 0; i < shape->num_layers; i++) fsm_step_layer(&b, FSM_FORWARD, i, &forward);

@@ -43,7 +43,7 @@ static fsmoe_status write_recipe(const fsm_step_shape *shape, const fsm_cluster 
     for (int phase = 0; phase < 2; phase++) {
         fsm_window window = fsm_step_moe_window(shape, cluster, (fsm_phase)phase);
         if (phase == FSM_BACKWARD && elems > 0)
-            window.allreduce = (fsm_load){*fsm_cost_find(cluster, FSM_TASK_ALLREDUCE, FSM_UPDATE), 1, elems};
+            window.allreduce = (fsm_load){fsm_cost_find(cluster, FSM_TASK_ALLREDUCE, FSM_UPDATE, true).cost, 1, elems};
         FSM_TRY(fsm_window_best(&window, fsm_step_freedom(shape, recipe->freedom), &recipe->plan[phase]));
         if (elems > 0) recipe->stretch_s = fsm_load_s(&window.allreduce, 1);
     }
@@ -107,6 +107,17 @@ fsmoe_status fsm_schedule_fill(const fsm_step_shape *shape, const fsm_cluster *c
         if (status == FSMOE_OK && !freedom.one_stream) use_own_links(shape, &tried);
         if (status == FSMOE_OK) status = keep_faster(cluster, tried, graph, &best_s);
     }
+    if (status != FSMOE_OK) fsm_graph_destroy(graph);
+    return status;
+}
+
+fsmoe_status fsm_schedule_or_in_order(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph)
+{
+    fsm_graph plain;
+    double makespan_s;
+    fsmoe_status status = fsm_predict(graph, cluster, &makespan_s);
+    if (status == FSMOE_OK) status = fsm_schedule_in_order(shape, 1, 1, &plain);
+    if (status == FSMOE_OK) status = keep_faster(cluster, plain, graph, &makespan_s);
     if (status != FSMOE_OK) fsm_graph_destroy(graph);
     return status;
 }

@@ -181,7 +181,7 @@ static fsmoe_status describe(partition *p, const fsm_cluster *cluster)
 fsmoe_status fsm_paper_partition(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_paper_layer *layers)
 {
     partition p = {.shape = shape, .layers = layers};
-    p.allreduce = *fsm_cost_find(cluster, FSM_TASK_ALLREDUCE, FSM_UPDATE);
+    p.allreduce = fsm_cost_find(cluster, FSM_TASK_ALLREDUCE, FSM_UPDATE, true).cost;
     p.ready = calloc((size_t)shape->num_layers, sizeof *p.ready);
     p.shares = calloc((size_t)shape->num_layers, sizeof *p.shares);
     fsmoe_status status = FSMOE_OK;

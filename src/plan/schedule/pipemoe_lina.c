@@ -40,7 +40,8 @@ static fsmoe_status build(const fsm_step_shape *shape, const fsm_cluster *cluste
                          .beside_dense = FSM_SEND_PIECES,
                          .piece_elems = PIECE_ELEMS};
     FSM_TRY(fsm_recipe_one_degree(shape, cluster, &recipe));
-    return fsm_recipe_build(&recipe, shape, cluster, graph);
+    FSM_TRY(fsm_recipe_build(&recipe, shape, cluster, graph));
+    return fsm_schedule_or_in_order(shape, cluster, graph);
 }
 
 const fsm_schedule fsm_schedule_pipemoe_lina = {

@@ -11,7 +11,8 @@ static fsmoe_status build_tutel(const fsm_step_shape *shape, const fsm_cluster *
 {
     fsm_recipe recipe = {.freedom = {.one_stream = true}};
     FSM_TRY(fsm_recipe_one_degree(shape, cluster, &recipe));
-    return fsm_recipe_build(&recipe, shape, cluster, graph);
+    FSM_TRY(fsm_recipe_build(&recipe, shape, cluster, graph));
+    return fsm_schedule_or_in_order(shape, cluster, graph);
 }
 
 const fsm_schedule fsm_schedule_tutel = {

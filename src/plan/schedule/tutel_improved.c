@@ -16,7 +16,8 @@ static fsmoe_status build(const fsm_step_shape *shape, const fsm_cluster *cluste
 {
     fsm_recipe recipe = {.freedom = {.one_stream = true}, .beside_dense = FSM_SEND_FITTING};
     FSM_TRY(fsm_recipe_one_degree(shape, cluster, &recipe));
-    return fsm_recipe_build(&recipe, shape, cluster, graph);
+    FSM_TRY(fsm_recipe_build(&recipe, shape, cluster, graph));
+    return fsm_schedule_or_in_order(shape, cluster, graph);
 }
 
 const fsm_schedule fsm_schedule_tutel_improved = {
