@@ -14,8 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Of the budget, for steps of the model in order, and for as many that overlap; the rest is the operations'. */
-#define STEPS_SHARE 0.25
+/* Of the budget, for steps of the model in order, and twice as many that overlap; the rest is the operations'. */
+#define STEPS_SHARE (1.0 / 6)
 enum { LEAST_STEPS = 3 };
 
 typedef struct profile {
@@ -109,14 +109,14 @@ static void pass_message(void *user, const char *sentence)
 static void pass_progress(void *user, double fraction, const char *what)
 {
     profile *p = user;
-    p->done = STEPS_SHARE + (1 - 2 * STEPS_SHARE) * fraction;
+    p->done = STEPS_SHARE + (1 - 3 * STEPS_SHARE) * fraction;
     show(p, p->done, what);
 }
 
 static fsmoe_status measure(profile *p)
 {
     fsm_profile_options options = *p->options;
-    options.budget_s = (1 - 2 * STEPS_SHARE) * p->budget_s;
+    options.budget_s = (1 - 3 * STEPS_SHARE) * p->budget_s;
     options.on_message = pass_message;
     options.on_progress = pass_progress;
     options.user = p;

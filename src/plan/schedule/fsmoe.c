@@ -12,8 +12,7 @@ static fsmoe_status plan_layer(const fsm_window layer[2], fsm_window_plan plan[2
 
 static fsmoe_status build(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph)
 {
-    static const fsm_schedule *const others[] = {&fsm_schedule_dsmoe, &fsm_schedule_fsmoe_no_iio,
-                                                 &fsm_schedule_fsmoe_paper, NULL};
+    static const fsm_schedule *const others[] = {&fsm_schedule_fsmoe_no_iio, &fsm_schedule_fsmoe_paper, NULL};
     return fsm_schedule_fill(shape, cluster, freedom, others, graph);
 }
 
