@@ -272,6 +272,31 @@ static void test_profile_renewed_costs_follow_what_tasks_take_now(void **state)
     }
 }
 
+/* A file without tasks (fsmoe cluster makes such ones) learns what they take; that is no price of overlap. */
+static void test_profile_renewed_costs_learn_tasks_that_they_did_not_know(void **state)
+{
+    (void)state;
+    const fsm_profile_options quick = {QUICK};
+    recorded r;
+    fsm_cluster before = {.name = "before"}, after;
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++) before.op[op].cost.line[0] = (fsm_line){1e-3, 1e-6};
+    make_recorded(&r, 2);
+    fsm_observer observer = fsm_task_recorder_observer(r.recorder);
+    for (int i = 0; i < r.stepper.train_graph.count; i++) observer.task_ran(observer.user, i, 0, 0.5);
+    if (fsm_profile_renew(&r.stepper, &quick, &before, &after) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
+    for (int i = 0; i < r.stepper.train_graph.count; i++) {
+        const fsm_task *t = &r.stepper.train_graph.tasks[i];
+        bool learns = t->kind == FSM_TASK_ATTENTION || t->kind == FSM_TASK_ORDER || t->kind == FSM_TASK_OPTIMIZER;
+        fsm_price price = fsm_cost_find(&after, t->kind, t->phase, false);
+        if (!learns || (t->kind == FSM_TASK_OPTIMIZER && r.stepper.model->params.region_count > 1)) continue;
+        assert_true(price.own);
+        assert_about(fsm_cost_s(&price.cost, 1, t->size), 0.5);
+    }
+    assert_true(fsm_cluster_overlap(&after, "attention.forward") == 1);
+    fsm_cluster_destroy(&after);
+    destroy_recorded(&r);
+}
+
 /* What all ranks must find, or the others wait. */
 static void check_tasks(const fsm_cluster *cluster)
 {
@@ -378,6 +403,7 @@ int main(void)
         cmocka_unit_test(test_profile_of_a_stepper_leaves_it_as_it_is),
         cmocka_unit_test(test_profile_overlap_scales_tasks_by_what_they_took),
         cmocka_unit_test(test_profile_overlap_of_a_graph_in_order_is_nothing),
+        cmocka_unit_test(test_profile_renewed_costs_learn_tasks_that_they_did_not_know),
         cmocka_unit_test(test_profile_renewed_costs_follow_what_tasks_take_now),
         cmocka_unit_test(test_profile_file_reads_back_with_every_operation_and_task),
         cmocka_unit_test(test_profile_that_cannot_succeed_fails_before_it_measures),

@@ -167,7 +167,8 @@ finish 3
 
 command -v "${MPIRUN:-mpirun}" > /dev/null || exit 77
 "$source/scripts/mpirun" 2 "$command" train config.yaml --set run.dir=probe --set train.steps=1 > probe.err 2>&1 || true
-grep -q "2 ranks" probe.err || exit 77
+grep -q "one process" probe.err && exit 77 # built without MPI
+grep -q "2 ranks" probe.err || fail "two ranks do not start: $(cat probe.err)"
 
 train_ranks 4 ranks --set train.steps=$steps_ranks
 expect_finished 40 "four ranks"

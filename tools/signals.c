@@ -3,6 +3,7 @@
 #include "command.h"
 
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -32,7 +33,8 @@ static struct {
     phase phase;
     int requested_by; /* the first signal */
     double requested_s, patience_s;
-    bool waits; /* for the end of the step in which it came */
+    bool waits;  /* for the end of the step in which it came */
+    bool pauses; /* something that may take much longer than a step goes on between two of them */
 } run = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static double now_s(void)
@@ -74,18 +76,21 @@ static void request(int number)
 {
     run.requested_by = number;
     run.requested_s = now_s();
-    run.patience_s = patience_steps * run.longest_s;
+    run.patience_s = patience_steps * fmax(run.longest_s, run.requested_s - run.asked_last_s);
     if (run.patience_s < least_patience_s) run.patience_s = least_patience_s;
 }
 
 static void take(int number)
 {
-    if (run.phase != IN_STEPS) end_at_once(number);
+    if (run.phase == BEFORE_STEPS) end_at_once(number);
     if (run.requested_by != 0 && now_s() - run.requested_s > same_request_s) end_at_once(number);
     if (run.requested_by != 0) return;
     request(number);
-    run.waits = !run.alone;
-    if (run.speaks) tell("stops after this step and saves; another signal ends it at once");
+    run.waits = !run.alone && run.phase == IN_STEPS && run.longest_s > 0; /* nobody knows how long a first step takes */
+    if (!run.speaks) return;
+    tell(run.phase == IN_STEPS
+             ? "stops after this step and saves; another signal ends it at once"
+             : "all steps are done; what is saved at the end is being written; another signal ends it at once");
 }
 
 /* The next signal; 0 when the patience is at its end before. */
@@ -112,6 +117,7 @@ static void *watch(void *unused)
         int number = wait_for_signal(waits, until_s);
         pthread_mutex_lock(&run.lock);
         if (number > 0) take(number);
+        else if (run.waits && run.pauses) run.requested_s = now_s();
         else if (run.waits) give_up();
         pthread_mutex_unlock(&run.lock);
     }
@@ -151,6 +157,15 @@ static void measure_step(void)
     double now = now_s();
     if (run.phase == IN_STEPS && now - run.asked_last_s > run.longest_s) run.longest_s = now - run.asked_last_s;
     run.asked_last_s = now;
+}
+
+void signals_on_pause(void *user, bool begins)
+{
+    (void)user;
+    pthread_mutex_lock(&run.lock);
+    run.pauses = begins;
+    if (!begins) run.asked_last_s = now_s();
+    pthread_mutex_unlock(&run.lock);
 }
 
 int signals_should_stop(void *user, int64_t step)

@@ -1,5 +1,6 @@
 /* SIGINT, SIGTERM and SIGUSR1 while a model is trained: the first asks to stop after the present step, another one ends
- * the process at once. Before the first step and after the last they end it as ever, since nothing is lost.
+ * the process at once. Before the first step they end it as ever, since nothing is lost; after the last the first one is
+ * answered with a word, while the end is saved.
  * In:  who this rank is. Out: callbacks of fsmoe_train_options; which signal stopped the run.
  * No handler runs: a thread waits for signals that all others block. A handler's frame would be put where the stack
  * pointer is, and oneDNN's kernels have it in the heap at times. A process has one set of signals, so this is one state.
@@ -18,6 +19,7 @@ void signals_begin(void);
 void signals_prepare(const fsmoe_world *world, int64_t steps);
 
 int signals_should_stop(void *user, int64_t step);
+void signals_on_pause(void *user, bool begins);
 void signals_on_stop(void *user, int reason, int64_t step);
 
 /* The signal that stopped the run, on whichever rank it arrived; 0: it was not stopped. */

@@ -106,6 +106,7 @@ int command_train(int argc, char **argv)
                                .on_message = progress_on_message,
                                .should_stop = signals_should_stop,
                                .on_stop = signals_on_stop,
+                               .on_pause = signals_on_pause,
                                .user = &shown}};
     char *line = join_command(argc, argv);
     fsmoe_world *world;

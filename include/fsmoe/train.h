@@ -34,6 +34,9 @@ typedef struct fsmoe_train_options {
     /* Told on every rank that all stop after `step`: a checkpoint is saved next, and fsmoe_train returns FSMOE_OK without
      * the rest of the steps and without model/. reason: what should_stop said on the lowest rank that wants to. */
     void (*on_stop)(void *user, int reason, int64_t step);
+    /* Told on every rank when something begins between two steps that may take much longer than they do (evaluation,
+     * saving, measuring anew), and that steps go on. */
+    void (*on_pause)(void *user, bool begins);
     void *user;
 } fsmoe_train_options;
 

@@ -173,7 +173,7 @@ static fsmoe_status check_heads(const fsmoe_config *config, const fsmoe_model_co
     return FSMOE_OK;
 }
 
-/* The transport's reduce-scatter adds two parts in the only order there is, more in an order of its own. */
+/* Sums over ranks are added in the order of ranks; only of two is that the order of the tree. */
 static fsmoe_status check_canonical_sums(const fsmoe_config *config)
 {
     static const char *const keys[] = {"parallel.esp_size", "parallel.mp_size"};

@@ -158,13 +158,19 @@ static bool move_links(fsm_exec *x)
     return moved;
 }
 
+/* Until nothing begins or ends any more. */
+static void move_links_on(fsm_exec *x)
+{
+    while (move_links(x)) continue;
+}
+
 /* ---- naps ---- */
 
 /* How long to look away from what is under way: a sixteenth of its age, so that its end is seen late by no more than
- * that; not less than a look costs, not more than a link's buffers last. */
+ * that; not less than a look costs, not more than what is in flight keeps a fast link busy. */
 static double nap_s(const fsm_exec *x)
 {
-    const double least_s = 50e-6, most_s = 500e-6;
+    const double least_s = 50e-6, most_s = 250e-6;
     double youngest_s = most_s * 16, now_s = fsm_clock_s();
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
         if (r == FSM_COMPUTE || x->streams[r].now < 0) continue;
@@ -208,7 +214,8 @@ static void *communicate(void *user)
     while (!x->ends) {
         bool idle = !x->running || x->status != FSMOE_OK;
         if (idle) pthread_cond_wait(&x->links_wake, &x->lock);
-        else if (!move_links(x)) wait_for_links(x);
+        /* what the computing thread has finished meanwhile may have made a link ready that was looked at before */
+        else if (!move_links(x) && !some_link_is_ready(x)) wait_for_links(x);
     }
     pthread_mutex_unlock(&x->lock);
     return NULL;
@@ -252,13 +259,13 @@ static void compute_next(fsm_exec *x)
     }
     end_task(x, index);
     s->next = next_of(x, FSM_COMPUTE, index + 1);
-    if (x->progress == FSM_PROGRESS_TASKS) move_links(x);
+    if (x->progress == FSM_PROGRESS_TASKS) move_links_on(x);
     else if (some_link_is_ready(x)) pthread_cond_signal(&x->links_wake);
 }
 
 static void compute_all(fsm_exec *x)
 {
-    if (x->progress == FSM_PROGRESS_TASKS) move_links(x); /* what waits for nothing goes first */
+    if (x->progress == FSM_PROGRESS_TASKS) move_links_on(x); /* what waits for nothing goes first */
     while (x->left > 0 && x->status == FSMOE_OK) {
         if (compute_is_ready(x)) compute_next(x);
         else wait_for_compute(x);

@@ -21,7 +21,7 @@ typedef struct fsm_gradient {
 typedef struct fsm_step_shape {
     int num_layers, moe_every, micro_batches;
     bool training;
-    bool early_update; /* a gradient's parameters are updated as soon as it is summed: nothing is clipped */
+    bool early_update; /* an update follows its piece of gradient, and does not wait for the norm: nothing is clipped */
     bool experts_only; /* MoE layers alone: no attention, no ends, no update; for measuring a layer */
     int64_t hidden, ffn_hidden, vocab_size, seq_len;
     int64_t attention_width, qkv_width; /* of this rank */

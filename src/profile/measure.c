@@ -83,12 +83,17 @@ static fsmoe_status repeat(timing_work *w, int i)
     return FSMOE_OK;
 }
 
-/* A warm-up and a repeat of every size that, should its time grow as the size does, the budget has room for. */
+static double work(const timing_work *w, int i)
+{
+    return w->loop->work ? w->loop->work(w->object, w->n[i]) : (double)w->n[i];
+}
+
+/* A warm-up and a repeat of every size that, should its time grow as its work does, the budget has room for. */
 static fsmoe_status begin_sizes(timing_work *w, int count, int *timed)
 {
     for (*timed = 0; *timed < count; ++*timed) {
         int i = *timed;
-        double grown = i > 0 ? (double)w->n[i] / (double)w->n[i - 1] : 0, warm_up_s;
+        double grown = i > 0 ? work(w, i) / work(w, i - 1) : 0, warm_up_s;
         if (i >= FSM_LEAST_SIZES && 2 * grown * w->timing[i - 1].time_s > w->left_s) break;
         FSM_TRY(time_once(w->loop, w->run, w->object, w->n[i], &warm_up_s));
         w->left_s -= warm_up_s;

@@ -32,9 +32,10 @@ typedef struct fsm_timing {
 typedef struct fsm_timing_loop {
     fsm_comm *world;
     fsm_clock clock;
-    int repeats;                                  /* most of one size; a warm-up comes before them */
-    double budget_s;                              /* of all sizes together, warm-ups included */
-    void (*on_time)(void *user, double fraction); /* how far it is; NULL: nobody listens */
+    int repeats;                                   /* most of one size; a warm-up comes before them */
+    double budget_s;                               /* of all sizes together, warm-ups included */
+    double (*work)(const void *object, int64_t n); /* what run's time grows with; NULL: n */
+    void (*on_time)(void *user, double fraction);  /* how far it is; NULL: nobody listens */
     void *user;
 } fsm_timing_loop;
 

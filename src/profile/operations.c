@@ -88,10 +88,10 @@ static fsmoe_status run_allreduce(operation *o, int64_t n)
     return fsm_comm_finish(&op);
 }
 
-/* As many as take about the largest size's time, at most o->in_a_row. */
+/* As many as take about a quarter of the largest size's time, at most o->in_a_row. */
 static int count_in_a_row(const operation *o, int64_t n)
 {
-    int64_t fit = o->op == FSM_COST_GEMM || n == 0 ? 1 : o->most / n;
+    int64_t fit = o->op == FSM_COST_GEMM || n == 0 ? 1 : o->most / (4 * n);
     return fit < 1 ? 1 : fit < o->in_a_row ? (int)fit : o->in_a_row;
 }
 
@@ -147,6 +147,7 @@ static bool create_gemm(operation *o, int64_t most_rows)
 static bool create_collective(operation *o, int64_t most_elems)
 {
     int ranks = o->group->size;
+    if (most_elems < ranks) most_elems = ranks; /* the smallest that is timed has an element a rank */
     o->from = filled(most_elems);
     o->to = o->op == FSM_COST_ALLREDUCE ? NULL : filled(most_elems + ranks);
     o->counts = calloc(2 * (size_t)ranks, sizeof *o->counts);
@@ -236,25 +237,30 @@ static fsmoe_status fit(const measurement *m, const int64_t *sizes, const fsm_ti
 
 /* What a collective of an element a rank takes: no alpha is below that, though a line through larger ones may say so,
  * where a link's buffers make the small ones among them fast. */
-static fsmoe_status find_latency(const measurement *m, operation *o, double *latency_s)
+static fsmoe_status find_latency(const measurement *m, operation *o, double *latency_s, double *used_s)
 {
-    enum { TRIES = 3 };
-    *latency_s = 0;
+    enum { TRIES = 3, IN_A_ROW = 8 };
+    *latency_s = *used_s = 0;
     for (int i = 0; i < TRIES && o->in_a_row > 1; i++) {
         double least_s, slowest_s;
         FSM_TRY(m->site->world->table->barrier(m->site->world));
         double start_s = fsm_clock_now_s(&m->options->clock);
-        for (int k = 0; k < o->in_a_row; k++) FSM_TRY(run_one(o, o->group->size));
-        double mine_s = (fsm_clock_now_s(&m->options->clock) - start_s) / o->in_a_row;
-        FSM_TRY(fsm_ranks_range(m->site->world, mine_s, &least_s, &slowest_s));
-        *latency_s = i == 0 ? slowest_s : fmin(*latency_s, slowest_s);
+        for (int k = 0; k < IN_A_ROW; k++) FSM_TRY(run_one(o, o->group->size));
+        FSM_TRY(fsm_ranks_range(m->site->world, fsm_clock_now_s(&m->options->clock) - start_s, &least_s, &slowest_s));
+        *used_s += slowest_s;
+        *latency_s = i == 0 ? slowest_s / IN_A_ROW : fmin(*latency_s, slowest_s / IN_A_ROW);
     }
     return FSMOE_OK;
 }
 
+static double work_of(const void *object, int64_t n)
+{
+    return (double)count_in_a_row(object, n) * (double)n;
+}
+
 static fsmoe_status measure(measurement *m, fsm_cluster *cluster)
 {
-    double latency_s = 0;
+    double latency_s = 0, used_s = 0;
     const fsm_measure_options *options = m->options;
     int64_t sizes[FSM_MOST_SIZES];
     fsm_timing timing[FSM_MOST_SIZES];
@@ -263,17 +269,18 @@ static fsmoe_status measure(measurement *m, fsm_cluster *cluster)
     fsm_timing_loop loop = {.world = m->site->world,
                             .clock = options->clock,
                             .repeats = options->repeats,
-                            .budget_s = m->budget_s,
+                            .work = work_of,
                             .on_time = on_time,
                             .user = m};
     FSM_TRY(choose_sizes(m, sizes, &count));
     fsmoe_status status = fsm_comm_agree(m->site->world, create_operation(m, sizes[count - 1], &o));
+    if (status == FSMOE_OK && m->op != FSM_COST_GEMM) status = find_latency(m, &o, &latency_s, &used_s);
+    loop.budget_s = fmax(m->budget_s - used_s, 0);
     if (status == FSMOE_OK) status = fsm_time_sizes(&loop, run_operation, &o, sizes, count, timing, &timed);
     for (int i = 0; status == FSMOE_OK && i < timed; i++) {
         timing[i].time_s /= count_in_a_row(&o, sizes[i]);
         timing[i].fastest_s /= count_in_a_row(&o, sizes[i]);
     }
-    if (status == FSMOE_OK && m->op != FSM_COST_GEMM) status = find_latency(m, &o, &latency_s);
     destroy_operation(&o);
     FSM_TRY(status);
     explain(m, timing, timed, count);

@@ -44,9 +44,7 @@ typedef struct bench {
 static fsmoe_status prepare(bench *b)
 {
     FSM_TRY(fsm_comm_agree(b->world, fsm_trial_config(b->config)));
-    int64_t mp = b->config->parallel.mp_size;
-    int dp = b->world->size % mp == 0 ? (int)(b->world->size / mp) : 1; /* else placing the ranks will say why not */
-    b->samples = fsm_batches_share(b->config->train.micro_batch, dp);
+    b->samples = fsm_samples_a_group(b->config, b->world);
     const fsm_model_options options = {.max_samples = b->samples, .training = true};
     FSM_TRY(fsm_stepper_create(b->config, b->world, &options, &b->stepper));
     fsmoe_status status = fsm_trial_tokens(&b->stepper, b->samples, &b->ids);
@@ -56,7 +54,6 @@ static fsmoe_status prepare(bench *b)
 
 /* ---- a step ---- */
 
-/* A failure that only this rank knows of leaves the others waiting for it: only ending the job ends them. */
 static fsmoe_status run_step(bench *b, double *step_s)
 {
     fsm_stepper *s = &b->stepper;
@@ -74,9 +71,7 @@ static fsmoe_status run_step(bench *b, double *step_s)
         status = fsm_stepper_train_batch(s, &batch, n * s->topo.dp);
         *step_s = fsm_clock_s() - start_s;
     }
-    if (status != FSMOE_OK && status != FSMOE_ERROR_NUMERIC && b->world->size > 1)
-        return fsm_fail_within(FSMOE_ERROR_COMM, "rank %d", b->world->rank);
-    return status;
+    return fsm_step_failed(b->world, status);
 }
 
 /* ---- costs ---- */
@@ -97,7 +92,7 @@ static fsmoe_status find_costs(bench *b)
     fsm_profile_options options = {.budget_s = b->options->budget_s > 0 ? b->options->budget_s : 15,
                                    .points = 7,
                                    .repeats = 7};
-    if (b->options->cluster) return fsm_costs_read(b->world, b->options->cluster, &b->cluster);
+    if (b->options->cluster) return fsm_costs_read(b->world, "--cluster", b->options->cluster, &b->cluster);
     FSM_TRY(fsm_profile_fit_sizes(&b->stepper, &options));
     return fsm_costs_measure(&b->stepper, &fsm_schedule_fsmoe, &options, run_recorded, b, &b->cluster);
 }
@@ -123,10 +118,18 @@ static fsmoe_status add_runner(bench *b, const char *name)
 
 static fsmoe_status add_runners(bench *b, const char *const *names)
 {
-    for (int i = 0; names ? names[i] != NULL : fsm_schedules[i] != NULL; i++) {
-        const char *name = names ? names[i] : fsm_schedules[i]->name;
-        if (b->count == FSMOE_BENCH_MOST_ROWS) return fsm_fail(FSMOE_ERROR_CONFIG, "more than %d schedules", b->count);
-        FSM_TRY(add_runner(b, name));
+    for (int i = 0; names ? names[i] != NULL : fsm_schedules[i] != NULL; i++)
+        FSM_TRY(add_runner(b, names ? names[i] : fsm_schedules[i]->name));
+    return FSMOE_OK;
+}
+
+/* Before anything is measured. */
+static fsmoe_status check_names(const char *const *names)
+{
+    const fsm_schedule *schedule;
+    for (int i = 0; names && names[i]; i++) {
+        if (i == FSMOE_BENCH_MOST_ROWS) return fsm_fail(FSMOE_ERROR_CONFIG, "more than %d schedules", i);
+        FSM_TRY(fsm_schedule_named(names[i], &schedule));
     }
     return FSMOE_OK;
 }
@@ -233,6 +236,7 @@ fsmoe_status fsmoe_bench_schedules(fsmoe_world *world, fsmoe_config *config, con
     if (b.steps == 0) b.steps = 7;
     if (b.steps < 1 || b.steps > MOST_STEPS)
         return fsm_fail(FSMOE_ERROR_CONFIG, "%d steps: between 1 and %d can be measured", b.steps, MOST_STEPS);
+    FSM_TRY(check_names(names));
     fsmoe_status status = prepare(&b);
     if (status == FSMOE_OK) status = find_costs(&b);
     if (status == FSMOE_OK) status = fsm_comm_agree(b.world, add_runners(&b, names));

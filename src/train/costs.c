@@ -29,10 +29,10 @@ done:
     return status;
 }
 
-fsmoe_status fsm_costs_read(fsm_comm *world, const char *path, fsm_cluster *cluster)
+fsmoe_status fsm_costs_read(fsm_comm *world, const char *what, const char *path, fsm_cluster *cluster)
 {
     fsmoe_status status = world->rank == 0 ? fsm_cluster_read(path, cluster) : FSMOE_OK;
-    if (status != FSMOE_OK) fsm_fail_within(status, "parallel.cluster");
+    if (status != FSMOE_OK) fsm_fail_within(status, "%s", what);
     FSM_TRY(fsm_comm_agree(world, status));
     return fsm_costs_share(world, cluster);
 }

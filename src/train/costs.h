@@ -10,8 +10,8 @@
 /* What other ranks had is destroyed. ERROR_MEMORY, ERROR_COMM. */
 fsmoe_status fsm_costs_share(fsm_comm *world, fsm_cluster *cluster);
 
-/* A cluster file, read by rank 0. fsm_cluster_read's errors. */
-fsmoe_status fsm_costs_read(fsm_comm *world, const char *path, fsm_cluster *cluster);
+/* A cluster file, read by rank 0. what: the key or option that names it. fsm_cluster_read's errors. */
+fsmoe_status fsm_costs_read(fsm_comm *world, const char *what, const char *path, fsm_cluster *cluster);
 
 /* Runs some steps of the stepper's graph, and lets its recorder forget those that warm up. */
 typedef fsmoe_status (*fsm_costs_run)(void *user);

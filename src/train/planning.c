@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "plan/predict.h"
 #include "train/costs.h"
+#include "train/trial.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -69,7 +70,9 @@ static fsmoe_status run_first_steps(void *user)
     for (int i = 0; i < MEASURED_STEPS; i++) {
         if (i == 1) fsm_task_recorder_clear(first->stepper->recorder);
         fsmoe_status status = fsm_stepper_train(first->stepper, first->batches, 0);
-        if (status != FSMOE_OK) return fsm_fail_within(status, "step 1, to measure its tasks");
+        if (status == FSMOE_OK) continue;
+        fsm_fail_within(status, "step 1, to measure its tasks");
+        return fsm_step_failed(first->stepper->world, status);
     }
     return FSMOE_OK;
 }
@@ -85,28 +88,33 @@ static fsmoe_status measure_first(fsm_planning *p, fsm_stepper *s, fsm_batches *
     return FSMOE_OK;
 }
 
-static fsmoe_status take_costs(fsm_planning *p, fsm_stepper *s, fsm_batches *batches, bool resume, const char **from)
+static fsmoe_status take_costs(fsm_planning *p, fsm_stepper *s, fsm_batches *batches, bool resume,
+                               fsm_planning_announce announce, void *user, const char **from)
 {
     char path[FSM_PATH_BYTES];
     const char *file = s->config->parallel.cluster;
     *from = file;
-    if (file[0]) return fsm_costs_read(s->world, file, &p->cluster);
+    if (file[0]) return fsm_costs_read(s->world, "parallel.cluster", file, &p->cluster);
     FSM_TRY(fsm_comm_agree(s->world, fsm_file_path(s->config->run.dir, "cluster.json", path)));
     *from = "the costs of the run's beginning";
     int64_t kept = s->world->rank == 0 && resume && fsm_file_exists(path);
     FSM_TRY(s->world->table->broadcast_bytes(s->world, &kept, sizeof kept, 0));
-    if (kept) return fsm_costs_read(s->world, path, &p->cluster);
+    if (kept) return fsm_costs_read(s->world, "the run's costs", path, &p->cluster);
     *from = "costs measured now";
+    announce(
+        user,
+        "measuring what this model's operations and tasks cost here: a few seconds and some steps that are undone");
     return measure_first(p, s, batches);
 }
 
-fsmoe_status fsm_planning_begin(fsm_stepper *s, fsm_batches *batches, bool resume, fsm_planning *p)
+fsmoe_status fsm_planning_begin(fsm_stepper *s, fsm_batches *batches, bool resume, fsm_planning_announce announce,
+                                void *user, fsm_planning *p)
 {
     fsm_plan plan;
     const char *from;
     *p = (fsm_planning){.step_s = NAN};
     if (!schedule_of(s)->needs_costs || s->world->size == 1) return FSMOE_OK;
-    FSM_TRY(take_costs(p, s, batches, resume, &from));
+    FSM_TRY(take_costs(p, s, batches, resume, announce, user, &from));
     FSM_TRY(fsm_comm_agree(s->world, make_plan(s, &p->cluster, &plan)));
     fsmoe_status status = use_plan(p, s, &plan);
     snprintf(

@@ -21,10 +21,14 @@ typedef struct fsm_planning {
     char message[FSM_PLANNING_BYTES];
 } fsm_planning;
 
+/* Told on every rank what may take a while before it begins. */
+typedef void (*fsm_planning_announce)(void *user, const char *sentence);
+
 /* Costs from parallel.cluster; else, of a resumed run, from its folder; else measured: a few steps on the first
  * samples, which are undone, and the operations. Collective; all ranks return the same status unless it is
  * ERROR_COMM. */
-fsmoe_status fsm_planning_begin(fsm_stepper *stepper, fsm_batches *batches, bool resume, fsm_planning *planning);
+fsmoe_status fsm_planning_begin(fsm_stepper *stepper, fsm_batches *batches, bool resume, fsm_planning_announce announce,
+                                void *user, fsm_planning *planning);
 
 /* run.dir/cluster.json, on rank 0, so that a resumed run plans the same. */
 fsmoe_status fsm_planning_save(const fsm_planning *planning, const fsmoe_config *config);

@@ -197,68 +197,62 @@ fsmoe_status fsm_profile_stepper(fsm_stepper *stepper, const fsm_profile_options
 
 /* ---- while streams overlap, and later ---- */
 
-/* How many times longer than `price` says the tasks of times[first]'s kind and phase took; 0: it cannot be told. */
-static double times_longer(const fsm_task_time *times, int first, int count, const fsm_price *price)
+/* What was seen of one kind and phase of task. */
+typedef struct sight {
+    fsm_task_kind kind;
+    char name[64];
+    bool waits, overlapped; /* for other ranks; in a graph that overlaps */
+    fsm_cost alone;         /* as far as the costs know; what they do not is held against a second a unit */
+    double factor;          /* times as long as that; 0: it cannot be told */
+} sight;
+
+static sight look_at(const fsm_task_time *times, int first, int count, bool overlapped, const fsm_cluster *cluster)
 {
     double took_s = 0, expected_s = 0;
-    for (int i = first; price->known && i < count; i++) {
-        if (times[i].kind != times[first].kind || times[i].phase != times[first].phase) continue;
+    const fsm_task_time *t = &times[first];
+    fsm_price price = fsm_cost_find(cluster, t->kind, t->phase, false);
+    sight seen = {.kind = t->kind, .waits = waits_for_ranks(t), .overlapped = overlapped, .alone = price.cost};
+    snprintf(seen.name, sizeof seen.name, "%s.%s", fsm_task_kind_name(t->kind), fsm_phase_name(t->phase));
+    if (!price.known) seen.alone.line[0].beta_s = 1;
+    for (int i = first; i < count; i++) {
+        if (times[i].kind != t->kind || times[i].phase != t->phase) continue;
         took_s += times[i].tasks * times[i].median_s;
-        expected_s += times[i].tasks * fsm_cost_s(&price->cost, 1, times[i].size);
+        expected_s += times[i].tasks * fsm_cost_s(&seen.alone, 1, times[i].size);
     }
-    return expected_s > 0 ? took_s / expected_s : 0;
+    if (expected_s > 0) seen.factor = took_s / expected_s;
+    return seen;
 }
 
-/* What becomes of a kind of task that took `factor` times what `price` says. */
-typedef fsmoe_status (*adjust_cost)(fsm_cluster *cluster, const char *name, bool waits, const fsm_price *price,
-                                    double factor);
+typedef fsmoe_status (*adjust_cost)(fsm_cluster *cluster, const sight *seen);
 
-/* Asks adjust about every kind and phase once; `overlapped`: which price they are held against. */
-static fsmoe_status adjust_tasks(const fsm_task_time *times, int count, bool overlapped, adjust_cost adjust,
-                                 fsm_cluster *cluster)
+/* Shows adjust every kind and phase that ran, once; the recorder's steps ran the stepper's graph. Collective. */
+static fsmoe_status adjust_costs(const fsm_stepper *s, adjust_cost adjust, fsm_cluster *cluster)
 {
-    bool seen[FSM_TASK_KIND_COUNT][FSM_PHASE_COUNT] = {0};
-    for (int i = 0; i < count; i++) {
-        char name[64];
-        bool *known = &seen[times[i].kind][times[i].phase];
-        fsm_price price = fsm_cost_find(cluster, times[i].kind, times[i].phase, overlapped);
-        double factor = *known ? 0 : times_longer(times, i, count, &price);
-        *known = true;
-        if (factor <= 0) continue;
-        snprintf(name, sizeof name, "%s.%s", fsm_task_kind_name(times[i].kind), fsm_phase_name(times[i].phase));
-        FSM_TRY(adjust(cluster, name, waits_for_ranks(&times[i]), &price, factor));
-    }
-    return FSMOE_OK;
-}
-
-/* Collective; the recorder's steps ran the stepper's graph. */
-static fsmoe_status adjust_costs(const fsm_stepper *s, bool overlapped, adjust_cost adjust, fsm_cluster *cluster)
-{
+    bool shown[FSM_TASK_KIND_COUNT][FSM_PHASE_COUNT] = {0}, overlapped = fsm_graph_overlaps(&s->train_graph);
     fsm_task_time *times;
     int count = 0;
     fsmoe_status status = read_times(s, &times, &count);
-    if (status == FSMOE_OK) status = fsm_comm_agree(s->world, adjust_tasks(times, count, overlapped, adjust, cluster));
+    for (int i = 0; status == FSMOE_OK && i < count; i++) {
+        bool *once = &shown[times[i].kind][times[i].phase];
+        sight seen = look_at(times, i, count, overlapped, cluster);
+        if (!*once && seen.factor > 0) status = adjust(cluster, &seen);
+        *once = true;
+    }
     free(times);
-    return status;
+    return fsm_comm_agree(s->world, status);
 }
 
-/* A rank that comes last to a collective finds what the others sent already there, and so sees too short a time. */
-static double at_least_alone(bool waits, double factor)
+/* A rank that comes last to an exchange finds what the others sent already there, and so sees too short a time. */
+static fsmoe_status set_overlap(fsm_cluster *cluster, const sight *seen)
 {
-    return waits && factor < 1 ? 1 : factor;
-}
-
-static fsmoe_status set_overlap(fsm_cluster *cluster, const char *name, bool waits, const fsm_price *price,
-                                double factor)
-{
-    (void)price;
-    return fsm_cluster_set_overlap(cluster, name, at_least_alone(waits, factor));
+    double times = seen->waits && seen->factor < 1 ? 1 : seen->factor;
+    return fsm_cluster_set_overlap(cluster, seen->name, times);
 }
 
 fsmoe_status fsm_profile_overlap(fsm_stepper *stepper, fsm_cluster *cluster)
 {
     if (!fsm_graph_overlaps(&stepper->train_graph)) return FSMOE_OK; /* the plan found nothing to gain */
-    return adjust_costs(stepper, false, set_overlap, cluster);
+    return adjust_costs(stepper, set_overlap, cluster);
 }
 
 static fsm_cost scaled(const fsm_cost *cost, double factor)
@@ -271,21 +265,14 @@ static fsm_cost scaled(const fsm_cost *cost, double factor)
     return more;
 }
 
-/* A task with a cost of its own takes so many times as long alone and beside others: it has more to do. */
-static fsmoe_status renew_own(fsm_cluster *cluster, const char *name, bool waits, const fsm_price *price, double factor)
+/* Operations have been measured alone, so what is new is what streams take from them. Other tasks take as many times
+ * longer alone as they do beside others: they have more to do. */
+static fsmoe_status renew(fsm_cluster *cluster, const sight *seen)
 {
-    const fsm_cost *alone = fsm_cluster_task(cluster, name);
-    (void)waits, (void)price;
-    return alone ? fsm_cluster_set_task(cluster, name, scaled(alone, factor)) : FSMOE_OK;
-}
-
-/* Of an operation, which has been measured alone, what streams take from it is what may have changed. */
-static fsmoe_status renew_overlap(fsm_cluster *cluster, const char *name, bool waits, const fsm_price *price,
-                                  double factor)
-{
-    double times = at_least_alone(waits, factor * fsm_cluster_overlap(cluster, name));
-    FSM_TRY(renew_own(cluster, name, waits, price, factor));
-    return price->own ? FSMOE_OK : fsm_cluster_set_overlap(cluster, name, times);
+    double overlap = seen->overlapped ? fsm_cluster_overlap(cluster, seen->name) : 1, longer = seen->factor / overlap;
+    if (is_operation(seen->kind)) return seen->overlapped ? set_overlap(cluster, seen) : FSMOE_OK;
+    if (seen->overlapped && seen->waits && longer < 1) return FSMOE_OK; /* as above */
+    return fsm_cluster_set_task(cluster, seen->name, scaled(&seen->alone, longer));
 }
 
 static fsmoe_status copy_tasks(const fsm_cluster *from, fsm_cluster *to)
@@ -301,12 +288,11 @@ static fsmoe_status copy_tasks(const fsm_cluster *from, fsm_cluster *to)
 fsmoe_status fsm_profile_renew(fsm_stepper *stepper, const fsm_profile_options *options, const fsm_cluster *before,
                                fsm_cluster *cluster)
 {
-    bool overlapped = fsm_graph_overlaps(&stepper->train_graph);
     *cluster = (fsm_cluster){0};
     describe(stepper, options->name, cluster);
     fsmoe_status status = measure_operations(stepper, options, cluster);
     if (status == FSMOE_OK) status = fsm_comm_agree(stepper->world, copy_tasks(before, cluster));
-    if (status == FSMOE_OK) status = adjust_costs(stepper, overlapped, overlapped ? renew_overlap : renew_own, cluster);
+    if (status == FSMOE_OK) status = adjust_costs(stepper, renew, cluster);
     if (status != FSMOE_OK) fsm_cluster_destroy(cluster);
     return status;
 }

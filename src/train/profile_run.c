@@ -14,7 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Of the budget, for steps of the model in order, and twice as many that overlap; the rest is the operations'. */
+/* Of the budget, for steps of the model in order, and of each of two plans where there are ranks to overlap with; the rest
+ * is the operations'. */
 #define STEPS_SHARE (1.0 / 6)
 enum { LEAST_STEPS = 3 };
 
@@ -58,9 +59,7 @@ static fsmoe_status prepare(profile *p)
     if (status == FSMOE_OK) status = fsm_trial_config(p->config);
     if (status == FSMOE_OK) status = check_path(p);
     FSM_TRY(fsm_comm_agree(p->world, status));
-    int64_t mp = p->config->parallel.mp_size;
-    int dp = p->world->size % mp == 0 ? (int)(p->world->size / mp) : 1; /* else placing the ranks will say why not */
-    p->samples = fsm_batches_share(p->config->train.micro_batch, dp);
+    p->samples = fsm_samples_a_group(p->config, p->world);
     const fsm_model_options options = {.max_samples = p->samples, .training = true};
     FSM_TRY(fsm_stepper_create(p->config, p->world, &options, &p->stepper));
     return fsm_comm_agree(p->world, fsm_trial_tokens(&p->stepper, p->samples, &p->ids));
@@ -68,7 +67,6 @@ static fsmoe_status prepare(profile *p)
 
 /* ---- measuring ---- */
 
-/* A failure that only this rank knows of leaves the others waiting for it: only ending the job ends them. */
 static fsmoe_status step(profile *p)
 {
     int64_t n = p->samples * p->config->data.seq_len;
@@ -76,9 +74,7 @@ static fsmoe_status step(profile *p)
                              .seq_len = p->config->data.seq_len,
                              .ids = p->ids,
                              .targets = p->ids + n};
-    fsmoe_status status = fsm_stepper_train_batch(&p->stepper, &batch, n * p->stepper.topo.dp);
-    if (status == FSMOE_OK || status == FSMOE_ERROR_NUMERIC || p->world->size == 1) return status;
-    return fsm_fail_within(FSMOE_ERROR_COMM, "rank %d", p->world->rank);
+    return fsm_step_failed(p->world, fsm_stepper_train_batch(&p->stepper, &batch, n * p->stepper.topo.dp));
 }
 
 /* A first step that warms up, then at least three and as many more as are recorded and fit the share. */
@@ -100,6 +96,11 @@ static fsmoe_status run_steps(void *user)
     return FSMOE_OK;
 }
 
+static double operations_share(const profile *p)
+{
+    return 1 - (p->world->size > 1 ? 3 : 1) * STEPS_SHARE;
+}
+
 static void pass_message(void *user, const char *sentence)
 {
     const profile *p = user;
@@ -109,14 +110,14 @@ static void pass_message(void *user, const char *sentence)
 static void pass_progress(void *user, double fraction, const char *what)
 {
     profile *p = user;
-    p->done = STEPS_SHARE + (1 - 3 * STEPS_SHARE) * fraction;
+    p->done = STEPS_SHARE + operations_share(p) * fraction;
     show(p, p->done, what);
 }
 
 static fsmoe_status measure(profile *p)
 {
     fsm_profile_options options = *p->options;
-    options.budget_s = (1 - 3 * STEPS_SHARE) * p->budget_s;
+    options.budget_s = operations_share(p) * p->budget_s;
     options.on_message = pass_message;
     options.on_progress = pass_progress;
     options.user = p;

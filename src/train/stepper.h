@@ -35,7 +35,7 @@ typedef struct fsm_stepper {
     fsm_observer observer;       /* of training steps, instead of `latest`; nobody: task_ran is NULL */
     fsm_trace *trace;            /* of training steps; borrowed, or NULL */
     fsm_task_recorder *recorder; /* of train_graph's tasks; borrowed, or NULL */
-    float *tree_scratch;         /* of fsm_comm_all_reduce_tree, with canonical sums */
+    float *tree_scratch;         /* of fsm_comm_start_all_reduce_tree, with canonical sums */
     int64_t *tree_counts;
     /* the present step */
     fsm_batches *batches;
@@ -62,7 +62,8 @@ fsmoe_status fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph);
 fsmoe_status fsm_stepper_use_order(fsm_stepper *stepper);
 
 /* One step on samples first_sample … + global_batch - 1: forward, backward, update. No allocation after the first.
- * ERROR_NUMERIC, the same on all ranks, when loss or gradient norm is not finite; parameters are then untouched. */
+ * ERROR_NUMERIC, the same on all ranks, when loss or gradient norm is not finite; parameters are then
+ * untouched, unless nothing is clipped: then an update does not wait for the norm. */
 fsmoe_status fsm_stepper_train(fsm_stepper *stepper, fsm_batches *batches, int64_t first_sample);
 
 /* The same on one batch of this rank, given as it is (its whole step: one micro-batch). tokens: targets of all ranks. */

@@ -13,6 +13,7 @@
 #include "train/run_folder.h"
 #include "train/step_record.h"
 #include "train/stop.h"
+#include "train/trial.h"
 
 #include <fsmoe/model.h>
 #include <math.h>
@@ -125,20 +126,23 @@ static fsmoe_status create_batches(trainer *t)
     return status == FSMOE_OK ? status : fsm_fail_within(status, "data.valid");
 }
 
-/* How many data-parallel groups there will be is known only after ranks are placed; ranks / mp_size is what they must
- * be. */
 static fsmoe_status create_stepper(trainer *t)
 {
-    int64_t mp = t->config->parallel.mp_size;
-    int dp = t->world->size % mp == 0 ? (int)(t->world->size / mp) : 1; /* else placing the ranks will say why not */
-    fsm_model_options options = {.max_samples = fsm_batches_share(t->config->train.micro_batch, dp), .training = true};
+    fsm_model_options options = {.max_samples = fsm_samples_a_group(t->config, t->world), .training = true};
     return fsm_stepper_create(t->config, t->world, &options, &t->stepper);
+}
+
+static void announce(void *user, const char *sentence)
+{
+    say(user, "%s", sentence);
 }
 
 /* Before weights are read, since measuring costs a few steps that are undone. */
 static fsmoe_status plan(trainer *t)
 {
-    FSM_TRY(fsm_planning_begin(&t->stepper, &t->train_batches, t->options->resume, &t->planning));
+    FSM_TRY(fsm_planning_begin(&t->stepper, &t->train_batches, t->options->resume, announce, t, &t->planning));
+    say(t, "%s; %d tasks a step", t->planning.message[0] ? t->planning.message : "steps in order",
+        t->stepper.train_graph.count);
     if (!t->options->trace_path) return FSMOE_OK;
     fsmoe_status status = fsm_trace_create(&t->stepper.train_graph, TRACED_STEPS, &t->trace);
     if (status == FSMOE_OK && !isnan(t->planning.step_s)) status = fsm_trace_set_plan(t->trace, &t->planning.timeline);
@@ -164,14 +168,10 @@ static void introduce(const trainer *t)
     fsm_params_totals(&t->stepper.model->params, t->config, &total, &active);
     say(t, "%s: %.2f M parameters, %.2f M active a token; %lld training tokens", t->config->model.family,
         1e-6 * (double)total, 1e-6 * (double)active, (long long)fsmoe_tokens_count(t->train_tokens));
-    if (topo->ranks == 1)
-        say(t, "one process, with nothing to overlap: %d tasks a step in order, no costs are read or measured",
-            t->stepper.train_graph.count);
+    if (topo->ranks == 1) say(t, "one process, with nothing to overlap: no costs are read or measured");
     else
-        say(t, "%d ranks on %d nodes: DP %d, MP %d, EP %d, ESP %d, expert-DP %d; schedule %s, %d tasks a step",
-            topo->ranks, topo->nodes, topo->dp, topo->mp, topo->ep, topo->esp, topo->edp, t->config->parallel.schedule,
-            t->stepper.train_graph.count);
-    if (t->planning.message[0]) say(t, "%s", t->planning.message);
+        say(t, "%d ranks on %d nodes: DP %d, MP %d, EP %d, ESP %d, expert-DP %d; schedule %s", topo->ranks, topo->nodes,
+            topo->dp, topo->mp, topo->ep, topo->esp, topo->edp, t->config->parallel.schedule);
     if (topo->ranks > 1 && t->stepper.progress == FSM_PROGRESS_TASKS)
         say(t, "communication is moved along between tasks only: %s",
             t->world->any_thread ? "parallel.progress is tasks" : "MPI gives no thread level SERIALIZED");
@@ -194,11 +194,11 @@ static fsmoe_status prepare(trainer *t)
     FSM_TRY(create_stepper(t));
     t->stepper.train_tokens = fsmoe_tokens_count(t->train_tokens);
     FSM_TRY(fsm_comm_agree(t->world, create_batches(t)));
+    introduce(t);
     FSM_TRY(plan(t));
     if (t->options->resume) FSM_TRY(fsm_checkpoint_load(&t->stepper, newest, &t->step));
     else if (from) FSM_TRY(fsm_checkpoint_read_model(&t->stepper, from));
     FSM_TRY(fsm_comm_agree(t->world, open_folder(t)));
-    introduce(t);
     t->saved_step = t->options->resume ? t->step : -1;
     if (t->options->resume) say(t, "resumed after step %lld", (long long)t->step);
     return FSMOE_OK;
@@ -206,13 +206,10 @@ static fsmoe_status prepare(trainer *t)
 
 /* ---- steps ---- */
 
-/* A value that is not finite is seen by all ranks alike. Whatever else fails inside a step fails on one rank, while the
- * others wait for it in a collective: only ending the job ends them. */
 static fsmoe_status failed_inside(const trainer *t, fsmoe_status status)
 {
     fsm_fail_within(status, "step %lld", (long long)t->step + 1);
-    if (status == FSMOE_ERROR_NUMERIC || t->world->size == 1) return status;
-    return fsm_fail_within(FSMOE_ERROR_COMM, "rank %d", t->world->rank);
+    return fsm_step_failed(t->world, status);
 }
 
 static fsmoe_status evaluate(trainer *t)
@@ -255,6 +252,11 @@ static void read_load(const trainer *t, double *sums, fsmoe_train_progress *p)
     p->dropped_frac = kept + dropped > 0 ? dropped / (kept + dropped) : 0;
 }
 
+static void tell_pause(const trainer *t, bool begins)
+{
+    if (t->options->on_pause) t->options->on_pause(t->options->user, begins);
+}
+
 /* step_sums is copied before evaluation overwrites it. */
 static fsmoe_status finish_step(trainer *t, double step_s, double lr, double *sums)
 {
@@ -276,6 +278,7 @@ static fsmoe_status finish_step(trainer *t, double step_s, double lr, double *su
     p.eta_s = since_s / (double)(t->step - t->started_step) * (double)(p.steps - p.step);
     read_load(t, sums, &p);
     if (t->valid_tokens && due(t->config->train.eval_every, t->step, p.steps)) {
+        tell_pause(t, true);
         FSM_TRY(evaluate(t));
         p.val_loss = t->val_loss;
     }
@@ -324,8 +327,11 @@ static fsmoe_status step(trainer *t, double *sums)
     status = finish_step(t, fsm_clock_s() - start, lr, sums);
     if (status == FSMOE_ERROR_COMM) return status;
     FSM_TRY(agree(t, status));
+    tell_pause(t, true);
     if (t->stop || due(t->config->train.checkpoint_every, t->step, t->config->train.steps)) FSM_TRY(save(t));
-    return t->stop ? FSMOE_OK : renew_plan(t);
+    FSM_TRY(t->stop ? FSMOE_OK : renew_plan(t));
+    tell_pause(t, false);
+    return FSMOE_OK;
 }
 
 static fsmoe_status run_steps(trainer *t)

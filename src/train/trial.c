@@ -34,3 +34,16 @@ fsmoe_status fsm_trial_tokens(const fsm_stepper *s, int64_t samples, int32_t **i
     }
     return FSMOE_OK;
 }
+
+fsmoe_status fsm_step_failed(const fsm_comm *world, fsmoe_status status)
+{
+    if (status == FSMOE_OK || status == FSMOE_ERROR_NUMERIC || world->size == 1) return status;
+    return fsm_fail_within(FSMOE_ERROR_COMM, "rank %d", world->rank);
+}
+
+int64_t fsm_samples_a_group(const fsmoe_config *config, const fsm_comm *world)
+{
+    int64_t mp = config->parallel.mp_size;
+    int dp = world->size % mp == 0 ? (int)(world->size / mp) : 1; /* else placing the ranks will say why not */
+    return fsm_batches_share(config->train.micro_batch, dp);
+}

@@ -13,4 +13,11 @@ fsmoe_status fsm_trial_config(fsmoe_config *config);
 /* *ids [2 samples L], malloc'd: ids, then targets, that the ranks of a data-parallel group have in common. ERROR_MEMORY. */
 fsmoe_status fsm_trial_tokens(const fsm_stepper *stepper, int64_t samples, int32_t **ids);
 
+/* A step that failed on this rank alone leaves the others waiting for it in a collective, and only ending the job ends
+ * them: its status as ERROR_COMM, with the rank. What all ranks see alike (ERROR_NUMERIC) stays what it is. */
+fsmoe_status fsm_step_failed(const fsm_comm *world, fsmoe_status status);
+
+/* Samples of a micro-batch that a rank's data-parallel group has, before ranks are placed. */
+int64_t fsm_samples_a_group(const fsmoe_config *config, const fsm_comm *world);
+
 #endif
