@@ -29,6 +29,7 @@ test: $(BUILD)/CMakeCache.txt
 
 # `test`, all of it once more under AddressSanitizer and UBSan, threads under ThreadSanitizer, and the promises of the demo: some 20 minutes.
 test-long: test test-sanitize test-thread
+	@cd $(BUILD) && FSMOE_TEST_LONG=1 ctest --output-on-failure -R schedule_matrix
 	@scripts/check-demo
 
 test-sanitize:
@@ -48,6 +49,7 @@ bench: $(BUILD)/CMakeCache.txt
 	@cmake --build $(BUILD) -j $(JOBS) --target benchmarks
 	@$(BUILD)/bench/bench_step
 	@$(BUILD)/bench/bench_ops
+	@$(BUILD)/bench/bench_gate
 	@$(BUILD)/bench/bench_plan
 
 install: all

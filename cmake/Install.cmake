@@ -4,6 +4,13 @@ if(TARGET fsmoe_command)
   install(TARGETS fsmoe_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 install(DIRECTORY include/fsmoe DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+# The contracts that kinds of a program's own are written to (docs/extending.md).
+foreach(header base/status base/arena base/rng ops/ops comm/comm comm/op topo/topo moe/extend moe/param moe/phase
+    moe/gate/gate moe/gate/router moe/order/order moe/dispatch/alltoall moe/expert/expert moe/expert/activation
+    moe/hook/hook)
+  get_filename_component(folder ${header} DIRECTORY)
+  install(FILES src/${header}.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/fsmoe-extend/${folder})
+endforeach()
 install(DIRECTORY data/gpt2 DESTINATION ${CMAKE_INSTALL_DATADIR}/fsmoe)
 install(EXPORT fsmoeTargets NAMESPACE fsmoe:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/fsmoe)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/fsmoeConfigVersion.cmake COMPATIBILITY SameMinorVersion)

@@ -106,8 +106,8 @@ static void test_config_table_has_every_field_in_a_known_section(void **state)
         assert_int_equal(known, 1);
         bytes += sizes[field->type];
     }
-    /* What is not a field can only be the padding after the bools of model, moe, parallel and data. */
-    assert_in_range(sizeof(fsmoe_config) - bytes, 0, 7 + 6 + 7 + 7);
+    /* What is not a field can only be the padding after a row of bools: of model, moe (three rows), parallel and data. */
+    assert_in_range(sizeof(fsmoe_config) - bytes, 0, 6 * 7);
 }
 
 static void test_config_dump_reads_back_to_the_same_values(void **state)

@@ -31,8 +31,9 @@ libdir=$(dirname "$library")
 
 exported=$(nm -D --defined-only "$library" | awk '$2 != "A" { print $3 }')
 [ -n "$exported" ] || fail "libfsmoe exports nothing"
-foreign=$(printf '%s\n' "$exported" | grep -v '^fsmoe_' || true)
-[ -z "$foreign" ] || fail "libfsmoe exports other symbols than fsmoe_*:" $foreign
+for symbol in $(printf '%s\n' "$exported" | grep -v '^fsmoe_' || true); do
+  grep -rqw "$symbol" "$prefix/include/fsmoe-extend" || fail "libfsmoe exports what no installed header declares: $symbol"
+done
 
 pc() {
   PKG_CONFIG_PATH="$libdir/pkgconfig" pkg-config "$@" fsmoe
@@ -50,6 +51,25 @@ expect_output "$work/by_pkg_config" "the consumer built by pkg-config"
 }
 (cd / && "$work/consumer-build/consumer") > "$work/by_cmake" || fail "the consumer built by find_package fails"
 expect_output "$work/by_cmake" "the consumer built by find_package"
+
+# kinds of a program's own
+extend=$source/examples/extend
+# shellcheck disable=SC2046
+"$cc" -std=c17 -Wall -Wextra -Werror "-I$(pc --variable=extend_includedir)" $(pc --cflags) "$extend"/*.c -o "$work/extended" \
+  $(pc --libs) -lm "-Wl,-rpath,$libdir" || fail "examples/extend does not compile against the installed headers"
+for file in "$extend"/*.c; do
+  [ "$(wc -l < "$file")" -lt 80 ] || fail "$file has 80 lines or more"
+done
+"$work/extended" "$extend/layer.yaml" "$source/tests/golden/gates/gshard_unused_experts/in.safetensors" "$work/out.safetensors" \
+  > "$work/extended.out" || fail "examples/extend fails"
+if ldd "$library" | grep -q libmpi && command -v "${MPIRUN:-mpirun}" > /dev/null; then
+  { cat "$extend/layer.yaml" && printf 'nodes: 2\nranks_per_node: 2\nep_size: 4\n'; } > "$work/ranks.yaml"
+  "$source/scripts/mpirun" 4 "$work/extended" "$work/ranks.yaml" "$source/tests/golden/gates/gshard_unused_experts/in.safetensors" \
+    "$work/ranks.safetensors" > "$work/ranks.out" || fail "examples/extend fails on four ranks"
+  grep -q "^sent: [1-9]" "$work/ranks.out" || fail "the all-to-all of examples/extend is not called"
+fi
+grep -q "^watch: [1-9][0-9]* calls, 0 numbers are not finite" "$work/extended.out" && [ -s "$work/out.safetensors" ] ||
+  fail "examples/extend: $(cat "$work/extended.out")"
 
 version=$(cd / && "$prefix/bin/fsmoe" --version) || fail "the installed fsmoe --version fails"
 case $version in

@@ -332,6 +332,19 @@ static void test_layouts_gpt2_dense_layers_agree(void **state)
     check_case(settings, false);
 }
 
+static void test_layouts_experts_without_biases_agree(void **state)
+{
+    (void)state;
+    const char *const settings[] = {TINY,
+                                    "model.family=gpt2",
+                                    "moe.bias=false",
+                                    "moe.activation=relu_squared",
+                                    "model.moe_every=2",
+                                    "train.global_batch=4",
+                                    NULL};
+    check_case(settings, false);
+}
+
 static void test_layouts_rank_without_tokens_agrees(void **state)
 {
     (void)state;
@@ -357,6 +370,7 @@ int main(void)
         cmocka_unit_test(test_layouts_gate_noise_agrees),
         cmocka_unit_test(test_layouts_dense_layers_and_tied_embeddings_agree),
         cmocka_unit_test(test_layouts_gpt2_dense_layers_agree),
+        cmocka_unit_test(test_layouts_experts_without_biases_agree),
         cmocka_unit_test(test_layouts_rank_without_tokens_agrees),
         cmocka_unit_test(test_layouts_unequal_tokens_and_micro_batches_agree),
     };

@@ -20,6 +20,7 @@ typedef struct fake {
     double alpha_s, beta_s; /* what an operation of the table costs */
     double burst, credit;   /* elements that a link takes at once when it has rested, and as many are left */
     int barriers;
+    fsm_alltoall alltoall;
 } fake;
 
 static double read_fake(void *user)
@@ -43,12 +44,12 @@ static double sum_of(const int64_t *counts, int n)
     return sum;
 }
 
-static fsmoe_status fake_all_to_all(fsm_comm_op *op, fsm_comm *comm, const float *send, const int64_t *send_counts,
-                                    float *recv, const int64_t *recv_counts)
+static fsmoe_status fake_all_to_all(fsm_alltoall *a, fsm_comm_op *op, const float *send, float *recv,
+                                    const fsm_alltoall_counts *counts)
 {
-    (void)send, (void)recv, (void)recv_counts;
-    *op = (fsm_comm_op){.comm = comm};
-    return spend(comm, sum_of(send_counts, comm->size));
+    (void)send, (void)recv;
+    *op = (fsm_comm_op){.comm = a->comm};
+    return spend(a->comm, sum_of(counts->send, a->comm->size));
 }
 
 static fsmoe_status fake_all_gather(fsm_comm *comm, const float *send, float *recv, const int64_t *counts)
@@ -298,8 +299,10 @@ static void fake_linear(int64_t n, const fsm_weight *weight, const float *bias, 
 
 static fsm_measure_site make_site(fake *f, const fsm_ops *ops)
 {
+    static const fsm_alltoall_kind kind = {.name = "fake", .start = fake_all_to_all};
+    f->alltoall = (fsm_alltoall){.kind = &kind, .comm = &f->comm};
     fsm_measure_site site = {
-        .world = &f->comm, .ops = ops, .gemm_in = 24, .gemm_out = 40, .all_to_all = fake_all_to_all, .local_ranks = 1};
+        .world = &f->comm, .ops = ops, .gemm_in = 24, .gemm_out = 40, .alltoall = &f->alltoall, .local_ranks = 1};
     for (int op = 0; op < FSM_COST_OP_COUNT; op++) site.group[op] = &f->comm;
     return site;
 }

@@ -66,7 +66,7 @@ static uint64_t routing(const fixture *f)
     uint64_t hash = 0;
     for (int i = 0; i < m->config->model.num_layers; i++) {
         const fsm_moe *moe = &m->layers[i].moe;
-        int64_t choices = m->layers[i].is_moe ? m->n_local * moe->gate.top_k : 0;
+        int64_t choices = m->layers[i].is_moe ? m->n_local * moe->gate.choices : 0;
         for (int64_t c = 0; c < choices; c++)
             hash = hash * 1000003 + (uint64_t)(moe->gate.choice[c] * 4096 + moe->route.row[c] + 1);
     }
@@ -166,6 +166,35 @@ static void test_model_gradients_gpt2_top_1_dense_layer(void **state)
     check_model(settings);
 }
 
+static void test_model_gradients_gpt2_without_biases_of_experts_dense_layer(void **state)
+{
+    (void)state;
+    const char *const settings[] = {
+        TINY, "model.family=gpt2", "moe.bias=false", "moe.activation=gelu_tanh", "model.moe_every=2", NULL};
+    check_model(settings);
+}
+
+static void test_model_gradients_mixtral_geglu(void **state)
+{
+    (void)state;
+    const char *const settings[] = {TINY, "moe.activation=geglu", NULL};
+    check_model(settings);
+}
+
+/* Also where no layer has experts, whose dense blocks are made alike. */
+static void test_model_gradients_activations_of_other_experts_are_refused(void **state)
+{
+    (void)state;
+    const char *const settings[] = {TINY, "model.family=gpt2", "moe.activation=swiglu", "model.moe_every=3", NULL};
+    const fsm_model_options options = {.max_samples = SAMPLES, .training = true};
+    fixture f = {.config = model_case_config(settings)};
+    assert_int_equal(fsm_comm_create_self(&f.self), FSMOE_OK);
+    assert_int_equal(fsm_stepper_create(f.config, f.self, &options, &f.stepper), FSMOE_ERROR_CONFIG);
+    assert_string_equal(fsmoe_last_error(), "moe.activation: expert gpt has no activation 'swiglu'");
+    fsm_comm_destroy(f.self);
+    fsmoe_config_destroy(f.config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +203,9 @@ int main(void)
         cmocka_unit_test(test_model_gradients_mixtral_dense_layer),
         cmocka_unit_test(test_model_gradients_gpt2),
         cmocka_unit_test(test_model_gradients_gpt2_top_1_dense_layer),
+        cmocka_unit_test(test_model_gradients_gpt2_without_biases_of_experts_dense_layer),
+        cmocka_unit_test(test_model_gradients_mixtral_geglu),
+        cmocka_unit_test(test_model_gradients_activations_of_other_experts_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

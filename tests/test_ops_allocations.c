@@ -4,6 +4,7 @@
 #include "count_allocations.h"
 #include "cpu/cpu.h"
 #include "cpu/gemm.h"
+#include "moe/expert/activation.h"
 #include "test_ops_data.h"
 
 #include <omp.h>
@@ -40,10 +41,10 @@ static void run_layers(const fsm_ops *ops, buffers *b)
     ops->attention_work_bytes(&b->attention);
     ops->attention_forward(&b->attention, a[0], a[0], a[0], a[1], a[2], b->work);
     ops->attention_backward(&b->attention, a[0], a[0], a[0], a[1], a[2], a[3], a[4], a[5], a[6], b->work);
-    ops->gelu_forward(ELEMS, a[0], a[1]);
-    ops->gelu_backward(ELEMS, a[0], a[1], a[2]);
-    ops->swiglu_forward(N / 2, WIDTH, a[0], a[1]);
-    ops->swiglu_backward(N / 2, WIDTH, a[0], a[1], a[2]);
+    for (int i = 0; fsm_activation_at(i); i++) {
+        fsm_activation_at(i)->forward(ops, N / 2, WIDTH, a[0], a[1]);
+        fsm_activation_at(i)->backward(ops, N / 2, WIDTH, a[0], a[1], a[2]);
+    }
 }
 
 static void run_rest(const fsm_ops *ops, buffers *b)

@@ -2,6 +2,7 @@
  * for several threads; and against itself, since a fixed number of threads must give the same bits every run. */
 #include "cpu/cpu.h"
 #include "cpu/gemm.h"
+#include "moe/expert/activation.h"
 #include "test_ops_data.h"
 
 #include <omp.h>
@@ -244,71 +245,82 @@ static void test_ops_cpu_attention_agrees_with_reference(void **state)
     }
 }
 
-static void check_gelu(fsm_arena *arena, int64_t n, int64_t width)
+static void check_activation(fsm_arena *arena, const fsm_activation *a, int64_t n, int64_t width)
 {
-    float *x = test_floats(arena, n * width);
-    const float *dy = test_floats(arena, n * width);
-    outputs y = test_outputs(arena, n * width), dx = test_outputs(arena, n * width);
-    for (int64_t i = 0; i < n * width; i++) x[i] *= 3;
+    int64_t elems = (a->gated ? 2 : 1) * n * width;
+    char name[64];
+    float *pre = test_floats(arena, elems);
+    const float *dact = test_floats(arena, n * width);
+    outputs act = test_outputs(arena, n * width), dpre = test_outputs(arena, elems);
+    for (int64_t i = 0; i < elems; i++) pre[i] *= a->gated && i % 97 == 0 ? 60 : 3;
     for (int run = 0; run < RUNS; run++) {
-        table_of(run)->gelu_forward(n * width, x, y.of[run]);
-        table_of(run)->gelu_backward(n * width, x, dy, dx.of[run]);
+        a->forward(table_of(run), n, width, pre, act.of[run]);
+        a->backward(table_of(run), n, width, pre, dact, dpre.of[run]);
     }
-    test_assert_agree("gelu_forward", y, 1e-6);
-    test_assert_agree("gelu_backward", dx, 1e-6);
+    snprintf(name, sizeof name, "%s_forward", a->name);
+    test_assert_agree(name, act, 1e-6);
+    snprintf(name, sizeof name, "%s_backward", a->name);
+    test_assert_agree(name, dpre, 1e-6);
 }
 
-static void test_ops_cpu_gelu_agrees_with_reference(void **state)
+static void check_activations(fsm_arena *arena, int64_t n, int64_t width)
 {
-    for_each_shape(*state, check_gelu);
+    for (int i = 0; fsm_activation_at(i); i++) check_activation(arena, fsm_activation_at(i), n, width);
 }
 
-/* Not only relative to the largest: every value on [-12, 12], and limits far outside. */
-static void test_ops_cpu_gelu_keeps_relative_accuracy_in_its_tails(void **state)
+static void test_ops_cpu_activations_agree_with_reference(void **state)
+{
+    for_each_shape(*state, check_activations);
+}
+
+/* Not only relative to the largest: every value on [-limit, limit]. */
+static void check_tails(void (*want_of)(int64_t, const float *, float *),
+                        void (*got_of)(int64_t, const float *, float *), float limit)
 {
     enum { N = 4801 };
     float x[N], want[N], got[N];
-    (void)state;
-    for (int i = 0; i < N; i++) x[i] = (float)(i - N / 2) / 200;
-    fsm_ops_reference.gelu_forward(N, x, want);
-    fast->gelu_forward(N, x, got);
+    for (int i = 0; i < N; i++) x[i] = limit * (float)(i - N / 2) / (N / 2);
+    want_of(N, x, want);
+    got_of(N, x, got);
     for (int i = 0; i < N; i++)
-        if (fabsf(got[i] - want[i]) > 1e-5f * fabsf(want[i])) fail_msg("gelu(%g) = %g, want %g", x[i], got[i], want[i]);
-    float far[4] = {-1e30f, -50, 50, 1e30f};
-    fast->gelu_forward(4, far, got);
-    assert_true(got[0] == 0 && got[1] == 0 && got[2] == 50 && got[3] == 1e30f);
+        if (fabsf(got[i] - want[i]) > 1e-5f * fabsf(want[i])) fail_msg("f(%g) = %g, want %g", x[i], got[i], want[i]);
 }
 
-static void test_ops_cpu_gelu_backward_may_write_over_dy(void **state)
+static void test_ops_cpu_gelus_keep_relative_accuracy_in_their_tails(void **state)
 {
-    const float *x = test_floats(*state, 1000);
-    float *dy = test_floats(*state, 1000), *dx = test_floats(*state, 1000);
-    for (int run = 0; run < 2; run++) {
-        memcpy(dx, dy, 4000);
-        float *apart = test_floats(*state, 1000);
-        table_of(run)->gelu_backward(1000, x, dy, apart);
-        table_of(run)->gelu_backward(1000, x, dx, dx);
-        assert_memory_equal(apart, dx, 4000);
+    (void)state;
+    check_tails(fsm_ops_reference.gelu_forward, fast->gelu_forward, 12);
+    check_tails(fsm_ops_reference.gelu_tanh_forward, fast->gelu_tanh_forward, 8);
+}
+
+/* x for large x and 0 for small, with slopes 1 and 0, also where squares and cubes of x overflow. */
+static void test_ops_cpu_gelus_far_from_0_are_relu(void **state)
+{
+    const float x[4] = {-1e30f, -50, 50, 1e30f}, one[4] = {1, 1, 1, 1};
+    float y[4], dx[4];
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        const fsm_activation *a = fsm_activation_find((const char *[]){"gelu", "gelu_tanh", "relu"}[i]);
+        a->forward(fast, 1, 4, x, y);
+        a->backward(fast, 1, 4, x, one, dx);
+        test_assert_close(a->name, 4, y, (const float[]){0, 0, 50, 1e30f}, 0);
+        test_assert_close(a->name, 4, dx, (const float[]){0, 0, 1, 1}, 0);
     }
 }
 
-static void check_swiglu(fsm_arena *arena, int64_t n, int64_t width)
+static void test_ops_cpu_activations_backward_may_write_over_dy(void **state)
 {
-    float *ab = test_floats(arena, n * 2 * width);
-    const float *dy = test_floats(arena, n * width);
-    outputs y = test_outputs(arena, n * width), dab = test_outputs(arena, n * 2 * width);
-    for (int64_t i = 0; i < n * 2 * width; i++) ab[i] *= i % 97 == 0 ? 60 : 2;
-    for (int run = 0; run < RUNS; run++) {
-        table_of(run)->swiglu_forward(n, width, ab, y.of[run]);
-        table_of(run)->swiglu_backward(n, width, ab, dy, dab.of[run]);
+    const float *x = test_floats(*state, 1000), *dy = test_floats(*state, 1000);
+    float *dx = test_floats(*state, 1000), *apart = test_floats(*state, 1000);
+    for (int i = 0; fsm_activation_at(i); i++) {
+        const fsm_activation *a = fsm_activation_at(i);
+        for (int run = 0; run < 2 && !a->gated; run++) {
+            memcpy(dx, dy, 4000);
+            a->backward(table_of(run), 1, 1000, x, dy, apart);
+            a->backward(table_of(run), 1, 1000, x, dx, dx);
+            assert_memory_equal(apart, dx, 4000);
+        }
     }
-    test_assert_agree("swiglu_forward", y, 1e-6);
-    test_assert_agree("swiglu_backward", dab, 1e-6);
-}
-
-static void test_ops_cpu_swiglu_agrees_with_reference(void **state)
-{
-    for_each_shape(*state, check_swiglu);
 }
 
 static void check_embedding(fsm_arena *arena, int64_t n, int64_t width)
@@ -429,10 +441,10 @@ static void test_ops_cpu_passes_nan_on(void **state)
     (void)state;
     fast->softmax(1, 40, x, y, NULL);
     assert_true(isnan(y[0]) && isnan(y[7]));
-    fast->gelu_forward(40, x, y);
-    assert_true(isnan(y[7]) && y[6] == 0);
-    fast->swiglu_forward(1, 20, x, y);
-    assert_true(isnan(y[7]));
+    for (int i = 0; fsm_activation_at(i); i++) {
+        fsm_activation_at(i)->forward(fast, 1, 20, x, y);
+        assert_true(isnan(y[7]) && y[6] == 0);
+    }
     fast->cross_entropy(1, 40, x, target, 1, true, &loss);
     assert_true(isnan(loss) && isnan(x[0]));
 }
@@ -503,10 +515,10 @@ int main(void)
         TEST(test_ops_cpu_layernorm_agrees_with_reference),
         TEST(test_ops_cpu_rope_agrees_with_reference),
         TEST(test_ops_cpu_attention_agrees_with_reference),
-        TEST(test_ops_cpu_gelu_agrees_with_reference),
-        TEST(test_ops_cpu_gelu_keeps_relative_accuracy_in_its_tails),
-        TEST(test_ops_cpu_gelu_backward_may_write_over_dy),
-        TEST(test_ops_cpu_swiglu_agrees_with_reference),
+        TEST(test_ops_cpu_activations_agree_with_reference),
+        TEST(test_ops_cpu_gelus_keep_relative_accuracy_in_their_tails),
+        TEST(test_ops_cpu_gelus_far_from_0_are_relu),
+        TEST(test_ops_cpu_activations_backward_may_write_over_dy),
         TEST(test_ops_cpu_embedding_agrees_with_reference),
         TEST(test_ops_cpu_rows_agree_with_reference),
         TEST(test_ops_cpu_softmax_agrees_with_reference),

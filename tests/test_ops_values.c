@@ -86,8 +86,30 @@ static void test_ops_values_activations(void **state)
     {
         ops->gelu_forward(3, x, y); /* x Phi(x): Phi(1) = 0.8413447461, Phi(-2) = 0.0227501319 */
         test_assert_close("gelu", 3, y, (const float[]){0, 0.8413447461f, -0.0455002639f}, 2e-7);
+        ops->gelu_tanh_forward(3, x, y); /* tanh(0.8335619689) = 0.6823839812, tanh(-1.8811883867) = -0.9545976941 */
+        test_assert_close("gelu_tanh", 3, y, (const float[]){0, 0.8411919906f, -0.0454023059f}, 2e-7);
         ops->swiglu_forward(1, 2, ab, y); /* silu(0) 7, silu(1) 2 with sigmoid(1) = 0.7310585786 */
         test_assert_close("swiglu", 2, y, (const float[]){0, 1.4621171573f}, 2e-7);
+        ops->geglu_forward(1, 2, ab, y); /* gelu(0) 7, gelu(1) 2 */
+        test_assert_close("geglu", 2, y, (const float[]){0, 1.6826894921f}, 2e-7);
+    }
+}
+
+static void test_ops_values_relu_has_slope_0_at_0(void **state)
+{
+    const float x[3] = {0, 3, -2}, dy[3] = {5, 5, 5};
+    float y[3];
+    (void)state;
+    FOR_EACH_TABLE(ops)
+    {
+        ops->relu_forward(3, x, y);
+        test_assert_close("relu", 3, y, (const float[]){0, 3, 0}, 0);
+        ops->relu_backward(3, x, dy, y);
+        test_assert_close("relu backward", 3, y, (const float[]){0, 5, 0}, 0);
+        ops->relu_squared_forward(3, x, y);
+        test_assert_close("relu_squared", 3, y, (const float[]){0, 9, 0}, 0);
+        ops->relu_squared_backward(3, x, dy, y);
+        test_assert_close("relu_squared backward", 3, y, (const float[]){0, 30, 0}, 0);
     }
 }
 
@@ -183,6 +205,7 @@ int main(void)
         TEST(test_ops_values_rope_pairs_halves),
         TEST(test_ops_values_attention_is_causal),
         TEST(test_ops_values_activations),
+        TEST(test_ops_values_relu_has_slope_0_at_0),
         TEST(test_ops_values_softmax_of_masked_and_huge_logits),
         TEST(test_ops_values_cross_entropy_of_equal_logits_is_log_of_their_number),
         TEST(test_ops_values_top_k_falls_and_ties_go_to_the_lower_index),

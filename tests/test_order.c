@@ -20,6 +20,7 @@ enum { MAX_TOKENS = 64, MAX_EXPERTS = 8, ROUNDS = 3000 };
 
 typedef struct drawn {
     fsm_order_problem problem;
+    float weight[MAX_TOKENS * MAX_EXPERTS];
     int32_t choice[MAX_TOKENS * MAX_EXPERTS];
 } drawn;
 
@@ -54,6 +55,7 @@ static void draw_problem(drawn *d)
     p->n = draw(5) == 0 ? 0 : draw(MAX_TOKENS + 1);
     p->num_experts = 1 + draw(MAX_EXPERTS);
     p->top_k = draw(4) == 0 ? p->num_experts : 1 + draw(p->num_experts);
+    p->choices = p->top_k;
     p->group = draw(3) == 0 ? p->n : 1 + draw(MAX_TOKENS);
     p->capacity_factor = factors[draw(8)];
     draw_choices(d);
@@ -97,12 +99,12 @@ static standing standing_of(const drawn *d, int64_t i, int64_t j, const int32_t 
 
 static void assign(const fsm_order_kind *kind, const drawn *d, fsm_arena *arena, fsm_route *route)
 {
-    const fsm_order_problem *p = &d->problem;
+    fsm_order_problem p = d->problem;
     fsm_arena measure = {0};
-    fsm_route_take(&measure, p->n, p->num_experts, p->top_k, route);
+    fsm_route_take(&measure, p.n, p.num_experts, p.choices, route);
     assert_int_equal(fsm_arena_create(measure.used, arena), FSMOE_OK);
-    fsm_route_take(arena, p->n, p->num_experts, p->top_k, route);
-    kind->assign(p, d->choice, route);
+    fsm_route_take(arena, p.n, p.num_experts, p.choices, route);
+    kind->assign(&p, d->choice, d->weight, route);
 }
 
 /* Every pair is where the definition puts it; `stride`: rows that a group starts after the one before, 0: no gaps. */
@@ -207,7 +209,8 @@ static void test_order_capacity_is_the_clamped_ceiling(void **state)
     /* decimal factors whose product is a hair above a whole number */
     const fsm_order_problem exact = {.n = 40, .group = 40, .num_experts = 8, .top_k = 1, .capacity_factor = 1.2};
     assert_int_equal(fsm_order_capacity(&exact), 6);
-    const fsm_order_problem most = {.n = 4, .group = 4, .num_experts = 2, .top_k = 2, .capacity_factor = 9};
+    const fsm_order_problem most = {
+        .n = 4, .group = 4, .num_experts = 2, .top_k = 2, .choices = 2, .capacity_factor = 9};
     assert_int_equal(fsm_order_capacity(&most), 4);
     const fsm_order_problem least = {.n = 4, .group = 4, .num_experts = 8, .top_k = 1, .capacity_factor = 0.01};
     assert_int_equal(fsm_order_capacity(&least), 1);
@@ -223,7 +226,7 @@ static void test_order_groups_are_independent(void **state)
         fsm_arena arena_a, arena_b;
         fsm_route route_a, route_b;
         a.problem = (fsm_order_problem){
-            .n = 2 * GROUP, .group = GROUP, .num_experts = EXPERTS, .top_k = K, .capacity_factor = 1};
+            .n = 2 * GROUP, .group = GROUP, .num_experts = EXPERTS, .top_k = K, .choices = K, .capacity_factor = 1};
         draw_choices(&a);
         b = a;
         draw_choices(&b);
@@ -246,11 +249,77 @@ static void test_order_first_choices_come_before_second(void **state)
     const int32_t want[] = {0, -1, 0, 1, 1, -1};
     fsm_arena arena;
     fsm_route route;
-    d.problem = (fsm_order_problem){.n = 3, .group = 3, .num_experts = 2, .top_k = 2, .capacity_factor = 2.0 / 3};
+    d.problem =
+        (fsm_order_problem){.n = 3, .group = 3, .num_experts = 2, .top_k = 2, .choices = 2, .capacity_factor = 2.0 / 3};
     memcpy(d.choice, choice, sizeof choice);
     assign(&fsm_order_sorted, &d, &arena, &route);
     assert_memory_equal(route.row, want, sizeof want);
     assert_int_equal(route.dropped, 2);
+    fsm_arena_destroy(&arena);
+}
+
+/* The same case by weights: expert 0 keeps its two heaviest, which are a first and a second choice; expert 1 has three of
+ * one weight and keeps those that come first by position. */
+static void test_order_the_heaviest_keep_their_places(void **state)
+{
+    (void)state;
+    static drawn d;
+    const int32_t choice[] = {0, 1, 1, 0, 1, 0};
+    const float weight[] = {0.6f, 0.5f, 0.5f, 0.9f, 0.5f, 0.8f};
+    const int32_t want[] = {-1, -1, 0, 0, 1, 1};
+    fsm_arena arena;
+    fsm_route route;
+    d.problem = (fsm_order_problem){
+        .n = 3, .group = 3, .num_experts = 2, .top_k = 2, .choices = 2, .capacity_factor = 2.0 / 3, .by_weight = true};
+    memcpy(d.choice, choice, sizeof choice);
+    memcpy(d.weight, weight, sizeof weight);
+    assign(&fsm_order_sorted, &d, &arena, &route);
+    assert_memory_equal(route.row, want, sizeof want);
+    assert_int_equal(route.dropped, 2);
+    fsm_arena_destroy(&arena);
+}
+
+/* Nobody who lost a place is heavier than one who kept his; as many are kept as by position. */
+static void test_order_by_weight_keeps_as_many(void **state)
+{
+    (void)state;
+    static drawn d;
+    for (int round = 0; round < 300; round++) {
+        fsm_arena arena, other;
+        fsm_route heavy, first;
+        draw_problem(&d);
+        for (int i = 0; i < MAX_TOKENS * MAX_EXPERTS; i++) d.weight[i] = (float)draw(5);
+        assign(&fsm_order_tutel, &d, &other, &first);
+        d.problem.by_weight = true;
+        assign(&fsm_order_tutel, &d, &arena, &heavy);
+        assert_memory_equal(heavy.kept, first.kept, sizeof *heavy.kept * (size_t)d.problem.num_experts);
+        int64_t k = d.problem.top_k, group = d.problem.group;
+        for (int64_t a = 0; a < d.problem.n * k; a++)
+            for (int64_t b = 0; b < d.problem.n * k; b++)
+                if (heavy.row[a] < 0 && heavy.row[b] >= 0 && d.choice[a] == d.choice[b] &&
+                    a / k / group == b / k / group)
+                    assert_true(d.weight[a] <= d.weight[b]);
+        fsm_arena_destroy(&arena);
+        fsm_arena_destroy(&other);
+    }
+}
+
+/* A token may have fewer choices than there is room for: what is not chosen has no row and is not dropped. */
+static void test_order_no_choice_takes_no_row(void **state)
+{
+    (void)state;
+    static drawn d;
+    const int32_t choice[] = {2, -1, -1, -1, -1, -1, 0, 2, -1};
+    const int32_t want[] = {0, -1, -1, -1, -1, -1, 0, 1, -1};
+    fsm_arena arena;
+    fsm_route route;
+    d.problem =
+        (fsm_order_problem){.n = 3, .group = 3, .num_experts = 3, .top_k = 1, .choices = 3, .capacity_factor = 2};
+    memcpy(d.choice, choice, sizeof choice);
+    assign(&fsm_order_sorted, &d, &arena, &route);
+    assert_memory_equal(route.row, want, sizeof want);
+    assert_int_equal(route.dropped, 0);
+    assert_int_equal(route.kept[0] + route.kept[1] + route.kept[2], 3);
     fsm_arena_destroy(&arena);
 }
 
@@ -263,8 +332,8 @@ static void test_order_without_tokens_sends_nothing(void **state)
         for (int factor = 0; factor < 2; factor++) {
             fsm_arena arena;
             fsm_route route;
-            d.problem =
-                (fsm_order_problem){.n = 0, .group = 0, .num_experts = 3, .top_k = 2, .capacity_factor = factor};
+            d.problem = (fsm_order_problem){
+                .n = 0, .group = 0, .num_experts = 3, .top_k = 2, .choices = 2, .capacity_factor = factor};
             assign(kinds[i], &d, &arena, &route);
             assert_int_equal(route.dropped, 0);
             for (int e = 0; e < 3; e++) assert_int_equal(route.rows[e] + route.kept[e], 0);
@@ -293,6 +362,7 @@ static void test_order_kinds_are_found_by_name(void **state)
     (void)state;
     assert_ptr_equal(fsm_order_find("tutel"), &fsm_order_tutel);
     assert_ptr_equal(fsm_order_find("sorted"), &fsm_order_sorted);
+    assert_ptr_equal(fsm_order_find("gshard"), &fsm_order_gshard);
     assert_null(fsm_order_find("tutel "));
     assert_null(fsm_order_find(""));
 }
@@ -305,6 +375,9 @@ int main(void)
         cmocka_unit_test(test_order_capacity_is_the_clamped_ceiling),
         cmocka_unit_test(test_order_groups_are_independent),
         cmocka_unit_test(test_order_first_choices_come_before_second),
+        cmocka_unit_test(test_order_the_heaviest_keep_their_places),
+        cmocka_unit_test(test_order_by_weight_keeps_as_many),
+        cmocka_unit_test(test_order_no_choice_takes_no_row),
         cmocka_unit_test(test_order_without_tokens_sends_nothing),
         cmocka_unit_test(test_order_dropless_drops_nothing),
         cmocka_unit_test(test_order_kinds_are_found_by_name),

@@ -89,6 +89,8 @@ static void create_group(group_state *g, int ep, int esp, load kind, bool by_sou
     g->config.capacity_factor = factors[draw(5)];
     g->config.capacity_group = draw(2) ? 1 + draw(8) : 0;
     g->config.order = draw(2) ? "tutel" : "sorted";
+    g->config.gate = "gshard";
+    g->config.drop_policy = "position";
     int alone = (int)draw(ep * esp);
     for (int i = 0; i < ep * esp; i++) {
         rank_state *r = &g->ranks[i];
@@ -97,10 +99,13 @@ static void create_group(group_state *g, int ep, int esp, load kind, bool by_sou
         if (kind == LOAD_ONE_TOKEN) r->n = i == alone;
         draw_choices(g, kind, r);
         take_rank(g, i, r);
-        fsm_order_problem problem = {r->n, g->config.num_experts, g->config.top_k,
-                                     g->config.capacity_group ? g->config.capacity_group : r->n,
-                                     g->config.capacity_factor};
-        fsm_order_find(g->config.order)->assign(&problem, r->choice, &r->route);
+        fsm_order_problem problem = {.n = r->n,
+                                     .num_experts = g->config.num_experts,
+                                     .top_k = g->config.top_k,
+                                     .choices = g->config.top_k,
+                                     .group = g->config.capacity_group ? g->config.capacity_group : r->n,
+                                     .capacity_factor = g->config.capacity_factor};
+        fsm_order_find(g->config.order)->assign(&problem, r->choice, NULL, &r->route);
         memcpy(g->counts + i * g->config.num_experts, r->route.rows, sizeof(int64_t) * (size_t)g->config.num_experts);
     }
     g->nominal_rows = g->ranks[0].wire.shape.nominal_rows;
@@ -309,7 +314,7 @@ static void check_group(group_state *g, int degree, bool even)
     for (int i = 0; i < ranks; i++) {
         rank_state *r = &g->ranks[i];
         fsm_wire_cut(chunks, cuts, &r->wire);
-        fsm_wire_build(r->n, r->choice, r->route.row, r->route.rows, g->counts, &r->wire);
+        fsm_wire_build(r->n, g->config.top_k, r->choice, r->route.row, r->route.rows, g->counts, &r->wire);
         for (int c = 0; c < chunks; c++) assert_int_equal(fsm_wire_chunk(&r->wire, cuts[c]), c);
         assert_int_equal(r->wire.identity, ranks == 1 && chunks == 1);
         write_sent(g, i, r);
@@ -364,7 +369,7 @@ static void test_wire_without_tokens_nothing_is_sent(void **state)
     for (int i = 0; i < 4; i++) {
         rank_state *r = &g.ranks[i];
         fsm_wire_cut(1, (const int64_t[]){0, g.nominal_rows}, &r->wire);
-        fsm_wire_build(0, r->choice, r->route.row, r->route.rows, g.counts, &r->wire);
+        fsm_wire_build(0, g.config.top_k, r->choice, r->route.row, r->route.rows, g.counts, &r->wire);
         assert_int_equal(r->wire.send_total + r->wire.gather_total, 0);
     }
     destroy_group(&g);

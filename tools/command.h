@@ -24,6 +24,7 @@ int command_simulate(int argc, char **argv);
 int command_profile(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_cluster(int argc, char **argv);
+int command_layer(int argc, char **argv);
 
 /* Prints "fsmoe: error: …" for a failed status; returns its exit code. */
 int command_fail(fsmoe_status status);

@@ -20,6 +20,7 @@ static const command commands[] = {
     {"simulate", "run a step on a virtual clock and draw it", command_simulate},
     {"profile", "measure what operations cost on this machine or cluster", command_profile},
     {"bench", "hold schedules against one another on these ranks", command_bench},
+    {"layer", "run one layer on tensors from a file", command_layer},
     {"cluster", "make, import or show a cluster file", command_cluster},
 };
 

@@ -40,14 +40,34 @@ typedef struct fsmoe_moe_config {
     int64_t top_k;          /* k */
     double capacity_factor; /* f; 0: dropless */
     int64_t capacity_group; /* G tokens; 0: the tokens a rank holds at the gate */
-    char *gate;             /* gshard */
-    char *order;            /* auto | tutel | sorted */
-    char *alltoall;         /* direct */
-    char *expert;           /* auto (by family) | gpt | mixtral */
-    bool noisy;             /* noise on the gate's logits in training */
-    bool normalize_top_k;   /* k = 1: weight 1 rather than the softmax probability; k > 1: always 1 in sum */
+    char *drop_policy;      /* position | probs: who keeps a place where there are too few */
+    char *gate;       /* gshard | switch | sigmoid | xmoe | expert_choice | soft | deepseek | hash | balanced_test */
+    char *order;      /* auto | tutel | gshard | sorted */
+    char *alltoall;   /* direct | 1dh | 2dh */
+    char *expert;     /* auto (by family) | gpt | mixtral */
+    char *activation; /* auto (by expert) | gelu | gelu_tanh | relu | relu_squared | swiglu | geglu */
+    char *bias;       /* auto (gpt has them) | true | false */
+    int64_t shared_experts; /* experts that every token goes to, beside the routed ones */
+    bool shared_gate;       /* each times sigmoid(x . g) */
+    bool allow_non_causal;  /* gates that look at later tokens of a sample */
+    /* of single gates; the table in src/config/check.c says whose */
+    bool noisy;           /* noise on the gate's logits in training */
+    bool normalize_top_k; /* k = 1: weight 1 rather than the softmax probability; k > 1: always 1 in sum */
+    double jitter;        /* e: inputs are multiplied by U(1 - e, 1 + e) in training */
+    bool balanced;        /* BASE's balanced assignment in training */
+    int64_t proj_dim;     /* P; 0: min(M / 2, 32) */
+    int64_t slots_per_expert;
+    bool normalize_slots; /* l2-normalised tokens and slot vectors */
+    int64_t n_group;      /* groups of experts */
+    int64_t topk_group;   /* of which a token's experts come from so many */
+    double routed_scaling_factor;
+    double bias_update_rate;
+    char *hash;           /* modulo | table */
+    char *aux_loss;       /* auto | none | first_choice | all_choices | importance_load */
+    char *aux_loss_scope; /* global | rank: whose tokens the loss is of */
     double aux_loss_coeff;
     double z_loss_coeff;
+    fsmoe_strings hooks; /* wire_bf16, token_histogram, … in the order they are called */
 } fsmoe_moe_config;
 
 typedef struct fsmoe_parallel_config {
@@ -56,12 +76,13 @@ typedef struct fsmoe_parallel_config {
     int64_t ep_size;
     int64_t esp_size;
     int64_t mp_size;
-    int64_t threads;      /* compute threads a rank; 0: cores of the node / ranks on it, at least 1 */
-    char *schedule;       /* dsmoe | tutel | tutel-improved | pipemoe-lina | fsmoe-no-iio | fsmoe | fsmoe-x */
-    char *cluster;        /* cluster file that the step is planned with; empty: measured before training */
-    char *progress;       /* thread | tasks: who moves communication along */
-    int64_t replan_every; /* steps after which costs are measured again; 0: never */
-    bool canonical_sums;  /* sums in an order that no layout changes: the same bits on every layout that fits */
+    int64_t threads; /* compute threads a rank; 0: cores of the node / ranks on it, at least 1 */
+    char *schedule;  /* dsmoe | tutel | tutel-improved | pipemoe-lina | fsmoe-no-iio | fsmoe | fsmoe-x */
+    char *cluster;   /* cluster file that the step is planned with; empty: measured before training */
+    char *progress;  /* thread | tasks: who moves communication along */
+    int64_t forward_degree, backward_degree; /* of schedule dsmoe: chunks, one after another; 0: 1 */
+    int64_t replan_every;                    /* steps after which costs are measured again; 0: never */
+    bool canonical_sums; /* sums in an order that no layout changes: the same bits on every layout that fits */
 } fsmoe_parallel_config;
 
 typedef struct fsmoe_data_config {

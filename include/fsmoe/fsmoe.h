@@ -5,6 +5,7 @@
 #include <fsmoe/bench.h>
 #include <fsmoe/cluster.h>
 #include <fsmoe/config.h>
+#include <fsmoe/layer.h>
 #include <fsmoe/memory.h>
 #include <fsmoe/model.h>
 #include <fsmoe/plan.h>

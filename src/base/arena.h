@@ -7,6 +7,8 @@
 #ifndef FSM_BASE_ARENA_H
 #define FSM_BASE_ARENA_H
 
+#include <fsmoe/export.h>
+
 #include "base/status.h"
 
 #include <stddef.h>
@@ -23,7 +25,7 @@ fsmoe_status fsm_arena_create(size_t bytes, fsm_arena *arena);
 void fsm_arena_destroy(fsm_arena *arena);
 
 /* The next `bytes`, 64-byte aligned; NULL from a measuring arena. A real arena must have been measured for it. */
-void *fsm_arena_take(fsm_arena *arena, size_t bytes);
+FSMOE_API void *fsm_arena_take(fsm_arena *arena, size_t bytes);
 
 #define FSM_ARENA_ARRAY(arena, type, count) ((type *)fsm_arena_take((arena), sizeof(type) * (size_t)(count)))
 

@@ -7,6 +7,8 @@
 #ifndef FSM_BASE_RNG_H
 #define FSM_BASE_RNG_H
 
+#include <fsmoe/export.h>
+
 #include <stdint.h>
 
 /* What the numbers are for; the low 24 bits are free for a layer or tensor number. */
@@ -18,8 +20,8 @@ typedef enum fsm_rng_stream {
     FSM_RNG_TEST = 5 << 24,
 } fsm_rng_stream;
 
-uint64_t fsm_rng_bits(uint64_t seed, uint32_t stream, uint64_t index);
-double fsm_rng_uniform(uint64_t seed, uint32_t stream, uint64_t index);
-double fsm_rng_normal(uint64_t seed, uint32_t stream, uint64_t index);
+FSMOE_API uint64_t fsm_rng_bits(uint64_t seed, uint32_t stream, uint64_t index);
+FSMOE_API double fsm_rng_uniform(uint64_t seed, uint32_t stream, uint64_t index);
+FSMOE_API double fsm_rng_normal(uint64_t seed, uint32_t stream, uint64_t index);
 
 #endif

@@ -9,10 +9,11 @@
 #include <fsmoe/status.h>
 
 /* Records the sentence for this thread and returns `status`. */
-fsmoe_status fsm_fail(fsmoe_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+FSMOE_API fsmoe_status fsm_fail(fsmoe_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Puts "prefix: " before the recorded sentence; returns `status`. For callers that know a name the detector did not. */
-fsmoe_status fsm_fail_within(fsmoe_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+FSMOE_API fsmoe_status fsm_fail_within(fsmoe_status status, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* Returns from the calling function when `call` fails. */
 #define FSM_TRY(call)                                            \

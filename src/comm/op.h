@@ -9,6 +9,8 @@
 #ifndef FSM_COMM_OP_H
 #define FSM_COMM_OP_H
 
+#include <fsmoe/export.h>
+
 #include "comm/comm.h"
 
 typedef struct fsm_comm_op fsm_comm_op;
@@ -26,11 +28,12 @@ struct fsm_comm_op {
     bool gathering;
     float *tree; /* of tree sums */
     int64_t *tree_counts;
+    void *object; /* of an operation that another module makes of messages: what its advance works on */
 };
 
 /* recv block s = what rank s sent to me; send block d goes to rank d. ERROR_COMM, as of all of these. */
-fsmoe_status fsm_comm_start_all_to_all(fsm_comm_op *op, fsm_comm *comm, const float *send, const int64_t *send_counts,
-                                       float *recv, const int64_t *recv_counts);
+FSMOE_API fsmoe_status fsm_comm_start_all_to_all(fsm_comm_op *op, fsm_comm *comm, const float *send,
+                                                 const int64_t *send_counts, float *recv, const int64_t *recv_counts);
 /* recv = the blocks of all ranks; send may be its own place in recv. */
 fsmoe_status fsm_comm_start_all_gather(fsm_comm_op *op, fsm_comm *comm, const float *send, float *recv,
                                        const int64_t *counts);
@@ -49,7 +52,7 @@ fsmoe_status fsm_comm_start_all_reduce_tree(fsm_comm_op *op, fsm_comm *comm, flo
                                             int64_t *tree_counts);
 
 /* Moves the operation along; *done: its result is there. Not again after that. */
-fsmoe_status fsm_comm_advance(fsm_comm_op *op, bool *done);
+FSMOE_API fsmoe_status fsm_comm_advance(fsm_comm_op *op, bool *done);
 
 /* Waits for it, napping. */
 fsmoe_status fsm_comm_finish(fsm_comm_op *op);

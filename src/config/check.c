@@ -70,6 +70,93 @@ static bool is_unplanned(const fsmoe_config *config)
     return strcmp(config->parallel.schedule, "dsmoe") == 0;
 }
 
+static bool is_planned(const fsmoe_config *config)
+{
+    return !is_unplanned(config);
+}
+
+static bool is_gate(const fsmoe_config *config, const char *gate)
+{
+    return strcmp(config->moe.gate, gate) == 0;
+}
+
+/* The predicate of a key that one gate alone reads. */
+#define NOT_GATE(gate)                                    \
+    static bool is_not_##gate(const fsmoe_config *config) \
+    {                                                     \
+        return !is_gate(config, #gate);                   \
+    }
+NOT_GATE(gshard)
+NOT_GATE(switch)
+NOT_GATE(sigmoid)
+NOT_GATE(xmoe)
+NOT_GATE(deepseek)
+NOT_GATE(hash)
+NOT_GATE(soft)
+#undef NOT_GATE
+
+static bool is_soft(const fsmoe_config *config)
+{
+    return is_gate(config, "soft");
+}
+
+/* A derived configuration has what follows for the groups and the order of soft. */
+static bool mixes_samples(const fsmoe_config *config)
+{
+    return is_soft(config) && config->moe.capacity_group != config->data.seq_len;
+}
+
+static bool orders_slots(const fsmoe_config *config)
+{
+    return is_soft(config) && strcmp(config->moe.order, "sorted") != 0;
+}
+
+static bool needs_no_group(const fsmoe_config *config)
+{
+    return is_dropless(config) && !config->moe.balanced && !is_soft(config);
+}
+
+static bool is_one_of(const char *name, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(names[i], name) == 0) return true;
+    return false;
+}
+
+static bool has_no_aux_loss(const fsmoe_config *config)
+{
+    static const char *const without[] = {"sigmoid", "expert_choice", "soft", "hash", "balanced_test"};
+    if (strcmp(config->moe.aux_loss, "auto") != 0) return strcmp(config->moe.aux_loss, "none") == 0;
+    return is_one_of(config->moe.gate, without, sizeof without / sizeof *without);
+}
+
+static bool asks_z_loss_in_vain(const fsmoe_config *config)
+{
+    static const char *const without[] = {"soft", "hash", "balanced_test"};
+    return config->moe.z_loss_coeff != 0 && is_one_of(config->moe.gate, without, sizeof without / sizeof *without);
+}
+
+/* Sums over a rank's tokens that are not formed in canonical's tree. */
+static bool has_plain_sums(const fsmoe_config *config)
+{
+    return config->moe.shared_gate || is_gate(config, "xmoe") || is_soft(config);
+}
+
+static bool never_normalizes(const fsmoe_config *config)
+{
+    return !is_gate(config, "gshard") && !is_gate(config, "xmoe");
+}
+
+static bool experts_choose(const fsmoe_config *config)
+{
+    return is_gate(config, "expert_choice");
+}
+
+static bool has_no_shared(const fsmoe_config *config)
+{
+    return config->moe.shared_experts == 0;
+}
+
 static bool is_greedy(const fsmoe_config *config)
 {
     return config->run.sample_temperature == 0;
@@ -86,8 +173,34 @@ static const struct unused_rule {
     {"parallel.canonical_sums", has_biases,
      "sums with biases (model.family gpt2, moe.expert gpt) depend on the layout"},
     {"parallel.cluster", is_unplanned, "parallel.schedule dsmoe is not planned from costs"},
+    {"parallel.forward_degree", is_planned, "a parallel.schedule other than dsmoe plans its own"},
+    {"parallel.backward_degree", is_planned, "a parallel.schedule other than dsmoe plans its own"},
     {"parallel.replan_every", is_unplanned, "parallel.schedule dsmoe is not planned from costs"},
-    {"moe.capacity_group", is_dropless, "moe.capacity_factor 0 drops no tokens"},
+    {"moe.top_k", is_soft, "with moe.gate soft every token goes to every slot"},
+    {"moe.capacity_factor", is_soft, "with moe.gate soft an expert has moe.slots_per_expert slots a sample"},
+    {"moe.capacity_group", mixes_samples, "the groups of moe.gate soft are samples"},
+    {"moe.order", orders_slots, "moe.gate soft makes rows of its own"},
+    {"moe.drop_policy", is_soft, "moe.gate soft drops nothing"},
+    {"moe.drop_policy", experts_choose, "moe.gate expert_choice drops nothing"},
+    {"moe.drop_policy", is_dropless, "moe.capacity_factor 0 drops no tokens"},
+    {"moe.capacity_group", needs_no_group, "moe.capacity_factor 0 drops no tokens"},
+    {"moe.noisy", is_not_gshard, "only moe.gate gshard has noise"},
+    {"moe.normalize_top_k", never_normalizes, "only moe.gate gshard and xmoe normalise over the chosen"},
+    {"moe.jitter", is_not_switch, "only moe.gate switch jitters its input"},
+    {"moe.balanced", is_not_sigmoid, "only moe.gate sigmoid knows it"},
+    {"moe.proj_dim", is_not_xmoe, "only moe.gate xmoe projects"},
+    {"moe.slots_per_expert", is_not_soft, "only moe.gate soft has slots"},
+    {"moe.normalize_slots", is_not_soft, "only moe.gate soft has slots"},
+    {"moe.n_group", is_not_deepseek, "only moe.gate deepseek has groups of experts"},
+    {"moe.topk_group", is_not_deepseek, "only moe.gate deepseek has groups of experts"},
+    {"moe.routed_scaling_factor", is_not_deepseek, "only moe.gate deepseek scales its weights"},
+    {"moe.bias_update_rate", is_not_deepseek, "only moe.gate deepseek has a bias that moves"},
+    {"moe.hash", is_not_hash, "only moe.gate hash looks at token ids"},
+    {"moe.shared_gate", has_no_shared, "moe.shared_experts is 0"},
+    {"moe.aux_loss_scope", has_no_aux_loss, "there is no load-balancing loss (moe.aux_loss, or that of moe.gate)"},
+    {"moe.z_loss_coeff", asks_z_loss_in_vain, "moe.gate soft, hash and balanced_test have no z-loss"},
+    {"parallel.canonical_sums", has_plain_sums,
+     "sums of moe.gate xmoe and soft, and of moe.shared_gate, depend on the layout"},
     {"train.eval_every", has_no_valid, "data.valid is empty"},
     {"train.eval_tokens", has_no_valid, "data.valid is empty"},
     {"run.sample_tokens", has_no_prompt, "run.sample_prompt is empty"},
@@ -96,11 +209,13 @@ static const struct unused_rule {
     {"run.sample_top_p", is_greedy, "run.sample_temperature 0 always takes the likeliest token"},
 };
 
-static fsmoe_status check_unused(const fsmoe_config *config)
+/* A key that holds its default disturbs nobody, unless `given` ones are asked about. */
+static fsmoe_status check_unused(const fsmoe_config *config, bool given)
 {
     for (size_t i = 0; i < sizeof unused_rules / sizeof *unused_rules; i++) {
         const struct unused_rule *rule = &unused_rules[i];
-        if (!rule->unused(config) || fsm_config_is_default(config, fsm_config_find(rule->key))) continue;
+        const fsm_config_field *field = fsm_config_find(rule->key);
+        if (!rule->unused(config) || (given ? !where(config, field) : fsm_config_is_default(config, field))) continue;
         return fail_at(config, rule->key, NULL, "'%s' has no effect: %s", rule->key, rule->reason);
     }
     return FSMOE_OK;
@@ -116,6 +231,7 @@ static const relation multiples[] = {
     {"train.global_batch", "train.micro_batch", "a step is a whole number of micro-batches"},
     {"data.seq_len", "moe.capacity_group", "a sample is a whole number of capacity groups"},
     {"moe.num_experts", "parallel.ep_size", "every rank holds equally many experts"},
+    {"moe.num_experts", "moe.n_group", "groups of experts are equally large"},
     {"model.ffn_hidden", "parallel.esp_size", "every rank holds an equal slice of an expert"},
     {"model.num_heads", "parallel.mp_size", "every rank holds equally many heads"},
     {"model.num_kv_heads", "parallel.mp_size", "every rank holds equally many key heads"},
@@ -124,6 +240,7 @@ static const relation multiples[] = {
 /* Key is at most other. */
 static const relation upper_bounds[] = {
     {"moe.top_k", "moe.num_experts", "a token goes to different experts"},
+    {"moe.topk_group", "moe.n_group", "experts come from different groups"},
     {"data.seq_len", "model.max_seq_len", "the model knows no later positions"},
     {"train.warmup_steps", "train.steps", "train.lr would never be reached"},
 };
@@ -176,6 +293,10 @@ static fsmoe_status check_heads(const fsmoe_config *config, const fsmoe_model_co
 /* Sums over ranks are added in the order of ranks; only of two is that the order of the tree. */
 static fsmoe_status check_canonical_sums(const fsmoe_config *config)
 {
+    const fsmoe_parallel_config *p = &config->parallel;
+    if (p->canonical_sums && (p->forward_degree > 1 || p->backward_degree > 1))
+        return fail_at(config, p->forward_degree > 1 ? "parallel.forward_degree" : "parallel.backward_degree", NULL,
+                       "parallel.canonical_sums has one chunk a layer");
     static const char *const keys[] = {"parallel.esp_size", "parallel.mp_size"};
     for (size_t i = 0; config->parallel.canonical_sums && i < sizeof keys / sizeof *keys; i++)
         if (int_at(config, keys[i]) > 2)
@@ -186,14 +307,42 @@ static fsmoe_status check_canonical_sums(const fsmoe_config *config)
     return FSMOE_OK;
 }
 
+/* What a gate asks of other keys. */
+static fsmoe_status check_gate(const fsmoe_config *config)
+{
+    const fsmoe_moe_config *moe = &config->moe;
+    if (is_gate(config, "switch") && moe->top_k != 1)
+        return fail_at(config, "moe.top_k", "moe.gate", "'moe.top_k' is %" PRId64 ", but moe.gate switch chooses 1",
+                       moe->top_k);
+    if (is_gate(config, "deepseek") && moe->top_k * moe->n_group > moe->topk_group * moe->num_experts)
+        return fail_at(config, "moe.top_k", "moe.topk_group",
+                       "'moe.top_k' is %" PRId64 ", more than the experts of 'moe.topk_group' groups", moe->top_k);
+    if (is_dropless(config) && (experts_choose(config) || strcmp(moe->order, "gshard") == 0))
+        return fail_at(config, "moe.capacity_factor", "moe.gate", "'moe.capacity_factor' is 0, but %s needs a capacity",
+                       experts_choose(config) ? "moe.gate expert_choice" : "moe.order gshard");
+    if (!moe->allow_non_causal && (experts_choose(config) || is_soft(config)))
+        return fail_at(config, "moe.gate", NULL,
+                       "moe.gate %s looks at later tokens, which a causal model must not: "
+                       "moe.allow_non_causal: true says that this is meant",
+                       moe->gate);
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_config_check_given(const fsmoe_config *config)
+{
+    return check_unused(config, true);
+}
+
 fsmoe_status fsm_config_check(const fsmoe_config *config)
 {
     FSM_TRY(check_ranges(config));
-    FSM_TRY(check_unused(config));
+    FSM_TRY(check_unused(config, false));
     fsmoe_config derived = *config;
     fsm_config_derive_numbers(&derived);
+    if (is_soft(config)) derived.moe.top_k = 1; /* it has no effect */
     FSM_TRY(check_heads(config, &derived.model));
     FSM_TRY(check_relations(config, &derived));
+    FSM_TRY(check_gate(config));
     FSM_TRY(check_canonical_sums(config));
     if (config->train.min_lr > config->train.lr)
         return fail_at(config, "train.min_lr", "train.lr",

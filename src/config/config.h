@@ -78,6 +78,9 @@ fsmoe_status fsm_config_assign(fsmoe_config *config, const fsm_config_field *fie
 /* Whether the present value of one field lies in its range or list of choices. ERROR_CONFIG, without a place. */
 fsmoe_status fsm_config_check_field(const fsmoe_config *config, const fsm_config_field *field);
 
+/* One more name that a CHOICE key takes, which must stay; of another key, nothing. ERROR_CONFIG: too many. Not thread safe. */
+fsmoe_status fsm_config_add_choice(const char *key, const char *name);
+
 /* Whether the field holds its default. */
 bool fsm_config_is_default(const fsmoe_config *config, const fsm_config_field *field);
 
@@ -97,8 +100,15 @@ fsm_config_excerpt fsm_config_excerpt_of(const char *text);
  * called before or after fsm_config_derive. ERROR_CONFIG: file, line, keys, values and the reason. */
 fsmoe_status fsm_config_check(const fsmoe_config *config);
 
+/* Every key that somebody gave, even with its default, must have an effect. ERROR_CONFIG, as above. */
+fsmoe_status fsm_config_check_given(const fsmoe_config *config);
+
+/* Reads a file of flat keys, "key: value" a line; keys [count] are the full names ("moe.top_k") of those it may have, each
+ * written there without its section. Errors as of fsmoe_config_load. */
+fsmoe_status fsm_config_load_flat(fsmoe_config *config, const char *path, const char *const *keys, size_t count);
+
 /* Fills the zeros and "auto"s that depend on other keys only: num_kv_heads, head_dim, max_seq_len, micro_batch,
- * moe.expert, moe.order. Wants a checked configuration. ERROR_MEMORY. */
+ * capacity_group of soft, moe.expert, activation, bias, order. Wants a checked configuration. ERROR_MEMORY. */
 fsmoe_status fsm_config_derive(fsmoe_config *config);
 
 /* The numbers among them; allocates nothing, so it also works on a flat copy. */

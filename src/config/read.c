@@ -3,6 +3,7 @@
 #include "config/config.h"
 
 #include "base/file.h"
+#include "base/text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,11 +15,13 @@ typedef struct reader {
     yaml_parser_t parser;
     yaml_event_t event; /* the current one */
     fsmoe_config *config;
-    const char *file;       /* NULL: an override */
-    const char *bytes;      /* what is parsed */
-    int64_t line;           /* that messages name: of the current key, otherwise of the current event; from 1 */
-    int64_t *key_lines;     /* where this text set each field; 0: not yet */
-    int64_t *section_lines; /* likewise */
+    const char *file;        /* NULL: an override */
+    const char *bytes;       /* what is parsed */
+    int64_t line;            /* that messages name: of the current key, otherwise of the current event; from 1 */
+    int64_t *key_lines;      /* where this text set each field; 0: not yet */
+    int64_t *section_lines;  /* likewise */
+    const char *const *flat; /* full names of the keys of a file without sections; NULL: it has sections */
+    size_t flat_count;
 } reader;
 
 static fsmoe_status place_error(const reader *r, fsmoe_status status, int64_t line)
@@ -216,6 +219,35 @@ static fsmoe_status read_sections(reader *r)
     }
 }
 
+/* ---- without sections ---- */
+
+static fsmoe_status find_flat(const reader *r, const char *name, const fsm_config_field **field)
+{
+    const char *names[64];
+    for (size_t i = 0; i < r->flat_count; i++) {
+        names[i] = strchr(r->flat[i], '.') + 1;
+        if (strcmp(names[i], name) != 0) continue;
+        *field = fsm_config_find(r->flat[i]);
+        return FSMOE_OK;
+    }
+    return place_error(r, fail_unknown("key", name, fsm_text_nearest(name, names, r->flat_count)), r->line);
+}
+
+static fsmoe_status read_flat(reader *r)
+{
+    for (;;) {
+        const char *name = NULL;
+        const fsm_config_field *field = NULL;
+        FSM_TRY(next(r));
+        if (r->event.type == YAML_MAPPING_END_EVENT) return FSMOE_OK;
+        FSM_TRY(read_key(r, &name));
+        FSM_TRY(find_flat(r, name, &field));
+        FSM_TRY(claim(r, name, &r->key_lines[field - fsm_config_fields]));
+        FSM_TRY(next(r));
+        FSM_TRY(read_and_assign(r, field));
+    }
+}
+
 /* Goes to the root of the only document; *empty when there is nothing but comments. */
 static fsmoe_status begin_document(reader *r, bool *empty)
 {
@@ -240,7 +272,7 @@ static fsmoe_status read_file(reader *r)
     FSM_TRY(begin_document(r, &empty));
     if (empty) return FSMOE_OK;
     r->line = (int64_t)r->event.start_mark.line + 1;
-    if (r->event.type == YAML_MAPPING_START_EVENT) FSM_TRY(read_sections(r));
+    if (r->event.type == YAML_MAPPING_START_EVENT) FSM_TRY(r->flat ? read_flat(r) : read_sections(r));
     else if (!is_nothing(&r->event))
         return place_error(r, fsm_fail(FSMOE_ERROR_CONFIG, "expected sections of keys, got %s", shape_name(&r->event)),
                            r->line);
@@ -261,11 +293,11 @@ static void close_reader(reader *r)
     yaml_parser_delete(&r->parser);
 }
 
-static fsmoe_status read_bytes(fsmoe_config *config, const char *path, const char *bytes, size_t size)
+static fsmoe_status read_bytes(reader r, const char *bytes, size_t size)
 {
-    reader r = {.config = config, .file = path, .line = 1};
+    r.line = 1;
     r.key_lines = calloc(fsm_config_field_count + fsm_config_section_count, sizeof *r.key_lines);
-    if (!r.key_lines) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", path);
+    if (!r.key_lines) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", r.file);
     r.section_lines = r.key_lines + fsm_config_field_count;
     fsmoe_status status = open_reader(&r, bytes, size);
     if (status == FSMOE_OK) {
@@ -276,14 +308,24 @@ static fsmoe_status read_bytes(fsmoe_config *config, const char *path, const cha
     return status;
 }
 
-fsmoe_status fsmoe_config_load(fsmoe_config *config, const char *path)
+static fsmoe_status read_path(reader r)
 {
     char *bytes;
     size_t size;
-    FSM_TRY(fsm_file_read(path, &bytes, &size));
-    fsmoe_status status = read_bytes(config, path, bytes, size);
+    FSM_TRY(fsm_file_read(r.file, &bytes, &size));
+    fsmoe_status status = read_bytes(r, bytes, size);
     free(bytes);
     return status;
+}
+
+fsmoe_status fsmoe_config_load(fsmoe_config *config, const char *path)
+{
+    return read_path((reader){.config = config, .file = path});
+}
+
+fsmoe_status fsm_config_load_flat(fsmoe_config *config, const char *path, const char *const *keys, size_t count)
+{
+    return read_path((reader){.config = config, .file = path, .flat = keys, .flat_count = count});
 }
 
 /* All of the text is read before the value is stored, so that a broken end leaves the old value. */

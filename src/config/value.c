@@ -83,6 +83,29 @@ static fsmoe_status check_float(const fsm_config_field *field, double number)
                     field->max);
 }
 
+/* Names that programs have added to keys. */
+enum { MOST_ADDED = 64 };
+static struct {
+    const char *key, *name;
+} added[MOST_ADDED];
+static int added_count;
+
+fsmoe_status fsm_config_add_choice(const char *key, const char *name)
+{
+    if (added_count == MOST_ADDED)
+        return fsm_fail(FSMOE_ERROR_CONFIG, "'%s': more than %d names are added", key, MOST_ADDED);
+    added[added_count].key = key;
+    added[added_count++].name = name;
+    return FSMOE_OK;
+}
+
+static bool is_added(const char *key, const char *name)
+{
+    for (int i = 0; i < added_count; i++)
+        if (strcmp(added[i].key, key) == 0 && strcmp(added[i].name, name) == 0) return true;
+    return false;
+}
+
 static fsmoe_status check_choice(const fsm_config_field *field, const char *name)
 {
     size_t length = strlen(name);
@@ -92,6 +115,7 @@ static fsmoe_status check_choice(const fsm_config_field *field, const char *name
         at += span;
         at += strspn(at, ", ");
     }
+    if (is_added(field->key, name)) return FSMOE_OK;
     return fsm_fail(FSMOE_ERROR_CONFIG, "'%s' is '%s', valid are %s", field->key, fsm_config_excerpt_of(name).text,
                     field->choices);
 }

@@ -41,8 +41,16 @@ void fsm_cpu_attention_backward(const fsm_attention_shape *shape, const float *q
 
 void fsm_cpu_gelu_forward(int64_t n, const float *x, float *y);
 void fsm_cpu_gelu_backward(int64_t n, const float *x, const float *dy, float *dx);
+void fsm_cpu_gelu_tanh_forward(int64_t n, const float *x, float *y);
+void fsm_cpu_gelu_tanh_backward(int64_t n, const float *x, const float *dy, float *dx);
+void fsm_cpu_relu_forward(int64_t n, const float *x, float *y);
+void fsm_cpu_relu_backward(int64_t n, const float *x, const float *dy, float *dx);
+void fsm_cpu_relu_squared_forward(int64_t n, const float *x, float *y);
+void fsm_cpu_relu_squared_backward(int64_t n, const float *x, const float *dy, float *dx);
 void fsm_cpu_swiglu_forward(int64_t n, int64_t width, const float *ab, float *y);
 void fsm_cpu_swiglu_backward(int64_t n, int64_t width, const float *ab, const float *dy, float *dab);
+void fsm_cpu_geglu_forward(int64_t n, int64_t width, const float *ab, float *y);
+void fsm_cpu_geglu_backward(int64_t n, int64_t width, const float *ab, const float *dy, float *dab);
 
 void fsm_cpu_embedding_forward(int64_t n, int64_t width, const int32_t *id, const float *token_table,
                                const int32_t *position, const float *position_table, float *y);
@@ -69,8 +77,12 @@ void fsm_cpu_adamw(int64_t n, const fsm_adamw *step, const float *g, float *m, f
     .layernorm_backward = fsm_cpu_layernorm_backward, .rope = fsm_cpu_rope,                                           \
     .attention_work_bytes = fsm_cpu_attention_work_bytes, .attention_forward = fsm_cpu_attention_forward,             \
     .attention_backward = fsm_cpu_attention_backward, .gelu_forward = fsm_cpu_gelu_forward,                           \
-    .gelu_backward = fsm_cpu_gelu_backward, .swiglu_forward = fsm_cpu_swiglu_forward,                                 \
-    .swiglu_backward = fsm_cpu_swiglu_backward, .embedding_forward = fsm_cpu_embedding_forward,                       \
+    .gelu_backward = fsm_cpu_gelu_backward, .gelu_tanh_forward = fsm_cpu_gelu_tanh_forward,                           \
+    .gelu_tanh_backward = fsm_cpu_gelu_tanh_backward, .relu_forward = fsm_cpu_relu_forward,                           \
+    .relu_backward = fsm_cpu_relu_backward, .relu_squared_forward = fsm_cpu_relu_squared_forward,                     \
+    .relu_squared_backward = fsm_cpu_relu_squared_backward, .swiglu_forward = fsm_cpu_swiglu_forward,                 \
+    .swiglu_backward = fsm_cpu_swiglu_backward, .geglu_forward = fsm_cpu_geglu_forward,                               \
+    .geglu_backward = fsm_cpu_geglu_backward, .embedding_forward = fsm_cpu_embedding_forward,                         \
     .cross_entropy = fsm_cpu_cross_entropy, .add = fsm_cpu_add, .scale = fsm_cpu_scale, .zero = fsm_cpu_zero,         \
     .softmax = fsm_cpu_softmax, .top_k = fsm_ref_top_k, .gather_rows = fsm_cpu_gather_rows,                           \
     .combine_rows = fsm_cpu_combine_rows, .combine_rows_backward = fsm_cpu_combine_rows_backward,                     \

@@ -24,6 +24,8 @@ typedef enum fsm_role {
     FSM_ROLE_NORM2_BIAS,
     FSM_ROLE_GATE,
     FSM_ROLE_EXPERT,
+    FSM_ROLE_SHARED,
+    FSM_ROLE_SHARED_GATE,
     FSM_ROLE_FFN,
     FSM_ROLE_FINAL_NORM,
     FSM_ROLE_FINAL_NORM_BIAS,
@@ -36,7 +38,8 @@ typedef struct fsm_family {
     bool layernorm;         /* else RMSNorm */
     bool learned_positions; /* else rotary */
     bool biases;
-    /* Tensor names; {layer} and {expert} are replaced. GATE, EXPERT and FFN are prefixes of their specs' names. */
+    /* Tensor names; {layer} and {expert} are replaced. GATE, EXPERT, SHARED and FFN are prefixes of
+     * their specs' names, SHARED of "0.", "1.", … before these. */
     const char *names[FSM_ROLE_COUNT];
 } fsm_family;
 

@@ -21,13 +21,15 @@ void fsm_model_gate_forward(fsm_model *model, int layer)
     fsm_gate_input input = {
         .n = model->n_local,
         .x = l->h2,
+        .ids = model->batch.ids + model->local_first,
         .training = model->train_step,
         .seed = (uint64_t)model->config->train.seed,
         .layer = (uint32_t)layer,
         .first_token = model->batch.first_token + (uint64_t)model->local_first,
     };
     fsm_gate_sums sums = fsm_model_gate_sums(model, model->sums, moe_index_of(model, layer));
-    fsm_moe_gate_forward(&l->moe, &input, &sums);
+    /* nothing is dropped in evaluation: what a model says of a token must not depend on the tokens beside it */
+    fsm_moe_gate_forward(&l->moe, &input, model->train_step, &sums);
 }
 
 void fsm_model_iorder_forward(fsm_model *model, int layer)
@@ -52,13 +54,7 @@ void fsm_model_order_backward(fsm_model *model, int layer)
 void fsm_model_gate_backward(fsm_model *model, int layer)
 {
     fsm_layer *l = &model->layers[layer];
-    int moe_index = moe_index_of(model, layer);
-    fsm_gate_sums sums = fsm_model_gate_sums(model, model->sums, moe_index);
-    double tokens = *sums.tokens > 0 ? *sums.tokens : 1;
-    fsm_gate_loss_grad loss = {
-        .load = model->load_grad + moe_index * model->config->moe.num_experts,
-        .log_sum_coeff = 2.0 * model->config->moe.z_loss_coeff * model->aux_scale / tokens,
-    };
+    fsm_gate_loss_grad loss = fsm_model_loss_grad(model, moe_index_of(model, layer));
     fsm_moe_gate_backward(&l->moe, &loss, model->dh);
     fsm_norm_backward(model, &l->norm2, l->x2, model->dh, model->dx);
 }

@@ -113,7 +113,8 @@ static fsmoe_status check_present(const source *from, json_t *json)
 {
     for (size_t i = 0; i < fsm_hf_field_count; i++) {
         const fsm_hf_field *field = &fsm_hf_fields[i];
-        bool may_lack = !(field->types & from->type) || (field->optional && from->type == FSM_HF_MIXTRAL);
+        bool is_later = field->types == FSM_HF_FSMOE && field->optional; /* folders from before it mean the default */
+        bool may_lack = !(field->types & from->type) || (field->optional && from->type == FSM_HF_MIXTRAL) || is_later;
         if (!may_lack && !json_object_get(json, field->key))
             return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' lacks the key '%s'", from->path, field->key);
     }
@@ -186,6 +187,8 @@ static void preset_mixtral(fsmoe_config *config)
     model->num_kv_heads = model->head_dim = 0;
     model->tie_embeddings = false;
     moe->gate = "gshard";
+    moe->activation = moe->bias = "auto";
+    moe->shared_experts = 0;
     moe->noisy = false;
     moe->normalize_top_k = true;
     moe->capacity_factor = 0;
@@ -207,24 +210,37 @@ static fsmoe_status read_config(source *from, json_t *json, fsmoe_config *config
     return resolve(from, config);
 }
 
-/* Moves what was read into the sections, with texts of their own. */
+static void free_choices(fsmoe_config *config)
+{
+    for (size_t i = 0; i < fsm_hf_field_count; i++) {
+        const fsm_config_field *field = fsm_config_find(fsm_hf_fields[i].config_key);
+        if (field->type == FSM_CONFIG_CHOICE) free(*(char **)((char *)config + field->offset));
+    }
+}
+
+/* Texts of its own for all choices that a file may have set; false: no memory, and none are left. */
+static bool own_choices(fsmoe_config *config)
+{
+    bool owned = true;
+    for (size_t i = 0; i < fsm_hf_field_count; i++) {
+        const fsm_config_field *field = fsm_config_find(fsm_hf_fields[i].config_key);
+        char **text = (char **)((char *)config + field->offset);
+        if (field->type != FSM_CONFIG_CHOICE) continue;
+        *text = owned ? strdup(*text) : NULL;
+        owned &= *text != NULL;
+    }
+    if (!owned) free_choices(config);
+    return owned;
+}
+
+/* Moves what was read into the sections. */
 static fsmoe_status commit(const fsmoe_config *read, fsmoe_model_config *model, fsmoe_moe_config *moe)
 {
-    char *family = strdup(read->model.family), *gate = strdup(read->moe.gate), *expert = strdup(read->moe.expert);
-    if (!family || !gate || !expert) {
-        free(family);
-        free(gate);
-        free(expert);
-        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a model's configuration");
-    }
-    free(model->family);
-    free(moe->gate);
-    free(moe->expert);
-    *model = read->model;
-    *moe = read->moe;
-    model->family = family;
-    moe->gate = gate;
-    moe->expert = expert;
+    fsmoe_config fresh = {.model = read->model, .moe = read->moe}, old = {.model = *model, .moe = *moe};
+    if (!own_choices(&fresh)) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a model's configuration");
+    free_choices(&old);
+    *model = fresh.model;
+    *moe = fresh.moe;
     return FSMOE_OK;
 }
 

@@ -19,7 +19,7 @@ typedef struct fsm_hf_field {
     const char *key;
     const char *config_key; /* "model.hidden" */
     fsm_hf_type types;      /* the model types that have it */
-    bool optional;          /* may be absent or null in "mixtral" */
+    bool optional;          /* may be absent or null in "mixtral"; of a key of "fsmoe" alone, absent there */
     bool may_be_zero;       /* of an integer */
 } fsm_hf_field;
 

@@ -23,6 +23,9 @@ bool fsm_hf_config_is_mixtral(const fsmoe_model_config *model, const fsmoe_moe_c
     else if (strcmp(expert_kind(model, moe), "mixtral") != 0) lacks = "experts other than mixtral";
     else if (model->moe_every != 1) lacks = "layers without experts (moe_every)";
     else if (strcmp(moe->gate, "gshard") != 0) lacks = "a gate other than gshard";
+    else if (strcmp(moe->activation, "auto") != 0 && strcmp(moe->activation, "swiglu") != 0)
+        lacks = "another activation";
+    else if (moe->shared_experts > 0) lacks = "shared experts";
     else if (moe->noisy) lacks = "a noisy gate";
     else if (moe->top_k == 1 && !moe->normalize_top_k) lacks = "one expert a token, not normalised (normalize_top_k)";
     if (why) *why = lacks;

@@ -97,11 +97,13 @@ static void take_shared(fsm_arena *arena, fsm_model *m, token_limits most, const
     m->attention_work = fsm_arena_take(arena, attention_work_bytes(m));
     m->sums = FSM_ARENA_ARRAY(arena, double, m->sum_count);
     m->step_sums = FSM_ARENA_ARRAY(arena, double, m->sum_count);
-    m->load_grad = FSM_ARENA_ARRAY(arena, double, m->moe_layers * m->config->moe.num_experts);
+    m->loss_grads = FSM_ARENA_ARRAY(arena, double, 2 * m->moe_layers * m->config->moe.num_experts);
     take_norm(arena, m, most.local, &m->final_norm);
     int pre_width = fsm_expert_find(m->config->moe.expert)->pre_width;
-    if (m->moe_layers > 0)
+    if (m->moe_layers > 0) {
         fsm_moe_staging_take(arena, wire, c->hidden, c->ffn_hidden / m->topo.esp, pre_width, &m->staging);
+        fsm_moe_alltoall_take(arena, wire, c->hidden, &m->alltoall);
+    }
     if (m->options.training) take_gradients(arena, m, most);
 }
 

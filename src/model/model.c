@@ -17,6 +17,8 @@ static bool each_weight(fsm_model *m, bool (*fn)(const fsm_ops *, fsm_weight *))
             ok &= fn(m->ops, &l->moe.experts[e].in) && fn(m->ops, &l->moe.experts[e].out);
         for (int s = 0; l->is_moe && s < FSM_MAX_PARAMS_A_MODULE; s++)
             if (l->moe.gate.weights[s].w) ok &= fn(m->ops, &l->moe.gate.weights[s]);
+        for (int s = 0; l->is_moe && s < l->moe.shared.count; s++)
+            ok &= fn(m->ops, &l->moe.shared.experts[s].in) && fn(m->ops, &l->moe.shared.experts[s].out);
         if (!l->is_moe) ok &= fn(m->ops, &l->ffn.in) && fn(m->ops, &l->ffn.out);
     }
     return ok;
@@ -64,6 +66,8 @@ static fsmoe_status select_layers(fsm_model *m)
     const fsmoe_config *c = m->config;
     m->layers = calloc((size_t)c->model.num_layers, sizeof *m->layers);
     if (!m->layers) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %lld layers", (long long)c->model.num_layers);
+    FSM_TRY(fsm_hooks_create(c, m->topo.rank, &m->hooks));
+    FSM_TRY(fsm_alltoall_select(c->moe.alltoall, &m->topo, m->groups[FSM_GROUP_EP], &m->alltoall));
     for (int i = 0; i < c->model.num_layers; i++) {
         fsm_layer *l = &m->layers[i];
         l->index = i;
@@ -75,12 +79,16 @@ static fsmoe_status select_layers(fsm_model *m)
         l->moe.ep = m->groups[FSM_GROUP_EP];
         l->moe.esp = m->groups[FSM_GROUP_ESP];
         l->moe.expert_group = m->groups[FSM_GROUP_EXPERT];
+        l->moe.alltoall = &m->alltoall;
+        l->moe.hooks = &m->hooks;
         l->moe.staging = &m->staging;
-        l->moe.hidden = l->moe.gate.hidden = c->model.hidden;
+        l->moe.hidden = l->moe.gate.hidden = l->moe.shared.hidden = c->model.hidden;
+        l->moe.shared.ops = m->ops;
+        l->moe.shared.width = c->model.ffn_hidden;
         l->moe.width = c->model.ffn_hidden / m->topo.esp;
         l->moe.local_experts = c->moe.num_experts / m->topo.ep;
     }
-    m->sum_count = m->moe_layers * (3 * c->moe.num_experts + 3) + 2;
+    m->sum_count = m->moe_layers * FSM_GATE_SUMS_COUNT(c->moe.num_experts) + 2;
     return FSMOE_OK;
 }
 
@@ -144,6 +152,7 @@ void fsm_model_destroy(fsm_model *model)
 {
     if (!model) return;
     if (model->arena.base && model->values) each_weight(model, destroy_weight);
+    fsm_hooks_destroy(&model->hooks);
     fsm_arena_destroy(&model->arena);
     fsm_arena_destroy(&model->param_arena);
     fsm_params_destroy(&model->params);

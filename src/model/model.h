@@ -105,11 +105,13 @@ typedef struct fsm_model {
     float *dpre, *dact;      /* dense feed-forward */
     void *attention_work;
     fsm_moe_staging staging;
+    fsm_hooks hooks;
+    fsm_alltoall alltoall; /* between the ranks of EP */
     double *sums;      /* [moe layers, sums a layer] then loss, tokens; this micro-batch, all ranks after exchange */
     double *step_sums; /* the same, added over the micro-batches since fsm_model_begin_step */
     int64_t sum_count;
     double step_aux, step_z; /* aux and z losses added over layers, averaged over micro-batches, without coefficients */
-    double *load_grad;       /* [moe layers, E] fsm_gate_loss_grad.load */
+    double *loss_grads;      /* [moe layers, 2, E] fsm_gate_loss_grad's share and load */
 } fsm_model;
 
 /* Builds everything. `groups` are borrowed. ERROR_CONFIG, ERROR_LAYOUT, ERROR_MEMORY. Not collective. */
@@ -175,6 +177,12 @@ const float *fsm_model_last_logits(fsm_model *model);
 
 /* The sums of MoE layer `index` (0, 1, …) in an array laid out like model->sums. */
 fsm_gate_sums fsm_model_gate_sums(const fsm_model *model, double *sums, int moe_index);
+
+/* What gates change after a step besides their gradients (DeepSeek's bias): the same on all ranks, from step_sums. */
+void fsm_model_after_step(fsm_model *model);
+
+/* What the losses send back into the gate of that layer, after fsm_model_take_sums. */
+fsm_gate_loss_grad fsm_model_loss_grad(const fsm_model *model, int moe_index);
 fsm_model_sums fsm_model_loss_sums(const fsm_model *model, const double *sums);
 
 #endif

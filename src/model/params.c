@@ -15,6 +15,7 @@ enum { ALIGNMENT_ELEMS = 16 };
 typedef struct builder {
     const fsmoe_config *config;
     const fsm_topo *topo;
+    const fsm_expert_kind *expert;
     fsm_params *params;
     int layer;
     fsmoe_status status;
@@ -110,7 +111,7 @@ static void add_block(builder *b, fsm_role role, fsm_group shard_group, fsm_grou
 {
     const fsmoe_config *c = b->config;
     fsm_param_spec specs[FSM_MAX_PARAMS_A_MODULE];
-    int n = fsm_expert_find(c->moe.expert)->list_params(c->model.hidden, c->model.ffn_hidden, specs);
+    int n = b->expert->list_params(&c->moe, c->model.hidden, c->model.ffn_hidden, specs);
     int64_t stride = 0;
     fsm_param *first = &b->params->items[b->params->count];
     for (int i = 0; i < n; i++) {
@@ -123,14 +124,39 @@ static void add_block(builder *b, fsm_role role, fsm_group shard_group, fsm_grou
     for (int i = 0; i < n; i++) first[i].expert_stride = stride;
 }
 
+/* Whole on every rank: each runs them on its own tokens. */
+static void add_shared(builder *b)
+{
+    const fsmoe_config *c = b->config;
+    fsm_param_spec specs[FSM_MAX_PARAMS_A_MODULE];
+    int n = b->expert->list_params(&c->moe, c->model.hidden, c->model.ffn_hidden, specs);
+    for (int e = 0; e < c->moe.shared_experts; e++) {
+        for (int i = 0; i < n; i++) {
+            char name[64];
+            fsm_param_spec spec = specs[i];
+            snprintf(name, sizeof name, "%d.%s", e, specs[i].name);
+            spec.name = name;
+            spec.shard = FSM_SHARD_NONE;
+            fsm_param *p = add(b, FSM_ROLE_SHARED, e * n + i, spec, FSM_GROUP_MP, FSM_GROUP_WORLD);
+            p->joined = i > 0;
+            p->spec.name = specs[i].name;
+        }
+    }
+    if (c->moe.shared_gate)
+        add(b, FSM_ROLE_SHARED_GATE, 0, matrix(c->moe.shared_experts, c->model.hidden, FSM_SHARD_NONE, FSM_INIT_NORMAL),
+            FSM_GROUP_MP, FSM_GROUP_WORLD);
+}
+
 static void add_moe(builder *b)
 {
     const fsmoe_config *c = b->config;
     int64_t local = c->moe.num_experts / b->topo->ep;
     add_block(b, FSM_ROLE_EXPERT, FSM_GROUP_ESP, FSM_GROUP_EDP, local, local * b->topo->ep_index);
     fsm_param_spec specs[FSM_MAX_PARAMS_A_MODULE];
-    int n = fsm_gate_find(c->moe.gate)->list_params(&c->moe, c->model.hidden, specs);
+    const fsm_gate_kind *gate = fsm_gate_find(c->moe.gate);
+    int n = gate->list_params ? gate->list_params(&c->moe, c->model.hidden, specs) : 0;
     for (int i = 0; i < n; i++) add(b, FSM_ROLE_GATE, i, specs[i], FSM_GROUP_MP, FSM_GROUP_WORLD);
+    add_shared(b);
 }
 
 /* In the order in which backward finishes gradients. */
@@ -194,10 +220,12 @@ fsmoe_status fsm_params_create(const fsmoe_config *config, const fsm_topo *topo,
     if (config->moe.num_experts % topo->ep != 0)
         return fsm_fail(FSMOE_ERROR_LAYOUT, "moe.num_experts = %lld does not divide over parallel.ep_size = %d",
                         (long long)config->moe.num_experts, topo->ep);
-    size_t most = (size_t)(config->model.num_layers + 1) * (FSM_ROLE_COUNT + 2 * FSM_MAX_PARAMS_A_MODULE);
+    builder b = {.config = config, .topo = topo, .params = params};
+    FSM_TRY(fsm_expert_select(&config->moe, &b.expert));
+    size_t most = (size_t)(config->model.num_layers + 1) *
+                  (FSM_ROLE_COUNT + (2 + (size_t)config->moe.shared_experts) * FSM_MAX_PARAMS_A_MODULE);
     params->items = calloc(most, sizeof *params->items);
     if (!params->items) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the table of parameters");
-    builder b = {.config = config, .topo = topo, .params = params};
     add_all(&b);
     static const fsm_group groups[] = {FSM_GROUP_WORLD, FSM_GROUP_DP, FSM_GROUP_EDP};
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) place_region(params, topo, groups[i]);
@@ -242,6 +270,8 @@ static double init_value(const fsm_param *p, double std, uint64_t seed, uint64_t
         return 0;
     case FSM_INIT_ONE:
         return 1;
+    case FSM_INIT_TEMPERATURE:
+        return 0.3;
     default:
         return std * fsm_rng_normal(seed, FSM_RNG_INIT + p->number, index);
     }

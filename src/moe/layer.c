@@ -1,16 +1,17 @@
-#include "moe/layer.h"
+#include "moe/layer_parts.h"
 
 #include <string.h>
 
-/* Nothing is dropped in evaluation: what a model says of a token must not depend on the tokens beside it. */
-static fsm_order_problem order_problem(const fsmoe_moe_config *config, int64_t n, bool training)
+static fsm_order_problem order_problem(const fsmoe_moe_config *config, int64_t n, bool drops)
 {
     return (fsm_order_problem){
         .n = n,
         .num_experts = config->num_experts,
         .top_k = config->top_k,
+        .choices = fsm_gate_choices(config),
         .group = config->capacity_group > 0 ? config->capacity_group : n,
-        .capacity_factor = training ? config->capacity_factor : 0,
+        .capacity_factor = drops ? config->capacity_factor : 0,
+        .by_weight = strcmp(config->drop_policy, "probs") == 0,
     };
 }
 
@@ -19,54 +20,72 @@ static int64_t larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+/* Slots that an expert has of one group of tokens, where products with matrices make rows; 0: they never do. */
+static int64_t slots_of(const fsmoe_moe_config *config, const fsm_order_problem *problem)
+{
+    if (fsm_gate_find(config->gate)->mixes) return config->slots_per_expert;
+    return fsm_order_find(config->order)->dense ? fsm_order_capacity(problem) : 0;
+}
+
+/* Rows of an expert that mixes: as many whatever the tokens say. */
+static void shape_of_slots(const fsmoe_moe_config *config, const fsm_order_problem *problem, fsm_wire_shape *shape)
+{
+    int64_t groups = problem->group > 0 ? (problem->n + problem->group - 1) / problem->group : 0;
+    int64_t rows = groups * slots_of(config, problem);
+    shape->max_rows = shape->max_choices = rows * config->num_experts;
+    shape->max_expert_rows = rows * config->num_experts * shape->esp;
+    shape->nominal_rows = rows > 0 ? rows : 1;
+}
+
+/* In evaluation nothing is dropped, and nothing is padded: rows are sorted then. */
+static void shape_of_choices(const fsmoe_moe_config *config, const fsm_order_problem *training, fsm_wire_shape *shape)
+{
+    fsm_order_problem all = order_problem(config, training->n, false);
+    const fsm_order_kind *order = fsm_order_find(config->order), *sorted = &fsm_order_sorted;
+    int64_t nominal = order->max_rows(training), experts = config->num_experts, local = experts / shape->ep;
+    shape->max_choices = training->n * training->choices;
+    if (order->dense) shape->max_choices = larger(shape->max_choices, nominal * experts);
+    shape->max_rows = larger(order->max_rows_together(training, experts), sorted->max_rows_together(&all, experts));
+    shape->max_expert_rows = shape->ep * shape->esp *
+                             larger(order->max_rows_together(training, local), sorted->max_rows_together(&all, local));
+    shape->nominal_rows = nominal > 0 ? nominal : 1;
+}
+
 void fsm_moe_shape(const fsmoe_moe_config *config, int ep, int ep_index, int esp, int esp_index, int64_t max_tokens,
                    fsm_wire_shape *shape)
 {
-    fsm_order_problem training = order_problem(config, max_tokens, true),
-                      problem = order_problem(config, max_tokens, false);
-    const fsm_order_kind *order = fsm_order_find(config->order);
-    int64_t nominal = order->max_rows(&training), local = config->num_experts / ep;
-    *shape = (fsm_wire_shape){
-        .ep = ep,
-        .esp = esp,
-        .ep_index = ep_index,
-        .esp_index = esp_index,
-        .num_experts = config->num_experts,
-        .top_k = config->top_k,
-        .max_tokens = max_tokens,
-        .max_rows = larger(order->max_rows_together(&training, config->num_experts),
-                           fsm_order_sorted.max_rows_together(&problem, config->num_experts)),
-        .max_expert_rows =
-            ep * esp *
-            larger(order->max_rows_together(&training, local), fsm_order_sorted.max_rows_together(&problem, local)),
-        .nominal_rows = nominal > 0 ? nominal : 1,
-    };
+    fsm_order_problem training = order_problem(config, max_tokens, true);
+    *shape = (fsm_wire_shape){.ep = ep,
+                              .esp = esp,
+                              .ep_index = ep_index,
+                              .esp_index = esp_index,
+                              .num_experts = config->num_experts,
+                              .max_tokens = max_tokens};
+    if (fsm_gate_find(config->gate)->mixes) shape_of_slots(config, &training, shape);
+    else shape_of_choices(config, &training, shape);
 }
 
 fsmoe_status fsm_moe_select(const fsmoe_moe_config *config, fsm_moe *moe)
 {
     moe->config = config;
-    moe->gate.kind = fsm_gate_find(config->gate);
     moe->order = fsm_order_find(config->order);
-    moe->alltoall = fsm_alltoall_find(config->alltoall);
-    moe->expert = fsm_expert_find(config->expert);
-    if (!moe->gate.kind) return fsm_fail(FSMOE_ERROR_CONFIG, "moe.gate: no gate is named '%s'", config->gate);
     if (!moe->order) return fsm_fail(FSMOE_ERROR_CONFIG, "moe.order: no order is named '%s'", config->order);
-    if (!moe->alltoall)
-        return fsm_fail(FSMOE_ERROR_CONFIG, "moe.alltoall: no all-to-all is named '%s'", config->alltoall);
-    if (!moe->expert) return fsm_fail(FSMOE_ERROR_CONFIG, "moe.expert: no expert is named '%s'", config->expert);
-    moe->gate.num_experts = config->num_experts;
-    moe->gate.top_k = config->top_k;
-    moe->gate.noisy = config->noisy;
-    moe->gate.normalize_top_k = config->normalize_top_k;
-    return FSMOE_OK;
+    FSM_TRY(fsm_expert_select(config, &moe->expert));
+    moe->shared.kind = moe->expert;
+    moe->shared.count = (int)config->shared_experts;
+    moe->shared.gated = config->shared_gate;
+    return fsm_gate_select(config, &moe->gate);
 }
 
 void fsm_moe_take(fsm_arena *arena, const fsm_wire_shape *shape, fsm_moe *moe)
 {
     int64_t rows = shape->max_expert_rows;
     fsm_gate_take(arena, shape->max_tokens, &moe->gate);
-    fsm_route_take(arena, shape->max_tokens, shape->num_experts, shape->top_k, &moe->route);
+    fsm_route_take(arena, shape->max_tokens, shape->num_experts, moe->gate.choices, &moe->route);
+    fsm_order_problem problem = order_problem(moe->config, shape->max_tokens, true);
+    if (slots_of(moe->config, &problem) > 0)
+        fsm_mixing_take(arena, &moe->gate, shape->max_tokens, problem.group, slots_of(moe->config, &problem),
+                        &moe->mixing);
     moe->counts = FSM_ARENA_ARRAY(arena, int64_t, shape->ep * shape->esp * shape->num_experts);
     for (int phase = 0; phase < 2; phase++) fsm_wire_take(arena, shape, &moe->wire[phase]);
     moe->send_elems = FSM_ARENA_ARRAY(arena, int64_t, shape->ep);
@@ -76,7 +95,8 @@ void fsm_moe_take(fsm_arena *arena, const fsm_wire_shape *shape, fsm_moe *moe)
     moe->pre = FSM_ARENA_ARRAY(arena, float, rows * moe->width * moe->expert->pre_width);
     moe->act = FSM_ARENA_ARRAY(arena, float, rows * moe->width);
     moe->returned = FSM_ARENA_ARRAY(arena, float, shape->max_rows * moe->hidden);
-    moe->dweight = FSM_ARENA_ARRAY(arena, float, shape->max_tokens * shape->top_k);
+    fsm_shared_take(arena, shape->max_tokens, &moe->shared);
+    moe->dweight = FSM_ARENA_ARRAY(arena, float, shape->max_tokens * moe->gate.choices);
     const int64_t whole[2] = {0, shape->nominal_rows};
     for (int phase = 0; phase < 2; phase++) fsm_wire_cut(1, whole, &moe->wire[phase]);
 }
@@ -95,86 +115,70 @@ void fsm_moe_staging_take(fsm_arena *arena, const fsm_wire_shape *shape, int64_t
     staging->dpre = FSM_ARENA_ARRAY(arena, float, rows *width *pre_width);
 }
 
-void fsm_moe_gate_forward(fsm_moe *moe, const fsm_gate_input *input, fsm_gate_sums *sums)
+void fsm_moe_alltoall_take(fsm_arena *arena, const fsm_wire_shape *shape, int64_t hidden, fsm_alltoall *alltoall)
 {
-    moe->input = *input;
-    moe->gate.kind->forward(&moe->gate, input, sums);
-    fsm_order_problem problem = order_problem(moe->config, input->n, input->training);
-    /* in evaluation there is nothing to pad for: sizes need not be known beforehand */
-    const fsm_order_kind *order = input->training ? moe->order : &fsm_order_sorted;
-    order->assign(&problem, moe->gate.choice, &moe->route);
+    int64_t pair_rows = shape->max_expert_rows / (shape->ep * shape->esp);
+    fsm_alltoall_take(arena, shape->max_rows * hidden, pair_rows * hidden, alltoall);
+}
+
+/* ---- gate ---- */
+
+/* Every slot is filled and nothing is dropped. */
+static void mix(fsm_moe *moe, fsm_gate_sums *sums)
+{
+    moe->by_products = true;
+    fsm_mixing_begin(&moe->mixing, &moe->gate, &moe->input, moe->route.rows);
+    for (int64_t e = 0; e < moe->gate.num_experts; e++) sums->kept[e] += (double)moe->route.rows[e];
+    *sums->tokens += (double)moe->input.n;
+}
+
+/* Where nothing may be dropped there is nothing to pad for either: sizes need not be known beforehand. */
+static void choose(fsm_moe *moe, bool drops, fsm_gate_sums *sums)
+{
+    const fsm_order_kind *order = drops ? moe->order : &fsm_order_sorted;
+    fsm_order_problem problem = order_problem(moe->config, moe->input.n, drops);
+    fsm_gate_forward(&moe->gate, &moe->input, sums);
+    order->assign(&problem, moe->gate.choice, moe->gate.weight, &moe->route);
     for (int64_t e = 0; e < problem.num_experts; e++) sums->kept[e] += (double)moe->route.kept[e];
     *sums->dropped += (double)moe->route.dropped;
+    moe->by_products = order->dense;
+    if (order->dense) fsm_mixing_begin(&moe->mixing, &moe->gate, &moe->input, moe->route.rows);
 }
 
-fsmoe_status fsm_moe_start_counts(fsm_moe *moe, fsm_comm_op *op)
+void fsm_moe_gate_forward(fsm_moe *moe, const fsm_gate_input *input, bool drops, fsm_gate_sums *sums)
 {
-    return fsm_comm_start_all_gather_int64(op, moe->expert_group, moe->route.rows, moe->gate.num_experts, moe->counts);
+    fsm_order_problem problem = order_problem(moe->config, input->n, true);
+    moe->input = *input;
+    moe->input.group = problem.group;
+    moe->input.capacity = fsm_order_capacity(&problem);
+    fsm_moe_tell(moe, FSM_HOOK_BEFORE_MOE_START, FSM_FORWARD, 0, input->n, (float *)input->x, moe->hidden);
+    if (moe->gate.kind->mixes) mix(moe, sums);
+    else choose(moe, drops, sums);
 }
 
-/* With one source and one chunk the wire order is the expert order, so rows are written where experts read them. */
-static float *send_buffer(const fsm_moe *moe, fsm_phase phase)
+/* The route of a gate that has one. */
+static const fsm_route *route_of(const fsm_moe *moe)
 {
-    if (!moe->wire[phase].identity) return moe->staging->send;
-    return phase == FSM_FORWARD ? moe->x : moe->staging->dy;
+    return moe->gate.kind->mixes ? NULL : &moe->route;
 }
 
 void fsm_moe_order_forward(fsm_moe *moe)
 {
     const fsm_wire *wire = &moe->wire[FSM_FORWARD];
-    for (int phase = 0; phase < 2; phase++)
-        fsm_wire_build(moe->input.n, moe->gate.choice, moe->route.row, moe->route.rows, moe->counts, &moe->wire[phase]);
-    moe->ops->gather_rows(wire->send_total, moe->hidden, wire->token, moe->input.x, send_buffer(moe, FSM_FORWARD));
+    const fsm_mixing *m = &moe->mixing;
+    for (int phase = 0; phase < 2; phase++) {
+        if (moe->by_products)
+            fsm_wire_build(m->count, 1, m->choice, m->row, moe->route.rows, moe->counts, &moe->wire[phase]);
+        else
+            fsm_wire_build(moe->input.n, moe->gate.choices, moe->gate.choice, moe->route.row, moe->route.rows,
+                           moe->counts, &moe->wire[phase]);
+    }
+    if (moe->by_products) fsm_mixing_dispatch(&moe->mixing, &moe->gate, &moe->input, route_of(moe));
+    moe->ops->gather_rows(wire->send_total, moe->hidden, wire->token, moe->by_products ? m->in : moe->input.x,
+                          fsm_moe_send_buffer(moe, FSM_FORWARD));
 }
 
-static void rows_to_elems(const int64_t *rows, int n, int64_t width, int64_t *elems)
-{
-    for (int i = 0; i < n; i++) elems[i] = rows[i] * width;
-}
-
-fsmoe_status fsm_moe_start_dispatch(fsm_moe *moe, fsm_phase phase, int64_t first, fsm_comm_op *op)
-{
-    const fsm_wire *wire = &moe->wire[phase];
-    if (moe->ep->size == 1) return FSMOE_OK;
-    int c = fsm_wire_chunk(wire, first), ep = moe->ep->size;
-    rows_to_elems(wire->send_counts + c * ep, ep, moe->hidden, moe->send_elems);
-    rows_to_elems(wire->recv_counts + c * ep, ep, moe->hidden, moe->recv_elems);
-    return moe->alltoall->start(op, moe->ep, moe->staging->send + wire->send_first[c] * moe->hidden, moe->send_elems,
-                                moe->staging->recv + wire->recv_first[c] * moe->hidden, moe->recv_elems);
-}
-
-fsmoe_status fsm_moe_start_allgather(fsm_moe *moe, fsm_phase phase, int64_t first, fsm_comm_op *op)
-{
-    const fsm_wire *wire = &moe->wire[phase];
-    if (moe->esp->size == 1) return FSMOE_OK;
-    int c = fsm_wire_chunk(wire, first), esp = moe->esp->size;
-    rows_to_elems(wire->gather_counts + c * esp, esp, moe->hidden, moe->gather_elems);
-    return fsm_comm_start_all_gather(op, moe->esp, moe->staging->recv + wire->recv_first[c] * moe->hidden,
-                                     moe->staging->gather + wire->gather_first[c] * moe->hidden, moe->gather_elems);
-}
-
-fsmoe_status fsm_moe_start_reducescatter(fsm_moe *moe, fsm_phase phase, int64_t first, fsm_comm_op *op)
-{
-    const fsm_wire *wire = &moe->wire[phase];
-    if (moe->esp->size == 1) return FSMOE_OK;
-    int c = fsm_wire_chunk(wire, first), esp = moe->esp->size;
-    rows_to_elems(wire->gather_counts + c * esp, esp, moe->hidden, moe->gather_elems);
-    return fsm_comm_start_reduce_scatter(op, moe->esp, moe->staging->gather + wire->gather_first[c] * moe->hidden,
-                                         moe->staging->recv + wire->recv_first[c] * moe->hidden, moe->gather_elems);
-}
-
-/* Forward: into `returned`, which backward reads. Backward: over the rows that were sent, which nobody needs any more. */
-fsmoe_status fsm_moe_start_combine(fsm_moe *moe, fsm_phase phase, int64_t first, fsm_comm_op *op)
-{
-    const fsm_wire *wire = &moe->wire[phase];
-    if (wire->identity) return FSMOE_OK;
-    int c = fsm_wire_chunk(wire, first), ep = moe->ep->size;
-    float *back = phase == FSM_FORWARD ? moe->returned : moe->staging->send;
-    rows_to_elems(wire->recv_counts + c * ep, ep, moe->hidden, moe->send_elems);
-    rows_to_elems(wire->send_counts + c * ep, ep, moe->hidden, moe->recv_elems);
-    return moe->alltoall->start(op, moe->ep, moe->staging->recv + wire->recv_first[c] * moe->hidden, moe->send_elems,
-                                back + wire->send_first[c] * moe->hidden, moe->recv_elems);
-}
+/* ---- experts, and back ---- */
 
 /* The rows of local expert e in the chunk, with every buffer at its first row. */
 static fsm_expert_rows expert_rows(const fsm_moe *moe, fsm_phase phase, int chunk, int64_t e)
@@ -221,6 +225,7 @@ static void pack(const fsm_moe *moe, fsm_phase phase, int chunk)
 void fsm_moe_expert_forward(fsm_moe *moe, int64_t first)
 {
     int chunk = fsm_wire_chunk(&moe->wire[FSM_FORWARD], first);
+    if (moe->esp->size == 1) fsm_moe_after_dispatch(moe, FSM_FORWARD, chunk);
     for (int64_t e = 0; e < moe->local_experts; e++) {
         fsm_expert_rows rows = expert_rows(moe, FSM_FORWARD, chunk, e);
         unpack(moe, FSM_FORWARD, chunk, e, rows.n, rows.x);
@@ -232,6 +237,7 @@ void fsm_moe_expert_forward(fsm_moe *moe, int64_t first)
 void fsm_moe_expert_backward(fsm_moe *moe, int64_t first)
 {
     int chunk = fsm_wire_chunk(&moe->wire[FSM_BACKWARD], first);
+    if (moe->esp->size == 1) fsm_moe_after_dispatch(moe, FSM_BACKWARD, chunk);
     for (int64_t e = 0; e < moe->local_experts; e++) {
         fsm_expert_rows rows = expert_rows(moe, FSM_BACKWARD, chunk, e);
         unpack(moe, FSM_BACKWARD, chunk, e, rows.n, rows.dy);
@@ -251,28 +257,62 @@ void fsm_moe_weight_grad(fsm_moe *moe, int64_t first)
 
 void fsm_moe_iorder_forward(fsm_moe *moe, float *y)
 {
-    moe->ops->combine_rows(moe->input.n, moe->gate.top_k, moe->hidden, moe->wire[FSM_FORWARD].send_row,
-                           moe->gate.weight, moe->returned, y);
+    fsm_shared_forward(&moe->shared, moe->input.n, moe->input.x, y);
+    const int32_t *rows = moe->wire[FSM_FORWARD].send_row;
+    fsm_mixing *m = &moe->mixing;
+    fsm_moe_after_combine(moe, FSM_FORWARD);
+    if (moe->by_products) {
+        moe->ops->gather_rows(m->count, moe->hidden, rows, moe->returned, m->out);
+        fsm_mixing_combine(m, &moe->gate, &moe->input, route_of(moe), y);
+    } else {
+        moe->ops->combine_rows(moe->input.n, moe->gate.choices, moe->hidden, rows, moe->gate.weight, moe->returned, y);
+    }
+    fsm_moe_tell(moe, FSM_HOOK_BEFORE_MOE_END, FSM_FORWARD, 0, moe->input.n, y, moe->hidden);
+}
+
+static void choices_backward(fsm_moe *moe, const float *dy, float *sent)
+{
+    const fsm_wire *to = &moe->wire[FSM_BACKWARD];
+    int64_t filled = 0;
+    for (int64_t e = 0; e < moe->gate.num_experts; e++) filled += moe->route.kept[e];
+    if (filled < to->send_total) moe->ops->zero(to->send_total * moe->hidden, sent); /* padding has no gradient */
+    moe->ops->combine_rows_backward(moe->input.n, moe->gate.choices, moe->hidden, moe->wire[FSM_FORWARD].send_row,
+                                    to->send_row, moe->gate.weight, moe->returned, dy, sent, moe->dweight);
 }
 
 void fsm_moe_iorder_backward(fsm_moe *moe, const float *dy)
 {
     const fsm_wire *to = &moe->wire[FSM_BACKWARD];
-    float *sent = send_buffer(moe, FSM_BACKWARD);
-    int64_t filled = moe->input.n * moe->gate.top_k - moe->route.dropped;
-    if (filled < to->send_total) moe->ops->zero(to->send_total * moe->hidden, sent); /* padding has no gradient */
-    moe->ops->combine_rows_backward(moe->input.n, moe->gate.top_k, moe->hidden, moe->wire[FSM_FORWARD].send_row,
-                                    to->send_row, moe->gate.weight, moe->returned, dy, sent, moe->dweight);
+    fsm_mixing *m = &moe->mixing;
+    float *sent = fsm_moe_send_buffer(moe, FSM_BACKWARD);
+    moe->dy = dy;
+    fsm_moe_tell(moe, FSM_HOOK_BEFORE_MOE_END, FSM_BACKWARD, 0, moe->input.n, (float *)dy, moe->hidden);
+    if (moe->by_products) {
+        fsm_mixing_combine_backward(m, &moe->gate, &moe->input, route_of(moe), dy, moe->dweight);
+        moe->ops->gather_rows(to->send_total, moe->hidden, to->token, m->in, sent);
+    } else {
+        choices_backward(moe, dy, sent);
+    }
 }
 
 void fsm_moe_order_backward(fsm_moe *moe, float *dx)
 {
     const fsm_wire *wire = &moe->wire[FSM_BACKWARD];
     const float *rows = wire->identity ? moe->staging->y : moe->staging->send;
-    moe->ops->combine_rows(moe->input.n, moe->gate.top_k, moe->hidden, wire->send_row, NULL, rows, dx);
+    fsm_mixing *m = &moe->mixing;
+    fsm_moe_after_combine(moe, FSM_BACKWARD);
+    fsm_shared_backward(&moe->shared, moe->input.n, moe->input.x, moe->dy, dx);
+    if (moe->by_products) {
+        moe->ops->gather_rows(m->count, moe->hidden, wire->send_row, rows, m->in);
+        fsm_mixing_dispatch_backward(m, &moe->gate, &moe->input, route_of(moe), dx);
+    } else {
+        moe->ops->combine_rows(moe->input.n, moe->gate.choices, moe->hidden, wire->send_row, NULL, rows, dx);
+    }
 }
 
 void fsm_moe_gate_backward(fsm_moe *moe, const fsm_gate_loss_grad *loss, float *dx)
 {
-    moe->gate.kind->backward(&moe->gate, &moe->input, moe->dweight, loss, dx);
+    if (moe->gate.kind->mixes) fsm_mixing_gate_backward(&moe->mixing, &moe->gate, &moe->input, dx);
+    else fsm_gate_backward(&moe->gate, &moe->input, moe->dweight, loss, dx);
+    fsm_moe_tell(moe, FSM_HOOK_BEFORE_MOE_START, FSM_BACKWARD, 0, moe->input.n, dx, moe->hidden);
 }

@@ -14,9 +14,9 @@
 #include "moe/dispatch/wire.h"
 #include "moe/expert/expert.h"
 #include "moe/gate/gate.h"
-#include "moe/order/order.h"
-
-typedef enum fsm_phase { FSM_FORWARD, FSM_BACKWARD, FSM_UPDATE, FSM_PHASE_COUNT } fsm_phase;
+#include "moe/hook/hook.h"
+#include "moe/order/mixing.h"
+#include "moe/shared.h"
 
 /* Buffers that layers share, since one layer is in flight at a time. Rows of width M unless said otherwise. */
 typedef struct fsm_moe_staging {
@@ -34,8 +34,10 @@ typedef struct fsm_moe {
     const fsm_ops *ops;
     fsm_comm *ep, *esp, *expert_group;
     const fsm_order_kind *order;
-    const fsm_alltoall_kind *alltoall;
     const fsm_expert_kind *expert;
+    fsm_alltoall *alltoall;                   /* of ep; layers share it, as they do staging */
+    const fsm_hooks *hooks;                   /* of the model */
+    int64_t wire_width[2][2][FSM_MAX_CHUNKS]; /* floats of a row under way: by phase, dispatched and combined, chunk */
     fsm_moe_staging *staging;
     int64_t hidden, width; /* M, local H */
     int64_t local_experts;
@@ -43,21 +45,25 @@ typedef struct fsm_moe {
     fsm_gate gate;
     fsm_gate_input input; /* of the latest forward */
     fsm_route route;
+    fsm_mixing mixing;
+    fsm_shared shared;
+    const float *dy;  /* of the present backward */
+    bool by_products; /* in the latest forward tokens became rows by products with matrices */
     int64_t *counts;  /* [ep * esp, E] rows each member sends to each expert */
     fsm_wire wire[2]; /* by phase */
     /* counts of what is under way: [ep] of the all-to-all's, [esp] of the ESP group's */
     int64_t *send_elems, *recv_elems, *gather_elems;
     float *x, *pre, *act; /* expert order, saved for backward */
     float *returned;      /* [max_rows] experts' outputs back at the source, forward wire order, saved */
-    float *dweight;       /* [N, k] */
+    float *dweight;       /* [N, choices] */
 } fsm_moe;
 
 /* Static sizes of a layer for ranks that hold at most max_tokens. */
 void fsm_moe_shape(const fsmoe_moe_config *config, int ep, int ep_index, int esp, int esp_index, int64_t max_tokens,
                    fsm_wire_shape *shape);
 
-/* Names are looked up here: ERROR_CONFIG for an unknown kind. Fields config, ops, groups, staging, hidden, width and
- * gate's parameters are set by the model. */
+/* Names are looked up here: ERROR_CONFIG for an unknown kind. Fields config, ops, groups, alltoall, staging, hidden,
+ * width and gate's parameters are set by the model. */
 fsmoe_status fsm_moe_select(const fsmoe_moe_config *config, fsm_moe *moe);
 
 /* The layer's memory, and the shared staging. */
@@ -65,9 +71,14 @@ void fsm_moe_take(fsm_arena *arena, const fsm_wire_shape *shape, fsm_moe *moe);
 void fsm_moe_staging_take(fsm_arena *arena, const fsm_wire_shape *shape, int64_t hidden, int64_t width, int pre_width,
                           fsm_moe_staging *staging);
 
+/* The memory of the all-to-alls, which layers share. */
+void fsm_moe_alltoall_take(fsm_arena *arena, const fsm_wire_shape *shape, int64_t hidden, fsm_alltoall *alltoall);
+
 /* forward */
-void fsm_moe_gate_forward(fsm_moe *moe, const fsm_gate_input *input, fsm_gate_sums *sums); /* gate and row assignment */
-fsmoe_status fsm_moe_start_counts(fsm_moe *moe, fsm_comm_op *op);                          /* EP x ESP */
+/* Gate and row assignment. Places are given by capacity in training, and else if `drops`. input->group and capacity are
+ * set here. */
+void fsm_moe_gate_forward(fsm_moe *moe, const fsm_gate_input *input, bool drops, fsm_gate_sums *sums);
+fsmoe_status fsm_moe_start_counts(fsm_moe *moe, fsm_comm_op *op); /* EP x ESP */
 void fsm_moe_order_forward(fsm_moe *moe);
 /* both phases, one chunk */
 fsmoe_status fsm_moe_start_dispatch(fsm_moe *moe, fsm_phase phase, int64_t first, fsm_comm_op *op);      /* EP */

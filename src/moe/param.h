@@ -12,7 +12,13 @@
 #include <stdint.h>
 
 typedef enum fsm_shard { FSM_SHARD_NONE, FSM_SHARD_ROWS, FSM_SHARD_COLS } fsm_shard;
-typedef enum fsm_init { FSM_INIT_ZERO, FSM_INIT_ONE, FSM_INIT_NORMAL, FSM_INIT_NORMAL_RESIDUAL } fsm_init;
+typedef enum fsm_init {
+    FSM_INIT_ZERO,
+    FSM_INIT_ONE,
+    FSM_INIT_NORMAL,
+    FSM_INIT_NORMAL_RESIDUAL,
+    FSM_INIT_TEMPERATURE, /* 0.3, of X-MoE's base models */
+} fsm_init;
 
 enum { FSM_MAX_PARAMS_A_MODULE = 8 };
 

@@ -96,12 +96,26 @@ struct fsm_ops {
                                const float *o, const float *lse, const float *do_, float *dq, float *dk, float *dv,
                                void *work);
 
-    /* GELU, exact: y = x/2 (1 + erf(x/sqrt 2)); n elements. dx may alias dy. */
+    /* Activations of n elements; dx = dy y'(x), dx may alias dy.
+     * GELU, exact (Hendrycks & Gimpel 2016): y = x/2 (1 + erf(x/sqrt 2)) */
     void (*gelu_forward)(int64_t n, const float *x, float *y);
     void (*gelu_backward)(int64_t n, const float *x, const float *dy, float *dx);
-    /* SwiGLU (Shazeer 2020): ab [n, 2H] holds a (gated half) then b of each row; y[n,H] = silu(a) * b; dab [n, 2H]. */
+    /* its tanh form (same paper; GPT-2's own): y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+    void (*gelu_tanh_forward)(int64_t n, const float *x, float *y);
+    void (*gelu_tanh_backward)(int64_t n, const float *x, const float *dy, float *dx);
+    /* ReLU (Nair & Hinton 2010): y = max(x, 0); y'(0) = 0 */
+    void (*relu_forward)(int64_t n, const float *x, float *y);
+    void (*relu_backward)(int64_t n, const float *x, const float *dy, float *dx);
+    /* Squared ReLU (So et al. 2021): y = max(x, 0)^2 */
+    void (*relu_squared_forward)(int64_t n, const float *x, float *y);
+    void (*relu_squared_backward)(int64_t n, const float *x, const float *dy, float *dx);
+    /* Gated activations (Shazeer 2020): ab [n, 2H] holds a (gated half) then b of each row; y[n,H] = f(a) * b;
+     * dab [n, 2H] = (dy b f'(a), dy f(a)). SwiGLU: f(a) = silu(a) = a / (1 + e^-a) */
     void (*swiglu_forward)(int64_t n, int64_t width, const float *ab, float *y);
     void (*swiglu_backward)(int64_t n, int64_t width, const float *ab, const float *dy, float *dab);
+    /* GEGLU: f(a) = gelu(a), exact */
+    void (*geglu_forward)(int64_t n, int64_t width, const float *ab, float *y);
+    void (*geglu_backward)(int64_t n, int64_t width, const float *ab, const float *dy, float *dab);
 
     /* y[i] = token[id[i]] + (position_table ? position_table[position[i]] : 0) */
     void (*embedding_forward)(int64_t n, int64_t width, const int32_t *id, const float *token_table,

@@ -43,8 +43,16 @@ void fsm_ref_attention_backward(const fsm_attention_shape *shape, const float *q
 
 void fsm_ref_gelu_forward(int64_t n, const float *x, float *y);
 void fsm_ref_gelu_backward(int64_t n, const float *x, const float *dy, float *dx);
+void fsm_ref_gelu_tanh_forward(int64_t n, const float *x, float *y);
+void fsm_ref_gelu_tanh_backward(int64_t n, const float *x, const float *dy, float *dx);
+void fsm_ref_relu_forward(int64_t n, const float *x, float *y);
+void fsm_ref_relu_backward(int64_t n, const float *x, const float *dy, float *dx);
+void fsm_ref_relu_squared_forward(int64_t n, const float *x, float *y);
+void fsm_ref_relu_squared_backward(int64_t n, const float *x, const float *dy, float *dx);
 void fsm_ref_swiglu_forward(int64_t n, int64_t width, const float *ab, float *y);
 void fsm_ref_swiglu_backward(int64_t n, int64_t width, const float *ab, const float *dy, float *dab);
+void fsm_ref_geglu_forward(int64_t n, int64_t width, const float *ab, float *y);
+void fsm_ref_geglu_backward(int64_t n, int64_t width, const float *ab, const float *dy, float *dab);
 
 void fsm_ref_embedding_forward(int64_t n, int64_t width, const int32_t *id, const float *token_table,
                                const int32_t *position, const float *position_table, float *y);

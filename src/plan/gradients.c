@@ -14,6 +14,8 @@ static fsm_task_kind finishing_task(const fsm_param *p, const fsm_step_shape *sh
     case FSM_ROLE_FFN:
         return FSM_TASK_WEIGHT_GRAD;
     case FSM_ROLE_GATE:
+    case FSM_ROLE_SHARED:
+    case FSM_ROLE_SHARED_GATE:
         return FSM_TASK_GATE;
     case FSM_ROLE_NORM2:
     case FSM_ROLE_NORM2_BIAS:

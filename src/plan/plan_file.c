@@ -12,16 +12,18 @@ enum { VERSION = 1 };
 
 /* ---- the shape ---- */
 
-#define SHAPE_INTS(X)                                                                                           \
-    X(num_layers)                                                                                               \
-    X(moe_every)                                                                                                \
-    X(micro_batches)                                                                                            \
-    X(training)                                                                                                 \
-    X(early_update)                                                                                             \
-    X(experts_only)                                                                                             \
-    X(hidden)                                                                                                   \
-    X(ffn_hidden) X(vocab_size) X(seq_len) X(attention_width) X(qkv_width) X(n_group) X(n_local) X(num_experts) \
-        X(top_k) X(nominal_rows) X(max_degree) X(expert_gemms)
+#define SHAPE_INTS(X)                                                                                      \
+    X(num_layers)                                                                                          \
+    X(moe_every)                                                                                           \
+    X(micro_batches)                                                                                       \
+    X(training)                                                                                            \
+    X(early_update)                                                                                        \
+    X(experts_only)                                                                                        \
+    X(with_losses)                                                                                         \
+    X(hidden)                                                                                              \
+    X(ffn_hidden)                                                                                          \
+    X(vocab_size) X(seq_len) X(attention_width) X(qkv_width) X(n_group) X(n_local) X(num_experts) X(top_k) \
+        X(nominal_rows) X(max_degree) X(expert_gemms)
 
 static json_t *shape_json(const fsm_step_shape *s)
 {

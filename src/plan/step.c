@@ -1,6 +1,7 @@
 #include "plan/step.h"
 
 #include "moe/expert/expert.h"
+#include "moe/gate/gate.h"
 #include "plan/gradients.h"
 
 #include <stdlib.h>
@@ -32,7 +33,8 @@ fsmoe_status fsm_step_describe(const fsmoe_config *config, const fsm_topo *topo,
         .region_count = params->region_count,
     };
     shape->n_local = shape->n_group / topo->mp;
-    shape->rows = factor * (double)(config->moe.top_k * shape->n_local);
+    shape->rows = fsm_gate_find(config->moe.gate)->mixes ? (double)(nominal_rows * config->moe.num_experts)
+                                                         : factor * (double)(config->moe.top_k * shape->n_local);
     for (int g = 0; g < FSM_GROUP_COUNT; g++) {
         shape->group_size[g] = fsm_topo_group_size(topo, (fsm_group)g);
         shape->link[g] = fsm_topo_link(topo, (fsm_group)g);
@@ -362,14 +364,21 @@ void fsm_step_begin(fsm_step_builder *b)
     compute(b, FSM_TASK_EMBEDDING, FSM_FORWARD, -1, 0, (double)b->shape->n_local * (double)b->shape->hidden);
 }
 
+static void exchange_sums(fsm_step_builder *b)
+{
+    const fsm_step_shape *s = b->shape;
+    exchange(b, FSM_TASK_SUMS, FSM_FORWARD, -1, FSM_GROUP_WORLD, (double)(s->num_layers * (4 * s->num_experts + 4)));
+}
+
 void fsm_step_loss(fsm_step_builder *b)
 {
     const fsm_step_shape *s = b->shape;
+    if (s->experts_only && s->with_losses) exchange_sums(b);
     if (s->experts_only) return;
     int passes = s->training ? 3 : 1; /* gradients are taken block by block, while the logits are there */
     compute(b, FSM_TASK_HEAD, FSM_FORWARD, -1, passes,
             passes * (double)s->n_local * (double)(s->hidden * s->vocab_size));
-    exchange(b, FSM_TASK_SUMS, FSM_FORWARD, -1, FSM_GROUP_WORLD, (double)(s->num_layers * (3 * s->num_experts + 3)));
+    exchange_sums(b);
     if (s->training) compute(b, FSM_TASK_HEAD, FSM_BACKWARD, -1, 0, (double)s->n_local * (double)s->hidden);
 }
 

@@ -23,6 +23,7 @@ typedef struct fsm_step_shape {
     bool training;
     bool early_update; /* an update follows its piece of gradient, and does not wait for the norm: nothing is clipped */
     bool experts_only; /* MoE layers alone: no attention, no ends, no update; for measuring a layer */
+    bool with_losses;  /* of such a step: the layers' sums are exchanged before backward */
     int64_t hidden, ffn_hidden, vocab_size, seq_len;
     int64_t attention_width, qkv_width; /* of this rank */
     int64_t n_group, n_local;           /* tokens of a micro-batch */

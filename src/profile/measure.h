@@ -8,6 +8,7 @@
 #define FSM_PROFILE_MEASURE_H
 
 #include "comm/op.h"
+#include "moe/dispatch/alltoall.h"
 #include "ops/ops.h"
 #include "profile/cluster.h"
 
@@ -66,9 +67,8 @@ typedef struct fsm_measure_site {
     int local_ranks;                    /* that share the memory of a machine */
     const fsm_ops *ops;
     int64_t gemm_in, gemm_out; /* GEMM: rows times a weight [out, in], like an expert's */
-    /* as the step does it: the algorithm of moe.alltoall; canonical sums, or NULL */
-    fsmoe_status (*all_to_all)(fsm_comm_op *op, fsm_comm *comm, const float *send, const int64_t *send_counts,
-                               float *recv, const int64_t *recv_counts);
+    /* as the step does it: the all-to-all of its group, whose memory is not used; canonical sums, or NULL */
+    const fsm_alltoall *alltoall;
     float *tree_scratch;
     int64_t *tree_counts;
 } fsm_measure_site;

@@ -18,6 +18,8 @@ typedef struct operation {
     float *values;    /* GEMM's weight */
     fsm_weight weight;
     int64_t *counts, *mine; /* elements of every rank's block; my block's, once a rank */
+    fsm_alltoall alltoall;
+    fsm_arena arena; /* its memory */
     int in_a_row;
     int64_t most; /* largest size */
 } operation;
@@ -55,11 +57,20 @@ static void cut(operation *o, int64_t n)
     for (int i = 0; i < o->group->size; i++) o->mine[i] = o->counts[o->group->rank];
 }
 
+/* Every rank cuts alike. */
+static int64_t elems_between(const void *user, int from, int to)
+{
+    const operation *o = user;
+    (void)from;
+    return o->counts[to];
+}
+
 static fsmoe_status run_alltoall(operation *o, int64_t n)
 {
     fsm_comm_op op;
     cut(o, n);
-    FSM_TRY(o->site->all_to_all(&op, o->group, o->from, o->counts, o->to, o->mine));
+    const fsm_alltoall_counts counts = {o->counts, o->mine, elems_between, o};
+    FSM_TRY(fsm_alltoall_start(&o->alltoall, &op, o->from, o->to, &counts));
     return fsm_comm_finish(&op);
 }
 
@@ -129,6 +140,7 @@ static void destroy_operation(operation *o)
     free(o->to);
     free(o->values);
     free(o->counts);
+    fsm_arena_destroy(&o->arena);
 }
 
 static bool create_gemm(operation *o, int64_t most_rows)
@@ -143,11 +155,23 @@ static bool create_gemm(operation *o, int64_t most_rows)
     return true;
 }
 
+static bool create_alltoall(operation *o, int64_t most_elems)
+{
+    fsm_arena measure = {0};
+    int64_t pair_elems = most_elems / o->group->size + 1;
+    o->alltoall = *o->site->alltoall;
+    fsm_alltoall_take(&measure, most_elems, pair_elems, &o->alltoall);
+    if (fsm_arena_create(measure.used, &o->arena) != FSMOE_OK) return false;
+    fsm_alltoall_take(&o->arena, most_elems, pair_elems, &o->alltoall);
+    return true;
+}
+
 /* All-to-all may receive an element more from every rank than the others do. */
 static bool create_collective(operation *o, int64_t most_elems)
 {
     int ranks = o->group->size;
     if (most_elems < ranks) most_elems = ranks; /* the smallest that is timed has an element a rank */
+    if (o->op == FSM_COST_ALLTOALL && !create_alltoall(o, most_elems)) return false;
     o->from = filled(most_elems);
     o->to = o->op == FSM_COST_ALLREDUCE ? NULL : filled(most_elems + ranks);
     o->counts = calloc(2 * (size_t)ranks, sizeof *o->counts);
@@ -165,11 +189,11 @@ static fsmoe_status create_operation(const measurement *m, int64_t most, operati
 
 /* ---- one operation ---- */
 
-/* Elements of a rank's buffers that together fill at most a quarter of the machine's memory, the same on all ranks. */
-static fsmoe_status affordable_elems(const fsm_measure_site *site, double *elems)
+/* The size, the same on all ranks, at which buffers, `times` as large, fill a quarter of the machine's memory. */
+static fsmoe_status affordable_elems(const fsm_measure_site *site, int64_t times, double *elems)
 {
     double memory_bytes = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE), greatest;
-    double mine = memory_bytes / 4 / sizeof(float) / (site->local_ranks > 0 ? site->local_ranks : 1);
+    double mine = memory_bytes / 4 / sizeof(float) / (site->local_ranks > 0 ? site->local_ranks : 1) / (double)times;
     FSM_TRY(fsm_ranks_range(site->world, 1e-9 * mine, elems, &greatest));
     *elems *= 1e9;
     return FSMOE_OK;
@@ -181,10 +205,11 @@ static fsmoe_status choose_sizes(const measurement *m, int64_t sizes[FSM_MOST_SI
     const fsm_measure_options *options = m->options;
     const fsm_measure_site *site = m->site;
     double elems;
-    FSM_TRY(affordable_elems(site, &elems));
     int64_t min = options->min_elems, max = options->max_elems, each = 2; /* sent and received */
     if (m->op == FSM_COST_GEMM) min = FEWEST_ROWS, max = MOST_ROWS, each = site->gemm_in + site->gemm_out;
-    int64_t most = (int64_t)(elems / (double)each);
+    if (m->op == FSM_COST_ALLTOALL && site->alltoall->kind->buffer_elems) each += FSM_ALLTOALL_BUFFERS;
+    FSM_TRY(affordable_elems(site, each, &elems));
+    int64_t most = (int64_t)elems;
     if (most < max) {
         max = most > 2 * min ? most : 2 * min;
         say(m, "%s: at most %lld %s, which fill a quarter of the memory", fsm_cost_op_name(m->op), (long long)max,

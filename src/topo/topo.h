@@ -40,16 +40,16 @@ fsmoe_status fsm_topo_create(int nodes, int ranks_per_node, const fsmoe_parallel
 /* The same layout seen from another rank. */
 fsm_topo fsm_topo_at(const fsm_topo *topo, int rank);
 
-int fsm_topo_group_size(const fsm_topo *topo, fsm_group group);
+FSMOE_API int fsm_topo_group_size(const fsm_topo *topo, fsm_group group);
 
 /* The rank's index inside its group. */
-int fsm_topo_group_index(const fsm_topo *topo, fsm_group group);
+FSMOE_API int fsm_topo_group_index(const fsm_topo *topo, fsm_group group);
 
 /* A number equal for exactly the members of one group of this kind (a split's colour). */
 int fsm_topo_group_color(const fsm_topo *topo, fsm_group group);
 
 /* The slowest link inside the group: FSM_INTRA when every member shares a node, else FSM_INTER. */
-fsm_resource fsm_topo_link(const fsm_topo *topo, fsm_group group);
+FSMOE_API fsm_resource fsm_topo_link(const fsm_topo *topo, fsm_group group);
 
 /* Part `index` of `parts` of `n` things, in runs of whole `unit`s, as even as they go: [*first, *last). */
 void fsm_topo_split(int64_t n, int64_t unit, int parts, int index, int64_t *first, int64_t *last);

@@ -11,8 +11,24 @@
 /* The keys that make a model the model it is; the rest of `moe` is how it is trained. */
 static bool is_of_the_model(const char *key)
 {
-    static const char *const moe_keys[] = {"moe.num_experts", "moe.top_k", "moe.gate",
-                                           "moe.expert",      "moe.noisy", "moe.normalize_top_k"};
+    static const char *const moe_keys[] = {"moe.num_experts",
+                                           "moe.top_k",
+                                           "moe.gate",
+                                           "moe.expert",
+                                           "moe.activation",
+                                           "moe.bias",
+                                           "moe.shared_experts",
+                                           "moe.shared_gate",
+                                           "moe.noisy",
+                                           "moe.normalize_top_k",
+                                           "moe.proj_dim",
+                                           "moe.slots_per_expert",
+                                           "moe.normalize_slots",
+                                           "moe.n_group",
+                                           "moe.topk_group",
+                                           "moe.routed_scaling_factor",
+                                           "moe.allow_non_causal",
+                                           "moe.hash"};
     if (strncmp(key, "model.", 6) == 0) return strcmp(key, "model.init_std") != 0;
     for (size_t i = 0; i < sizeof moe_keys / sizeof *moe_keys; i++)
         if (strcmp(key, moe_keys[i]) == 0) return true;

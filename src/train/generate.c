@@ -133,7 +133,8 @@ fsmoe_status fsmoe_generate(const char *model_dir, const fsmoe_generate_options 
     generation g = {.options = options};
     FSM_TRY(check_options(options));
     FSM_TRY(fsm_inference_open(model_dir, options->tokenizer, &g.inference));
-    fsmoe_status status = encode_prompt(&g);
+    fsmoe_status status = fsm_can_generate(&g.inference.config->moe);
+    if (status == FSMOE_OK) status = encode_prompt(&g);
     g.inference.config->data.seq_len = g.inference.config->model.max_seq_len;
     g.inference.config->train.micro_batch = g.inference.config->train.global_batch = 1;
     const fsm_model_options model_options = {.max_samples = 1, .cache = true};

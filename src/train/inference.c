@@ -29,11 +29,12 @@ static fsmoe_status pick_tokenizer(const char *folder, int64_t vocab_size, const
                     (long long)vocab_size);
 }
 
-/* Dropless, without noise: order "sorted" wastes no row. */
+/* Dropless, without noise: order "sorted" wastes no row. Where experts choose, or slots mix, sizes are the model's own. */
 static fsmoe_status settle(fsmoe_config *c)
 {
-    c->moe.capacity_factor = 0;
-    c->moe.capacity_group = 0;
+    const fsm_gate_kind *gate = fsm_gate_find(c->moe.gate);
+    if (gate && !gate->experts_choose) c->moe.capacity_factor = 0;
+    if (gate && !gate->experts_choose) c->moe.capacity_group = 0;
     return fsmoe_config_set(c, "moe.order=sorted");
 }
 
@@ -69,4 +70,13 @@ void fsm_inference_close(fsm_inference *inference)
     fsm_comm_destroy(inference->self);
     fsmoe_config_destroy(inference->config);
     *inference = (fsm_inference){0};
+}
+
+fsmoe_status fsm_can_generate(const fsmoe_moe_config *config)
+{
+    const fsm_gate_kind *gate = fsm_gate_find(config->gate);
+    if (!gate || (!gate->experts_choose && !gate->mixes)) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_UNSUPPORTED,
+                    "moe.gate %s looks at all tokens of a sample: text cannot be continued one token at a time",
+                    config->gate);
 }

@@ -22,4 +22,7 @@ fsmoe_status fsm_inference_open(const char *folder, const char *tokenizer, fsm_i
 fsmoe_status fsm_inference_load(fsm_inference *inference, const char *folder, const fsm_model_options *options);
 void fsm_inference_close(fsm_inference *inference);
 
+/* ERROR_UNSUPPORTED: the gate looks at all tokens of a sample, so text cannot be continued one token at a time. */
+fsmoe_status fsm_can_generate(const fsmoe_moe_config *config);
+
 #endif

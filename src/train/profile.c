@@ -1,7 +1,6 @@
 #include "train/profile.h"
 
 #include "base/machine.h"
-#include "moe/dispatch/alltoall.h"
 #include "moe/expert/expert.h"
 #include "plan/cost.h"
 #include "profile/measure.h"
@@ -55,7 +54,7 @@ static fsmoe_status find_site(fsm_stepper *s, fsm_measure_site *site)
                                .ops = s->model->ops,
                                .gemm_in = s->config->model.hidden,
                                .gemm_out = s->config->model.ffn_hidden / s->topo.esp,
-                               .all_to_all = fsm_alltoall_find(s->config->moe.alltoall)->start,
+                               .alltoall = &s->model->alltoall,
                                .tree_scratch = s->tree_scratch,
                                .tree_counts = s->tree_counts};
     for (int op = 0; op < FSM_COST_OP_COUNT; op++)

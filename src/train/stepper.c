@@ -33,6 +33,13 @@ static fsmoe_status count_threads(const fsmoe_config *config, fsm_comm *world, i
     return FSMOE_OK;
 }
 
+fsmoe_status fsm_use_threads(const fsmoe_config *config, fsm_comm *world, int *threads)
+{
+    FSM_TRY(count_threads(config, world, threads));
+    omp_set_num_threads(*threads);
+    return FSMOE_OK;
+}
+
 static fsmoe_status place(fsm_stepper *s)
 {
     const fsmoe_parallel_config *p = &s->config->parallel;
@@ -72,7 +79,9 @@ fsmoe_status fsm_stepper_use_order(fsm_stepper *s)
     fsm_step_shape shape;
     fsm_graph graph;
     FSM_TRY(describe(s, true, &shape));
-    fsmoe_status status = fsm_schedule_in_order(&shape, 1, 1, &graph);
+    const fsmoe_parallel_config *p = &s->config->parallel;
+    fsmoe_status status = fsm_schedule_in_order(&shape, (int)(p->forward_degree > 0 ? p->forward_degree : 1),
+                                                (int)(p->backward_degree > 0 ? p->backward_degree : 1), &graph);
     fsm_step_shape_destroy(&shape);
     FSM_TRY(status);
     return fsm_stepper_use_graph(s, graph);
@@ -131,8 +140,7 @@ fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, con
                                 fsm_stepper *stepper)
 {
     *stepper = (fsm_stepper){.config = config, .world = world};
-    fsmoe_status status = count_threads(config, world, &stepper->threads);
-    if (status == FSMOE_OK) omp_set_num_threads(stepper->threads);
+    fsmoe_status status = fsm_use_threads(config, world, &stepper->threads);
     FSM_TRY_GOTO(status, fsm_comm_agree(world, status == FSMOE_OK ? place(stepper) : status), failed);
     FSM_TRY_GOTO(status, fsm_comm_agree(world, fsm_groups_create(world, &stepper->topo, stepper->groups)), failed);
     FSM_TRY_GOTO(status, fsm_comm_agree(world, build(stepper, options)), failed);
@@ -208,6 +216,7 @@ static fsmoe_status run_training_step(fsm_stepper *s)
         return fsm_fail(FSMOE_ERROR_NUMERIC, "%s is not finite",
                         isfinite(s->optimizer.grad_norm) ? "the loss" : "the gradient norm");
     fsm_optimizer_finish(&s->optimizer);
+    fsm_model_after_step(s->model);
     fsm_model_update_weights(s->model);
     return FSMOE_OK;
 }

@@ -58,6 +58,9 @@ void fsm_stepper_reset(fsm_stepper *stepper);
  * ERROR_MEMORY; the graph is taken over even then. */
 fsmoe_status fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph);
 
+/* How many compute threads a rank has by the configuration, and its OpenMP uses from now on. Collective. ERROR_COMM. */
+fsmoe_status fsm_use_threads(const fsmoe_config *config, fsm_comm *world, int *threads);
+
 /* The same with the plain graph, in order, which a stepper begins with. ERROR_MEMORY. */
 fsmoe_status fsm_stepper_use_order(fsm_stepper *stepper);
 

@@ -9,6 +9,7 @@
 #include "exec/trace.h"
 #include "train/adopt.h"
 #include "train/checkpoint.h"
+#include "train/inference.h"
 #include "train/planning.h"
 #include "train/run_folder.h"
 #include "train/step_record.h"
@@ -91,6 +92,8 @@ static fsmoe_status check_sample(const trainer *t)
     int32_t *ids;
     size_t prompt;
     if (!run->sample_prompt[0]) return FSMOE_OK;
+    fsmoe_status status = fsm_can_generate(&t->config->moe);
+    if (status != FSMOE_OK) return fsm_fail_within(status, "run.sample_prompt");
     FSM_TRY(fsmoe_tokenizer_encode(t->tokenizer, run->sample_prompt, strlen(run->sample_prompt), &ids, &prompt));
     free(ids);
     int64_t positions = t->config->model.max_seq_len;
@@ -172,6 +175,8 @@ static void introduce(const trainer *t)
     else
         say(t, "%d ranks on %d nodes: DP %d, MP %d, EP %d, ESP %d, expert-DP %d; schedule %s", topo->ranks, topo->nodes,
             topo->dp, topo->mp, topo->ep, topo->esp, topo->edp, t->config->parallel.schedule);
+    if (strcmp(t->config->moe.gate, "balanced_test") == 0)
+        say(t, "moe.gate balanced_test sends tokens round robin, whatever they are: it is for benchmarks");
     if (topo->ranks > 1 && t->stepper.progress == FSM_PROGRESS_TASKS)
         say(t, "communication is moved along between tasks only: %s",
             t->world->any_thread ? "parallel.progress is tasks" : "MPI gives no thread level SERIALIZED");

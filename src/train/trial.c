@@ -12,6 +12,7 @@ fsmoe_status fsm_trial_config(fsmoe_config *c)
     FSM_TRY(fsmoe_config_set(c, "parallel.schedule=dsmoe"));
     FSM_TRY(fsmoe_config_set(c, "parallel.cluster=\"\""));
     FSM_TRY(fsmoe_config_set(c, "parallel.replan_every=0"));
+    c->parallel.forward_degree = c->parallel.backward_degree = 0;
     FSM_TRY(fsm_config_check(c));
     if (c->model.vocab_size == 0) {
         FSM_TRY(fsmoe_tokenizer_create(c->data.tokenizer, &tokenizer));

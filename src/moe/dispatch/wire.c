@@ -12,7 +12,7 @@ void fsm_wire_take(fsm_arena *arena, const fsm_wire_shape *shape, fsm_wire *wire
 {
     const int64_t chunks = FSM_MAX_CHUNKS;
     wire->shape = *shape;
-    wire->send_row = FSM_ARENA_ARRAY(arena, int32_t, shape->max_tokens * shape->top_k);
+    wire->send_row = FSM_ARENA_ARRAY(arena, int32_t, shape->max_choices);
     wire->token = FSM_ARENA_ARRAY(arena, int32_t, shape->max_rows);
     wire->send_first = FSM_ARENA_ARRAY(arena, int64_t, chunks + 1);
     wire->send_counts = FSM_ARENA_ARRAY(arena, int64_t, chunks * shape->ep);
@@ -89,9 +89,10 @@ static void count_chunks(const int64_t *counts, fsm_wire *wire)
 }
 
 /* The wire row of each row of each expert at the source, chunk by chunk: send_row and its inverse. */
-static void map_source(int64_t n, const int32_t *choice, const int32_t *row, const int64_t *rows, fsm_wire *wire)
+static void map_source(int64_t n, int64_t k, const int32_t *choice, const int32_t *row, const int64_t *rows,
+                       fsm_wire *wire)
 {
-    int64_t num_experts = wire->shape.num_experts, k = wire->shape.top_k;
+    int64_t num_experts = wire->shape.num_experts;
     memset(wire->token, -1, sizeof *wire->token * (size_t)wire->send_total);
     for (int64_t i = 0; i < n * k; i++) wire->send_row[i] = -1;
     for (int c = 0; c < wire->chunks; c++) {
@@ -180,12 +181,19 @@ static void map_experts(const int64_t *counts, fsm_wire *wire)
     }
 }
 
-void fsm_wire_build(int64_t n, const int32_t *choice, const int32_t *row, const int64_t *rows, const int64_t *counts,
-                    fsm_wire *wire)
+void fsm_wire_build(int64_t n, int64_t choices, const int32_t *choice, const int32_t *row, const int64_t *rows,
+                    const int64_t *counts, fsm_wire *wire)
 {
     count_chunks(counts, wire);
-    map_source(n, choice, row, rows, wire);
+    map_source(n, choices, choice, row, rows, wire);
     map_experts(counts, wire);
+}
+
+int64_t fsm_wire_rows_between(const fsm_wire *wire, const int64_t *counts, int chunk, int from, int to)
+{
+    const fsm_wire_shape *s = &wire->shape;
+    int64_t local = local_experts(s);
+    return block_rows(wire, chunk, counts + (from * s->esp + s->esp_index) * s->num_experts, to * local, local);
 }
 
 int fsm_wire_chunk(const fsm_wire *wire, int64_t first)

@@ -25,9 +25,9 @@ enum { FSM_MAX_CHUNKS = 256 };
 /* Sizes that do not change from step to step. */
 typedef struct fsm_wire_shape {
     int ep, esp, ep_index, esp_index;
-    int64_t num_experts; /* global; num_experts / ep are local */
-    int64_t top_k;
+    int64_t num_experts;     /* global; num_experts / ep are local */
     int64_t max_tokens;      /* of any rank */
+    int64_t max_choices;     /* (token, choice) pairs of any rank, or slots */
     int64_t max_rows;        /* rows one rank sends at most, over all experts */
     int64_t max_expert_rows; /* rows this rank computes at most */
     int64_t nominal_rows;    /* T, what cuts are counted in */
@@ -49,7 +49,7 @@ typedef struct fsm_wire {
     bool identity;                    /* wire order = expert order: one source and one chunk */
     int64_t send_total, gather_total; /* rows in all */
     /* at the source */
-    int32_t *send_row;    /* [N, k] wire row of a choice, -1 when dropped */
+    int32_t *send_row;    /* [N, choices] wire row of a choice, -1 when dropped */
     int32_t *token;       /* [send_total] token of a wire row, -1: padding */
     int64_t *send_first;  /* [chunks + 1] */
     int64_t *send_counts; /* [chunks, ep] rows for each destination */
@@ -71,10 +71,14 @@ void fsm_wire_take(fsm_arena *arena, const fsm_wire_shape *shape, fsm_wire *wire
 /* Sets the cuts: chunks boundaries of the nominal T rows. One chunk: {0, T}. */
 void fsm_wire_cut(int chunks, const int64_t *cuts, fsm_wire *wire);
 
-/* Builds maps and counts. choice, row [n, k] and rows [E] of this rank (fsm_route); counts [ep * esp, E]: rows of every
+/* Builds maps and counts. choice, row [n, choices] and rows [E] of this rank (fsm_route); counts [ep * esp, E]: rows of every
  * member of the expert group, in its rank order (ep_index * esp + esp_index). */
-void fsm_wire_build(int64_t n, const int32_t *choice, const int32_t *row, const int64_t *rows, const int64_t *counts,
-                    fsm_wire *wire);
+void fsm_wire_build(int64_t n, int64_t choices, const int32_t *choice, const int32_t *row, const int64_t *rows,
+                    const int64_t *counts, fsm_wire *wire);
+
+/* Rows of the chunk that one rank of my EP group sends to another: what send_counts and recv_counts say of this rank,
+ * of any two. counts: as of fsm_wire_build. */
+int64_t fsm_wire_rows_between(const fsm_wire *wire, const int64_t *counts, int chunk, int from, int to);
 
 /* The chunk whose first nominal row is `first`. */
 int fsm_wire_chunk(const fsm_wire *wire, int64_t first);

@@ -1,5 +1,5 @@
 /* The expert: the feed-forward block that the rows of one expert go through, or this rank's shard of it.
- * In:  rows x [n, M]; weights split over H: `H` below is the local width.
+ * In:  rows x [n, M]; weights split over H: `H` below is the local width; moe.activation and moe.bias.
  * Out: y [n, M], this shard's part of the sum over shards; dx likewise.
  * A kind is one file and one row of the table in experts.c. The input gradient and the weight gradient are separate
  * calls, so that a schedule may put the second one anywhere later.
@@ -7,11 +7,14 @@
 #ifndef FSM_MOE_EXPERT_H
 #define FSM_MOE_EXPERT_H
 
+#include "moe/expert/activation.h"
 #include "moe/param.h"
 
 #include <fsmoe/config.h>
+#include <fsmoe/status.h>
 
 typedef struct fsm_expert_weights {
+    const fsm_activation *activation;
     fsm_weight in;         /* [H or 2H, M] */
     fsm_weight out;        /* [M, H] */
     const float *bias_in;  /* [H] or NULL */
@@ -35,15 +38,26 @@ typedef struct fsm_expert_rows {
 
 typedef struct fsm_expert_kind {
     const char *name, *description, *source;
-    int pre_width; /* columns of `pre` per unit of H: 2 when gated */
+    const char *activation; /* what moe.activation auto stands for; it can be any that is gated as this one */
+    bool has_bias;          /* unless moe.bias is false; a kind without never has */
+    int pre_width;          /* columns of `pre` per unit of H: 2 when gated */
     /* specs of one expert of global width ffn_hidden, in memory order; how many */
-    int (*list_params)(int64_t hidden, int64_t ffn_hidden, fsm_param_spec *specs);
-    /* the views of list_params (grads may be NULL) as weights; `shard` is this rank's index among those sharing the expert */
-    void (*bind)(const fsm_param_view *views, int shard, fsm_expert_weights *weights);
+    int (*list_params)(const fsmoe_moe_config *config, int64_t hidden, int64_t ffn_hidden, fsm_param_spec *specs);
+    /* the views of list_params (grads may be NULL) as weights; `shard` is this rank's index among those sharing the
+     * expert */
+    void (*bind)(const fsmoe_moe_config *config, const fsm_param_view *views, int shard, fsm_expert_weights *weights);
     void (*forward)(const fsm_ops *ops, const fsm_expert_weights *weights, const fsm_expert_rows *rows);
     void (*backward_input)(const fsm_ops *ops, const fsm_expert_weights *weights, const fsm_expert_rows *rows);
     void (*backward_weight)(const fsm_ops *ops, const fsm_expert_weights *weights, const fsm_expert_rows *rows);
 } fsm_expert_kind;
+
+/* The expert of a configuration. ERROR_CONFIG: no such kind, or one without this activation or bias. Whoever lists or
+ * binds parameters has asked before. */
+fsmoe_status fsm_expert_select(const fsmoe_moe_config *config, const fsm_expert_kind **kind);
+
+/* Whether the expert has biases, and its activation, NULL if there is none of that name. */
+FSMOE_API bool fsm_expert_has_bias(const fsm_expert_kind *kind, const fsmoe_moe_config *config);
+FSMOE_API const fsm_activation *fsm_expert_activation(const fsm_expert_kind *kind, const fsmoe_moe_config *config);
 
 const fsm_expert_kind *fsm_expert_find(const char *name);
 const fsm_expert_kind *fsm_expert_at(int index); /* in the order of the table; NULL after the last */

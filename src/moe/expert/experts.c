@@ -1,5 +1,10 @@
-/* The experts there are. */
+/* The experts there are, and which of the configuration's choices each has. */
 #include "moe/expert/expert.h"
+
+#include "base/status.h"
+
+#include "moe/extend.h"
+#include "moe/registry.h"
 
 #include <string.h>
 
@@ -8,14 +13,62 @@ static const fsm_expert_kind *const experts[] = {
     &fsm_expert_mixtral,
 };
 
+static fsm_registry registry = FSM_REGISTRY("moe.expert", experts);
+
 const fsm_expert_kind *fsm_expert_find(const char *name)
 {
-    for (size_t i = 0; i < sizeof experts / sizeof *experts; i++)
-        if (strcmp(experts[i]->name, name) == 0) return experts[i];
-    return NULL;
+    return fsm_registry_find(&registry, name);
 }
 
 const fsm_expert_kind *fsm_expert_at(int index)
 {
-    return index >= 0 && (size_t)index < sizeof experts / sizeof *experts ? experts[index] : NULL;
+    return fsm_registry_at(&registry, index);
+}
+
+fsmoe_status fsm_add_expert(const fsm_expert_kind *kind)
+{
+    return fsm_registry_add(&registry, kind);
+}
+
+bool fsm_expert_has_bias(const fsm_expert_kind *kind, const fsmoe_moe_config *config)
+{
+    return kind->has_bias && strcmp(config->bias, "false") != 0;
+}
+
+const fsm_activation *fsm_expert_activation(const fsm_expert_kind *kind, const fsmoe_moe_config *config)
+{
+    return fsm_activation_find(strcmp(config->activation, "auto") == 0 ? kind->activation : config->activation);
+}
+
+static bool is_gated(const fsm_expert_kind *kind)
+{
+    return kind->pre_width == 2;
+}
+
+static bool is_one_of(const char *text, const char *const *choices, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(text, choices[i]) == 0) return true;
+    return false;
+}
+
+static fsmoe_status check_bias(const fsmoe_moe_config *config, const fsm_expert_kind *kind)
+{
+    static const char *const choices[] = {"auto", "false", "true"};
+    if (is_one_of(config->bias, choices, kind->has_bias ? 3 : 2)) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_CONFIG, "moe.bias: '%s', but expert %s %s", config->bias, kind->name,
+                    kind->has_bias ? "takes auto, true, false" : "never has biases");
+}
+
+fsmoe_status fsm_expert_select(const fsmoe_moe_config *config, const fsm_expert_kind **kind)
+{
+    const fsm_expert_kind *found = fsm_expert_find(config->expert);
+    if (!found) return fsm_fail(FSMOE_ERROR_CONFIG, "moe.expert: no expert is named '%s'", config->expert);
+    const fsm_activation *activation = fsm_expert_activation(found, config);
+    if (!activation || activation->gated != is_gated(found))
+        return fsm_fail(FSMOE_ERROR_CONFIG, "moe.activation: expert %s has no activation '%s'", found->name,
+                        config->activation);
+    FSM_TRY(check_bias(config, found));
+    *kind = found;
+    return FSMOE_OK;
 }

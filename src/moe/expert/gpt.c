@@ -1,29 +1,46 @@
-/* GPT-2's feed-forward block: y = gelu(x W1^T + b1) W2^T + b2. */
+/* GPT-2's feed-forward block: y = f(x W1^T + b1) W2^T + b2, f GELU if nothing else is asked for, b1 and b2 optional. */
 #include "moe/expert/expert.h"
 
-enum { W1, B1, W2, B2, COUNT };
+/* Places of the tensors in memory; -1: not there. */
+typedef struct places {
+    int w1, b1, w2, b2, count;
+} places;
 
-static int list_params_gpt(int64_t hidden, int64_t ffn_hidden, fsm_param_spec *specs)
+static places places_of(const fsmoe_moe_config *config)
 {
-    specs[W1] = (fsm_param_spec){"c_fc.weight", ffn_hidden, hidden, 2, FSM_SHARD_ROWS, FSM_INIT_NORMAL, true};
-    specs[B1] = (fsm_param_spec){"c_fc.bias", 1, ffn_hidden, 1, FSM_SHARD_COLS, FSM_INIT_ZERO, false};
-    specs[W2] =
-        (fsm_param_spec){"c_proj.weight", hidden, ffn_hidden, 2, FSM_SHARD_COLS, FSM_INIT_NORMAL_RESIDUAL, true};
-    specs[B2] = (fsm_param_spec){"c_proj.bias", 1, hidden, 1, FSM_SHARD_NONE, FSM_INIT_ZERO, false};
-    return COUNT;
+    static const places with_bias = {0, 1, 2, 3, 4}, without = {0, -1, 1, -1, 2};
+    return fsm_expert_has_bias(&fsm_expert_gpt, config) ? with_bias : without;
 }
 
-static void bind_gpt(const fsm_param_view *views, int shard, fsm_expert_weights *weights)
+static int list_params_gpt(const fsmoe_moe_config *config, int64_t hidden, int64_t ffn_hidden, fsm_param_spec *specs)
 {
+    places at = places_of(config);
+    specs[at.w1] = (fsm_param_spec){"c_fc.weight", ffn_hidden, hidden, 2, FSM_SHARD_ROWS, FSM_INIT_NORMAL, true};
+    specs[at.w2] =
+        (fsm_param_spec){"c_proj.weight", hidden, ffn_hidden, 2, FSM_SHARD_COLS, FSM_INIT_NORMAL_RESIDUAL, true};
+    if (at.b1 >= 0) {
+        specs[at.b1] = (fsm_param_spec){"c_fc.bias", 1, ffn_hidden, 1, FSM_SHARD_COLS, FSM_INIT_ZERO, false};
+        specs[at.b2] = (fsm_param_spec){"c_proj.bias", 1, hidden, 1, FSM_SHARD_NONE, FSM_INIT_ZERO, false};
+    }
+    return at.count;
+}
+
+static void bind_gpt(const fsmoe_moe_config *config, const fsm_param_view *views, int shard,
+                     fsm_expert_weights *weights)
+{
+    places at = places_of(config);
+    const fsm_param_view none = {0}, w1 = views[at.w1], w2 = views[at.w2];
+    const fsm_param_view b1 = at.b1 >= 0 ? views[at.b1] : none, b2 = at.b2 >= 0 ? views[at.b2] : none;
     *weights = (fsm_expert_weights){
-        .in = {views[W1].value, views[W1].rows, views[W1].cols, NULL},
-        .out = {views[W2].value, views[W2].rows, views[W2].cols, NULL},
-        .bias_in = views[B1].value,
-        .bias_out = views[B2].value,
-        .d_in = views[W1].grad,
-        .d_out = views[W2].grad,
-        .d_bias_in = views[B1].grad,
-        .d_bias_out = views[B2].grad,
+        .activation = fsm_expert_activation(&fsm_expert_gpt, config),
+        .in = {w1.value, w1.rows, w1.cols, NULL},
+        .out = {w2.value, w2.rows, w2.cols, NULL},
+        .bias_in = b1.value,
+        .bias_out = b2.value,
+        .d_in = w1.grad,
+        .d_out = w2.grad,
+        .d_bias_in = b1.grad,
+        .d_bias_out = b2.grad,
         .add_bias_out = shard == 0,
     };
 }
@@ -31,14 +48,14 @@ static void bind_gpt(const fsm_param_view *views, int shard, fsm_expert_weights 
 static void forward_gpt(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
 {
     ops->linear_forward(r->n, &w->in, w->bias_in, r->x, r->hidden, r->pre, r->width);
-    ops->gelu_forward(r->n * r->width, r->pre, r->act);
+    w->activation->forward(ops, r->n, r->width, r->pre, r->act);
     ops->linear_forward(r->n, &w->out, w->add_bias_out ? w->bias_out : NULL, r->act, r->width, r->y, r->hidden);
 }
 
 static void backward_input_gpt(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
 {
     ops->linear_backward_input(r->n, &w->out, r->dy, r->hidden, 0.0f, r->dact, r->width);
-    ops->gelu_backward(r->n * r->width, r->pre, r->dact, r->dpre);
+    w->activation->backward(ops, r->n, r->width, r->pre, r->dact, r->dpre);
     ops->linear_backward_input(r->n, &w->in, r->dpre, r->width, 0.0f, r->dx, r->hidden);
 }
 
@@ -51,8 +68,10 @@ static void backward_weight_gpt(const fsm_ops *ops, const fsm_expert_weights *w,
 
 const fsm_expert_kind fsm_expert_gpt = {
     .name = "gpt",
-    .description = "two matrices, GELU, biases",
+    .description = "two matrices, GELU or ReLU, biases",
     .source = "Radford et al., GPT-2, 2019",
+    .activation = "gelu",
+    .has_bias = true,
     .pre_width = 1,
     .list_params = list_params_gpt,
     .bind = bind_gpt,

@@ -1,7 +1,8 @@
 /* The gate: which experts each token goes to, and with which weight.
  * In:  x [n, M], the tokens this rank holds; parameters; the tokens' global number for noise.
- * Out: k choices a token by falling score, their combine weights, and the sums that the losses need.
- * A kind is one file and one row of the table in gates.c.
+ * Out: choices a token by falling score, their combine weights, and the sums that the losses need; or, of a gate that
+ *      mixes, how much of each token every slot of an expert takes and gives back.
+ * A kind is one file and one row of the table in gates.c; what kinds share is in router.h, the losses are in balance.h.
  */
 #ifndef FSM_MOE_GATE_H
 #define FSM_MOE_GATE_H
@@ -11,69 +12,111 @@
 
 #include <fsmoe/config.h>
 
-/* Sums over tokens from which the losses and the load are made, [E] each; doubles, since they are added over all ranks. */
+/* Sums over tokens from which the losses and the load are made; doubles, since they are added over all ranks. */
 typedef struct fsm_gate_sums {
-    double *first_choices; /* [E] tokens whose first choice is e */
-    double *probability;   /* [E] sum of softmax probabilities */
-    double *kept;          /* [E] (token, choice) pairs that reached e */
-    double *log_sum_sq;    /* [1] sum of logsumexp(logits)^2 */
-    double *dropped;       /* [1] (token, choice) pairs that lost their place */
-    double *tokens;        /* [1] */
+    double *load;       /* [E] f of the load-balancing loss (balance.h) */
+    double *share;      /* [E] and its P */
+    double *chosen;     /* [E] (token, choice) pairs that chose e, before any drop */
+    double *kept;       /* [E] those that reached e */
+    double *log_sum_sq; /* [1] sum of logsumexp(logits)^2 */
+    double *dropped;    /* [1] (token, choice) pairs that lost their place */
+    double *tokens;     /* [1] */
+    double *aux;        /* [1] ranks' own losses, where each has one of its own tokens */
 } fsm_gate_sums;
+
+/* The sums in an array of so many doubles, in this order. */
+#define FSM_GATE_SUMS_COUNT(num_experts) (4 * (num_experts) + 4)
+fsm_gate_sums fsm_gate_sums_at(double *sums, int64_t num_experts);
+
+/* What the losses send back, per unit of the sums. */
+typedef struct fsm_gate_loss_grad {
+    const double *share;  /* [E] d aux / d share */
+    const double *load;   /* [E] d aux / d load, 0 where load is a count */
+    double log_sum_coeff; /* d z / d logit_i = log_sum_coeff * lse * softmax_i: 2 * coeff / tokens */
+} fsm_gate_loss_grad;
+
+/* One forward call. */
+typedef struct fsm_gate_input {
+    int64_t n;
+    const float *x;     /* [n, M] */
+    const int32_t *ids; /* [n] token ids; NULL: their numbers are */
+    const float *noise; /* [n, E] given instead of drawn; NULL: drawn */
+    bool training;      /* noise only in training */
+    uint64_t seed;
+    uint32_t layer;
+    uint64_t first_token;    /* global number of token 0: noise does not depend on the layout */
+    int64_t group, capacity; /* tokens that share a capacity, and the rows T that an expert takes of them */
+} fsm_gate_input;
 
 typedef struct fsm_gate {
     const struct fsm_gate_kind *kind;
+    const struct fsm_balance *balance;
+    const fsmoe_moe_config *config;
     const fsm_ops *ops;
-    int64_t hidden, num_experts, top_k;
-    bool noisy, normalize_top_k;
+    int64_t hidden, num_experts;
+    int64_t choices; /* a token has: top_k, or E where experts choose */
     fsm_weight weights[FSM_MAX_PARAMS_A_MODULE];
     fsm_param_view params[FSM_MAX_PARAMS_A_MODULE];
     /* saved by forward for backward; [max_tokens, …] */
     float *logits;   /* [N, E] the logits that chose: noisy ones in noisy training */
     float *prob;     /* [N, E] softmax of logits */
-    float *lse;      /* [N] */
-    float *noise;    /* [N, E] N(0,1) drawn, if noisy */
-    float *spread;   /* [N, E] x Wn^T, if noisy */
-    int32_t *choice; /* [N, k] experts by falling logit */
-    float *score;    /* [N, k] their logits */
-    float *weight;   /* [N, k] combine weights */
+    float *lse;      /* [N] logsumexp of logits */
+    int32_t *choice; /* [N, choices] experts by falling score, -1: none */
+    float *score;    /* [N, choices] what they were chosen by */
+    float *weight;   /* [N, choices] combine weights, 0 where there is no choice */
     float *dlogits;  /* [N, E] scratch of backward */
-    float *dspread;  /* [N, E] scratch of backward, if noisy */
+    void *own;       /* the kind's */
 } fsm_gate;
-
-/* One forward call. */
-typedef struct fsm_gate_input {
-    int64_t n;
-    const float *x; /* [n, M] */
-    bool training;  /* noise only in training */
-    uint64_t seed;
-    uint32_t layer;
-    uint64_t first_token; /* global number of token 0: noise does not depend on the layout */
-} fsm_gate_input;
-
-/* What the losses send back into the logits, per token of this rank. */
-typedef struct fsm_gate_loss_grad {
-    const double *load;   /* [E] d aux / d probability sum: coeff * E * f_e / tokens */
-    double log_sum_coeff; /* d z / d logit_i = log_sum_coeff * lse * p_i: 2 * coeff / tokens */
-} fsm_gate_loss_grad;
 
 typedef struct fsm_gate_kind {
     const char *name, *description, *source;
-    /* how many specs were written */
+    bool has_logits;      /* so a z-loss may be asked for */
+    bool has_probability; /* so first_choice and all_choices may */
+    bool has_weights;     /* that its logits decide, so importance_load may */
+    bool experts_choose;  /* a token has up to E choices; nothing is dropped */
+    bool mixes;           /* slots are mixtures of tokens: mix instead of forward, there are no choices */
+    /* how many specs were written; NULL: no parameters */
     int (*list_params)(const fsmoe_moe_config *config, int64_t hidden, fsm_param_spec *specs);
-    void (*forward)(fsm_gate *gate, const fsm_gate_input *input, fsm_gate_sums *sums);
-    /* dweight [n, k]; dx [n, M] += */
+    /* gate->own for up to max_tokens; NULL: nothing */
+    void (*take)(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate);
+    /* all that is saved above, of n tokens */
+    void (*forward)(fsm_gate *gate, const fsm_gate_input *input);
+    /* dweight [n, choices]; dx [n, M] += */
     void (*backward)(fsm_gate *gate, const fsm_gate_input *input, const float *dweight, const fsm_gate_loss_grad *loss,
                      float *dx);
+    /* load [E] += how likely each expert is chosen, where noise decides; false: it does not. NULL: never */
+    bool (*add_load)(const fsm_gate *gate, int64_t n, double *load);
+    /* after a step whose batch chose each expert chosen [E] times; NULL: nothing changes */
+    void (*after_step)(fsm_gate *gate, const double *chosen);
+    /* of one group of tokens x [group, M], columns slot by slot of expert by expert: dispatch [group, E S], of which a slot's
+     * column sums to 1, and combine [group, E S], of which a token's row does */
+    void (*mix)(fsm_gate *gate, int64_t group, const float *x, float *dispatch, float *combine);
+    /* dispatch, combine as mix left them; d_dispatch, d_combine may be overwritten; dx [group, M] += */
+    void (*mix_backward)(fsm_gate *gate, int64_t group, const float *x, const float *dispatch, const float *combine,
+                         float *d_dispatch, float *d_combine, float *dx);
 } fsm_gate_kind;
 
 /* NULL when no kind has that name. */
 const fsm_gate_kind *fsm_gate_find(const char *name);
 const fsm_gate_kind *fsm_gate_at(int index); /* in the order of the table; NULL after the last */
 
-extern const fsm_gate_kind fsm_gate_gshard;
+extern const fsm_gate_kind fsm_gate_gshard, fsm_gate_switch, fsm_gate_sigmoid, fsm_gate_xmoe, fsm_gate_expert_choice,
+    fsm_gate_soft, fsm_gate_deepseek, fsm_gate_hash, fsm_gate_balanced_test;
+
+/* Looks up kind and loss, and refuses what the kind does not have, by name. ERROR_CONFIG. */
+fsmoe_status fsm_gate_select(const fsmoe_moe_config *config, fsm_gate *gate);
+
+/* Choices that a token has under the configuration. */
+int64_t fsm_gate_choices(const fsmoe_moe_config *config);
 
 /* Takes the state's memory for up to max_tokens from the arena (measured or real). */
 void fsm_gate_take(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate);
+
+/* Choices, weights and sums of n tokens; all of sums but kept and dropped, +=. */
+void fsm_gate_forward(fsm_gate *gate, const fsm_gate_input *input, fsm_gate_sums *sums);
+
+/* dweight [n, choices] is changed: the loss's part is added. dx [n, M] +=, gradients of parameters +=. */
+void fsm_gate_backward(fsm_gate *gate, const fsm_gate_input *input, float *dweight, const fsm_gate_loss_grad *loss,
+                       float *dx);
 
 #endif

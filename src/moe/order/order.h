@@ -1,5 +1,5 @@
 /* The order: which row of an expert's input each (token, choice) takes, and how many rows each expert is sent.
- * In:  choices [n, k] of the gate.
+ * In:  choices [n, choices] of the gate, -1 where there is none; their weights.
  * Out: a route: rows by expert. Copying tokens into rows and back is the same for all kinds (gather_rows, combine_rows).
  * Capacity is counted in groups of `group` tokens (GShard's groups): T = ceil(k f G / E), at most G, rows a group.
  */
@@ -9,20 +9,25 @@
 #include "base/arena.h"
 
 #include <fsmoe/config.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct fsm_route {
-    int32_t *row;     /* [n, k] row within the chosen expert, counted on this rank; -1: dropped */
+    int32_t *row;     /* [n, choices] row within the chosen expert, counted on this rank; -1: dropped */
     int64_t *kept;    /* [E] rows that hold a token */
     int64_t *rows;    /* [E] rows sent: kept, or more where the kind pads */
     int64_t *filling; /* [E] scratch */
+    int32_t *ranking; /* [n choices] scratch of drop policy probs: choices of a group, the heaviest first */
     int64_t dropped;  /* (token, choice) pairs without a row */
 } fsm_route;
 
 typedef struct fsm_order_problem {
-    int64_t n, num_experts, top_k;
+    int64_t n, num_experts;
+    int64_t top_k;          /* that capacity is counted with */
+    int64_t choices;        /* a token has: top_k, or E where experts choose */
     int64_t group;          /* tokens a capacity group; n when the configuration says 0 */
     double capacity_factor; /* 0: dropless */
+    bool by_weight;         /* who keeps a place: the heaviest, else first choices before second, tokens in order */
 } fsm_order_problem;
 
 typedef struct fsm_order_kind {
@@ -31,20 +36,22 @@ typedef struct fsm_order_kind {
     int64_t (*max_rows)(const fsm_order_problem *problem);
     /* most rows that any `experts` of the experts can be sent together by one rank */
     int64_t (*max_rows_together)(const fsm_order_problem *problem, int64_t experts);
-    void (*assign)(const fsm_order_problem *problem, const int32_t *choice, fsm_route *route);
+    void (*assign)(const fsm_order_problem *problem, const int32_t *choice, const float *weight, fsm_route *route);
+    bool dense; /* tokens become rows, and rows tokens, by products with one-hot matrices */
 } fsm_order_kind;
 
 const fsm_order_kind *fsm_order_find(const char *name);
-extern const fsm_order_kind fsm_order_tutel, fsm_order_sorted;
+extern const fsm_order_kind fsm_order_tutel, fsm_order_gshard, fsm_order_sorted;
 
 /* T of one group: ceil(k f G / E) clamped to [1, G]; G when dropless. */
-int64_t fsm_order_capacity(const fsm_order_problem *problem);
+FSMOE_API int64_t fsm_order_capacity(const fsm_order_problem *problem);
 
-void fsm_route_take(fsm_arena *arena, int64_t max_tokens, int64_t num_experts, int64_t top_k, fsm_route *route);
+void fsm_route_take(fsm_arena *arena, int64_t max_tokens, int64_t num_experts, int64_t choices, fsm_route *route);
 
-/* Drops group by group what lacks a place, first choices before second, and numbers the rest in order of tokens.
- * Row = base + place within the group, where base is `stride` rows a group, or the rows filled so far (stride 0).
- * Fills row, kept, dropped. */
-void fsm_order_fill(const fsm_order_problem *problem, int64_t stride, const int32_t *choice, fsm_route *route);
+/* Drops group by group what lacks a place, and numbers the rest in order of tokens. Row = base + place within the
+ * group, where base is `stride` rows a group, or the rows filled so far (stride 0). Fills row, kept, dropped. weight is
+ * read by_weight alone. */
+FSMOE_API void fsm_order_fill(const fsm_order_problem *problem, int64_t stride, const int32_t *choice,
+                              const float *weight, fsm_route *route);
 
 #endif

@@ -11,17 +11,17 @@ static int64_t max_rows_sorted(const fsm_order_problem *p)
     return rows < p->n ? rows : p->n;
 }
 
-/* A token sends at most one row to an expert, and k rows in all. */
+/* A token sends at most one row to an expert, and as many rows as it has choices in all. */
 static int64_t max_rows_together_sorted(const fsm_order_problem *p, int64_t experts)
 {
     int64_t by_expert = experts * max_rows_sorted(p);
-    int64_t by_token = p->n * (p->top_k < experts ? p->top_k : experts);
+    int64_t by_token = p->n * (p->choices < experts ? p->choices : experts);
     return by_expert < by_token ? by_expert : by_token;
 }
 
-static void assign_sorted(const fsm_order_problem *p, const int32_t *choice, fsm_route *route)
+static void assign_sorted(const fsm_order_problem *p, const int32_t *choice, const float *weight, fsm_route *route)
 {
-    fsm_order_fill(p, 0, choice, route);
+    fsm_order_fill(p, 0, choice, weight, route);
     memcpy(route->rows, route->kept, sizeof *route->rows * (size_t)p->num_experts);
 }
 

@@ -8,9 +8,9 @@ static fsmoe_status check_degree(int degree)
     return fsm_fail(FSMOE_ERROR_CONFIG, "degree %d must be between 1 and %d", degree, FSM_MAX_CHUNKS);
 }
 
-static int at_most(int degree, int64_t rows)
+static int at_most(int degree, int most)
 {
-    return degree < rows ? degree : (int)rows;
+    return degree < most ? degree : most;
 }
 
 fsmoe_status fsm_schedule_in_order(const fsm_step_shape *shape, int forward_degree, int backward_degree,
@@ -20,8 +20,8 @@ fsmoe_status fsm_schedule_in_order(const fsm_step_shape *shape, int forward_degr
     fsm_step_builder b;
     FSM_TRY(check_degree(forward_degree));
     FSM_TRY(check_degree(backward_degree));
-    fsm_layer_cut forward = {.degree = at_most(forward_degree, shape->nominal_rows), .cuts = cuts[0]};
-    fsm_layer_cut backward = {.degree = at_most(backward_degree, shape->nominal_rows), .cuts = cuts[1]};
+    fsm_layer_cut forward = {.degree = at_most(forward_degree, fsm_step_max_degree(shape)), .cuts = cuts[0]};
+    fsm_layer_cut backward = {.degree = at_most(backward_degree, fsm_step_max_degree(shape)), .cuts = cuts[1]};
     fsm_step_even_cuts(shape->nominal_rows, forward.degree, cuts[0]);
     fsm_step_even_cuts(shape->nominal_rows, backward.degree, cuts[1]);
     FSM_TRY(fsm_step_builder_begin(shape, false, graph, &b));

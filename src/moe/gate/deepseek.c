@@ -1,0 +1,160 @@
+/* DeepSeek-V3's gate (DeepSeek-AI 2024): s = sigmoid(x Wg^T). Experts are in n_group groups; a group's score is the sum of
+ * its two best s + bias; the k experts are the best by s + bias within the topk_group best groups; their weights are s
+ * without bias, divided by their sum, times routed_scaling_factor. The bias has no gradient: after a step it moves by
+ * bias_update_rate towards balance (after_step). P of the losses is s divided by its sum over experts.
+ */
+#include "moe/gate/noise.h"
+#include "moe/gate/router.h"
+
+#include <math.h>
+
+enum { BIAS = FSM_ROUTER_WEIGHT + 1 };
+
+static int list_params_deepseek(const fsmoe_moe_config *config, int64_t hidden, fsm_param_spec *specs)
+{
+    specs[FSM_ROUTER_WEIGHT] = fsm_router_weight_spec(config, hidden);
+    specs[BIAS] = (fsm_param_spec){"bias", 1, config->num_experts, 1, FSM_SHARD_NONE, FSM_INIT_ZERO, false};
+    return 2;
+}
+
+static const float LEAST_SUM = 1e-20f; /* of scores that are divided by: all of them may be 0 */
+
+typedef struct groups {
+    float *score;  /* [N, E] sigmoid of the logits */
+    float *biased; /* [N, E] score + bias; -infinity in closed groups */
+    float *best;   /* [n_group] of one token */
+    float *value;  /* [topk_group] */
+    int32_t *open; /* [topk_group] */
+    bool *is_open; /* [n_group] */
+} groups;
+
+static void take_deepseek(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
+{
+    int64_t scores = max_tokens * gate->num_experts, n_group = gate->config->n_group, top = gate->config->topk_group;
+    groups *g = FSM_ARENA_ARRAY(arena, groups, 1);
+    groups arrays = {.score = FSM_ARENA_ARRAY(arena, float, scores),
+                     .biased = FSM_ARENA_ARRAY(arena, float, scores),
+                     .best = FSM_ARENA_ARRAY(arena, float, n_group),
+                     .value = FSM_ARENA_ARRAY(arena, float, top),
+                     .open = FSM_ARENA_ARRAY(arena, int32_t, top),
+                     .is_open = FSM_ARENA_ARRAY(arena, bool, n_group)};
+    gate->own = g;
+    if (g) *g = arrays; /* not while the arena only measures */
+}
+
+/* The sum of the two largest of n values, or the only one. */
+static float two_best(const float *values, int64_t n)
+{
+    float first = -INFINITY, second = -INFINITY;
+    for (int64_t i = 0; i < n; i++) {
+        if (values[i] > first) {
+            second = first;
+            first = values[i];
+        } else if (values[i] > second) {
+            second = values[i];
+        }
+    }
+    return n > 1 ? first + second : first;
+}
+
+/* -infinity for the experts of all but the best groups of one token. */
+static void close_groups(const fsm_gate *gate, const groups *g, float *biased)
+{
+    int64_t n_group = gate->config->n_group, top = gate->config->topk_group, size = gate->num_experts / n_group;
+    if (top >= n_group) return;
+    for (int64_t i = 0; i < n_group; i++) {
+        g->best[i] = two_best(biased + i * size, size);
+        g->is_open[i] = false;
+    }
+    gate->ops->top_k(1, n_group, top, g->best, g->open, g->value);
+    for (int64_t i = 0; i < top; i++) g->is_open[g->open[i]] = true;
+    for (int64_t e = 0; e < gate->num_experts; e++)
+        if (!g->is_open[e / size]) biased[e] = -INFINITY;
+}
+
+static void weigh(fsm_gate *gate, const groups *g, int64_t token)
+{
+    int64_t k = gate->choices;
+    const float *score = g->score + token * gate->num_experts;
+    const int32_t *choice = gate->choice + token * k;
+    float sum = LEAST_SUM;
+    for (int64_t j = 0; j < k; j++) sum += score[choice[j]];
+    for (int64_t j = 0; j < k; j++)
+        gate->weight[token * k + j] = (float)gate->config->routed_scaling_factor * score[choice[j]] / sum;
+}
+
+/* prob = score / sum of scores, P of the losses; lse is the logits'. */
+static void forward_deepseek(fsm_gate *gate, const fsm_gate_input *in)
+{
+    groups *g = gate->own;
+    int64_t experts = gate->num_experts;
+    fsm_router_project(gate, in->n, in->x);
+    fsm_router_softmax(gate, in->n);
+    for (int64_t i = 0; i < in->n; i++) {
+        float *score = g->score + i * experts, *biased = g->biased + i * experts, sum = LEAST_SUM;
+        for (int64_t e = 0; e < experts; e++) {
+            score[e] = fsm_sigmoid(gate->logits[i * experts + e]);
+            biased[e] = score[e] + gate->params[BIAS].value[e];
+            sum += score[e];
+        }
+        for (int64_t e = 0; e < experts; e++) gate->prob[i * experts + e] = score[e] / sum;
+        close_groups(gate, g, biased);
+    }
+    fsm_router_choose(gate, in->n, g->biased);
+    for (int64_t i = 0; i < in->n; i++) weigh(gate, g, i);
+}
+
+/* d score of one token from its weights and, through prob, from the losses; then through the sigmoid. */
+static void scores_backward(const fsm_gate *gate, const groups *g, int64_t token, const float *dweight,
+                            const double *share, float *dlogits)
+{
+    int64_t k = gate->choices, experts = gate->num_experts;
+    const float *score = g->score + token * experts, *prob = gate->prob + token * experts;
+    const int32_t *choice = gate->choice + token * k;
+    double chosen = LEAST_SUM, all = LEAST_SUM, mean_weight = 0, mean_share = 0;
+    for (int64_t j = 0; j < k; j++) chosen += score[choice[j]];
+    for (int64_t j = 0; j < k; j++) mean_weight += dweight[j] * score[choice[j]] / chosen;
+    for (int64_t e = 0; e < experts; e++) all += score[e];
+    for (int64_t e = 0; share && e < experts; e++) mean_share += share[e] * prob[e];
+    for (int64_t e = 0; share && e < experts; e++)
+        dlogits[e] += (float)((share[e] - mean_share) / all) * score[e] * (1 - score[e]);
+    for (int64_t j = 0; j < k; j++) {
+        double d = gate->config->routed_scaling_factor * (dweight[j] - mean_weight) / chosen;
+        dlogits[choice[j]] += (float)d * score[choice[j]] * (1 - score[choice[j]]);
+    }
+}
+
+static void backward_deepseek(fsm_gate *gate, const fsm_gate_input *in, const float *dweight,
+                              const fsm_gate_loss_grad *loss, float *dx)
+{
+    const double *share = fsm_router_share(gate, loss);
+    fsm_router_z_backward(gate, in->n, loss);
+    for (int64_t i = 0; i < in->n; i++)
+        scores_backward(gate, gate->own, i, dweight + i * gate->choices, share, gate->dlogits + i * gate->num_experts);
+    fsm_router_project_backward(gate, in->n, in->x, dx);
+}
+
+static void move_bias(fsm_gate *gate, const double *chosen)
+{
+    double mean = 0;
+    float *bias = gate->params[BIAS].value;
+    for (int64_t e = 0; e < gate->num_experts; e++) mean += chosen[e] / (double)gate->num_experts;
+    for (int64_t e = 0; e < gate->num_experts; e++) {
+        int sign = (mean > chosen[e]) - (mean < chosen[e]);
+        bias[e] += (float)(gate->config->bias_update_rate * sign);
+    }
+}
+
+const fsm_gate_kind fsm_gate_deepseek = {
+    .name = "deepseek",
+    .description = "sigmoid, balance bias, group-limited top-k",
+    .source = "DeepSeek-AI, DeepSeek-V3, 2024",
+    .has_logits = true,
+    .has_probability = true,
+    .has_weights = true,
+    .list_params = list_params_deepseek,
+    .take = take_deepseek,
+    .forward = forward_deepseek,
+    .backward = backward_deepseek,
+    .after_step = move_bias,
+};

@@ -1,0 +1,37 @@
+/* Noise of the noisy top-k gate, and the smooth load that it makes possible (Shazeer et al. 2017, appendix A):
+ *   h_i = c_i + drawn_i s_i,  s_i = softplus(spread_i);  load_i = sum over tokens of P(h_i would be among the k best, were
+ *   its noise drawn again and the others' kept) = Phi((c_i - t_i) / s_i), t_i the k-th largest h of the other experts.
+ * In:  a gate whose `own` is this state, after its forward. Out: the load; its gradients.
+ */
+#ifndef FSM_MOE_GATE_NOISE_H
+#define FSM_MOE_GATE_NOISE_H
+
+#include "moe/gate/gate.h"
+
+#include <math.h>
+
+typedef struct fsm_gate_noise {
+    bool on;        /* in the latest forward */
+    float *drawn;   /* [N, E] N(0, 1) */
+    float *spread;  /* [N, E] x Wn^T */
+    float *dspread; /* [N, E] scratch of backward */
+} fsm_gate_noise;
+
+static inline float fsm_softplus(float s)
+{
+    return s > 20.0f ? s : log1pf(expf(s));
+}
+
+static inline float fsm_sigmoid(float s)
+{
+    return 1.0f / (1.0f + expf(-s));
+}
+
+/* fsm_gate_kind.add_load. */
+bool fsm_smooth_load(const fsm_gate *gate, int64_t n, double *load);
+
+/* dload [E]. Adds to dlogits, which is d objective / d h and is still to reach spread through the drawn noise, and to
+ * dspread. */
+void fsm_smooth_load_backward(fsm_gate *gate, int64_t n, const double *dload);
+
+#endif

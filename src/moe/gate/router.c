@@ -1,0 +1,99 @@
+#include "moe/gate/router.h"
+
+#include "moe/gate/balance.h"
+
+#include <math.h>
+
+fsm_param_spec fsm_router_weight_spec(const fsmoe_moe_config *config, int64_t hidden)
+{
+    return (fsm_param_spec){"weight", config->num_experts, hidden, 2, FSM_SHARD_NONE, FSM_INIT_NORMAL, true};
+}
+
+void fsm_router_project(fsm_gate *gate, int64_t n, const float *x)
+{
+    gate->ops->linear_forward(n, &gate->weights[FSM_ROUTER_WEIGHT], NULL, x, gate->hidden, gate->logits,
+                              gate->num_experts);
+}
+
+void fsm_router_project_backward(fsm_gate *gate, int64_t n, const float *x, float *dx)
+{
+    int64_t num_experts = gate->num_experts, hidden = gate->hidden;
+    gate->ops->linear_backward_input(n, &gate->weights[FSM_ROUTER_WEIGHT], gate->dlogits, num_experts, 1.0f, dx,
+                                     hidden);
+    gate->ops->linear_backward_weight(n, num_experts, hidden, gate->dlogits, num_experts, x, hidden,
+                                      gate->params[FSM_ROUTER_WEIGHT].grad, NULL);
+}
+
+void fsm_router_softmax(fsm_gate *gate, int64_t n)
+{
+    gate->ops->softmax(n, gate->num_experts, gate->logits, gate->prob, gate->lse);
+}
+
+void fsm_router_choose(fsm_gate *gate, int64_t n, const float *scores)
+{
+    gate->ops->top_k(n, gate->num_experts, gate->choices, scores, gate->choice, gate->score);
+}
+
+void fsm_router_softmax_weights(fsm_gate *gate, int64_t n)
+{
+    int64_t k = gate->choices;
+    if (k > 1) {
+        gate->ops->softmax(n, k, gate->score, gate->weight, NULL);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++)
+        gate->weight[i] = gate->config->normalize_top_k ? 1.0f : gate->prob[i * gate->num_experts + gate->choice[i]];
+}
+
+/* d logits of one token from its combine weights. */
+static void weights_backward(const fsm_gate *gate, int64_t token, const float *dweight, float *dlogits)
+{
+    int64_t k = gate->choices;
+    const int32_t *choice = gate->choice + token * k;
+    const float *weight = gate->weight + token * k;
+    if (k > 1) {
+        float mean = 0;
+        for (int64_t j = 0; j < k; j++) mean += weight[j] * dweight[j];
+        for (int64_t j = 0; j < k; j++) dlogits[choice[j]] += weight[j] * (dweight[j] - mean);
+    } else if (!gate->config->normalize_top_k) {
+        const float *p = gate->prob + token * gate->num_experts;
+        float g = dweight[0] * weight[0];
+        for (int64_t e = 0; e < gate->num_experts; e++) dlogits[e] -= g * p[e];
+        dlogits[choice[0]] += g;
+    }
+}
+
+void fsm_router_softmax_weights_backward(fsm_gate *gate, int64_t n, const float *dweight)
+{
+    for (int64_t i = 0; i < n; i++)
+        weights_backward(gate, i, dweight + i * gate->choices, gate->dlogits + i * gate->num_experts);
+}
+
+/* Softmax backward of `share`, the same for every token, and the z-loss. */
+static void token_losses_backward(const fsm_gate *gate, int64_t token, const double *share, double log_sum_coeff,
+                                  float *dlogits)
+{
+    const float *p = gate->prob + token * gate->num_experts;
+    double mean = 0, z = log_sum_coeff * gate->lse[token];
+    for (int64_t e = 0; share && e < gate->num_experts; e++) mean += p[e] * share[e];
+    for (int64_t e = 0; e < gate->num_experts; e++) dlogits[e] = (float)(p[e] * ((share ? share[e] : 0) - mean + z));
+}
+
+const double *fsm_router_share(const fsm_gate *gate, const fsm_gate_loss_grad *loss)
+{
+    return gate->balance && !gate->balance->of_weights ? loss->share : NULL;
+}
+
+void fsm_router_losses_backward(fsm_gate *gate, int64_t n, const fsm_gate_loss_grad *loss)
+{
+    const double *share = fsm_router_share(gate, loss);
+    for (int64_t i = 0; i < n; i++)
+        token_losses_backward(gate, i, share, loss->log_sum_coeff, gate->dlogits + i * gate->num_experts);
+}
+
+void fsm_router_z_backward(fsm_gate *gate, int64_t n, const fsm_gate_loss_grad *loss)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t e = i * gate->num_experts; e < (i + 1) * gate->num_experts; e++)
+            gate->dlogits[e] = (float)(loss->log_sum_coeff * gate->lse[i]) * expf(gate->logits[e] - gate->lse[i]);
+}

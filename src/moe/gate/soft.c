@@ -1,0 +1,144 @@
+/* SoftMoE (Puigcerver et al. 2023): every slot of an expert is a mixture of all tokens of a sample, every token's output a
+ * mixture of all slots' outputs.
+ *   logits = x Phi [G, E S];  dispatch = softmax of each column (over tokens);  combine = softmax of each row (over slots)
+ * normalize_slots: tokens and columns of Phi have length 1 first. It looks at later tokens, so it is not causal.
+ */
+#include "moe/gate/gate.h"
+
+#include <math.h>
+
+enum { PHI };
+
+static const float LEAST_LENGTH = 1e-12f;
+
+static int64_t slots_of(const fsm_gate *gate)
+{
+    return gate->num_experts * gate->config->slots_per_expert;
+}
+
+static int list_params_soft(const fsmoe_moe_config *config, int64_t hidden, fsm_param_spec *specs)
+{
+    int64_t slots = config->num_experts * config->slots_per_expert;
+    specs[PHI] = (fsm_param_spec){"phi", hidden, slots, 2, FSM_SHARD_NONE, FSM_INIT_NORMAL, true};
+    return 1;
+}
+
+/* The state of one group at a time: everything is worked out again in backward. */
+typedef struct unit {
+    float *token, *token_length; /* [G, M], [G] */
+    float *phi, *phi_length;     /* [M, E S], [E S] */
+    float *dtoken, *dphi;        /* likewise */
+} unit;
+
+static void take_soft(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
+{
+    if (!gate->config->normalize_slots) return;
+    unit *u = FSM_ARENA_ARRAY(arena, unit, 1);
+    int64_t tokens = max_tokens * gate->hidden, phi = gate->hidden * slots_of(gate);
+    unit arrays = {.token = FSM_ARENA_ARRAY(arena, float, tokens),
+                   .token_length = FSM_ARENA_ARRAY(arena, float, max_tokens),
+                   .phi = FSM_ARENA_ARRAY(arena, float, phi),
+                   .phi_length = FSM_ARENA_ARRAY(arena, float, slots_of(gate)),
+                   .dtoken = FSM_ARENA_ARRAY(arena, float, tokens),
+                   .dphi = FSM_ARENA_ARRAY(arena, float, phi)};
+    gate->own = u;
+    if (u) *u = arrays; /* not while the arena only measures */
+}
+
+/* n vectors of `size` elements `step` apart, `next` from one to the next, to length 1. */
+static void normalize(int64_t n, int64_t size, int64_t step, int64_t next, const float *from, float *to, float *length)
+{
+    for (int64_t i = 0; i < n; i++) {
+        double sum = 0;
+        for (int64_t p = 0; p < size; p++) sum += (double)from[i * next + p * step] * from[i * next + p * step];
+        length[i] = fmaxf((float)sqrt(sum), LEAST_LENGTH);
+        for (int64_t p = 0; p < size; p++) to[i * next + p * step] = from[i * next + p * step] / length[i];
+    }
+}
+
+/* d += (dunit - unit (unit . dunit)) / length; a guarded length is a constant. */
+static void normalize_backward(int64_t n, int64_t size, int64_t step, int64_t next, const float *units,
+                               const float *length, const float *dunit, float *d)
+{
+    for (int64_t i = 0; i < n; i++) {
+        double along = 0;
+        for (int64_t p = i * next; p < i * next + size * step && length[i] > LEAST_LENGTH; p += step)
+            along += (double)units[p] * dunit[p];
+        for (int64_t p = i * next; p < i * next + size * step; p += step)
+            d[p] += (dunit[p] - units[p] * (float)along) / length[i];
+    }
+}
+
+/* Softmax of each column of x [rows, cols], in place. */
+static void column_softmax(int64_t rows, int64_t cols, float *x)
+{
+    for (int64_t c = 0; c < cols; c++) {
+        float most = -INFINITY, sum = 0;
+        for (int64_t r = 0; r < rows; r++) most = fmaxf(most, x[r * cols + c]);
+        for (int64_t r = 0; r < rows; r++) sum += x[r * cols + c] = expf(x[r * cols + c] - most);
+        for (int64_t r = 0; r < rows; r++) x[r * cols + c] /= sum;
+    }
+}
+
+static void mix_soft(fsm_gate *gate, int64_t group, const float *x, float *dispatch, float *combine)
+{
+    const float *phi = gate->params[PHI].value;
+    int64_t hidden = gate->hidden, slots = slots_of(gate);
+    unit *u = gate->own;
+    if (u) {
+        normalize(group, hidden, 1, hidden, x, u->token, u->token_length);
+        normalize(slots, hidden, slots, 1, phi, u->phi, u->phi_length);
+    }
+    gate->ops->gemm(false, false, group, slots, hidden, 1, u ? u->token : x, hidden, u ? u->phi : phi, slots, 0,
+                    dispatch, slots);
+    gate->ops->softmax(group, slots, dispatch, combine, NULL);
+    column_softmax(group, slots, dispatch);
+}
+
+/* d logits into d_combine. */
+static void softmaxes_backward(int64_t group, int64_t slots, const float *dispatch, const float *combine,
+                               const float *d_dispatch, float *d_combine)
+{
+    for (int64_t i = 0; i < group; i++) {
+        double mean = 0;
+        for (int64_t s = i * slots; s < (i + 1) * slots; s++) mean += (double)combine[s] * d_combine[s];
+        for (int64_t s = i * slots; s < (i + 1) * slots; s++) d_combine[s] = combine[s] * (d_combine[s] - (float)mean);
+    }
+    for (int64_t s = 0; s < slots; s++) {
+        double mean = 0;
+        for (int64_t i = s; i < group * slots; i += slots) mean += (double)dispatch[i] * d_dispatch[i];
+        for (int64_t i = s; i < group * slots; i += slots) d_combine[i] += dispatch[i] * (d_dispatch[i] - (float)mean);
+    }
+}
+
+static void mix_backward_soft(fsm_gate *gate, int64_t group, const float *x, const float *dispatch,
+                              const float *combine, float *d_dispatch, float *d_combine, float *dx)
+{
+    const float *phi = gate->params[PHI].value, *dlogits = d_combine;
+    float *dphi = gate->params[PHI].grad;
+    int64_t hidden = gate->hidden, slots = slots_of(gate);
+    unit *u = gate->own;
+    softmaxes_backward(group, slots, dispatch, combine, d_dispatch, d_combine);
+    if (u) { /* another group may have been mixed since */
+        normalize(group, hidden, 1, hidden, x, u->token, u->token_length);
+        normalize(slots, hidden, slots, 1, phi, u->phi, u->phi_length);
+    }
+    gate->ops->gemm(false, true, group, hidden, slots, 1, dlogits, slots, u ? u->phi : phi, slots, u ? 0 : 1,
+                    u ? u->dtoken : dx, hidden);
+    gate->ops->gemm(true, false, hidden, slots, group, 1, u ? u->token : x, hidden, dlogits, slots, u ? 0 : 1,
+                    u ? u->dphi : dphi, slots);
+    if (!u) return;
+    normalize_backward(group, hidden, 1, hidden, u->token, u->token_length, u->dtoken, dx);
+    normalize_backward(slots, hidden, slots, 1, u->phi, u->phi_length, u->dphi, dphi);
+}
+
+const fsm_gate_kind fsm_gate_soft = {
+    .name = "soft",
+    .description = "slots are mixtures of tokens",
+    .source = "Puigcerver et al., From sparse to soft mixtures of experts, 2023",
+    .mixes = true,
+    .list_params = list_params_soft,
+    .take = take_soft,
+    .mix = mix_soft,
+    .mix_backward = mix_backward_soft,
+};

@@ -1,0 +1,77 @@
+/* Switch's gate (Fedus et al. 2021): the one best expert, weighed by its softmax probability. In training the gate may
+ * see its input times U(1 - e, 1 + e), drawn by the token's number. */
+#include "base/rng.h"
+#include "moe/gate/router.h"
+
+static int list_params_switch(const fsmoe_moe_config *config, int64_t hidden, fsm_param_spec *specs)
+{
+    specs[FSM_ROUTER_WEIGHT] = fsm_router_weight_spec(config, hidden);
+    return 1;
+}
+
+/* own: [N, M] the jittered input, in backward its gradient. */
+static void take_switch(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
+{
+    if (gate->config->jitter > 0) gate->own = FSM_ARENA_ARRAY(arena, float, max_tokens * gate->hidden);
+}
+
+static float jitter_of(const fsm_gate *gate, const fsm_gate_input *in, int64_t i)
+{
+    uint64_t at = in->first_token * (uint64_t)gate->hidden + (uint64_t)i;
+    double u = fsm_rng_uniform(in->seed, FSM_RNG_GATE_NOISE + in->layer, at);
+    return (float)(1 + gate->config->jitter * (2 * u - 1));
+}
+
+static bool jitters(const fsm_gate *gate, const fsm_gate_input *in)
+{
+    return in->training && gate->config->jitter > 0;
+}
+
+static const float *seen(fsm_gate *gate, const fsm_gate_input *in)
+{
+    float *jittered = gate->own;
+    if (!jitters(gate, in)) return in->x;
+    for (int64_t i = 0; i < in->n * gate->hidden; i++) jittered[i] = in->x[i] * jitter_of(gate, in, i);
+    return jittered;
+}
+
+static void forward_switch(fsm_gate *gate, const fsm_gate_input *in)
+{
+    fsm_router_project(gate, in->n, seen(gate, in));
+    fsm_router_softmax(gate, in->n);
+    fsm_router_choose(gate, in->n, gate->logits);
+    fsm_router_softmax_weights(gate, in->n);
+}
+
+/* dx += what reached the jittered input times the jitter. */
+static void jittered_backward(fsm_gate *gate, const fsm_gate_input *in, float *dx)
+{
+    float *jittered = gate->own;
+    const fsm_weight *w = &gate->weights[FSM_ROUTER_WEIGHT];
+    gate->ops->linear_backward_weight(in->n, gate->num_experts, gate->hidden, gate->dlogits, gate->num_experts,
+                                      jittered, gate->hidden, gate->params[FSM_ROUTER_WEIGHT].grad, NULL);
+    gate->ops->linear_backward_input(in->n, w, gate->dlogits, gate->num_experts, 0.0f, jittered, gate->hidden);
+    for (int64_t i = 0; i < in->n * gate->hidden; i++) dx[i] += jittered[i] * jitter_of(gate, in, i);
+}
+
+static void backward_switch(fsm_gate *gate, const fsm_gate_input *in, const float *dweight,
+                            const fsm_gate_loss_grad *loss, float *dx)
+{
+    fsm_router_losses_backward(gate, in->n, loss);
+    fsm_router_softmax_weights_backward(gate, in->n, dweight);
+    if (jitters(gate, in)) jittered_backward(gate, in, dx);
+    else fsm_router_project_backward(gate, in->n, in->x, dx);
+}
+
+const fsm_gate_kind fsm_gate_switch = {
+    .name = "switch",
+    .description = "top-1, softmax probability",
+    .source = "Fedus et al., Switch Transformers, 2021",
+    .has_logits = true,
+    .has_probability = true,
+    .has_weights = true,
+    .list_params = list_params_switch,
+    .take = take_switch,
+    .forward = forward_switch,
+    .backward = backward_switch,
+};

@@ -1,0 +1,133 @@
+/* X-MoE's gate (Chi et al. 2022): experts are directions in a space of P dimensions.
+ *   z = x Wp^T;  logits = cos(z, c_e) / max(tau, 0.01);  choices and weights as gshard's, without noise.
+ * tau is learned; where it lies at its floor or below it has no gradient. Lengths are guarded by 1e-12.
+ */
+#include "moe/gate/router.h"
+
+#include <math.h>
+
+enum { PROJ, CENTROIDS, TEMPERATURE, COUNT };
+
+static const float LEAST_LENGTH = 1e-12f, LEAST_TEMPERATURE = 0.01f;
+
+typedef struct directions {
+    int64_t width;                     /* P */
+    float *token, *token_length;       /* [N, P] of length 1, [N] their lengths before */
+    float *centroid, *centroid_length; /* [E, P], [E] likewise */
+    float *dtoken, *dcentroid;         /* scratch of backward */
+} directions;
+
+static int64_t width_of(const fsmoe_moe_config *config, int64_t hidden)
+{
+    if (config->proj_dim > 0) return config->proj_dim;
+    int64_t half = hidden / 2 > 0 ? hidden / 2 : 1;
+    return half < 32 ? half : 32;
+}
+
+static int list_params_xmoe(const fsmoe_moe_config *config, int64_t hidden, fsm_param_spec *specs)
+{
+    int64_t width = width_of(config, hidden);
+    specs[PROJ] = (fsm_param_spec){"proj", width, hidden, 2, FSM_SHARD_NONE, FSM_INIT_NORMAL, true};
+    specs[CENTROIDS] =
+        (fsm_param_spec){"centroids", config->num_experts, width, 2, FSM_SHARD_NONE, FSM_INIT_NORMAL, true};
+    specs[TEMPERATURE] = (fsm_param_spec){"temperature", 1, 1, 1, FSM_SHARD_NONE, FSM_INIT_TEMPERATURE, false};
+    return COUNT;
+}
+
+static void take_xmoe(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
+{
+    directions *d = FSM_ARENA_ARRAY(arena, directions, 1);
+    int64_t width = width_of(gate->config, gate->hidden), experts = gate->num_experts;
+    directions arrays = {.width = width,
+                         .token = FSM_ARENA_ARRAY(arena, float, max_tokens *width),
+                         .token_length = FSM_ARENA_ARRAY(arena, float, max_tokens),
+                         .centroid = FSM_ARENA_ARRAY(arena, float, experts *width),
+                         .centroid_length = FSM_ARENA_ARRAY(arena, float, experts),
+                         .dtoken = FSM_ARENA_ARRAY(arena, float, max_tokens *width),
+                         .dcentroid = FSM_ARENA_ARRAY(arena, float, experts *width)};
+    gate->own = d;
+    if (d) *d = arrays; /* not while the arena only measures */
+}
+
+/* Rows of `to` become those of `from` (which may be the same) with length 1. */
+static void normalize(int64_t n, int64_t width, const float *from, float *to, float *length)
+{
+    for (int64_t i = 0; i < n; i++) {
+        double sum = 0;
+        for (int64_t p = 0; p < width; p++) sum += (double)from[i * width + p] * from[i * width + p];
+        length[i] = fmaxf((float)sqrt(sum), LEAST_LENGTH);
+        for (int64_t p = 0; p < width; p++) to[i * width + p] = from[i * width + p] / length[i];
+    }
+}
+
+/* d of what was normalised, in place: (d - unit (unit . d)) / length; a guarded length is a constant. */
+static void normalize_backward(int64_t n, int64_t width, const float *unit, const float *length, float *d)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const float *u = unit + i * width;
+        float *row = d + i * width, along = 0;
+        for (int64_t p = 0; p < width && length[i] > LEAST_LENGTH; p++) along += u[p] * row[p];
+        for (int64_t p = 0; p < width; p++) row[p] = (row[p] - u[p] * along) / length[i];
+    }
+}
+
+static float temperature_of(const fsm_gate *gate)
+{
+    return fmaxf(*gate->params[TEMPERATURE].value, LEAST_TEMPERATURE);
+}
+
+static void forward_xmoe(fsm_gate *gate, const fsm_gate_input *in)
+{
+    directions *d = gate->own;
+    gate->ops->linear_forward(in->n, &gate->weights[PROJ], NULL, in->x, gate->hidden, d->token, d->width);
+    normalize(in->n, d->width, d->token, d->token, d->token_length);
+    normalize(gate->num_experts, d->width, gate->params[CENTROIDS].value, d->centroid, d->centroid_length);
+    gate->ops->gemm(false, true, in->n, gate->num_experts, d->width, 1 / temperature_of(gate), d->token, d->width,
+                    d->centroid, d->width, 0, gate->logits, gate->num_experts);
+    fsm_router_softmax(gate, in->n);
+    fsm_router_choose(gate, in->n, gate->logits);
+    fsm_router_softmax_weights(gate, in->n);
+}
+
+static void temperature_backward(const fsm_gate *gate, int64_t n)
+{
+    float tau = *gate->params[TEMPERATURE].value;
+    double sum = 0;
+    if (tau <= LEAST_TEMPERATURE) return;
+    for (int64_t i = 0; i < n * gate->num_experts; i++) sum += (double)gate->dlogits[i] * gate->logits[i];
+    *gate->params[TEMPERATURE].grad -= (float)(sum / tau);
+}
+
+static void backward_xmoe(fsm_gate *gate, const fsm_gate_input *in, const float *dweight,
+                          const fsm_gate_loss_grad *loss, float *dx)
+{
+    directions *d = gate->own;
+    int64_t experts = gate->num_experts, width = d->width;
+    float scale = 1 / temperature_of(gate);
+    fsm_router_losses_backward(gate, in->n, loss);
+    fsm_router_softmax_weights_backward(gate, in->n, dweight);
+    temperature_backward(gate, in->n);
+    gate->ops->gemm(false, false, in->n, width, experts, scale, gate->dlogits, experts, d->centroid, width, 0,
+                    d->dtoken, width);
+    gate->ops->gemm(true, false, experts, width, in->n, scale, gate->dlogits, experts, d->token, width, 0, d->dcentroid,
+                    width);
+    normalize_backward(in->n, width, d->token, d->token_length, d->dtoken);
+    normalize_backward(experts, width, d->centroid, d->centroid_length, d->dcentroid);
+    gate->ops->add(experts * width, d->dcentroid, gate->params[CENTROIDS].grad);
+    gate->ops->linear_backward_input(in->n, &gate->weights[PROJ], d->dtoken, width, 1.0f, dx, gate->hidden);
+    gate->ops->linear_backward_weight(in->n, width, gate->hidden, d->dtoken, width, in->x, gate->hidden,
+                                      gate->params[PROJ].grad, NULL);
+}
+
+const fsm_gate_kind fsm_gate_xmoe = {
+    .name = "xmoe",
+    .description = "cosine with learned directions, learned temperature, top-k",
+    .source = "Chi et al., X-MoE, 2022",
+    .has_logits = true,
+    .has_probability = true,
+    .has_weights = true,
+    .list_params = list_params_xmoe,
+    .take = take_xmoe,
+    .forward = forward_xmoe,
+    .backward = backward_xmoe,
+};

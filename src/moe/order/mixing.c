@@ -1,0 +1,159 @@
+#include "moe/order/mixing.h"
+
+void fsm_mixing_take(fsm_arena *arena, const fsm_gate *gate, int64_t max_tokens, int64_t group, int64_t slots,
+                     fsm_mixing *mixing)
+{
+    bool mixes = gate->kind->mixes;
+    int64_t groups = group > 0 ? (max_tokens + group - 1) / group : 0, columns = gate->num_experts * slots;
+    int64_t cells = (mixes ? max_tokens : group) * columns, count = groups * columns;
+    *mixing = (fsm_mixing){.slots = slots, .group = group, .columns = columns};
+    mixing->dispatch = FSM_ARENA_ARRAY(arena, float, cells);
+    mixing->combine = mixes ? FSM_ARENA_ARRAY(arena, float, cells) : mixing->dispatch;
+    mixing->d_combine = FSM_ARENA_ARRAY(arena, float, cells);
+    mixing->d_dispatch = mixes ? FSM_ARENA_ARRAY(arena, float, cells) : NULL;
+    mixing->in = FSM_ARENA_ARRAY(arena, float, count * gate->hidden);
+    mixing->out = FSM_ARENA_ARRAY(arena, float, count * gate->hidden);
+    mixing->choice = FSM_ARENA_ARRAY(arena, int32_t, count);
+    mixing->row = FSM_ARENA_ARRAY(arena, int32_t, count);
+}
+
+/* ---- groups ---- */
+
+/* Group g: its tokens, and where its slots and, of a gate that mixes, its rows of the matrices begin. */
+typedef struct part {
+    int64_t first, tokens, slot, cell;
+} part;
+
+static part part_of(const fsm_mixing *m, const fsm_gate *gate, int64_t n, int64_t g)
+{
+    int64_t first = g * m->group;
+    return (part){.first = first,
+                  .tokens = first + m->group < n ? m->group : n - first,
+                  .slot = g * m->columns * gate->hidden,
+                  .cell = gate->kind->mixes ? first * m->columns : 0};
+}
+
+static int64_t groups_of(const fsm_mixing *m, int64_t n)
+{
+    return m->group > 0 ? (n + m->group - 1) / m->group : 0;
+}
+
+void fsm_mixing_begin(fsm_mixing *m, fsm_gate *gate, const fsm_gate_input *in, int64_t *rows)
+{
+    m->count = groups_of(m, in->n) * m->columns;
+    for (int64_t p = 0; p < m->count; p++) {
+        m->choice[p] = (int32_t)(p / m->slots % gate->num_experts);
+        m->row[p] = (int32_t)(p / m->columns * m->slots + p % m->slots);
+    }
+    for (int64_t e = 0; e < gate->num_experts; e++) rows[e] = groups_of(m, in->n) * m->slots;
+    for (int64_t g = 0; gate->kind->mixes && g < groups_of(m, in->n); g++) {
+        part p = part_of(m, gate, in->n, g);
+        gate->kind->mix(gate, p.tokens, in->x + p.first * gate->hidden, m->dispatch + p.cell, m->combine + p.cell);
+    }
+}
+
+/* ---- a route as matrices ---- */
+
+/* The column of a (token, choice) pair in its group's matrices; -1: dropped. */
+static int64_t column_of(const fsm_mixing *m, const fsm_gate *gate, const fsm_route *route, int64_t pair)
+{
+    if (route->row[pair] < 0) return -1;
+    return gate->choice[pair] * m->slots + route->row[pair] % m->slots;
+}
+
+/* One-hot rows of a group's tokens, times the weights if `weighted`. */
+static void set_matrix(const fsm_mixing *m, const fsm_gate *gate, const fsm_route *route, const part *p, bool weighted,
+                       float *matrix)
+{
+    if (!route) return; /* the gate's own */
+    gate->ops->zero(p->tokens * m->columns, matrix);
+    for (int64_t at = 0; at < p->tokens * gate->choices; at++) {
+        int64_t pair = p->first * gate->choices + at, column = column_of(m, gate, route, pair);
+        if (column >= 0) matrix[at / gate->choices * m->columns + column] = weighted ? gate->weight[pair] : 1;
+    }
+}
+
+static void read_weights(const fsm_mixing *m, const fsm_gate *gate, const fsm_route *route, const part *p,
+                         float *dweight)
+{
+    for (int64_t at = 0; at < p->tokens * gate->choices; at++) {
+        int64_t pair = p->first * gate->choices + at, column = column_of(m, gate, route, pair);
+        dweight[pair] = column < 0 ? 0 : m->d_combine[at / gate->choices * m->columns + column];
+    }
+}
+
+/* ---- products ---- */
+
+/* slots = matrix^T rows */
+static void into_slots(const fsm_mixing *m, const fsm_gate *gate, const part *p, const float *matrix, const float *rows)
+{
+    gate->ops->gemm(true, false, m->columns, gate->hidden, p->tokens, 1, matrix + p->cell, m->columns,
+                    rows + p->first * gate->hidden, gate->hidden, 0, m->in + p->slot, gate->hidden);
+}
+
+/* rows += matrix slots */
+static void from_slots(const fsm_mixing *m, const fsm_gate *gate, const part *p, const float *matrix,
+                       const float *slots, float *rows)
+{
+    gate->ops->gemm(false, false, p->tokens, gate->hidden, m->columns, 1, matrix + p->cell, m->columns, slots + p->slot,
+                    gate->hidden, 1, rows + p->first * gate->hidden, gate->hidden);
+}
+
+/* d matrix = rows slots^T */
+static void matrix_backward(const fsm_mixing *m, const fsm_gate *gate, const part *p, const float *rows,
+                            const float *slots, float *dmatrix)
+{
+    gate->ops->gemm(false, true, p->tokens, m->columns, gate->hidden, 1, rows + p->first * gate->hidden, gate->hidden,
+                    slots + p->slot, gate->hidden, 0, dmatrix + p->cell, m->columns);
+}
+
+void fsm_mixing_dispatch(fsm_mixing *m, const fsm_gate *gate, const fsm_gate_input *in, const fsm_route *route)
+{
+    for (int64_t g = 0; g < groups_of(m, in->n); g++) {
+        part p = part_of(m, gate, in->n, g);
+        set_matrix(m, gate, route, &p, false, m->dispatch);
+        into_slots(m, gate, &p, m->dispatch, in->x);
+    }
+}
+
+void fsm_mixing_combine(fsm_mixing *m, const fsm_gate *gate, const fsm_gate_input *in, const fsm_route *route, float *y)
+{
+    for (int64_t g = 0; g < groups_of(m, in->n); g++) {
+        part p = part_of(m, gate, in->n, g);
+        set_matrix(m, gate, route, &p, true, m->combine);
+        from_slots(m, gate, &p, m->combine, m->out, y);
+    }
+}
+
+void fsm_mixing_combine_backward(fsm_mixing *m, const fsm_gate *gate, const fsm_gate_input *in, const fsm_route *route,
+                                 const float *dy, float *dweight)
+{
+    for (int64_t g = 0; g < groups_of(m, in->n); g++) {
+        part p = part_of(m, gate, in->n, g);
+        set_matrix(m, gate, route, &p, true, m->combine);
+        into_slots(m, gate, &p, m->combine, dy);
+        matrix_backward(m, gate, &p, dy, m->out, m->d_combine);
+        if (route) read_weights(m, gate, route, &p, dweight);
+    }
+}
+
+void fsm_mixing_dispatch_backward(fsm_mixing *m, const fsm_gate *gate, const fsm_gate_input *in, const fsm_route *route,
+                                  float *dx)
+{
+    for (int64_t g = 0; g < groups_of(m, in->n); g++) {
+        part p = part_of(m, gate, in->n, g);
+        set_matrix(m, gate, route, &p, false, m->dispatch);
+        from_slots(m, gate, &p, m->dispatch, m->in, dx);
+        if (!route) matrix_backward(m, gate, &p, in->x, m->in, m->d_dispatch);
+    }
+}
+
+void fsm_mixing_gate_backward(fsm_mixing *m, fsm_gate *gate, const fsm_gate_input *in, float *dx)
+{
+    for (int64_t g = 0; g < groups_of(m, in->n); g++) {
+        part p = part_of(m, gate, in->n, g);
+        int64_t at = p.first * gate->hidden;
+        gate->kind->mix_backward(gate, p.tokens, in->x + at, m->dispatch + p.cell, m->combine + p.cell,
+                                 m->d_dispatch + p.cell, m->d_combine + p.cell, dx + at);
+    }
+}

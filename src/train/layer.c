@@ -1,0 +1,318 @@
+#include "train/layer.h"
+
+#include "comm/groups.h"
+#include "cpu/cpu.h"
+#include "moe/gate/balance.h"
+#include "plan/plan.h"
+#include "train/stepper.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- creation ---- */
+
+static fsmoe_status place(fsm_layer_run *r)
+{
+    const fsmoe_parallel_config *p = &r->config->parallel;
+    int nodes = (int)p->nodes, ranks_per_node = (int)p->ranks_per_node;
+    if (nodes == 0 && ranks_per_node == 0) FSM_TRY(fsm_comm_find_nodes(r->world, &nodes, &ranks_per_node));
+    if (nodes == 0) nodes = r->world->size / ranks_per_node;
+    if (ranks_per_node == 0) ranks_per_node = r->world->size / nodes;
+    if (nodes * ranks_per_node != r->world->size)
+        return fsm_fail(FSMOE_ERROR_LAYOUT, "%d nodes x %d ranks are not the %d ranks started", nodes, ranks_per_node,
+                        r->world->size);
+    FSM_TRY(fsm_topo_create(nodes, ranks_per_node, p, r->world->rank, &r->topo));
+    if (r->config->moe.num_experts % r->topo.ep == 0) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_LAYOUT, "num_experts = %lld does not divide over ep_size = %d",
+                    (long long)r->config->moe.num_experts, r->topo.ep);
+}
+
+/* Every layout then has the same groups of tokens. */
+static fsmoe_status check_groups(const fsm_layer_run *r)
+{
+    const fsmoe_moe_config *moe = &r->config->moe;
+    if (r->world->size == 1 || moe->capacity_group > 0 || (moe->capacity_factor == 0 && !moe->balanced))
+        return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_CONFIG,
+                    "capacity_group is not given: with a capacity_factor on several ranks it must be, "
+                    "or what is dropped would depend on the layout");
+}
+
+static int64_t unit(const fsmoe_config *config)
+{
+    return config->moe.capacity_group > 0 ? config->moe.capacity_group : 1;
+}
+
+static int64_t most_tokens(const fsm_layer_run *r)
+{
+    int64_t most = 0;
+    for (int i = 0; i < r->world->size; i++) {
+        int64_t first, last;
+        fsm_topo_split(r->total, unit(r->config), r->world->size, i, &first, &last);
+        if (last - first > most) most = last - first;
+    }
+    return most;
+}
+
+static void take_all(fsm_arena *arena, fsm_layer_run *r, bool has_noise)
+{
+    fsm_wire_shape wire;
+    int64_t experts = r->config->moe.num_experts, hidden = r->config->model.hidden, elems = r->n * hidden;
+    fsm_moe_shape(&r->config->moe, r->topo.ep, r->topo.ep_index, r->topo.esp, r->topo.esp_index, most_tokens(r), &wire);
+    r->nominal_rows = wire.nominal_rows;
+    r->x = FSM_ARENA_ARRAY(arena, float, elems);
+    r->dy = FSM_ARENA_ARRAY(arena, float, elems);
+    r->y = FSM_ARENA_ARRAY(arena, float, elems);
+    r->dx = FSM_ARENA_ARRAY(arena, float, elems);
+    r->noise = has_noise ? FSM_ARENA_ARRAY(arena, float, r->n *experts) : NULL;
+    r->sums = FSM_ARENA_ARRAY(arena, double, FSM_GATE_SUMS_COUNT(experts));
+    r->loss_grads = FSM_ARENA_ARRAY(arena, double, 2 * experts);
+    r->moe.experts = FSM_ARENA_ARRAY(arena, fsm_expert_weights, r->moe.local_experts);
+    fsm_moe_take(arena, &wire, &r->moe);
+    fsm_moe_staging_take(arena, &wire, hidden, r->moe.width, r->moe.expert->pre_width, &r->staging);
+    fsm_moe_alltoall_take(arena, &wire, hidden, &r->alltoall);
+    fsm_layer_params_take(arena, &r->params);
+}
+
+static fsmoe_status build(fsm_layer_run *r, bool has_noise)
+{
+    fsm_arena measure = {0};
+    fsm_moe *moe = &r->moe;
+    FSM_TRY(fsm_moe_select(&r->config->moe, moe));
+    FSM_TRY(fsm_hooks_create(r->config, r->topo.rank, &r->hooks));
+    FSM_TRY(fsm_alltoall_select(r->config->moe.alltoall, &r->topo, r->groups[FSM_GROUP_EP], &r->alltoall));
+    FSM_TRY(fsm_layer_params_list(r->config, &r->topo, &r->params));
+    moe->ops = moe->gate.ops = r->ops;
+    moe->ep = r->groups[FSM_GROUP_EP];
+    moe->esp = r->groups[FSM_GROUP_ESP];
+    moe->expert_group = r->groups[FSM_GROUP_EXPERT];
+    moe->staging = &r->staging;
+    moe->alltoall = &r->alltoall;
+    moe->hooks = &r->hooks;
+    moe->shared.ops = r->ops;
+    moe->shared.width = r->config->model.ffn_hidden;
+    moe->hidden = moe->gate.hidden = moe->shared.hidden = r->config->model.hidden;
+    moe->width = r->config->model.ffn_hidden / r->topo.esp;
+    moe->local_experts = r->config->moe.num_experts / r->topo.ep;
+    fsm_topo_split(r->total, unit(r->config), r->world->size, r->world->rank, &r->first, &r->n);
+    r->n -= r->first;
+    take_all(&measure, r, has_noise);
+    FSM_TRY(fsm_arena_create(measure.used, &r->arena));
+    take_all(&r->arena, r, has_noise);
+    fsm_layer_params_bind(&r->params, r->config, moe);
+    bool thread = r->world->size > 1 && r->world->any_thread;
+    return fsm_exec_create(thread ? FSM_PROGRESS_THREAD : FSM_PROGRESS_TASKS, &r->exec);
+}
+
+fsmoe_status fsm_layer_run_create(const fsmoe_config *config, fsm_comm *world, int64_t total, bool has_noise,
+                                  fsm_layer_run *run)
+{
+    *run = (fsm_layer_run){.config = config, .world = world, .ops = fsm_cpu_ops(), .total = total};
+    int threads;
+    fsmoe_status status = fsm_use_threads(config, world, &threads);
+    if (status == FSMOE_OK) status = check_groups(run);
+    if (status == FSMOE_OK) status = place(run);
+    FSM_TRY(fsm_comm_agree(world, status));
+    FSM_TRY(fsm_comm_agree(world, fsm_groups_create(world, &run->topo, run->groups)));
+    return fsm_comm_agree(world, build(run, has_noise));
+}
+
+void fsm_layer_run_destroy(fsm_layer_run *run)
+{
+    fsm_exec_destroy(run->exec);
+    fsm_hooks_destroy(&run->hooks);
+    fsm_groups_destroy(run->groups);
+    fsm_arena_destroy(&run->arena);
+    *run = (fsm_layer_run){0};
+}
+
+/* ---- tasks ---- */
+
+fsm_gate_sums fsm_layer_run_sums(const fsm_layer_run *r)
+{
+    return fsm_gate_sums_at(r->sums, r->config->moe.num_experts);
+}
+
+static fsmoe_status run_gate_forward(void *object, const fsm_task *t)
+{
+    fsm_layer_run *r = object;
+    fsm_gate_input input = {.n = r->n,
+                            .x = r->x,
+                            .noise = r->noise,
+                            .training = r->training,
+                            .seed = (uint64_t)r->config->train.seed,
+                            .first_token = (uint64_t)r->first};
+    fsm_gate_sums sums = fsm_layer_run_sums(r);
+    (void)t;
+    fsm_moe_gate_forward(&r->moe, &input, true, &sums);
+    return FSMOE_OK;
+}
+
+static fsmoe_status run_gate_backward(void *object, const fsm_task *t)
+{
+    fsm_layer_run *r = object;
+    fsm_gate_sums sums = fsm_layer_run_sums(r);
+    double tokens = *sums.tokens > 0 ? *sums.tokens : 1;
+    fsm_gate_loss_grad loss = {.share = r->loss_grads,
+                               .load = r->loss_grads + r->config->moe.num_experts,
+                               .log_sum_coeff = 2 * r->config->moe.z_loss_coeff / tokens};
+    (void)t;
+    fsm_moe_gate_backward(&r->moe, &loss, r->dx);
+    return FSMOE_OK;
+}
+
+static fsmoe_status start_sums(void *object, const fsm_task *t, fsm_comm_op *op)
+{
+    fsm_layer_run *r = object;
+    (void)t;
+    return fsm_comm_start_all_reduce_double(op, r->world, r->sums, FSM_GATE_SUMS_COUNT(r->config->moe.num_experts));
+}
+
+static fsmoe_status take_sums(void *object, const fsm_task *t)
+{
+    fsm_layer_run *r = object;
+    const fsmoe_moe_config *moe = &r->config->moe;
+    fsm_gate_sums sums = fsm_layer_run_sums(r);
+    const fsm_balance *balance = r->moe.gate.balance;
+    (void)t;
+    r->z = *sums.tokens > 0 ? *sums.log_sum_sq / *sums.tokens : 0;
+    r->aux = balance ? balance->loss(moe->num_experts, &sums) : 0;
+    if (balance)
+        balance->gradient(moe->num_experts, &sums, moe->aux_loss_coeff, r->loss_grads,
+                          r->loss_grads + moe->num_experts);
+    return FSMOE_OK;
+}
+
+#define TASK(name, call)                                            \
+    static fsmoe_status run_##name(void *object, const fsm_task *t) \
+    {                                                               \
+        fsm_layer_run *r = object;                                  \
+        (void)t;                                                    \
+        call;                                                       \
+        return FSMOE_OK;                                            \
+    }
+#define COLLECTIVE(name)                                                               \
+    static fsmoe_status start_##name(void *object, const fsm_task *t, fsm_comm_op *op) \
+    {                                                                                  \
+        fsm_layer_run *r = object;                                                     \
+        return fsm_moe_start_##name(&r->moe, t->phase, t->rows_first, op);             \
+    }
+
+TASK(order_forward, fsm_moe_order_forward(&r->moe))
+TASK(order_backward, fsm_moe_order_backward(&r->moe, r->dx))
+TASK(iorder_forward, fsm_moe_iorder_forward(&r->moe, r->y))
+TASK(iorder_backward, fsm_moe_iorder_backward(&r->moe, r->dy))
+TASK(expert_forward, fsm_moe_expert_forward(&r->moe, t->rows_first))
+TASK(expert_backward, fsm_moe_expert_backward(&r->moe, t->rows_first))
+TASK(weight_grad, fsm_moe_weight_grad(&r->moe, t->rows_first))
+COLLECTIVE(dispatch)
+COLLECTIVE(allgather)
+COLLECTIVE(reducescatter)
+COLLECTIVE(combine)
+
+static fsmoe_status start_counts(void *object, const fsm_task *t, fsm_comm_op *op)
+{
+    (void)t;
+    return fsm_moe_start_counts(&((fsm_layer_run *)object)->moe, op);
+}
+
+#define BOTH(kind, forward, backward) [FSM_TASK_##kind] = {[FSM_FORWARD] = forward, [FSM_BACKWARD] = backward}
+
+static const fsm_task_table tasks = {
+    .run = {BOTH(GATE, run_gate_forward, run_gate_backward), BOTH(ORDER, run_order_forward, run_order_backward),
+            BOTH(EXPERT, run_expert_forward, run_expert_backward),
+            BOTH(IORDER, run_iorder_forward, run_iorder_backward),
+            [FSM_TASK_WEIGHT_GRAD] = {[FSM_BACKWARD] = run_weight_grad}},
+    .start = {BOTH(A2A_DISPATCH, start_dispatch, start_dispatch), BOTH(ALLGATHER, start_allgather, start_allgather),
+              BOTH(REDUCESCATTER, start_reducescatter, start_reducescatter),
+              BOTH(A2A_COMBINE, start_combine, start_combine), [FSM_TASK_COUNTS] = {[FSM_FORWARD] = start_counts},
+              [FSM_TASK_SUMS] = {[FSM_FORWARD] = start_sums}},
+    .finish = {[FSM_TASK_SUMS] = {[FSM_FORWARD] = take_sums}},
+};
+
+/* ---- a step ---- */
+
+/* The same on all ranks: the size of rows is a nominal one. */
+static fsm_step_shape shape_of(const fsm_layer_run *r)
+{
+    const fsmoe_config *c = r->config;
+    fsm_step_shape shape = {.num_layers = 1,
+                            .moe_every = 1,
+                            .micro_batches = 1,
+                            .training = true,
+                            .experts_only = true,
+                            .with_losses = true,
+                            .hidden = c->model.hidden,
+                            .ffn_hidden = c->model.ffn_hidden,
+                            .n_group = r->total,
+                            .n_local = most_tokens(r),
+                            .num_experts = c->moe.num_experts,
+                            .top_k = c->moe.top_k,
+                            .rows = (double)(c->moe.top_k * most_tokens(r)),
+                            .nominal_rows = r->nominal_rows,
+                            .max_degree = FSM_MAX_CHUNKS,
+                            .expert_gemms = r->moe.expert->pre_width + 1};
+    fsm_topo first = fsm_topo_at(&r->topo, 0);
+    for (int g = 0; g < FSM_GROUP_COUNT; g++) {
+        shape.group_size[g] = fsm_topo_group_size(&first, (fsm_group)g);
+        shape.link[g] = fsm_topo_link(&first, (fsm_group)g);
+    }
+    return shape;
+}
+
+/* Costs under which every schedule finds something to cut: it is the order that is wanted here, not the time. */
+static fsm_cluster even_costs(void)
+{
+    fsm_cluster cluster = {.name = "even"};
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++)
+        cluster.op[op].cost.line[0] = (fsm_line){1e-7, op == FSM_COST_GEMM ? 1e-9 : 1e-7};
+    return cluster;
+}
+
+static fsmoe_status build_graph(const fsm_layer_run *r, const char *name, int forward_degree, int backward_degree,
+                                fsm_graph *graph)
+{
+    const fsm_schedule *schedule;
+    fsm_step_shape shape = shape_of(r);
+    fsm_cluster cluster = even_costs();
+    if (!name) return fsm_schedule_in_order(&shape, forward_degree, backward_degree, graph);
+    FSM_TRY(fsm_schedule_named(name, &schedule));
+    return schedule->build(&shape, &cluster, graph);
+}
+
+/* The chunks of a phase, as the graph's expert tasks have them in order. */
+static void cut_wire(const fsm_graph *graph, fsm_phase phase, fsm_wire *wire)
+{
+    int64_t cuts[FSM_MAX_CHUNKS + 1] = {0};
+    int n = 0;
+    for (int i = 0; i < graph->count; i++) {
+        const fsm_task *t = &graph->tasks[i];
+        if (t->kind != FSM_TASK_EXPERT || t->phase != phase) continue;
+        cuts[n++] = t->rows_first;
+        cuts[n] = t->rows_last;
+    }
+    fsm_wire_cut(n, cuts, wire);
+}
+
+static void clear(fsm_layer_run *r)
+{
+    int64_t elems = r->n * r->config->model.hidden;
+    r->ops->zero(elems, r->y);
+    r->ops->zero(elems, r->dx);
+    memset(r->sums, 0, sizeof *r->sums * (size_t)FSM_GATE_SUMS_COUNT(r->config->moe.num_experts));
+}
+
+fsmoe_status fsm_layer_run_step(fsm_layer_run *run, const char *schedule, int forward_degree, int backward_degree)
+{
+    fsm_graph graph = {0};
+    fsmoe_status status = build_graph(run, schedule, forward_degree, backward_degree, &graph);
+    if (status == FSMOE_OK) status = fsm_exec_reserve(run->exec, graph.count);
+    status = fsm_comm_agree(run->world, status);
+    if (status == FSMOE_OK) {
+        for (int phase = 0; phase < 2; phase++) cut_wire(&graph, (fsm_phase)phase, &run->moe.wire[phase]);
+        clear(run);
+        status = fsm_exec_run(run->exec, &graph, &tasks, run, NULL, 0);
+    }
+    fsm_graph_destroy(&graph);
+    return status;
+}

@@ -1,0 +1,237 @@
+/* Every gate with every order, all-to-all, expert and layout of four ranks: what is allowed gives what one process gives,
+ * to 1e-5, what is not is refused with a reason, and evaluation gives the same twice. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "comm/world.h"
+#include "config/config.h"
+#include "model/safetensors_writer.h"
+#include "tensor_files.h"
+#include "train/layer_params.h"
+
+#include <fsmoe/layer.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { SAMPLES = 2, LENGTH = 8, HIDDEN = 8, FFN = 8, EXPERTS = 4, PATH_BYTES = 512, KEYS_BYTES = 1024 };
+#define BAND 1e-5
+
+static fsmoe_world *world;
+static char directory[] = "/tmp/fsmoe-layers-XXXXXX";
+
+/* ---- what is combined ---- */
+
+static const char *const gates[] = {
+    "gate: gshard\ntop_k: 2\nnoisy: true\naux_loss: importance_load\naux_loss_coeff: 0.1\n",
+    "gate: switch\ntop_k: 1\njitter: 0.1\naux_loss: first_choice\naux_loss_coeff: 0.1\n",
+    "gate: sigmoid\ntop_k: 2\nz_loss_coeff: 0.01\n",
+    "gate: xmoe\ntop_k: 2\naux_loss: all_choices\naux_loss_coeff: 0.1\n",
+    "gate: expert_choice\ntop_k: 2\n",
+    "gate: soft\nslots_per_expert: 2\n",
+    "gate: deepseek\ntop_k: 2\nn_group: 2\ntopk_group: 1\n",
+    "gate: hash\ntop_k: 2\n",
+    "gate: balanced_test\ntop_k: 1\n",
+};
+static const char *const orders[] = {
+    "order: sorted\n",
+    "order: tutel\ncapacity_factor: 1.0\ncapacity_group: 4\n",
+    "order: gshard\ncapacity_factor: 0.5\ncapacity_group: 2\ndrop_policy: probs\n",
+    "order: tutel\ncapacity_factor: 1.0\n", /* groups as the ranks have tokens */
+    "",
+};
+static const char *const experts[] = {"expert: gpt\nactivation: relu_squared\n",
+                                      "expert: mixtral\nshared_experts: 1\nshared_gate: true\n",
+                                      "expert: mixtral\nactivation: geglu\n"};
+static const char *const alltoalls[] = {"direct", "1dh", "2dh"};
+static const struct {
+    int nodes, a_node, ep, esp, mp;
+    const char *more;
+} layouts[] = {{2, 2, 2, 2, 2, "forward_degree: 2\n"},
+               {2, 2, 4, 1, 1, ""},
+               {1, 4, 1, 4, 1, "schedule: fsmoe\n"},
+               {4, 1, 2, 1, 1, "backward_degree: 3\n"},
+               {2, 2, 1, 2, 2, "schedule: fsmoe-x\n"}};
+
+#define COUNT(list) (sizeof(list) / sizeof *(list))
+
+static const char sizes[] = "hidden: 8\nffn_hidden: 8\nnum_experts: 4\n";
+
+/* ---- files, each rank its own ---- */
+
+static void path_of(const char *file, char path[PATH_BYTES])
+{
+    snprintf(path, PATH_BYTES, "%s/%d-%.40s", directory, fsmoe_world_rank(world), file);
+}
+
+static void write_keys(const char *keys)
+{
+    char path[PATH_BYTES];
+    path_of("layer.yaml", path);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(keys, file) >= 0);
+    fclose(file);
+}
+
+typedef struct tensors {
+    fsm_tensor_spec specs[40];
+    float *data[40];
+    int count;
+} tensors;
+
+static void add(tensors *t, const char *name, int rank, const int64_t *shape)
+{
+    int64_t n = 1;
+    fsm_tensor_spec *spec = &t->specs[t->count];
+    *spec = (fsm_tensor_spec){.name = name, .dtype = FSM_DTYPE_F32, .rank = rank};
+    for (int i = 0; i < rank; i++) n *= spec->shape[i] = shape[i];
+    float *data = t->data[t->count] = malloc((size_t)n * sizeof *data);
+    for (int64_t i = 0; i < n; i++)
+        data[i] = (float)(0.7 * fsm_rng_normal(8, FSM_RNG_TEST, (uint64_t)(100000 * t->count + i)));
+    t->count++;
+}
+
+/* Random tensors for the layer of these keys. */
+static void write_tensors(const char *keys)
+{
+    static const char *const names[] = {
+        "model.hidden",    "model.ffn_hidden", "moe.num_experts",   "moe.gate",         "moe.top_k",
+        "moe.noisy",       "moe.jitter",       "moe.aux_loss",      "moe.z_loss_coeff", "moe.slots_per_expert",
+        "moe.n_group",     "moe.topk_group",   "moe.expert",        "moe.activation",   "moe.shared_experts",
+        "moe.shared_gate", "moe.hooks",        "moe.aux_loss_coeff"};
+    const int64_t x[3] = {SAMPLES, LENGTH, HIDDEN};
+    char path[PATH_BYTES], in[PATH_BYTES];
+    fsmoe_config *config;
+    fsm_topo topo;
+    fsm_layer_params params;
+    fsm_safetensors_writer *writer;
+    tensors t = {.count = 0};
+    write_keys(keys);
+    path_of("layer.yaml", path);
+    path_of("in.safetensors", in);
+    assert_int_equal(fsmoe_config_create(&config), FSMOE_OK);
+    if (fsm_config_load_flat(config, path, names, COUNT(names)) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
+    assert_int_equal(fsm_config_derive(config), FSMOE_OK);
+    assert_int_equal(fsm_topo_create(1, 1, &config->parallel, 0, &topo), FSMOE_OK);
+    assert_int_equal(fsm_layer_params_list(config, &topo, &params), FSMOE_OK);
+    add(&t, "x", 3, x);
+    add(&t, "dy", 3, x);
+    for (int i = 0; i < params.count; i++) add(&t, params.items[i].name, params.items[i].rank, params.items[i].shape);
+    assert_int_equal(fsm_safetensors_writer_create(in, NULL, 0, t.specs, (size_t)t.count, &writer), FSMOE_OK);
+    for (int i = 0; i < t.count; i++) {
+        size_t bytes = sizeof(float);
+        for (int k = 0; k < t.specs[i].rank; k++) bytes *= (size_t)t.specs[i].shape[k];
+        assert_int_equal(fsm_safetensors_writer_append(writer, t.data[i], bytes), FSMOE_OK);
+        free(t.data[i]);
+    }
+    assert_int_equal(fsm_safetensors_writer_finish(writer, NULL), FSMOE_OK);
+    fsmoe_config_destroy(config);
+}
+
+static fsmoe_status run(fsmoe_world *ranks, const char *keys, const char *name, bool eval)
+{
+    char layer[PATH_BYTES], in[PATH_BYTES], out[PATH_BYTES];
+    write_keys(keys);
+    path_of("layer.yaml", layer);
+    path_of("in.safetensors", in);
+    path_of(name, out);
+    const fsmoe_layer_options options = {.layer = layer, .in = in, .out = out, .eval = eval};
+    return fsmoe_layer(ranks, &options);
+}
+
+/* ---- combinations ---- */
+
+/* Rank 0's files; all know. */
+static void check_same(const char *keys, const char *want, const char *got, double band)
+{
+    char a[PATH_BYTES], b[PATH_BYTES];
+    path_of(want, a);
+    path_of(got, b);
+    bool same = fsmoe_world_rank(world) != 0 || same_file(keys, a, b, band);
+    if (fsmoe_world_agree(world, same ? FSMOE_OK : FSMOE_ERROR_NUMERIC) != FSMOE_OK) fail_msg("%s", keys);
+}
+
+/* One layer in all layouts; how many were refused. */
+static int check_layouts(const char *base, bool allowed_alone)
+{
+    int refused = 0;
+    for (size_t l = 0; l < COUNT(layouts); l++)
+        for (size_t a = 0; a < COUNT(alltoalls); a++) {
+            char keys[2 * KEYS_BYTES];
+            snprintf(keys, sizeof keys,
+                     "%salltoall: %s\nnodes: %d\nranks_per_node: %d\nep_size: %d\nesp_size: %d\nmp_size: %d\n%s", base,
+                     alltoalls[a], layouts[l].nodes, layouts[l].a_node, layouts[l].ep, layouts[l].esp, layouts[l].mp,
+                     layouts[l].more);
+            fsmoe_status status = run(world, keys, "ranks.safetensors", false);
+            if (status == FSMOE_OK) {
+                if (!allowed_alone) fail_msg("allowed on ranks, not alone:\n%s", keys);
+                check_same(keys, "alone.safetensors", "ranks.safetensors", BAND);
+                continue;
+            }
+            bool needs_groups = strstr(fsmoe_last_error(), "capacity_group") != NULL;
+            if (allowed_alone && !needs_groups) fail_msg("%s:\n%s", fsmoe_last_error(), keys);
+            assert_true(status == FSMOE_ERROR_CONFIG && fsmoe_last_error()[0]);
+            refused++;
+        }
+    return refused;
+}
+
+static void test_layer_combinations(void **state)
+{
+    (void)state;
+    int allowed = 0, refused = 0;
+    fsm_comm *self;
+    assert_int_equal(fsm_comm_create_self(&self), FSMOE_OK);
+    fsmoe_world alone = {.comm = self};
+    for (size_t g = 0; g < COUNT(gates); g++)
+        for (size_t e = 0; e < COUNT(experts); e++) {
+            char keys[KEYS_BYTES];
+            snprintf(keys, sizeof keys, "%s%s%s", sizes, gates[g], experts[e]);
+            write_tensors(keys);
+            for (size_t o = 0; o < COUNT(orders); o++) {
+                snprintf(keys, sizeof keys, "%s%s%s%s", sizes, gates[g], experts[e], orders[o]);
+                fsmoe_status status = run(&alone, keys, "alone.safetensors", false);
+                if (status != FSMOE_OK) assert_true(status == FSMOE_ERROR_CONFIG && fsmoe_last_error()[0]);
+                allowed += status == FSMOE_OK;
+                if (fsmoe_world_size(world) == 4) refused += check_layouts(keys, status == FSMOE_OK);
+            }
+        }
+    assert_true(allowed > 90);
+    if (fsmoe_world_size(world) == 4) assert_true(refused > 300);
+    fsm_comm_destroy(self);
+}
+
+/* Without noise, jitter and moving bias nothing differs from one run to the next, nor by seed. */
+static void test_layer_evaluation_is_deterministic(void **state)
+{
+    (void)state;
+    for (size_t g = 0; g < COUNT(gates); g++) {
+        char keys[KEYS_BYTES];
+        bool chosen = strstr(gates[g], "expert_choice") != NULL; /* which needs a capacity */
+        snprintf(keys, sizeof keys, "%s%s%s", sizes, gates[g], experts[0]);
+        write_tensors(keys);
+        snprintf(keys, sizeof keys, "%s%s%s%s", sizes, gates[g], experts[0], chosen ? orders[1] : "");
+        assert_int_equal(run(world, keys, "first.safetensors", true), FSMOE_OK);
+        assert_int_equal(run(world, keys, "second.safetensors", true), FSMOE_OK);
+        check_same(keys, "first.safetensors", "second.safetensors", 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_layer_combinations),
+        cmocka_unit_test(test_layer_evaluation_is_deterministic),
+    };
+    if (!mkdtemp(directory) || fsmoe_world_create(&world) != FSMOE_OK) return 1;
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    fsmoe_world_destroy(world);
+    char command[PATH_BYTES];
+    snprintf(command, sizeof command, "rm -r %s", directory);
+    return system(command) == 0 ? failed : 1;
+}
