@@ -212,22 +212,44 @@ static bool is_canonical(const layout *l)
     return l->ranks == l->ep * l->esp && l->esp <= 2 && l->mp <= 2 && one_chunk;
 }
 
-static void check_case_as(const char *const *settings, expectation expect)
-{
-    char folder[] = "/tmp/fsmoe-layouts-XXXXXX", a[64] = "", b[64] = "";
+/* The text, and rank 0's files of gradients. */
+typedef struct case_files {
+    char folder[64], a[96], b[96];
     fsmoe_tokenizer *tokenizer;
     fsmoe_tokens *tokens;
+} case_files;
+
+static void open_files(case_files *f)
+{
+    const char *text = FSMOE_SOURCE_DIR "/data/austen/persuasion.txt";
+    *f = (case_files){.folder = "/tmp/fsmoe-layouts-XXXXXX"};
+    assert_int_equal(fsmoe_tokenizer_create("bytes", &f->tokenizer), FSMOE_OK);
+    assert_int_equal(fsmoe_tokens_open(&text, 1, f->tokenizer, &f->tokens), FSMOE_OK);
+    if (world->rank > 0) return;
+    assert_non_null(mkdtemp(f->folder));
+    snprintf(f->a, sizeof f->a, "%s/a.safetensors", f->folder);
+    snprintf(f->b, sizeof f->b, "%s/b.safetensors", f->folder);
+}
+
+static void close_files(case_files *f)
+{
+    fsmoe_tokens_close(f->tokens);
+    fsmoe_tokenizer_destroy(f->tokenizer);
+    if (world->rank > 0) return;
+    unlink(f->a);
+    unlink(f->b);
+    rmdir(f->folder);
+}
+
+static void check_case_as(const char *const *settings, expectation expect)
+{
+    case_files f;
     fsm_comm *self;
     outcome want = {0}, got = {0};
-    const char *text = FSMOE_SOURCE_DIR "/data/austen/persuasion.txt";
-    assert_int_equal(fsmoe_tokenizer_create("bytes", &tokenizer), FSMOE_OK);
-    assert_int_equal(fsmoe_tokens_open(&text, 1, tokenizer, &tokens), FSMOE_OK);
+    open_files(&f);
     if (world->rank == 0) {
-        assert_non_null(mkdtemp(folder));
-        snprintf(a, sizeof a, "%s/a.safetensors", folder);
-        snprintf(b, sizeof b, "%s/b.safetensors", folder);
         assert_int_equal(fsm_comm_create_self(&self), FSMOE_OK);
-        assert_int_equal(run_case(settings, &alone, self, tokens, b, &want), FSMOE_OK);
+        assert_int_equal(run_case(settings, &alone, self, f.tokens, f.b, &want), FSMOE_OK);
         fsm_comm_destroy(self);
         if (expect.drops) assert_true(want.dropped > 0);
         assert_true(want.grad_norm > 0.01);
@@ -240,21 +262,15 @@ static void check_case_as(const char *const *settings, expectation expect)
         bool member = world->rank < l->ranks, same = true;
         assert_int_equal(world->table->split(world, member ? 0 : 1, &part), FSMOE_OK);
         if (member) {
-            fsmoe_status status = run_case(settings, l, part, tokens, a, &got);
+            fsmoe_status status = run_case(settings, l, part, f.tokens, f.a, &got);
             if (status != FSMOE_OK) fprintf(stderr, "%s: %s\n", l->name, fsmoe_last_error());
             same = status == FSMOE_OK;
         }
-        if (world->rank == 0 && same) same = compare(l, &got, &want, a, b, expect.band);
+        if (world->rank == 0 && same) same = compare(l, &got, &want, f.a, f.b, expect.band);
         all_same &= same;
         fsm_comm_destroy(part);
     }
-    if (world->rank == 0) {
-        unlink(a);
-        unlink(b);
-        rmdir(folder);
-    }
-    fsmoe_tokens_close(tokens);
-    fsmoe_tokenizer_destroy(tokenizer);
+    close_files(&f);
     assert_true(all_true(all_same));
 }
 
@@ -359,6 +375,35 @@ static void test_layouts_unequal_tokens_and_micro_batches_agree(void **state)
     check_case(settings, false);
 }
 
+/* By rank, the balancing loss is the mean of what each rank's tokens give. Four ranks with a sample each are then like one
+ * process with a sample a micro-batch, and not like one with all four at once. */
+static void test_layouts_loss_by_rank_is_that_of_micro_batches(void **state)
+{
+    (void)state;
+    static const layout ranks = {"aux loss by rank", 4, 2, 2, 1, 1, 1, 1, NULL};
+    const char *const by_rank[] = {TINY, "train.global_batch=4", "train.micro_batch=4", "moe.aux_loss_scope=rank",
+                                   NULL};
+    const char *const whole[] = {TINY, "train.global_batch=4", "train.micro_batch=4", NULL};
+    const char *const single[] = {TINY, "train.global_batch=4", "train.micro_batch=1", NULL};
+    if (world->size != 4) skip();
+    case_files f;
+    outcome got, want, together;
+    fsm_comm *self;
+    open_files(&f);
+    assert_int_equal(run_case(by_rank, &ranks, world, f.tokens, f.a, &got), FSMOE_OK);
+    bool good = true;
+    if (world->rank == 0) {
+        assert_int_equal(fsm_comm_create_self(&self), FSMOE_OK);
+        assert_int_equal(run_case(whole, &alone, self, f.tokens, f.b, &together), FSMOE_OK);
+        good = fabs(together.aux - got.aux) > 1e-3 * got.aux;
+        assert_int_equal(run_case(single, &alone, self, f.tokens, f.b, &want), FSMOE_OK);
+        good &= compare(&ranks, &got, &want, f.a, f.b, 1e-5);
+        fsm_comm_destroy(self);
+    }
+    close_files(&f);
+    assert_true(all_true(good));
+}
+
 int main(void)
 {
     if (fsm_comm_create_world(&world) != FSMOE_OK) return 1;
@@ -372,6 +417,7 @@ int main(void)
         cmocka_unit_test(test_layouts_gpt2_dense_layers_agree),
         cmocka_unit_test(test_layouts_experts_without_biases_agree),
         cmocka_unit_test(test_layouts_rank_without_tokens_agrees),
+        cmocka_unit_test(test_layouts_loss_by_rank_is_that_of_micro_batches),
         cmocka_unit_test(test_layouts_unequal_tokens_and_micro_batches_agree),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 #include "cpu/cpu.h"
 #include "moe/gate/balance.h"
 #include "plan/plan.h"
+#include "train/place.h"
 #include "train/stepper.h"
 
 #include <stdlib.h>
@@ -13,15 +14,7 @@
 
 static fsmoe_status place(fsm_layer_run *r)
 {
-    const fsmoe_parallel_config *p = &r->config->parallel;
-    int nodes = (int)p->nodes, ranks_per_node = (int)p->ranks_per_node;
-    if (nodes == 0 && ranks_per_node == 0) FSM_TRY(fsm_comm_find_nodes(r->world, &nodes, &ranks_per_node));
-    if (nodes == 0) nodes = r->world->size / ranks_per_node;
-    if (ranks_per_node == 0) ranks_per_node = r->world->size / nodes;
-    if (nodes * ranks_per_node != r->world->size)
-        return fsm_fail(FSMOE_ERROR_LAYOUT, "%d nodes x %d ranks are not the %d ranks started", nodes, ranks_per_node,
-                        r->world->size);
-    FSM_TRY(fsm_topo_create(nodes, ranks_per_node, p, r->world->rank, &r->topo));
+    FSM_TRY(fsm_place(r->config, r->world, &r->topo));
     if (r->config->moe.num_experts % r->topo.ep == 0) return FSMOE_OK;
     return fsm_fail(FSMOE_ERROR_LAYOUT, "num_experts = %lld does not divide over ep_size = %d",
                     (long long)r->config->moe.num_experts, r->topo.ep);
@@ -280,20 +273,6 @@ static fsmoe_status build_graph(const fsm_layer_run *r, const char *name, int fo
     return schedule->build(&shape, &cluster, graph);
 }
 
-/* The chunks of a phase, as the graph's expert tasks have them in order. */
-static void cut_wire(const fsm_graph *graph, fsm_phase phase, fsm_wire *wire)
-{
-    int64_t cuts[FSM_MAX_CHUNKS + 1] = {0};
-    int n = 0;
-    for (int i = 0; i < graph->count; i++) {
-        const fsm_task *t = &graph->tasks[i];
-        if (t->kind != FSM_TASK_EXPERT || t->phase != phase) continue;
-        cuts[n++] = t->rows_first;
-        cuts[n] = t->rows_last;
-    }
-    fsm_wire_cut(n, cuts, wire);
-}
-
 static void clear(fsm_layer_run *r)
 {
     int64_t elems = r->n * r->config->model.hidden;
@@ -309,7 +288,7 @@ fsmoe_status fsm_layer_run_step(fsm_layer_run *run, const char *schedule, int fo
     if (status == FSMOE_OK) status = fsm_exec_reserve(run->exec, graph.count);
     status = fsm_comm_agree(run->world, status);
     if (status == FSMOE_OK) {
-        for (int phase = 0; phase < 2; phase++) cut_wire(&graph, (fsm_phase)phase, &run->moe.wire[phase]);
+        for (int phase = 0; phase < 2; phase++) fsm_cut_wire(&graph, 0, (fsm_phase)phase, &run->moe.wire[phase]);
         clear(run);
         status = fsm_exec_run(run->exec, &graph, &tasks, run, NULL, 0);
     }

@@ -1,62 +1,13 @@
-#define _GNU_SOURCE
 #include "train/stepper.h"
 
 #include "base/clock.h"
 #include "comm/groups.h"
 #include "cpu/cpu.h"
+#include "train/place.h"
 
 #include <math.h>
-#include <omp.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-/* Cores this process may run on: its affinity, which a launcher may have narrowed. */
-static int usable_cores(void)
-{
-    cpu_set_t cores;
-    if (sched_getaffinity(0, sizeof cores, &cores) != 0) return (int)sysconf(_SC_NPROCESSORS_ONLN);
-    return CPU_COUNT(&cores);
-}
-
-/* The configuration's number, or the cores it may use divided by the ranks on the node. */
-static fsmoe_status count_threads(const fsmoe_config *config, fsm_comm *world, int *threads)
-{
-    int local_ranks, index;
-    *threads = (int)config->parallel.threads;
-    if (*threads > 0) return FSMOE_OK;
-    FSM_TRY(world->table->local_ranks(world, &local_ranks, &index));
-    int share = (int)sysconf(_SC_NPROCESSORS_ONLN) / local_ranks, mine = usable_cores();
-    *threads = share < mine ? share : mine;
-    if (*threads < 1) *threads = 1;
-    return FSMOE_OK;
-}
-
-fsmoe_status fsm_use_threads(const fsmoe_config *config, fsm_comm *world, int *threads)
-{
-    FSM_TRY(count_threads(config, world, threads));
-    omp_set_num_threads(*threads);
-    return FSMOE_OK;
-}
-
-static fsmoe_status place(fsm_stepper *s)
-{
-    const fsmoe_parallel_config *p = &s->config->parallel;
-    int nodes = (int)p->nodes, ranks_per_node = (int)p->ranks_per_node;
-    if (nodes == 0 && ranks_per_node == 0) FSM_TRY(fsm_comm_find_nodes(s->world, &nodes, &ranks_per_node));
-    int size = s->world->size, given = nodes > 0 ? nodes : ranks_per_node;
-    if (size % given != 0)
-        return fsm_fail(FSMOE_ERROR_LAYOUT, "%s = %d does not divide the %d ranks started",
-                        nodes > 0 ? "parallel.nodes" : "parallel.ranks_per_node", given, size);
-    if (nodes == 0) nodes = size / ranks_per_node;
-    if (ranks_per_node == 0) ranks_per_node = size / nodes;
-    if (nodes * ranks_per_node != size)
-        return fsm_fail(FSMOE_ERROR_LAYOUT,
-                        "parallel.nodes = %d x parallel.ranks_per_node = %d is not the %d ranks started", nodes,
-                        ranks_per_node, size);
-    return fsm_topo_create(nodes, ranks_per_node, p, s->world->rank, &s->topo);
-}
 
 static fsmoe_status describe(const fsm_stepper *s, bool training, fsm_step_shape *shape)
 {
@@ -141,7 +92,8 @@ fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, con
 {
     *stepper = (fsm_stepper){.config = config, .world = world};
     fsmoe_status status = fsm_use_threads(config, world, &stepper->threads);
-    FSM_TRY_GOTO(status, fsm_comm_agree(world, status == FSMOE_OK ? place(stepper) : status), failed);
+    if (status == FSMOE_OK) status = fsm_place(config, world, &stepper->topo);
+    FSM_TRY_GOTO(status, fsm_comm_agree(world, status), failed);
     FSM_TRY_GOTO(status, fsm_comm_agree(world, fsm_groups_create(world, &stepper->topo, stepper->groups)), failed);
     FSM_TRY_GOTO(status, fsm_comm_agree(world, build(stepper, options)), failed);
     return FSMOE_OK;
@@ -164,8 +116,7 @@ void fsm_stepper_destroy(fsm_stepper *stepper)
     *stepper = (fsm_stepper){0};
 }
 
-/* The chunks of one layer and phase, as the graph's expert tasks have them in order. */
-static void cut_wire(const fsm_graph *graph, int layer, fsm_phase phase, fsm_wire *wire)
+void fsm_cut_wire(const fsm_graph *graph, int layer, fsm_phase phase, fsm_wire *wire)
 {
     int64_t cuts[FSM_MAX_CHUNKS + 1];
     int n = 0;
@@ -183,7 +134,7 @@ static void cut_all(fsm_stepper *s, const fsm_graph *graph)
     for (int i = 0; i < s->config->model.num_layers; i++) {
         fsm_layer *layer = &s->model->layers[i];
         for (int phase = FSM_FORWARD; layer->is_moe && phase <= FSM_BACKWARD; phase++)
-            cut_wire(graph, i, (fsm_phase)phase, &layer->moe.wire[phase]);
+            fsm_cut_wire(graph, i, (fsm_phase)phase, &layer->moe.wire[phase]);
     }
 }
 

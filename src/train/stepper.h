@@ -58,8 +58,9 @@ void fsm_stepper_reset(fsm_stepper *stepper);
  * ERROR_MEMORY; the graph is taken over even then. */
 fsmoe_status fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph);
 
-/* How many compute threads a rank has by the configuration, and its OpenMP uses from now on. Collective. ERROR_COMM. */
-fsmoe_status fsm_use_threads(const fsmoe_config *config, fsm_comm *world, int *threads);
+/* Cuts a wire into the chunks of one layer and phase, as the graph's expert tasks have them in order; not at all where
+ * there are none. */
+void fsm_cut_wire(const fsm_graph *graph, int layer, fsm_phase phase, fsm_wire *wire);
 
 /* The same with the plain graph, in order, which a stepper begins with. ERROR_MEMORY. */
 fsmoe_status fsm_stepper_use_order(fsm_stepper *stepper);

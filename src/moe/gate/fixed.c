@@ -1,6 +1,6 @@
-/* Gates that learn nothing: an expert by the token's id (Roller et al., Hash layers, 2021), by a random table that is the same
- * in every run, since a model must be read as it was trained; and round robin, which is
- * perfectly balanced and good for benchmarks alone. Every choice weighs 1 / k. */
+/* Gates that learn nothing: an expert by the token's id (Roller et al., Hash layers, 2021), modulo or by a random table
+ * that is the same in every run, since a model must be read as it was trained; and round robin, which is perfectly
+ * balanced and good for benchmarks alone. Every choice weighs 1 / k. */
 #include "base/rng.h"
 #include "moe/gate/gate.h"
 

@@ -4,12 +4,11 @@
  * normalize_slots: tokens and columns of Phi have length 1 first. It looks at later tokens, so it is not causal.
  */
 #include "moe/gate/gate.h"
+#include "moe/gate/unit.h"
 
 #include <math.h>
 
 enum { PHI };
-
-static const float LEAST_LENGTH = 1e-12f;
 
 static int64_t slots_of(const fsm_gate *gate)
 {
@@ -45,30 +44,6 @@ static void take_soft(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
     if (u) *u = arrays; /* not while the arena only measures */
 }
 
-/* n vectors of `size` elements `step` apart, `next` from one to the next, to length 1. */
-static void normalize(int64_t n, int64_t size, int64_t step, int64_t next, const float *from, float *to, float *length)
-{
-    for (int64_t i = 0; i < n; i++) {
-        double sum = 0;
-        for (int64_t p = 0; p < size; p++) sum += (double)from[i * next + p * step] * from[i * next + p * step];
-        length[i] = fmaxf((float)sqrt(sum), LEAST_LENGTH);
-        for (int64_t p = 0; p < size; p++) to[i * next + p * step] = from[i * next + p * step] / length[i];
-    }
-}
-
-/* d += (dunit - unit (unit . dunit)) / length; a guarded length is a constant. */
-static void normalize_backward(int64_t n, int64_t size, int64_t step, int64_t next, const float *units,
-                               const float *length, const float *dunit, float *d)
-{
-    for (int64_t i = 0; i < n; i++) {
-        double along = 0;
-        for (int64_t p = i * next; p < i * next + size * step && length[i] > LEAST_LENGTH; p += step)
-            along += (double)units[p] * dunit[p];
-        for (int64_t p = i * next; p < i * next + size * step; p += step)
-            d[p] += (dunit[p] - units[p] * (float)along) / length[i];
-    }
-}
-
 /* Softmax of each column of x [rows, cols], in place. */
 static void column_softmax(int64_t rows, int64_t cols, float *x)
 {
@@ -86,8 +61,8 @@ static void mix_soft(fsm_gate *gate, int64_t group, const float *x, float *dispa
     int64_t hidden = gate->hidden, slots = slots_of(gate);
     unit *u = gate->own;
     if (u) {
-        normalize(group, hidden, 1, hidden, x, u->token, u->token_length);
-        normalize(slots, hidden, slots, 1, phi, u->phi, u->phi_length);
+        fsm_unit_forward(group, hidden, 1, hidden, x, u->token, u->token_length);
+        fsm_unit_forward(slots, hidden, slots, 1, phi, u->phi, u->phi_length);
     }
     gate->ops->gemm(false, false, group, slots, hidden, 1, u ? u->token : x, hidden, u ? u->phi : phi, slots, 0,
                     dispatch, slots);
@@ -120,16 +95,16 @@ static void mix_backward_soft(fsm_gate *gate, int64_t group, const float *x, con
     unit *u = gate->own;
     softmaxes_backward(group, slots, dispatch, combine, d_dispatch, d_combine);
     if (u) { /* another group may have been mixed since */
-        normalize(group, hidden, 1, hidden, x, u->token, u->token_length);
-        normalize(slots, hidden, slots, 1, phi, u->phi, u->phi_length);
+        fsm_unit_forward(group, hidden, 1, hidden, x, u->token, u->token_length);
+        fsm_unit_forward(slots, hidden, slots, 1, phi, u->phi, u->phi_length);
     }
     gate->ops->gemm(false, true, group, hidden, slots, 1, dlogits, slots, u ? u->phi : phi, slots, u ? 0 : 1,
                     u ? u->dtoken : dx, hidden);
     gate->ops->gemm(true, false, hidden, slots, group, 1, u ? u->token : x, hidden, dlogits, slots, u ? 0 : 1,
                     u ? u->dphi : dphi, slots);
     if (!u) return;
-    normalize_backward(group, hidden, 1, hidden, u->token, u->token_length, u->dtoken, dx);
-    normalize_backward(slots, hidden, slots, 1, u->phi, u->phi_length, u->dphi, dphi);
+    fsm_unit_backward(group, hidden, 1, hidden, u->token, u->token_length, u->dtoken, 1, dx);
+    fsm_unit_backward(slots, hidden, slots, 1, u->phi, u->phi_length, u->dphi, 1, dphi);
 }
 
 const fsm_gate_kind fsm_gate_soft = {

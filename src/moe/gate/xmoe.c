@@ -3,12 +3,13 @@
  * tau is learned; where it lies at its floor or below it has no gradient. Lengths are guarded by 1e-12.
  */
 #include "moe/gate/router.h"
+#include "moe/gate/unit.h"
 
 #include <math.h>
 
 enum { PROJ, CENTROIDS, TEMPERATURE, COUNT };
 
-static const float LEAST_LENGTH = 1e-12f, LEAST_TEMPERATURE = 0.01f;
+static const float LEAST_TEMPERATURE = 0.01f;
 
 typedef struct directions {
     int64_t width;                     /* P */
@@ -49,28 +50,6 @@ static void take_xmoe(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
     if (d) *d = arrays; /* not while the arena only measures */
 }
 
-/* Rows of `to` become those of `from` (which may be the same) with length 1. */
-static void normalize(int64_t n, int64_t width, const float *from, float *to, float *length)
-{
-    for (int64_t i = 0; i < n; i++) {
-        double sum = 0;
-        for (int64_t p = 0; p < width; p++) sum += (double)from[i * width + p] * from[i * width + p];
-        length[i] = fmaxf((float)sqrt(sum), LEAST_LENGTH);
-        for (int64_t p = 0; p < width; p++) to[i * width + p] = from[i * width + p] / length[i];
-    }
-}
-
-/* d of what was normalised, in place: (d - unit (unit . d)) / length; a guarded length is a constant. */
-static void normalize_backward(int64_t n, int64_t width, const float *unit, const float *length, float *d)
-{
-    for (int64_t i = 0; i < n; i++) {
-        const float *u = unit + i * width;
-        float *row = d + i * width, along = 0;
-        for (int64_t p = 0; p < width && length[i] > LEAST_LENGTH; p++) along += u[p] * row[p];
-        for (int64_t p = 0; p < width; p++) row[p] = (row[p] - u[p] * along) / length[i];
-    }
-}
-
 static float temperature_of(const fsm_gate *gate)
 {
     return fmaxf(*gate->params[TEMPERATURE].value, LEAST_TEMPERATURE);
@@ -80,8 +59,9 @@ static void forward_xmoe(fsm_gate *gate, const fsm_gate_input *in)
 {
     directions *d = gate->own;
     gate->ops->linear_forward(in->n, &gate->weights[PROJ], NULL, in->x, gate->hidden, d->token, d->width);
-    normalize(in->n, d->width, d->token, d->token, d->token_length);
-    normalize(gate->num_experts, d->width, gate->params[CENTROIDS].value, d->centroid, d->centroid_length);
+    fsm_unit_forward(in->n, d->width, 1, d->width, d->token, d->token, d->token_length);
+    fsm_unit_forward(gate->num_experts, d->width, 1, d->width, gate->params[CENTROIDS].value, d->centroid,
+                     d->centroid_length);
     gate->ops->gemm(false, true, in->n, gate->num_experts, d->width, 1 / temperature_of(gate), d->token, d->width,
                     d->centroid, d->width, 0, gate->logits, gate->num_experts);
     fsm_router_softmax(gate, in->n);
@@ -111,9 +91,9 @@ static void backward_xmoe(fsm_gate *gate, const fsm_gate_input *in, const float 
                     d->dtoken, width);
     gate->ops->gemm(true, false, experts, width, in->n, scale, gate->dlogits, experts, d->token, width, 0, d->dcentroid,
                     width);
-    normalize_backward(in->n, width, d->token, d->token_length, d->dtoken);
-    normalize_backward(experts, width, d->centroid, d->centroid_length, d->dcentroid);
-    gate->ops->add(experts * width, d->dcentroid, gate->params[CENTROIDS].grad);
+    fsm_unit_backward(in->n, width, 1, width, d->token, d->token_length, d->dtoken, 0, d->dtoken);
+    fsm_unit_backward(experts, width, 1, width, d->centroid, d->centroid_length, d->dcentroid, 1,
+                      gate->params[CENTROIDS].grad);
     gate->ops->linear_backward_input(in->n, &gate->weights[PROJ], d->dtoken, width, 1.0f, dx, gate->hidden);
     gate->ops->linear_backward_weight(in->n, width, gate->hidden, d->dtoken, width, in->x, gate->hidden,
                                       gate->params[PROJ].grad, NULL);

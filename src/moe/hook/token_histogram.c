@@ -1,4 +1,5 @@
-/* Where tokens of training went, steps that are undone among them: how many (token, choice) pairs of this rank each expert got, layer by layer; on stderr at the end. */
+/* Where tokens of training went, steps that are undone among them: how many (token, choice) pairs of this rank each
+ * expert got, layer by layer; on stderr at the end. */
 #include "moe/hook/hook.h"
 
 #include <stdio.h>

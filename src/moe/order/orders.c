@@ -3,8 +3,8 @@
 
 #include "moe/extend.h"
 #include "moe/registry.h"
-#include <math.h>
 
+#include <math.h>
 #include <string.h>
 
 static const fsm_order_kind *const orders[] = {

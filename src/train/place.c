@@ -1,0 +1,52 @@
+#define _GNU_SOURCE
+#include "train/place.h"
+
+#include <omp.h>
+#include <sched.h>
+#include <unistd.h>
+
+/* Cores this process may run on: its affinity, which a launcher may have narrowed. */
+static int usable_cores(void)
+{
+    cpu_set_t cores;
+    if (sched_getaffinity(0, sizeof cores, &cores) != 0) return (int)sysconf(_SC_NPROCESSORS_ONLN);
+    return CPU_COUNT(&cores);
+}
+
+/* The configuration's number, or the cores it may use divided by the ranks on the node. */
+static fsmoe_status count_threads(const fsmoe_config *config, fsm_comm *world, int *threads)
+{
+    int local_ranks, index;
+    *threads = (int)config->parallel.threads;
+    if (*threads > 0) return FSMOE_OK;
+    FSM_TRY(world->table->local_ranks(world, &local_ranks, &index));
+    int share = (int)sysconf(_SC_NPROCESSORS_ONLN) / local_ranks, mine = usable_cores();
+    *threads = share < mine ? share : mine;
+    if (*threads < 1) *threads = 1;
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_use_threads(const fsmoe_config *config, fsm_comm *world, int *threads)
+{
+    FSM_TRY(count_threads(config, world, threads));
+    omp_set_num_threads(*threads);
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_place(const fsmoe_config *config, fsm_comm *world, fsm_topo *topo)
+{
+    const fsmoe_parallel_config *p = &config->parallel;
+    int nodes = (int)p->nodes, ranks_per_node = (int)p->ranks_per_node;
+    if (nodes == 0 && ranks_per_node == 0) FSM_TRY(fsm_comm_find_nodes(world, &nodes, &ranks_per_node));
+    int size = world->size, given = nodes > 0 ? nodes : ranks_per_node;
+    if (size % given != 0)
+        return fsm_fail(FSMOE_ERROR_LAYOUT, "%s = %d does not divide the %d ranks started",
+                        nodes > 0 ? "parallel.nodes" : "parallel.ranks_per_node", given, size);
+    if (nodes == 0) nodes = size / ranks_per_node;
+    if (ranks_per_node == 0) ranks_per_node = size / nodes;
+    if (nodes * ranks_per_node != size)
+        return fsm_fail(FSMOE_ERROR_LAYOUT,
+                        "parallel.nodes = %d x parallel.ranks_per_node = %d is not the %d ranks started", nodes,
+                        ranks_per_node, size);
+    return fsm_topo_create(nodes, ranks_per_node, p, world->rank, topo);
+}
