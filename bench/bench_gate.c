@@ -1,7 +1,7 @@
 /* Gate, order and inverse order of one MoE layer, forward and backward, without its experts: what a step spends beside GEMM.
- * One line a stage, then `total`; medians of ROUNDS. Without arguments 8192 tokens, M 1024, E 64, k 2, all orders; with one, that
- * order alone, for bench/peers/gate, which runs it in turns with PyTorch.
- * Floors: the gate's products at the rate of bare GEMM; rows are read and written once each.
+ * 8192 tokens, M 1024, E 64, k 2; orders of the gshard gate, then the other gates, all in turns, medians of ROUNDS.
+ * `products`: what the gshard order's alone take, as bare GEMM in the same rounds: its extra arithmetic.
+ * With a case's name (gshard/sorted ...) that one alone: bench/peers/gate runs it in turns with PyTorch.
  */
 #include "base/clock.h"
 #include "base/rng.h"
@@ -10,14 +10,64 @@
 #include "profile/measure.h"
 #include "train/layer.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKENS = 8192, HIDDEN = 1024, EXPERTS = 64, ROUNDS = 7, STAGES = 6 };
+enum { TOKENS = 8192, HIDDEN = 1024, EXPERTS = 64, GROUP = 1024, ROUNDS = 7, SETTINGS = 4 };
 
-static const char *const stages[STAGES] = {"gate forward",    "order forward",  "iorder forward",
-                                           "iorder backward", "order backward", "gate backward"};
+enum { GATE, ORDER, IORDER, IORDER_BACKWARD, ORDER_BACKWARD, GATE_BACKWARD, PRODUCTS, STAGES };
+
+typedef struct bench_case {
+    const char *name;
+    const char *settings[SETTINGS];
+} bench_case;
+
+#define DROPPING "moe.capacity_factor=1"
+#define GROUPED "moe.capacity_group=1024" /* matrices grow with the square of it */
+static const bench_case cases[] = {
+    {"gshard/sorted", {"moe.order=sorted", "moe.capacity_factor=0"}},
+    {"gshard/tutel", {"moe.order=tutel", DROPPING, GROUPED}},
+    {"gshard/gshard", {"moe.order=gshard", DROPPING, GROUPED}},
+    {"gshard/noisy", {"moe.noisy=true"}},
+    {"switch", {"moe.gate=switch", "moe.top_k=1"}},
+    {"switch/jitter", {"moe.gate=switch", "moe.top_k=1", "moe.jitter=0.01"}},
+    {"sigmoid", {"moe.gate=sigmoid"}},
+    {"sigmoid/balanced", {"moe.gate=sigmoid", "moe.balanced=true", GROUPED}},
+    {"xmoe", {"moe.gate=xmoe"}},
+    {"expert_choice", {"moe.gate=expert_choice", DROPPING, GROUPED, "moe.allow_non_causal=true"}},
+    {"soft", {"moe.gate=soft", "moe.slots_per_expert=32", "data.seq_len=1024", "moe.allow_non_causal=true"}},
+    {"deepseek", {"moe.gate=deepseek", "moe.n_group=8", "moe.topk_group=4"}},
+    {"hash", {"moe.gate=hash"}},
+};
+enum { CASES = sizeof cases / sizeof *cases };
+
+typedef struct bench {
+    const bench_case *c;
+    fsmoe_config *config;
+    fsm_layer_run run;
+    double times[STAGES][ROUNDS];
+} bench;
+
+/* The products of one pass of the gshard order, with whatever the matrices hold. */
+static void run_products(const fsm_moe *moe, const float *x, float *y)
+{
+    const fsm_mixing *m = &moe->mixing;
+    for (int64_t first = 0; m->slots > 0 && first < TOKENS; first += GROUP) {
+        const float *rows = x + first * HIDDEN;
+        for (int i = 0; i < 2; i++) { /* dispatch; combine's backward */
+            moe->ops->gemm(true, false, m->columns, HIDDEN, GROUP, 1, m->dispatch, m->columns, rows, HIDDEN, 0, m->in,
+                           HIDDEN);
+        }
+        for (int i = 0; i < 2; i++) { /* combine; dispatch's backward */
+            moe->ops->gemm(false, false, GROUP, HIDDEN, m->columns, 1, m->dispatch, m->columns, m->in, HIDDEN, 1,
+                           y + first * HIDDEN, HIDDEN);
+        }
+        moe->ops->gemm(false, true, GROUP, m->columns, HIDDEN, 1, rows, HIDDEN, m->in, HIDDEN, 0, m->d_combine,
+                       m->columns);
+    }
+}
 
 static fsmoe_status run_once(fsm_layer_run *r, double times[STAGES])
 {
@@ -27,84 +77,112 @@ static fsmoe_status run_once(fsm_layer_run *r, double times[STAGES])
     const fsm_gate_loss_grad loss = {.share = zeros, .load = zeros + EXPERTS};
     fsm_gate_sums sums = fsm_layer_run_sums(r);
     const fsm_gate_input input = {.n = r->n, .x = r->x, .training = true};
-    at[0] = fsm_clock_s();
+    at[GATE] = fsm_clock_s();
     fsm_moe_gate_forward(&r->moe, &input, true, &sums);
-    at[1] = fsm_clock_s();
+    at[ORDER] = fsm_clock_s();
     FSM_TRY(fsm_moe_start_counts(&r->moe, &op));
     FSM_TRY(fsm_comm_finish(&op));
     fsm_moe_order_forward(&r->moe);
-    at[2] = fsm_clock_s();
+    at[IORDER] = fsm_clock_s();
     fsm_moe_iorder_forward(&r->moe, r->y);
-    at[3] = fsm_clock_s();
+    at[IORDER_BACKWARD] = fsm_clock_s();
     fsm_moe_iorder_backward(&r->moe, r->dy);
-    at[4] = fsm_clock_s();
+    at[ORDER_BACKWARD] = fsm_clock_s();
     fsm_moe_order_backward(&r->moe, r->dx);
-    at[5] = fsm_clock_s();
+    at[GATE_BACKWARD] = fsm_clock_s();
     fsm_moe_gate_backward(&r->moe, &loss, r->dx);
-    at[6] = fsm_clock_s();
+    at[PRODUCTS] = fsm_clock_s();
+    if (r->moe.order->dense) run_products(&r->moe, r->x, r->y);
+    at[STAGES] = fsm_clock_s();
     for (int i = 0; i < STAGES; i++) times[i] = at[i + 1] - at[i];
     return FSMOE_OK;
 }
 
-static fsmoe_status make_config(const char *order, fsmoe_config **config)
+static fsmoe_status make_config(const bench_case *b, fsmoe_config **config)
 {
-    char text[64];
     FSM_TRY(fsmoe_config_create(config));
     fsmoe_config *c = *config;
     c->model.hidden = HIDDEN;
     c->model.ffn_hidden = 16; /* experts do not run */
     c->moe.num_experts = EXPERTS;
     c->moe.top_k = 2;
-    c->moe.capacity_factor = strcmp(order, "sorted") == 0 ? 0 : 1;
-    c->moe.capacity_group = strcmp(order, "gshard") == 0 ? 1024 : 0; /* a one-hot matrix grows with the square of it */
     c->data.seq_len = TOKENS;
-    c->train.global_batch = c->train.micro_batch = 1;
-    snprintf(text, sizeof text, "moe.order=%s", order);
-    FSM_TRY(fsmoe_config_set(c, text));
+    c->train.global_batch = c->train.micro_batch = 8;
+    for (int i = 0; i < SETTINGS && b->settings[i]; i++) FSM_TRY(fsmoe_config_set(c, b->settings[i]));
     FSM_TRY(fsm_config_check(c));
     return fsm_config_derive(c);
 }
 
-static void fill(float *array, int64_t n)
+static void fill(float *array, int64_t n, float spread)
 {
-    for (int64_t i = 0; i < n; i++) array[i] = (float)fsm_rng_normal(1, FSM_RNG_TEST, (uint64_t)i);
+    for (int64_t i = 0; i < n; i++) array[i] = spread * (float)fsm_rng_normal(1, FSM_RNG_TEST, (uint64_t)i);
 }
 
-static fsmoe_status bench(fsmoe_world *world, const char *order)
+static fsmoe_status prepare(fsmoe_world *world, bench *b)
 {
-    fsmoe_config *config = NULL;
-    fsm_layer_run r = {0};
-    double times[ROUNDS][STAGES], column[ROUNDS], total_s = 0;
-    fsmoe_status status = make_config(order, &config);
-    if (status == FSMOE_OK) status = fsm_layer_run_create(config, world->comm, TOKENS, false, &r);
-    if (status == FSMOE_OK) {
-        fill(r.x, TOKENS * HIDDEN);
-        fill(r.dy, TOKENS * HIDDEN);
-        fill(r.params.items[0].value, EXPERTS * HIDDEN);
-        fill(r.moe.returned, TOKENS * 2 * HIDDEN); /* experts' results, which nobody works out here */
-        fill(r.staging.y, TOKENS * 2 * HIDDEN);
-        for (int i = -1; status == FSMOE_OK && i < ROUNDS; i++) status = run_once(&r, times[i < 0 ? 0 : i]);
+    fsm_layer_run *r = &b->run;
+    FSM_TRY(make_config(b->c, &b->config));
+    FSM_TRY(fsm_layer_run_create(b->config, world->comm, TOKENS, false, r));
+    fill(r->x, TOKENS * HIDDEN, 1);
+    fill(r->dy, TOKENS * HIDDEN, 1);
+    for (int i = 0; i < r->params.count; i++)
+        if (strncmp(r->params.items[i].name, "gate.", 5) == 0)
+            fill(r->params.items[i].value, r->params.items[i].elems, 1 / sqrtf(HIDDEN)); /* logits of N(0, 1) */
+    fill(r->moe.returned, TOKENS * 2 * HIDDEN, 1); /* experts' results, which nobody works out here */
+    fill(r->staging.y, TOKENS * 2 * HIDDEN, 1);
+    return FSMOE_OK;
+}
+
+static double median_ms(const bench *b, int stage)
+{
+    double column[ROUNDS];
+    memcpy(column, b->times[stage], sizeof column);
+    return 1e3 * fsm_median(column, ROUNDS);
+}
+
+static void print(const bench *b)
+{
+    double total_ms = 0;
+    printf("%-17s", b->c->name);
+    for (int s = 0; s < PRODUCTS; s++) {
+        total_ms += median_ms(b, s);
+        printf(" %9.2f", median_ms(b, s));
     }
-    for (int s = 0; status == FSMOE_OK && s < STAGES; s++) {
-        for (int i = 0; i < ROUNDS; i++) column[i] = times[i][s];
-        double median_s = fsm_median(column, ROUNDS);
-        printf("%-8s %-16s %8.2f ms\n", order, stages[s], 1e3 * median_s);
-        total_s += median_s;
+    printf(" %9.2f", total_ms);
+    if (b->run.moe.order->dense) printf("   products alone %.2f", median_ms(b, PRODUCTS));
+    printf("\n");
+}
+
+static fsmoe_status run(fsmoe_world *world, bench *benches, int count)
+{
+    double times[STAGES];
+    for (int c = 0; c < count; c++) FSM_TRY(prepare(world, &benches[c]));
+    for (int i = -1; i < ROUNDS; i++) { /* the first warms up */
+        for (int c = 0; c < count; c++) {
+            FSM_TRY(run_once(&benches[c].run, times));
+            for (int s = 0; s < STAGES; s++) benches[c].times[s][i < 0 ? 0 : i] = times[s];
+        }
     }
-    if (status == FSMOE_OK) printf("%-8s %-16s %8.2f ms\n", order, "total", 1e3 * total_s);
-    fsm_layer_run_destroy(&r);
-    fsmoe_config_destroy(config);
-    return status;
+    printf("%-17s %9s %9s %9s %9s %9s %9s %9s\n", "ms", "gate", "order", "iorder", "d iorder", "d order", "d gate",
+           "total");
+    for (int c = 0; c < count; c++) print(&benches[c]);
+    return FSMOE_OK;
 }
 
 int main(int argc, char **argv)
 {
-    static const char *const orders[] = {"sorted", "tutel", "gshard"};
     fsmoe_world *world;
+    static bench benches[CASES];
+    int count = 0;
+    for (int c = 0; c < CASES; c++)
+        if (argc < 2 || strcmp(argv[1], cases[c].name) == 0) benches[count++].c = &cases[c];
     fsmoe_status status = fsmoe_world_create(&world);
-    for (size_t i = 0; status == FSMOE_OK && i < sizeof orders / sizeof *orders; i++)
-        if (argc < 2 || strcmp(argv[1], orders[i]) == 0) status = bench(world, orders[i]);
+    if (status == FSMOE_OK) status = run(world, benches, count);
     if (status != FSMOE_OK) fprintf(stderr, "bench_gate: %s\n", fsmoe_last_error());
+    for (int c = 0; c < count; c++) {
+        fsm_layer_run_destroy(&benches[c].run);
+        fsmoe_config_destroy(benches[c].config);
+    }
     if (world) fsmoe_world_destroy(world);
     return status == FSMOE_OK ? 0 : 1;
 }

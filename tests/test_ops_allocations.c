@@ -59,6 +59,9 @@ static void run_rest(const fsm_ops *ops, buffers *b)
     ops->scale(ELEMS, 2, a[0]);
     ops->zero(ELEMS, a[0]);
     ops->softmax(N, WIDTH, a[1], a[0], a[2]);
+    ops->softmax_backward(N, WIDTH, a[0], a[1], 0, a[2]);
+    ops->softmax_columns(N, WIDTH, a[1], a[0]);
+    ops->softmax_columns_backward(N, WIDTH, a[0], a[1], 0, a[2]);
     ops->top_k(N, WIDTH, 2, a[0], (int32_t *)a[1], a[2]);
     ops->gather_rows(N, WIDTH, b->row, a[0], a[1]);
     ops->combine_rows(N, 1, WIDTH, b->row, a[2], a[0], a[1]);

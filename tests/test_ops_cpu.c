@@ -401,6 +401,71 @@ static void check_softmax(fsm_arena *arena, int64_t n, int64_t width)
     test_assert_agree("softmax in place", in_place, TOLERANCE);
 }
 
+static void check_softmax_columns(fsm_arena *arena, int64_t n, int64_t width)
+{
+    float *x = test_floats(arena, n * width);
+    for (int64_t i = 0; i < n * width; i++) {
+        x[i] *= 5;
+        if (i % 11 == 4 && i >= width) x[i] = -INFINITY;
+    }
+    outputs y = test_outputs(arena, n * width), in_place = test_outputs(arena, n * width);
+    for (int run = 0; run < RUNS; run++) {
+        table_of(run)->softmax_columns(n, width, x, y.of[run]);
+        table_of(run)->softmax_columns(n, width, in_place.of[run], in_place.of[run]);
+    }
+    test_assert_agree("softmax_columns", y, TOLERANCE);
+    test_assert_agree("softmax_columns in place", in_place, TOLERANCE);
+}
+
+static void check_softmax_backward(fsm_arena *arena, int64_t n, int64_t width)
+{
+    float *y = test_floats(arena, n * width), *dy = test_floats(arena, n * width);
+    outputs dx = test_outputs(arena, n * width), columns = test_outputs(arena, n * width);
+    for (int run = 0; run < RUNS; run++) {
+        table_of(run)->softmax_backward(n, width, y, dy, 1, dx.of[run]);
+        table_of(run)->softmax_columns_backward(n, width, y, dy, 1, columns.of[run]);
+    }
+    test_assert_agree("softmax_backward", dx, TOLERANCE);
+    test_assert_agree("softmax_columns_backward", columns, TOLERANCE);
+}
+
+static void check_top_k(fsm_arena *arena, int64_t n, int64_t width)
+{
+    const float *x = test_floats(arena, n * width);
+    int64_t k = width < 3 ? width : 3;
+    int32_t *index[RUNS];
+    outputs value = test_outputs(arena, n * k);
+    for (int run = 0; run < RUNS; run++) {
+        index[run] = FSM_ARENA_ARRAY(arena, int32_t, n * k);
+        table_of(run)->top_k(n, width, k, x, index[run], value.of[run]);
+        assert_memory_equal(index[run], index[0], sizeof **index * (size_t)(n * k));
+    }
+    test_assert_agree("top_k", value, 0);
+}
+
+static void mark_rows(void *context, int64_t first, int64_t count)
+{
+    for (int64_t i = first; i < first + count; i++) ((int32_t *)context)[i]++;
+}
+
+static void check_for_rows(fsm_arena *arena, int64_t n, int64_t width)
+{
+    for (int run = 0; run < RUNS; run++) {
+        int32_t *times = FSM_ARENA_ARRAY(arena, int32_t, n + 1);
+        memset(times, 0, sizeof *times * (size_t)(n + 1));
+        table_of(run)->for_rows(n, width, mark_rows, times);
+        for (int64_t i = 0; i <= n; i++) assert_true(times[i] == (i < n));
+    }
+}
+
+static void test_ops_cpu_loops_over_rows_agree_with_reference(void **state)
+{
+    for_each_shape(*state, check_softmax_columns);
+    for_each_shape(*state, check_softmax_backward);
+    for_each_shape(*state, check_top_k);
+    for_each_shape(*state, check_for_rows);
+}
+
 static void test_ops_cpu_softmax_agrees_with_reference(void **state)
 {
     for_each_shape(*state, check_softmax);
@@ -522,6 +587,7 @@ int main(void)
         TEST(test_ops_cpu_embedding_agrees_with_reference),
         TEST(test_ops_cpu_rows_agree_with_reference),
         TEST(test_ops_cpu_softmax_agrees_with_reference),
+        TEST(test_ops_cpu_loops_over_rows_agree_with_reference),
         TEST(test_ops_cpu_cross_entropy_agrees_with_reference),
         TEST(test_ops_cpu_cross_entropy_of_a_large_vocabulary_keeps_seven_digits),
         TEST(test_ops_cpu_passes_nan_on),

@@ -270,6 +270,58 @@ static void test_ops_gradients_of_embedding(void **state)
 /* The loss is the output here, times the scale that the gradient carries. */
 static const int32_t target[ROWS] = {0, 18, 4, 4, 11};
 
+static void softmax_forward(const problem *p)
+{
+    p->ops->softmax(ROWS, WIDTH, p->x[0], p->y, NULL);
+}
+
+static void softmax_backward(const problem *p)
+{
+    p->ops->softmax_backward(ROWS, WIDTH, p->y, p->dy, 1, p->dx[0]);
+}
+
+static void softmax_backward_in_place(const problem *p)
+{
+    for (int i = 0; i < ROWS * WIDTH; i++) p->dx[0][i] = p->dy[i];
+    p->ops->softmax_backward(ROWS, WIDTH, p->y, p->dx[0], 0, p->dx[0]);
+}
+
+static void softmax_columns_forward(const problem *p)
+{
+    p->ops->softmax_columns(ROWS, WIDTH, p->x[0], p->y);
+}
+
+static void softmax_columns_backward(const problem *p)
+{
+    p->ops->softmax_columns_backward(ROWS, WIDTH, p->y, p->dy, 1, p->dx[0]);
+}
+
+static void softmax_columns_backward_in_place(const problem *p)
+{
+    for (int i = 0; i < ROWS * WIDTH; i++) p->dx[0][i] = p->dy[i];
+    p->ops->softmax_columns_backward(ROWS, WIDTH, p->y, p->dx[0], 0, p->dx[0]);
+}
+
+static void test_ops_gradients_of_softmax(void **state)
+{
+    const problem problems[] = {
+        {.name = "softmax", .forward = softmax_forward, .backward = softmax_backward, .accumulates = {true}},
+        {.name = "softmax, in place", .forward = softmax_forward, .backward = softmax_backward_in_place},
+        {.name = "softmax_columns",
+         .forward = softmax_columns_forward,
+         .backward = softmax_columns_backward,
+         .accumulates = {true}},
+        {.name = "softmax_columns, in place",
+         .forward = softmax_columns_forward,
+         .backward = softmax_columns_backward_in_place},
+    };
+    for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) {
+        problem p = problems[i];
+        p.n_inputs[0] = p.n_out = ROWS * WIDTH;
+        check(*state, p);
+    }
+}
+
 static void cross_entropy_forward(const problem *p)
 {
     double loss = 0;
@@ -325,7 +377,8 @@ int main(void)
         TEST(test_ops_gradients_of_rmsnorm),        TEST(test_ops_gradients_of_layernorm),
         TEST(test_ops_gradients_of_rope_turn_back), TEST(test_ops_gradients_of_attention),
         TEST(test_ops_gradients_of_activations),    TEST(test_ops_gradients_of_embedding),
-        TEST(test_ops_gradients_of_cross_entropy),  TEST(test_ops_gradients_of_combine_rows),
+        TEST(test_ops_gradients_of_softmax),        TEST(test_ops_gradients_of_cross_entropy),
+        TEST(test_ops_gradients_of_combine_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,6 +29,12 @@ double fsm_rng_uniform(uint64_t seed, uint32_t stream, uint64_t index)
     return open_unit(r.v[0], r.v[1]);
 }
 
+void fsm_rng_uniform_four(uint64_t seed, uint32_t stream, uint64_t index, float uniform[4])
+{
+    philox4x32_ctr_t r = draw(seed, stream, index);
+    for (int i = 0; i < 4; i++) uniform[i] = ((float)(r.v[i] >> 9) + 0.5f) * 0x1.0p-23f;
+}
+
 /* Box-Muller on the two uniforms of one counter; the sine twin is not used, so an index needs no neighbour. */
 double fsm_rng_normal(uint64_t seed, uint32_t stream, uint64_t index)
 {

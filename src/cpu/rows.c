@@ -128,3 +128,22 @@ void fsm_cpu_combine_rows_backward(int64_t n, int64_t k, int64_t width, const in
                          dy + mine.begin * width, dx, dweight + first);
     }
 }
+
+void fsm_cpu_top_k(int64_t n, int64_t width, int64_t k, const float *x, int32_t *index, float *value)
+{
+#pragma omp parallel num_threads(fsm_cpu_threads(n *width))
+    {
+        fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
+        int64_t first = mine.begin * k;
+        fsm_ref_top_k(mine.count, width, k, x + mine.begin * width, index + first, value + first);
+    }
+}
+
+void fsm_cpu_for_rows(int64_t n, int64_t width, fsm_rows_body *body, void *context)
+{
+#pragma omp parallel num_threads(fsm_cpu_threads(n *width))
+    {
+        fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
+        if (mine.count > 0) body(context, mine.begin, mine.count);
+    }
+}

@@ -62,6 +62,11 @@ void fsm_cpu_combine_rows_backward(int64_t n, int64_t k, int64_t width, const in
                                    const float *weight, const float *x, const float *dy, float *dx, float *dweight);
 
 void fsm_cpu_softmax(int64_t n, int64_t width, const float *x, float *y, float *lse);
+void fsm_cpu_softmax_backward(int64_t n, int64_t width, const float *y, const float *dy, float beta, float *dx);
+void fsm_cpu_softmax_columns(int64_t n, int64_t width, const float *x, float *y);
+void fsm_cpu_softmax_columns_backward(int64_t n, int64_t width, const float *y, const float *dy, float beta, float *dx);
+void fsm_cpu_top_k(int64_t n, int64_t width, int64_t k, const float *x, int32_t *index, float *value);
+void fsm_cpu_for_rows(int64_t n, int64_t width, fsm_rows_body *body, void *context);
 void fsm_cpu_cross_entropy(int64_t n, int64_t vocab, float *logits, const int32_t *target, float scale, bool gradient,
                            double *loss);
 
@@ -84,7 +89,9 @@ void fsm_cpu_adamw(int64_t n, const fsm_adamw *step, const float *g, float *m, f
     .swiglu_backward = fsm_cpu_swiglu_backward, .geglu_forward = fsm_cpu_geglu_forward,                               \
     .geglu_backward = fsm_cpu_geglu_backward, .embedding_forward = fsm_cpu_embedding_forward,                         \
     .cross_entropy = fsm_cpu_cross_entropy, .add = fsm_cpu_add, .scale = fsm_cpu_scale, .zero = fsm_cpu_zero,         \
-    .softmax = fsm_cpu_softmax, .top_k = fsm_ref_top_k, .gather_rows = fsm_cpu_gather_rows,                           \
+    .softmax = fsm_cpu_softmax, .softmax_backward = fsm_cpu_softmax_backward,                                         \
+    .softmax_columns = fsm_cpu_softmax_columns, .softmax_columns_backward = fsm_cpu_softmax_columns_backward,         \
+    .top_k = fsm_cpu_top_k, .for_rows = fsm_cpu_for_rows, .gather_rows = fsm_cpu_gather_rows,                         \
     .combine_rows = fsm_cpu_combine_rows, .combine_rows_backward = fsm_cpu_combine_rows_backward,                     \
     .sum_squares = fsm_cpu_sum_squares, .adamw = fsm_cpu_adamw
 

@@ -1,8 +1,6 @@
 #include "moe/shared.h"
 
-#include "moe/gate/noise.h"
-
-#include <string.h>
+#include "base/sigmoid.h"
 
 void fsm_shared_take(fsm_arena *arena, int64_t max_tokens, fsm_shared *s)
 {
@@ -13,7 +11,9 @@ void fsm_shared_take(fsm_arena *arena, int64_t max_tokens, fsm_shared *s)
     s->act = FSM_ARENA_ARRAY(arena, float, rows * s->width);
     s->out = FSM_ARENA_ARRAY(arena, float, (s->gated ? rows : max_tokens) * s->hidden);
     s->open = s->gated ? FSM_ARENA_ARRAY(arena, float, rows) : NULL;
-    s->dy = FSM_ARENA_ARRAY(arena, float, max_tokens * s->hidden);
+    s->dopen = s->gated ? FSM_ARENA_ARRAY(arena, float, max_tokens) : NULL;
+    s->row = s->gated ? FSM_ARENA_ARRAY(arena, int32_t, max_tokens) : NULL;
+    s->dy = s->gated ? FSM_ARENA_ARRAY(arena, float, max_tokens * s->hidden) : NULL;
     s->dx = FSM_ARENA_ARRAY(arena, float, max_tokens * s->hidden);
     s->dpre = FSM_ARENA_ARRAY(arena, float, max_tokens *pre_width);
     s->dact = FSM_ARENA_ARRAY(arena, float, max_tokens * s->width);
@@ -36,17 +36,17 @@ static fsm_expert_rows rows_of(const fsm_shared *s, int i, int64_t n, const floa
                              .dx = s->dx};
 }
 
-static float dot(int64_t n, const float *a, const float *b)
+/* y += sigmoid(x . g) out */
+static void add_gated(const fsm_shared *s, int i, const fsm_expert_rows *rows, float *y)
 {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += (double)a[i] * b[i];
-    return (float)sum;
-}
-
-/* to += a from */
-static void add_scaled(int64_t n, float a, const float *from, float *to)
-{
-    for (int64_t i = 0; i < n; i++) to[i] += a * from[i];
+    int64_t n = rows->n, hidden = s->hidden;
+    float *open = s->open + i * s->max_tokens;
+    s->ops->gemm(false, true, n, 1, hidden, 1, rows->x, hidden, s->gate.value + i * hidden, hidden, 0, open, 1);
+    for (int64_t t = 0; t < n; t++) {
+        open[t] = fsm_sigmoid(open[t]);
+        s->row[t] = (int32_t)t;
+    }
+    s->ops->combine_rows(n, 1, hidden, s->row, open, rows->y, y);
 }
 
 void fsm_shared_forward(fsm_shared *s, int64_t n, const float *x, float *y)
@@ -54,12 +54,8 @@ void fsm_shared_forward(fsm_shared *s, int64_t n, const float *x, float *y)
     for (int i = 0; i < s->count; i++) {
         fsm_expert_rows rows = rows_of(s, i, n, x);
         s->kind->forward(s->ops, &s->experts[i], &rows);
-        if (!s->gated) s->ops->add(n * s->hidden, rows.y, y);
-        for (int64_t t = 0; s->gated && t < n; t++) {
-            float *open = &s->open[i * s->max_tokens + t];
-            *open = fsm_sigmoid(dot(s->hidden, x + t * s->hidden, s->gate.value + i * s->hidden));
-            add_scaled(s->hidden, *open, rows.y + t * s->hidden, y + t * s->hidden);
-        }
+        if (s->gated) add_gated(s, i, &rows, y);
+        else s->ops->add(n * s->hidden, rows.y, y);
     }
 }
 
@@ -67,14 +63,12 @@ void fsm_shared_forward(fsm_shared *s, int64_t n, const float *x, float *y)
 static void gate_backward(const fsm_shared *s, int i, const fsm_expert_rows *rows, const float *x, const float *dy,
                           float *dx)
 {
-    int64_t hidden = s->hidden;
-    for (int64_t t = 0; t < rows->n; t++) {
-        float open = s->open[i * s->max_tokens + t];
-        float d = dot(hidden, dy + t * hidden, rows->y + t * hidden) * open * (1 - open);
-        add_scaled(hidden, d, s->gate.value + i * hidden, dx + t * hidden);
-        add_scaled(hidden, d, x + t * hidden, s->gate.grad + i * hidden);
-        for (int64_t m = t * hidden; m < (t + 1) * hidden; m++) rows->dy[m] = open * dy[m];
-    }
+    int64_t n = rows->n, hidden = s->hidden;
+    const float *open = s->open + i * s->max_tokens;
+    s->ops->combine_rows_backward(n, 1, hidden, s->row, s->row, open, rows->y, dy, rows->dy, s->dopen);
+    for (int64_t t = 0; t < n; t++) s->dopen[t] *= open[t] * (1 - open[t]);
+    s->ops->gemm(false, false, n, hidden, 1, 1, s->dopen, 1, s->gate.value + i * hidden, hidden, 1, dx, hidden);
+    s->ops->gemm(true, false, 1, hidden, n, 1, s->dopen, 1, x, hidden, 1, s->gate.grad + i * hidden, hidden);
 }
 
 void fsm_shared_backward(fsm_shared *s, int64_t n, const float *x, const float *dy, float *dx)
@@ -82,7 +76,7 @@ void fsm_shared_backward(fsm_shared *s, int64_t n, const float *x, const float *
     for (int i = 0; i < s->count; i++) {
         fsm_expert_rows rows = rows_of(s, i, n, x);
         if (s->gated) gate_backward(s, i, &rows, x, dy, dx);
-        else memcpy(rows.dy, dy, sizeof *dy * (size_t)(n * s->hidden));
+        else rows.dy = (float *)dy; /* which is only read, too */
         s->kind->backward_input(s->ops, &s->experts[i], &rows);
         s->kind->backward_weight(s->ops, &s->experts[i], &rows);
         s->ops->add(n * s->hidden, rows.dx, dx);

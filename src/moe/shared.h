@@ -20,8 +20,9 @@ typedef struct fsm_shared {
     fsm_param_view gate;         /* [count, M], if gated */
     float *pre, *act;            /* [count, N, H or 2H], [count, N, H] saved */
     float *out;                  /* [count, N, M] saved if gated, else one of scratch */
-    float *open;                 /* [count, N] sigmoids, if gated */
-    float *dy, *dx;              /* [N, M] scratch of backward */
+    float *open, *dopen;         /* [count, N] sigmoids, [N] scratch of backward, if gated */
+    int32_t *row;                /* [N] i: for ops that take rows by index, if gated */
+    float *dy, *dx;              /* [N, M] scratch of backward; dy if gated */
     float *dpre, *dact;          /* [N, ...] likewise */
 } fsm_shared;
 

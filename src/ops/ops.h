@@ -38,6 +38,9 @@ typedef struct fsm_adamw {
     float grad_scale;               /* multiplies g first: gradient clipping */
 } fsm_adamw;
 
+/* Some rows of a loop over rows: [first, first + count). */
+typedef void fsm_rows_body(void *context, int64_t first, int64_t count);
+
 typedef struct fsm_ops fsm_ops;
 struct fsm_ops {
     const char *name;
@@ -135,6 +138,11 @@ struct fsm_ops {
 
     /* Row softmax of x [n, width]; y may alias x. lse [n] (or NULL) = logsumexp of the row. */
     void (*softmax)(int64_t n, int64_t width, const float *x, float *y, float *lse);
+    /* Its backward: dx = y (dy - sum over the row of y dy) + beta dx, beta 0 or 1; with 0 dx may alias dy. */
+    void (*softmax_backward)(int64_t n, int64_t width, const float *y, const float *dy, float beta, float *dx);
+    /* The same of each column. */
+    void (*softmax_columns)(int64_t n, int64_t width, const float *x, float *y);
+    void (*softmax_columns_backward)(int64_t n, int64_t width, const float *y, const float *dy, float beta, float *dx);
     /* The k largest of each row of x [n, width], falling, ties to the lower index: index [n,k], value [n,k]. 1 <= k <= width. */
     void (*top_k)(int64_t n, int64_t width, int64_t k, const float *x, int32_t *index, float *value);
 
@@ -149,6 +157,10 @@ struct fsm_ops {
      * backward lay rows out differently; every row is named at most once. */
     void (*combine_rows_backward)(int64_t n, int64_t k, int64_t width, const int32_t *from, const int32_t *to,
                                   const float *weight, const float *x, const float *dy, float *dx, float *dweight);
+
+    /* Calls body for runs of rows that together are all n, at once on a rank's threads; a row touches `width` elements
+     * and no row what another writes. For the loops over tokens that are no operation of their own. */
+    void (*for_rows)(int64_t n, int64_t width, fsm_rows_body *body, void *context);
 
     /* Sum of squares in double, independent of the number of threads up to rounding of doubles. */
     double (*sum_squares)(int64_t n, const float *x);

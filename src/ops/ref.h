@@ -64,6 +64,10 @@ void fsm_ref_combine_rows_backward(int64_t n, int64_t k, int64_t width, const in
                                    const float *weight, const float *x, const float *dy, float *dx, float *dweight);
 
 void fsm_ref_softmax(int64_t n, int64_t width, const float *x, float *y, float *lse);
+void fsm_ref_softmax_backward(int64_t n, int64_t width, const float *y, const float *dy, float beta, float *dx);
+void fsm_ref_softmax_columns(int64_t n, int64_t width, const float *x, float *y);
+void fsm_ref_softmax_columns_backward(int64_t n, int64_t width, const float *y, const float *dy, float beta, float *dx);
+void fsm_ref_for_rows(int64_t n, int64_t width, fsm_rows_body *body, void *context);
 void fsm_ref_top_k(int64_t n, int64_t width, int64_t k, const float *x, int32_t *index, float *value);
 void fsm_ref_cross_entropy(int64_t n, int64_t vocab, float *logits, const int32_t *target, float scale, bool gradient,
                            double *loss);

@@ -49,3 +49,9 @@ void fsm_ref_combine_rows_backward(int64_t n, int64_t k, int64_t width, const in
         }
     }
 }
+
+void fsm_ref_for_rows(int64_t n, int64_t width, fsm_rows_body *body, void *context)
+{
+    (void)width;
+    if (n > 0) body(context, 0, n);
+}

@@ -8,12 +8,18 @@ typedef struct row_sum {
     double largest, total;
 } row_sum;
 
-static row_sum sum_row(int64_t width, const float *x)
+/* Of n values, `step` apart. */
+static row_sum sum_exp(int64_t n, int64_t step, const float *x)
 {
     row_sum row = {.largest = -INFINITY, .total = 0};
-    for (int64_t j = 0; j < width; j++) row.largest = fmax(row.largest, x[j]);
-    for (int64_t j = 0; j < width; j++) row.total += exp(x[j] - row.largest);
+    for (int64_t j = 0; j < n; j++) row.largest = fmax(row.largest, x[j * step]);
+    for (int64_t j = 0; j < n; j++) row.total += exp(x[j * step] - row.largest);
     return row;
+}
+
+static row_sum sum_row(int64_t width, const float *x)
+{
+    return sum_exp(width, 1, x);
 }
 
 void fsm_ref_softmax(int64_t n, int64_t width, const float *x, float *y, float *lse)
@@ -23,6 +29,33 @@ void fsm_ref_softmax(int64_t n, int64_t width, const float *x, float *y, float *
         for (int64_t j = 0; j < width; j++) y[j] = (float)(exp(x[j] - row.largest) / row.total);
         if (lse) lse[i] = (float)(row.largest + log(row.total));
     }
+}
+
+void fsm_ref_softmax_columns(int64_t n, int64_t width, const float *x, float *y)
+{
+    for (int64_t j = 0; j < width; j++) {
+        row_sum column = sum_exp(n, width, x + j);
+        for (int64_t at = j; at < n * width; at += width) y[at] = (float)(exp(x[at] - column.largest) / column.total);
+    }
+}
+
+/* n values, `step` apart. */
+static void backward(int64_t n, int64_t step, const float *y, const float *dy, float beta, float *dx)
+{
+    double along = 0;
+    for (int64_t at = 0; at < n * step; at += step) along += (double)y[at] * dy[at];
+    for (int64_t at = 0; at < n * step; at += step)
+        dx[at] = (float)(y[at] * (dy[at] - along) + (beta == 0 ? 0 : (double)beta * dx[at]));
+}
+
+void fsm_ref_softmax_backward(int64_t n, int64_t width, const float *y, const float *dy, float beta, float *dx)
+{
+    for (int64_t at = 0; at < n * width; at += width) backward(width, 1, y + at, dy + at, beta, dx + at);
+}
+
+void fsm_ref_softmax_columns_backward(int64_t n, int64_t width, const float *y, const float *dy, float beta, float *dx)
+{
+    for (int64_t j = 0; j < width; j++) backward(n, width, y + j, dy + j, beta, dx + j);
 }
 
 void fsm_ref_cross_entropy(int64_t n, int64_t vocab, float *logits, const int32_t *target, float scale, bool gradient,

@@ -3,7 +3,7 @@
  * without bias, divided by their sum, times routed_scaling_factor. The bias has no gradient: after a step it moves by
  * bias_update_rate towards balance (after_step). P of the losses is s divided by its sum over experts.
  */
-#include "moe/gate/noise.h"
+#include "base/sigmoid.h"
 #include "moe/gate/router.h"
 
 #include <math.h>
@@ -22,10 +22,9 @@ static const float LEAST_SUM = 1e-20f; /* of scores that are divided by: all of 
 typedef struct groups {
     float *score;  /* [N, E] sigmoid of the logits */
     float *biased; /* [N, E] score + bias; -infinity in closed groups */
-    float *best;   /* [n_group] of one token */
-    float *value;  /* [topk_group] */
-    int32_t *open; /* [topk_group] */
-    bool *is_open; /* [n_group] */
+    float *best;   /* [N, n_group] scores of groups */
+    float *value;  /* [N, topk_group] */
+    int32_t *open; /* [N, topk_group] */
 } groups;
 
 static void take_deepseek(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
@@ -34,10 +33,9 @@ static void take_deepseek(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
     groups *g = FSM_ARENA_ARRAY(arena, groups, 1);
     groups arrays = {.score = FSM_ARENA_ARRAY(arena, float, scores),
                      .biased = FSM_ARENA_ARRAY(arena, float, scores),
-                     .best = FSM_ARENA_ARRAY(arena, float, n_group),
-                     .value = FSM_ARENA_ARRAY(arena, float, top),
-                     .open = FSM_ARENA_ARRAY(arena, int32_t, top),
-                     .is_open = FSM_ARENA_ARRAY(arena, bool, n_group)};
+                     .best = FSM_ARENA_ARRAY(arena, float, max_tokens *n_group),
+                     .value = FSM_ARENA_ARRAY(arena, float, max_tokens *top),
+                     .open = FSM_ARENA_ARRAY(arena, int32_t, max_tokens * top)};
     gate->own = g;
     if (g) *g = arrays; /* not while the arena only measures */
 }
@@ -57,25 +55,40 @@ static float two_best(const float *values, int64_t n)
     return n > 1 ? first + second : first;
 }
 
-/* -infinity for the experts of all but the best groups of one token. */
-static void close_groups(const fsm_gate *gate, const groups *g, float *biased)
+/* prob = score / sum of scores, P of the losses; lse is the logits'. */
+static void score_token(const fsm_gate_pass *pass, int64_t token)
 {
-    int64_t n_group = gate->config->n_group, top = gate->config->topk_group, size = gate->num_experts / n_group;
-    if (top >= n_group) return;
-    for (int64_t i = 0; i < n_group; i++) {
-        g->best[i] = two_best(biased + i * size, size);
-        g->is_open[i] = false;
+    const fsm_gate *gate = pass->gate;
+    const groups *g = gate->own;
+    int64_t experts = gate->num_experts, n_group = gate->config->n_group, size = experts / n_group;
+    float *score = g->score + token * experts, *biased = g->biased + token * experts, sum = LEAST_SUM;
+    for (int64_t e = 0; e < experts; e++) {
+        score[e] = fsm_sigmoid(gate->logits[token * experts + e]);
+        biased[e] = score[e] + gate->params[BIAS].value[e];
+        sum += score[e];
     }
-    gate->ops->top_k(1, n_group, top, g->best, g->open, g->value);
-    for (int64_t i = 0; i < top; i++) g->is_open[g->open[i]] = true;
-    for (int64_t e = 0; e < gate->num_experts; e++)
-        if (!g->is_open[e / size]) biased[e] = -INFINITY;
+    for (int64_t e = 0; e < experts; e++) gate->prob[token * experts + e] = score[e] / sum;
+    for (int64_t i = 0; i < n_group; i++) g->best[token * n_group + i] = two_best(biased + i * size, size);
 }
 
-static void weigh(fsm_gate *gate, const groups *g, int64_t token)
+/* -infinity for the experts of all but the token's best groups. */
+static void close_groups(const fsm_gate_pass *pass, int64_t token)
 {
+    const fsm_gate *gate = pass->gate;
+    const groups *g = gate->own;
+    int64_t top = gate->config->topk_group, size = gate->num_experts / gate->config->n_group;
+    for (int64_t e = 0; e < gate->num_experts; e++) {
+        bool open = false;
+        for (int64_t i = token * top; i < (token + 1) * top; i++) open |= g->open[i] == e / size;
+        if (!open) g->biased[token * gate->num_experts + e] = -INFINITY;
+    }
+}
+
+static void weigh(const fsm_gate_pass *pass, int64_t token)
+{
+    const fsm_gate *gate = pass->gate;
     int64_t k = gate->choices;
-    const float *score = g->score + token * gate->num_experts;
+    const float *score = ((const groups *)gate->own)->score + token * gate->num_experts;
     const int32_t *choice = gate->choice + token * k;
     float sum = LEAST_SUM;
     for (int64_t j = 0; j < k; j++) sum += score[choice[j]];
@@ -83,34 +96,32 @@ static void weigh(fsm_gate *gate, const groups *g, int64_t token)
         gate->weight[token * k + j] = (float)gate->config->routed_scaling_factor * score[choice[j]] / sum;
 }
 
-/* prob = score / sum of scores, P of the losses; lse is the logits'. */
 static void forward_deepseek(fsm_gate *gate, const fsm_gate_input *in)
 {
-    groups *g = gate->own;
-    int64_t experts = gate->num_experts;
+    const groups *g = gate->own;
+    const fsm_gate_pass pass = {.gate = gate, .input = in};
+    int64_t n_group = gate->config->n_group, top = gate->config->topk_group;
     fsm_router_project(gate, in->n, in->x);
     fsm_router_softmax(gate, in->n);
-    for (int64_t i = 0; i < in->n; i++) {
-        float *score = g->score + i * experts, *biased = g->biased + i * experts, sum = LEAST_SUM;
-        for (int64_t e = 0; e < experts; e++) {
-            score[e] = fsm_sigmoid(gate->logits[i * experts + e]);
-            biased[e] = score[e] + gate->params[BIAS].value[e];
-            sum += score[e];
-        }
-        for (int64_t e = 0; e < experts; e++) gate->prob[i * experts + e] = score[e] / sum;
-        close_groups(gate, g, biased);
+    fsm_router_each_token(&pass, in->n, gate->num_experts, score_token);
+    if (top < n_group) {
+        gate->ops->top_k(in->n, n_group, top, g->best, g->open, g->value);
+        fsm_router_each_token(&pass, in->n, gate->num_experts, close_groups);
     }
     fsm_router_choose(gate, in->n, g->biased);
-    for (int64_t i = 0; i < in->n; i++) weigh(gate, g, i);
+    fsm_router_each_token(&pass, in->n, gate->choices, weigh);
 }
 
 /* d score of one token from its weights and, through prob, from the losses; then through the sigmoid. */
-static void scores_backward(const fsm_gate *gate, const groups *g, int64_t token, const float *dweight,
-                            const double *share, float *dlogits)
+static void scores_backward(const fsm_gate_pass *pass, int64_t token)
 {
+    const fsm_gate *gate = pass->gate;
     int64_t k = gate->choices, experts = gate->num_experts;
-    const float *score = g->score + token * experts, *prob = gate->prob + token * experts;
+    const double *share = fsm_router_share(gate, pass->loss);
+    const float *score = ((const groups *)gate->own)->score + token * experts, *prob = gate->prob + token * experts;
+    const float *dweight = pass->dweight + token * k;
     const int32_t *choice = gate->choice + token * k;
+    float *dlogits = gate->dlogits + token * experts;
     double chosen = LEAST_SUM, all = LEAST_SUM, mean_weight = 0, mean_share = 0;
     for (int64_t j = 0; j < k; j++) chosen += score[choice[j]];
     for (int64_t j = 0; j < k; j++) mean_weight += dweight[j] * score[choice[j]] / chosen;
@@ -127,10 +138,9 @@ static void scores_backward(const fsm_gate *gate, const groups *g, int64_t token
 static void backward_deepseek(fsm_gate *gate, const fsm_gate_input *in, const float *dweight,
                               const fsm_gate_loss_grad *loss, float *dx)
 {
-    const double *share = fsm_router_share(gate, loss);
+    const fsm_gate_pass pass = {.gate = gate, .dweight = dweight, .loss = loss};
     fsm_router_z_backward(gate, in->n, loss);
-    for (int64_t i = 0; i < in->n; i++)
-        scores_backward(gate, gate->own, i, dweight + i * gate->choices, share, gate->dlogits + i * gate->num_experts);
+    fsm_router_each_token(&pass, in->n, gate->num_experts, scores_backward);
     fsm_router_project_backward(gate, in->n, in->x, dx);
 }
 

@@ -68,6 +68,17 @@ typedef struct fsm_gate {
     void *own;       /* the kind's */
 } fsm_gate;
 
+/* One token of a pass over tokens, forward or backward: what its body may need. */
+typedef struct fsm_gate_pass {
+    fsm_gate *gate;
+    const fsm_gate_input *input;
+    const float *dweight; /* [n, choices] */
+    const fsm_gate_loss_grad *loss;
+    float *dx; /* [n, M] */
+} fsm_gate_pass;
+
+typedef void fsm_token_body(const fsm_gate_pass *pass, int64_t token);
+
 typedef struct fsm_gate_kind {
     const char *name, *description, *source;
     bool has_logits;      /* so a z-loss may be asked for */

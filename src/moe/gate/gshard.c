@@ -5,11 +5,10 @@
  * The losses see the logits that chose. Under noise the load of importance_load is smooth (noise.h).
  */
 #include "base/rng.h"
+#include "base/sigmoid.h"
 #include "moe/gate/balance.h"
 #include "moe/gate/noise.h"
 #include "moe/gate/router.h"
-
-#include <math.h>
 
 enum { NOISE_WEIGHT = FSM_ROUTER_WEIGHT + 1 };
 
@@ -34,18 +33,29 @@ static void take_gshard(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
     if (noise) *noise = arrays; /* not while the arena only measures */
 }
 
-static void add_noise(fsm_gate *gate, const fsm_gate_input *in, fsm_gate_noise *noise)
+static float noise_of(const fsm_gate *gate, const fsm_gate_input *in, int64_t i)
 {
-    int64_t scores = in->n * gate->num_experts;
-    gate->ops->linear_forward(in->n, &gate->weights[NOISE_WEIGHT], NULL, in->x, gate->hidden, noise->spread,
-                              gate->num_experts);
-    uint64_t first = in->first_token * (uint64_t)gate->num_experts;
-    for (int64_t i = 0; i < scores; i++) {
-        noise->drawn[i] = in->noise
-                              ? in->noise[i]
-                              : (float)fsm_rng_normal(in->seed, FSM_RNG_GATE_NOISE + in->layer, first + (uint64_t)i);
+    uint64_t at = in->first_token * (uint64_t)gate->num_experts + (uint64_t)i;
+    return in->noise ? in->noise[i] : (float)fsm_rng_normal(in->seed, FSM_RNG_GATE_NOISE + in->layer, at);
+}
+
+static void add_noise(const fsm_gate_pass *pass, int64_t token)
+{
+    const fsm_gate *gate = pass->gate;
+    const fsm_gate_noise *noise = gate->own;
+    for (int64_t i = token * gate->num_experts; i < (token + 1) * gate->num_experts; i++) {
+        noise->drawn[i] = noise_of(gate, pass->input, i);
         gate->logits[i] += noise->drawn[i] * fsm_softplus(noise->spread[i]);
     }
+}
+
+static void noise_forward(fsm_gate *gate, const fsm_gate_input *in)
+{
+    const fsm_gate_noise *noise = gate->own;
+    const fsm_gate_pass pass = {.gate = gate, .input = in};
+    gate->ops->linear_forward(in->n, &gate->weights[NOISE_WEIGHT], NULL, in->x, gate->hidden, noise->spread,
+                              gate->num_experts);
+    fsm_router_each_token(&pass, in->n, 8 * gate->num_experts, add_noise); /* drawing is some 8 times a copy */
 }
 
 static void forward_gshard(fsm_gate *gate, const fsm_gate_input *in)
@@ -53,18 +63,27 @@ static void forward_gshard(fsm_gate *gate, const fsm_gate_input *in)
     fsm_gate_noise *noise = gate->own;
     fsm_router_project(gate, in->n, in->x);
     if (noise) noise->on = in->training;
-    if (noise && noise->on) add_noise(gate, in, noise);
+    if (noise && noise->on) noise_forward(gate, in);
     fsm_router_softmax(gate, in->n);
     fsm_router_choose(gate, in->n, gate->logits);
     fsm_router_softmax_weights(gate, in->n);
 }
 
 /* Into dspread from dlogits: logits = clean + drawn * softplus(spread). */
-static void noise_backward(const fsm_gate *gate, const fsm_gate_input *in, fsm_gate_noise *noise, float *dx)
+static void spread_backward(const fsm_gate_pass *pass, int64_t token)
+{
+    const fsm_gate *gate = pass->gate;
+    const fsm_gate_noise *noise = gate->own;
+    for (int64_t i = token * gate->num_experts; i < (token + 1) * gate->num_experts; i++)
+        noise->dspread[i] += gate->dlogits[i] * noise->drawn[i] * fsm_sigmoid(noise->spread[i]);
+}
+
+static void noise_backward(fsm_gate *gate, const fsm_gate_input *in, float *dx)
 {
     int64_t num_experts = gate->num_experts, hidden = gate->hidden;
-    for (int64_t i = 0; i < in->n * num_experts; i++)
-        noise->dspread[i] += gate->dlogits[i] * noise->drawn[i] * fsm_sigmoid(noise->spread[i]);
+    const fsm_gate_noise *noise = gate->own;
+    const fsm_gate_pass pass = {.gate = gate};
+    fsm_router_each_token(&pass, in->n, num_experts, spread_backward);
     gate->ops->linear_backward_input(in->n, &gate->weights[NOISE_WEIGHT], noise->dspread, num_experts, 1.0f, dx,
                                      hidden);
     gate->ops->linear_backward_weight(in->n, num_experts, hidden, noise->dspread, num_experts, in->x, hidden,
@@ -79,8 +98,8 @@ static void backward_gshard(fsm_gate *gate, const fsm_gate_input *in, const floa
     fsm_router_softmax_weights_backward(gate, in->n, dweight);
     if (noise && noise->on) {
         gate->ops->zero(in->n * gate->num_experts, noise->dspread);
-        if (gate->balance && gate->balance->of_weights) fsm_smooth_load_backward(gate, in->n, loss->load);
-        noise_backward(gate, in, noise, dx);
+        if (gate->balance && gate->balance->of_weights) fsm_smooth_load_backward(gate, in->n, loss);
+        noise_backward(gate, in, dx);
     }
     fsm_router_project_backward(gate, in->n, in->x, dx);
 }

@@ -1,5 +1,10 @@
 #include "moe/gate/noise.h"
 
+#include "base/sigmoid.h"
+#include "moe/gate/router.h"
+
+#include <math.h>
+
 /* One token's expert against the others: where its mean lies, in standard deviations above what it must beat. */
 typedef struct contest {
     int32_t rival;       /* whose h is the threshold */
@@ -64,22 +69,27 @@ static void contest_backward(fsm_gate *gate, int64_t token, int32_t expert, cons
 {
     fsm_gate_noise *noise = gate->own;
     int64_t first = token * gate->num_experts, at = first + expert;
-    double slope = isfinite(c->above) ? dload * normal_density(c->above) / c->sigma : 0;
+    if (!isfinite(c->above)) return;
+    double slope = dload * normal_density(c->above) / c->sigma;
     double ds = -slope * c->above - slope * noise->drawn[at];
     gate->dlogits[at] += (float)slope;
     gate->dlogits[first + c->rival] -= (float)slope;
     noise->dspread[at] += (float)ds * fsm_sigmoid(noise->spread[at]);
 }
 
-void fsm_smooth_load_backward(fsm_gate *gate, int64_t n, const double *dload)
+static void token_backward(const fsm_gate_pass *pass, int64_t token)
 {
-    if (gate->choices == gate->num_experts) return; /* always chosen */
-    for (int64_t i = 0; i < n; i++) {
-        int32_t rivals[2];
-        find_rivals(gate, i, rivals);
-        for (int32_t e = 0; e < gate->num_experts; e++) {
-            contest c = contest_of(gate, i, e, rivals);
-            contest_backward(gate, i, e, &c, dload[e]);
-        }
+    int32_t rivals[2];
+    find_rivals(pass->gate, token, rivals);
+    for (int32_t e = 0; e < pass->gate->num_experts; e++) {
+        contest c = contest_of(pass->gate, token, e, rivals);
+        contest_backward(pass->gate, token, e, &c, pass->loss->load[e]);
     }
+}
+
+void fsm_smooth_load_backward(fsm_gate *gate, int64_t n, const fsm_gate_loss_grad *loss)
+{
+    const fsm_gate_pass pass = {.gate = gate, .loss = loss};
+    if (gate->choices == gate->num_experts) return; /* always chosen */
+    fsm_router_each_token(&pass, n, gate->num_experts, token_backward);
 }

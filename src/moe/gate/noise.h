@@ -8,8 +8,6 @@
 
 #include "moe/gate/gate.h"
 
-#include <math.h>
-
 typedef struct fsm_gate_noise {
     bool on;        /* in the latest forward */
     float *drawn;   /* [N, E] N(0, 1) */
@@ -17,21 +15,11 @@ typedef struct fsm_gate_noise {
     float *dspread; /* [N, E] scratch of backward */
 } fsm_gate_noise;
 
-static inline float fsm_softplus(float s)
-{
-    return s > 20.0f ? s : log1pf(expf(s));
-}
-
-static inline float fsm_sigmoid(float s)
-{
-    return 1.0f / (1.0f + expf(-s));
-}
-
 /* fsm_gate_kind.add_load. */
 bool fsm_smooth_load(const fsm_gate *gate, int64_t n, double *load);
 
-/* dload [E]. Adds to dlogits, which is d objective / d h and is still to reach spread through the drawn noise, and to
+/* Of loss->load. Adds to dlogits, which is d objective / d h and is still to reach spread through the drawn noise, and to
  * dspread. */
-void fsm_smooth_load_backward(fsm_gate *gate, int64_t n, const double *dload);
+void fsm_smooth_load_backward(fsm_gate *gate, int64_t n, const fsm_gate_loss_grad *loss);
 
 #endif

@@ -9,6 +9,23 @@ fsm_param_spec fsm_router_weight_spec(const fsmoe_moe_config *config, int64_t hi
     return (fsm_param_spec){"weight", config->num_experts, hidden, 2, FSM_SHARD_NONE, FSM_INIT_NORMAL, true};
 }
 
+typedef struct token_loop {
+    const fsm_gate_pass *pass;
+    fsm_token_body *body;
+} token_loop;
+
+static void run_tokens(void *context, int64_t first, int64_t count)
+{
+    const token_loop *loop = context;
+    for (int64_t i = first; i < first + count; i++) loop->body(loop->pass, i);
+}
+
+void fsm_router_each_token(const fsm_gate_pass *pass, int64_t n, int64_t width, fsm_token_body *body)
+{
+    token_loop loop = {.pass = pass, .body = body};
+    pass->gate->ops->for_rows(n, width, run_tokens, &loop);
+}
+
 void fsm_router_project(fsm_gate *gate, int64_t n, const float *x)
 {
     gate->ops->linear_forward(n, &gate->weights[FSM_ROUTER_WEIGHT], NULL, x, gate->hidden, gate->logits,
@@ -46,11 +63,13 @@ void fsm_router_softmax_weights(fsm_gate *gate, int64_t n)
 }
 
 /* d logits of one token from its combine weights. */
-static void weights_backward(const fsm_gate *gate, int64_t token, const float *dweight, float *dlogits)
+static void weights_backward(const fsm_gate_pass *pass, int64_t token)
 {
+    const fsm_gate *gate = pass->gate;
     int64_t k = gate->choices;
     const int32_t *choice = gate->choice + token * k;
-    const float *weight = gate->weight + token * k;
+    const float *weight = gate->weight + token * k, *dweight = pass->dweight + token * k;
+    float *dlogits = gate->dlogits + token * gate->num_experts;
     if (k > 1) {
         float mean = 0;
         for (int64_t j = 0; j < k; j++) mean += weight[j] * dweight[j];
@@ -65,18 +84,8 @@ static void weights_backward(const fsm_gate *gate, int64_t token, const float *d
 
 void fsm_router_softmax_weights_backward(fsm_gate *gate, int64_t n, const float *dweight)
 {
-    for (int64_t i = 0; i < n; i++)
-        weights_backward(gate, i, dweight + i * gate->choices, gate->dlogits + i * gate->num_experts);
-}
-
-/* Softmax backward of `share`, the same for every token, and the z-loss. */
-static void token_losses_backward(const fsm_gate *gate, int64_t token, const double *share, double log_sum_coeff,
-                                  float *dlogits)
-{
-    const float *p = gate->prob + token * gate->num_experts;
-    double mean = 0, z = log_sum_coeff * gate->lse[token];
-    for (int64_t e = 0; share && e < gate->num_experts; e++) mean += p[e] * share[e];
-    for (int64_t e = 0; e < gate->num_experts; e++) dlogits[e] = (float)(p[e] * ((share ? share[e] : 0) - mean + z));
+    const fsm_gate_pass pass = {.gate = gate, .dweight = dweight};
+    fsm_router_each_token(&pass, n, gate->num_experts, weights_backward);
 }
 
 const double *fsm_router_share(const fsm_gate *gate, const fsm_gate_loss_grad *loss)
@@ -84,16 +93,34 @@ const double *fsm_router_share(const fsm_gate *gate, const fsm_gate_loss_grad *l
     return gate->balance && !gate->balance->of_weights ? loss->share : NULL;
 }
 
+/* Softmax backward of `share`, the same for every token, and the z-loss. */
+static void token_losses_backward(const fsm_gate_pass *pass, int64_t token)
+{
+    const fsm_gate *gate = pass->gate;
+    const double *share = fsm_router_share(gate, pass->loss);
+    const float *p = gate->prob + token * gate->num_experts;
+    float *dlogits = gate->dlogits + token * gate->num_experts;
+    double mean = 0, z = pass->loss->log_sum_coeff * gate->lse[token];
+    for (int64_t e = 0; share && e < gate->num_experts; e++) mean += p[e] * share[e];
+    for (int64_t e = 0; e < gate->num_experts; e++) dlogits[e] = (float)(p[e] * ((share ? share[e] : 0) - mean + z));
+}
+
 void fsm_router_losses_backward(fsm_gate *gate, int64_t n, const fsm_gate_loss_grad *loss)
 {
-    const double *share = fsm_router_share(gate, loss);
-    for (int64_t i = 0; i < n; i++)
-        token_losses_backward(gate, i, share, loss->log_sum_coeff, gate->dlogits + i * gate->num_experts);
+    const fsm_gate_pass pass = {.gate = gate, .loss = loss};
+    fsm_router_each_token(&pass, n, gate->num_experts, token_losses_backward);
+}
+
+static void token_z_backward(const fsm_gate_pass *pass, int64_t token)
+{
+    const fsm_gate *gate = pass->gate;
+    const float z = (float)(pass->loss->log_sum_coeff * gate->lse[token]);
+    for (int64_t e = token * gate->num_experts; e < (token + 1) * gate->num_experts; e++)
+        gate->dlogits[e] = z == 0 ? 0 : z * expf(gate->logits[e] - gate->lse[token]);
 }
 
 void fsm_router_z_backward(fsm_gate *gate, int64_t n, const fsm_gate_loss_grad *loss)
 {
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t e = i * gate->num_experts; e < (i + 1) * gate->num_experts; e++)
-            gate->dlogits[e] = (float)(loss->log_sum_coeff * gate->lse[i]) * expf(gate->logits[e] - gate->lse[i]);
+    const fsm_gate_pass pass = {.gate = gate, .loss = loss};
+    fsm_router_each_token(&pass, n, gate->num_experts, token_z_backward);
 }

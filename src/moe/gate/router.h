@@ -14,6 +14,9 @@ enum { FSM_ROUTER_WEIGHT = 0 }; /* params[0]: Wg [E, M], named "weight" */
 /* Its spec, for list_params. */
 FSMOE_API fsm_param_spec fsm_router_weight_spec(const fsmoe_moe_config *config, int64_t hidden);
 
+/* body for every token, on the rank's threads at once; a token touches `width` elements, and no other's. */
+FSMOE_API void fsm_router_each_token(const fsm_gate_pass *pass, int64_t n, int64_t width, fsm_token_body *body);
+
 /* logits = x Wg^T; dWg += dlogits^T x, dx += dlogits Wg. */
 FSMOE_API void fsm_router_project(fsm_gate *gate, int64_t n, const float *x);
 FSMOE_API void fsm_router_project_backward(fsm_gate *gate, int64_t n, const float *x, float *dx);

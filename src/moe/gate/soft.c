@@ -6,8 +6,6 @@
 #include "moe/gate/gate.h"
 #include "moe/gate/unit.h"
 
-#include <math.h>
-
 enum { PHI };
 
 static int64_t slots_of(const fsm_gate *gate)
@@ -44,46 +42,19 @@ static void take_soft(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
     if (u) *u = arrays; /* not while the arena only measures */
 }
 
-/* Softmax of each column of x [rows, cols], in place. */
-static void column_softmax(int64_t rows, int64_t cols, float *x)
-{
-    for (int64_t c = 0; c < cols; c++) {
-        float most = -INFINITY, sum = 0;
-        for (int64_t r = 0; r < rows; r++) most = fmaxf(most, x[r * cols + c]);
-        for (int64_t r = 0; r < rows; r++) sum += x[r * cols + c] = expf(x[r * cols + c] - most);
-        for (int64_t r = 0; r < rows; r++) x[r * cols + c] /= sum;
-    }
-}
-
 static void mix_soft(fsm_gate *gate, int64_t group, const float *x, float *dispatch, float *combine)
 {
     const float *phi = gate->params[PHI].value;
     int64_t hidden = gate->hidden, slots = slots_of(gate);
     unit *u = gate->own;
     if (u) {
-        fsm_unit_forward(group, hidden, 1, hidden, x, u->token, u->token_length);
-        fsm_unit_forward(slots, hidden, slots, 1, phi, u->phi, u->phi_length);
+        fsm_unit_forward(gate->ops, group, hidden, 1, hidden, x, u->token, u->token_length);
+        fsm_unit_forward(gate->ops, slots, hidden, slots, 1, phi, u->phi, u->phi_length);
     }
     gate->ops->gemm(false, false, group, slots, hidden, 1, u ? u->token : x, hidden, u ? u->phi : phi, slots, 0,
                     dispatch, slots);
     gate->ops->softmax(group, slots, dispatch, combine, NULL);
-    column_softmax(group, slots, dispatch);
-}
-
-/* d logits into d_combine. */
-static void softmaxes_backward(int64_t group, int64_t slots, const float *dispatch, const float *combine,
-                               const float *d_dispatch, float *d_combine)
-{
-    for (int64_t i = 0; i < group; i++) {
-        double mean = 0;
-        for (int64_t s = i * slots; s < (i + 1) * slots; s++) mean += (double)combine[s] * d_combine[s];
-        for (int64_t s = i * slots; s < (i + 1) * slots; s++) d_combine[s] = combine[s] * (d_combine[s] - (float)mean);
-    }
-    for (int64_t s = 0; s < slots; s++) {
-        double mean = 0;
-        for (int64_t i = s; i < group * slots; i += slots) mean += (double)dispatch[i] * d_dispatch[i];
-        for (int64_t i = s; i < group * slots; i += slots) d_combine[i] += dispatch[i] * (d_dispatch[i] - (float)mean);
-    }
+    gate->ops->softmax_columns(group, slots, dispatch, dispatch);
 }
 
 static void mix_backward_soft(fsm_gate *gate, int64_t group, const float *x, const float *dispatch,
@@ -93,18 +64,19 @@ static void mix_backward_soft(fsm_gate *gate, int64_t group, const float *x, con
     float *dphi = gate->params[PHI].grad;
     int64_t hidden = gate->hidden, slots = slots_of(gate);
     unit *u = gate->own;
-    softmaxes_backward(group, slots, dispatch, combine, d_dispatch, d_combine);
+    gate->ops->softmax_backward(group, slots, combine, d_combine, 0, d_combine);
+    gate->ops->softmax_columns_backward(group, slots, dispatch, d_dispatch, 1, d_combine);
     if (u) { /* another group may have been mixed since */
-        fsm_unit_forward(group, hidden, 1, hidden, x, u->token, u->token_length);
-        fsm_unit_forward(slots, hidden, slots, 1, phi, u->phi, u->phi_length);
+        fsm_unit_forward(gate->ops, group, hidden, 1, hidden, x, u->token, u->token_length);
+        fsm_unit_forward(gate->ops, slots, hidden, slots, 1, phi, u->phi, u->phi_length);
     }
     gate->ops->gemm(false, true, group, hidden, slots, 1, dlogits, slots, u ? u->phi : phi, slots, u ? 0 : 1,
                     u ? u->dtoken : dx, hidden);
     gate->ops->gemm(true, false, hidden, slots, group, 1, u ? u->token : x, hidden, dlogits, slots, u ? 0 : 1,
                     u ? u->dphi : dphi, slots);
     if (!u) return;
-    fsm_unit_backward(group, hidden, 1, hidden, u->token, u->token_length, u->dtoken, 1, dx);
-    fsm_unit_backward(slots, hidden, slots, 1, u->phi, u->phi_length, u->dphi, 1, dphi);
+    fsm_unit_backward(gate->ops, group, hidden, 1, hidden, u->token, u->token_length, u->dtoken, 1, dx);
+    fsm_unit_backward(gate->ops, slots, hidden, slots, 1, u->phi, u->phi_length, u->dphi, 1, dphi);
 }
 
 const fsm_gate_kind fsm_gate_soft = {

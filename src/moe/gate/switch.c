@@ -15,11 +15,31 @@ static void take_switch(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
     if (gate->config->jitter > 0) gate->own = FSM_ARENA_ARRAY(arena, float, max_tokens * gate->hidden);
 }
 
-static float jitter_of(const fsm_gate *gate, const fsm_gate_input *in, int64_t i)
+/* y [M] of one token = (add ? y : 0) + x times the token's jitter: four elements share a random number's counter. */
+static void jitter_row(const fsm_gate_pass *pass, int64_t token, const float *x, bool add, float *y)
 {
-    uint64_t at = in->first_token * (uint64_t)gate->hidden + (uint64_t)i;
-    double u = fsm_rng_uniform(in->seed, FSM_RNG_GATE_NOISE + in->layer, at);
-    return (float)(1 + gate->config->jitter * (2 * u - 1));
+    const fsm_gate_input *in = pass->input;
+    const float most = (float)pass->gate->config->jitter;
+    int64_t hidden = pass->gate->hidden, blocks = (hidden + 3) / 4;
+    uint64_t first = (in->first_token + (uint64_t)token) * (uint64_t)blocks;
+    for (int64_t block = 0; block < blocks; block++) {
+        float u[4];
+        fsm_rng_uniform_four(in->seed, FSM_RNG_GATE_NOISE + in->layer, first + (uint64_t)block, u);
+        for (int64_t m = 4 * block; m < 4 * block + 4 && m < hidden; m++)
+            y[m] = (add ? y[m] : 0) + x[m] * (1 + most * (2 * u[m % 4] - 1));
+    }
+}
+
+static void jitter_token(const fsm_gate_pass *pass, int64_t token)
+{
+    int64_t at = token * pass->gate->hidden;
+    jitter_row(pass, token, pass->input->x + at, false, (float *)pass->gate->own + at);
+}
+
+static void jitter_token_backward(const fsm_gate_pass *pass, int64_t token)
+{
+    int64_t at = token * pass->gate->hidden;
+    jitter_row(pass, token, (float *)pass->gate->own + at, true, pass->dx + at);
 }
 
 static bool jitters(const fsm_gate *gate, const fsm_gate_input *in)
@@ -29,10 +49,10 @@ static bool jitters(const fsm_gate *gate, const fsm_gate_input *in)
 
 static const float *seen(fsm_gate *gate, const fsm_gate_input *in)
 {
-    float *jittered = gate->own;
+    const fsm_gate_pass pass = {.gate = gate, .input = in};
     if (!jitters(gate, in)) return in->x;
-    for (int64_t i = 0; i < in->n * gate->hidden; i++) jittered[i] = in->x[i] * jitter_of(gate, in, i);
-    return jittered;
+    fsm_router_each_token(&pass, in->n, gate->hidden, jitter_token);
+    return gate->own;
 }
 
 static void forward_switch(fsm_gate *gate, const fsm_gate_input *in)
@@ -47,11 +67,12 @@ static void forward_switch(fsm_gate *gate, const fsm_gate_input *in)
 static void jittered_backward(fsm_gate *gate, const fsm_gate_input *in, float *dx)
 {
     float *jittered = gate->own;
+    const fsm_gate_pass pass = {.gate = gate, .input = in, .dx = dx};
     const fsm_weight *w = &gate->weights[FSM_ROUTER_WEIGHT];
     gate->ops->linear_backward_weight(in->n, gate->num_experts, gate->hidden, gate->dlogits, gate->num_experts,
                                       jittered, gate->hidden, gate->params[FSM_ROUTER_WEIGHT].grad, NULL);
     gate->ops->linear_backward_input(in->n, w, gate->dlogits, gate->num_experts, 0.0f, jittered, gate->hidden);
-    for (int64_t i = 0; i < in->n * gate->hidden; i++) dx[i] += jittered[i] * jitter_of(gate, in, i);
+    fsm_router_each_token(&pass, in->n, gate->hidden, jitter_token_backward);
 }
 
 static void backward_switch(fsm_gate *gate, const fsm_gate_input *in, const float *dweight,

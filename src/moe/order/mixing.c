@@ -61,15 +61,15 @@ static int64_t column_of(const fsm_mixing *m, const fsm_gate *gate, const fsm_ro
     return gate->choice[pair] * m->slots + route->row[pair] % m->slots;
 }
 
-/* One-hot rows of a group's tokens, times the weights if `weighted`. */
-static void set_matrix(const fsm_mixing *m, const fsm_gate *gate, const fsm_route *route, const part *p, bool weighted,
-                       float *matrix)
+typedef enum entries { ZEROS, ONES, WEIGHTS } entries;
+
+/* One-hot rows of a group's tokens; zeros again when they have been used, for the next group. */
+static void set_matrix(const fsm_mixing *m, const fsm_gate *gate, const fsm_route *route, const part *p, entries kind)
 {
-    if (!route) return; /* the gate's own */
-    gate->ops->zero(p->tokens * m->columns, matrix);
-    for (int64_t at = 0; at < p->tokens * gate->choices; at++) {
+    for (int64_t at = 0; route && at < p->tokens * gate->choices; at++) { /* a gate's own matrix stays */
         int64_t pair = p->first * gate->choices + at, column = column_of(m, gate, route, pair);
-        if (column >= 0) matrix[at / gate->choices * m->columns + column] = weighted ? gate->weight[pair] : 1;
+        float entry = kind == WEIGHTS ? gate->weight[pair] : kind == ONES ? 1 : 0;
+        if (column >= 0) m->dispatch[at / gate->choices * m->columns + column] = entry;
     }
 }
 
@@ -111,8 +111,9 @@ void fsm_mixing_dispatch(fsm_mixing *m, const fsm_gate *gate, const fsm_gate_inp
 {
     for (int64_t g = 0; g < groups_of(m, in->n); g++) {
         part p = part_of(m, gate, in->n, g);
-        set_matrix(m, gate, route, &p, false, m->dispatch);
+        set_matrix(m, gate, route, &p, ONES);
         into_slots(m, gate, &p, m->dispatch, in->x);
+        set_matrix(m, gate, route, &p, ZEROS);
     }
 }
 
@@ -120,8 +121,9 @@ void fsm_mixing_combine(fsm_mixing *m, const fsm_gate *gate, const fsm_gate_inpu
 {
     for (int64_t g = 0; g < groups_of(m, in->n); g++) {
         part p = part_of(m, gate, in->n, g);
-        set_matrix(m, gate, route, &p, true, m->combine);
+        set_matrix(m, gate, route, &p, WEIGHTS);
         from_slots(m, gate, &p, m->combine, m->out, y);
+        set_matrix(m, gate, route, &p, ZEROS);
     }
 }
 
@@ -130,8 +132,9 @@ void fsm_mixing_combine_backward(fsm_mixing *m, const fsm_gate *gate, const fsm_
 {
     for (int64_t g = 0; g < groups_of(m, in->n); g++) {
         part p = part_of(m, gate, in->n, g);
-        set_matrix(m, gate, route, &p, true, m->combine);
+        set_matrix(m, gate, route, &p, WEIGHTS);
         into_slots(m, gate, &p, m->combine, dy);
+        set_matrix(m, gate, route, &p, ZEROS);
         matrix_backward(m, gate, &p, dy, m->out, m->d_combine);
         if (route) read_weights(m, gate, route, &p, dweight);
     }
@@ -142,8 +145,9 @@ void fsm_mixing_dispatch_backward(fsm_mixing *m, const fsm_gate *gate, const fsm
 {
     for (int64_t g = 0; g < groups_of(m, in->n); g++) {
         part p = part_of(m, gate, in->n, g);
-        set_matrix(m, gate, route, &p, false, m->dispatch);
+        set_matrix(m, gate, route, &p, ONES);
         from_slots(m, gate, &p, m->dispatch, m->in, dx);
+        set_matrix(m, gate, route, &p, ZEROS);
         if (!route) matrix_backward(m, gate, &p, in->x, m->in, m->d_dispatch);
     }
 }

@@ -1,0 +1,181 @@
+#include "moe/gate/balanced.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+enum { ROUNDS = 30 };
+static const float LEAST = 1e-30f; /* of a probability: every expert can be filled */
+static const float ASKED = -1;
+
+typedef struct fsm_balanced_seat {
+    float plan;
+    int32_t token;
+} seat;
+
+/* The arrays of one group. */
+typedef struct assignment {
+    int64_t tokens, num_experts, choices, most;
+    float *plan;
+    seat *seats;
+    int64_t *seated;
+} assignment;
+
+void fsm_balanced_take(fsm_arena *arena, int64_t max_tokens, int64_t group, int64_t num_experts, int64_t choices,
+                       fsm_balanced *b)
+{
+    if (group == 0) group = max_tokens > 0 ? max_tokens : 1;
+    int64_t groups = (max_tokens + group - 1) / group, most = (choices * group + num_experts - 1) / num_experts;
+    *b = (fsm_balanced){.group = group, .num_experts = num_experts, .choices = choices, .most = most};
+    b->plan = FSM_ARENA_ARRAY(arena, float, max_tokens *num_experts);
+    b->scale = FSM_ARENA_ARRAY(arena, float, groups * 2 * num_experts);
+    b->seats = FSM_ARENA_ARRAY(arena, seat, groups * num_experts * most);
+    b->seated = FSM_ARENA_ARRAY(arena, int64_t, groups * num_experts);
+    b->taken = FSM_ARENA_ARRAY(arena, int32_t, max_tokens);
+}
+
+/* ---- the plan ---- */
+
+/* 1 / sum of p v over a row. */
+static float row_scale(int64_t num_experts, const float *p, const float *v)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t e = 0; e < num_experts; e++) sum += p[e] * v[e];
+    return 1 / sum;
+}
+
+static void make_plan(const assignment *g, const float *prob, float *v, float *column)
+{
+    int64_t experts = g->num_experts;
+    for (int64_t at = 0; at < g->tokens * experts; at++) g->plan[at] = fmaxf(prob[at], LEAST);
+    for (int64_t e = 0; e < experts; e++) v[e] = 1;
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int64_t e = 0; e < experts; e++) column[e] = 0;
+        for (int64_t i = 0; i < g->tokens; i++) {
+            const float *p = g->plan + i * experts;
+            float r = row_scale(experts, p, v);
+#pragma omp simd
+            for (int64_t e = 0; e < experts; e++) column[e] += r * p[e];
+        }
+        for (int64_t e = 0; e < experts; e++) v[e] = (float)g->tokens / ((float)experts * column[e]);
+    }
+    for (int64_t i = 0; i < g->tokens; i++) {
+        float *p = g->plan + i * experts, r = row_scale(experts, p, v);
+        for (int64_t e = 0; e < experts; e++) p[e] *= r * v[e];
+    }
+}
+
+/* ---- who sits where ---- */
+
+static bool is_less(seat a, seat b)
+{
+    return a.plan != b.plan ? a.plan < b.plan : a.token > b.token;
+}
+
+static void swap(seat *a, seat *b)
+{
+    seat kept = *a;
+    *a = *b;
+    *b = kept;
+}
+
+static void push(seat *heap, int64_t n, seat new_one)
+{
+    heap[n] = new_one;
+    for (int64_t at = n; at > 0 && is_less(heap[at], heap[(at - 1) / 2]); at = (at - 1) / 2)
+        swap(&heap[at], &heap[(at - 1) / 2]);
+}
+
+static void replace_least(seat *heap, int64_t n, seat new_one)
+{
+    heap[0] = new_one;
+    for (int64_t at = 0, child; (child = 2 * at + 1) < n; at = child) {
+        if (child + 1 < n && is_less(heap[child + 1], heap[child])) child++;
+        if (!is_less(heap[child], heap[at])) return;
+        swap(&heap[child], &heap[at]);
+    }
+}
+
+/* The expert whom the token has not asked and wants most; -1: it has asked all. */
+static int64_t best_left(const assignment *g, int64_t token)
+{
+    const float *plan = g->plan + token * g->num_experts;
+    float most = ASKED;
+    int64_t best = -1;
+    for (int64_t e = 0; e < g->num_experts; e++) {
+        if (!(plan[e] > most)) continue;
+        most = plan[e];
+        best = e;
+    }
+    return best;
+}
+
+/* One more seat for a token: it asks until it gets one, and whoever loses a seat asks on. */
+static void find_seat(const assignment *g, int64_t token)
+{
+    for (int64_t e; (e = best_left(g, token)) >= 0;) {
+        seat *heap = g->seats + e * g->most, wanted = {g->plan[token * g->num_experts + e], (int32_t)token};
+        g->plan[token * g->num_experts + e] = ASKED;
+        if (g->seated[e] < g->most) {
+            push(heap, g->seated[e]++, wanted);
+            return;
+        }
+        if (!is_less(heap[0], wanted)) continue;
+        token = heap[0].token;
+        replace_least(heap, g->most, wanted);
+    }
+}
+
+/* ---- choices ---- */
+
+/* Puts expert e among the token's choices, by falling logit, after equals. */
+static void give(const assignment *g, const float *logits, int64_t token, int32_t e, int32_t *taken, int32_t *choice)
+{
+    const float *logit = logits + token * g->num_experts;
+    int32_t *mine = choice + token * g->choices;
+    int64_t at = taken[token]++;
+    for (; at > 0 && logit[mine[at - 1]] < logit[e]; at--) mine[at] = mine[at - 1];
+    mine[at] = e;
+}
+
+static bool has(const int32_t *choice, int64_t n, int32_t e)
+{
+    for (int64_t j = 0; j < n; j++)
+        if (choice[j] == e) return true;
+    return false;
+}
+
+/* For a token that found too few seats: its best logits. */
+static void fill_up(const assignment *g, const float *logits, int64_t token, int32_t *taken, int32_t *choice)
+{
+    const float *logit = logits + token * g->num_experts;
+    while (taken[token] < g->choices) {
+        int32_t best = -1;
+        for (int32_t e = 0; e < g->num_experts; e++)
+            if (!has(choice + token * g->choices, taken[token], e) && (best < 0 || logit[e] > logit[best])) best = e;
+        give(g, logits, token, best, taken, choice);
+    }
+}
+
+void fsm_balanced_choose(const fsm_balanced *b, int64_t index, int64_t tokens, const float *prob, const float *logits,
+                         int32_t *choice)
+{
+    int64_t experts = b->num_experts, first = index * b->group;
+    float *v = b->scale + index * 2 * experts;
+    int32_t *taken = b->taken + first;
+    assignment g = {.tokens = tokens,
+                    .num_experts = experts,
+                    .choices = b->choices,
+                    .most = (b->choices * tokens + experts - 1) / experts,
+                    .plan = b->plan + first * experts,
+                    .seats = b->seats + index * experts * b->most,
+                    .seated = b->seated + index * experts};
+    make_plan(&g, prob, v, v + experts);
+    memset(g.seated, 0, sizeof *g.seated * (size_t)experts);
+    memset(taken, 0, sizeof *taken * (size_t)tokens);
+    for (int64_t i = 0; i < tokens * g.choices; i++) find_seat(&g, i / g.choices);
+    for (int32_t e = 0; e < experts; e++)
+        for (int64_t s = 0; s < g.seated[e]; s++) give(&g, logits, g.seats[e * g.most + s].token, e, taken, choice);
+    for (int64_t i = 0; i < tokens; i++) fill_up(&g, logits, i, taken, choice);
+}

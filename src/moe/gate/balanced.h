@@ -1,0 +1,32 @@
+/* An assignment of tokens to experts in which every expert gets equally many (BASE layers, Lewis et al. 2021).
+ *   plan = r_i softmax(logits)_ie v_e with rows that sum to 1 and columns that sum to tokens / E: Sinkhorn's iteration, as
+ *   Clark et al. 2022 (Unified scaling laws for routed language models) replace BASE's auction;
+ *   rounded by deferred acceptance (Gale & Shapley 1962): tokens ask experts by falling plan, an expert keeps the
+ *   ceil(k tokens / E) largest that ask. Equals go to the lower expert, and to the earlier token.
+ * In:  softmax and logits of the tokens of one group. Out: k different experts a token, by falling logit.
+ * No expert gets more than ceil(k tokens / E), unless all that is left is what a token has already (k > 1).
+ */
+#ifndef FSM_MOE_BALANCED_H
+#define FSM_MOE_BALANCED_H
+
+#include "base/arena.h"
+
+typedef struct fsm_balanced {
+    int64_t group, num_experts, choices, most; /* tokens of a group; E; k; ceil(k group / E) */
+    float *plan;                               /* [N, E] consumed: -1 where a token has asked */
+    float *scale;                              /* [groups, 2, E] v, and sums of columns */
+    struct fsm_balanced_seat *seats;           /* [groups, E, most] heaps, the least first */
+    int64_t *seated;                           /* [groups, E] */
+    int32_t *taken;                            /* [N] choices that a token has */
+} fsm_balanced;
+
+/* Memory for max_tokens in groups of `group`; 0: all of them are one. */
+void fsm_balanced_take(fsm_arena *arena, int64_t max_tokens, int64_t group, int64_t num_experts, int64_t choices,
+                       fsm_balanced *balanced);
+
+/* Group number `index`, of `tokens` <= group tokens; all arrays begin at its first: prob, logits [tokens, E], choice
+ * [tokens, k]. Groups may be worked on at once. */
+void fsm_balanced_choose(const fsm_balanced *balanced, int64_t index, int64_t tokens, const float *prob,
+                         const float *logits, int32_t *choice);
+
+#endif
