@@ -10,11 +10,14 @@
 #include "base/rng.h"
 #include "comm/world.h"
 #include "config/config.h"
+#include "moe/extend.h"
 #include "train/layer.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { TOKENS = 16, HIDDEN = 7, FFN = 8, EXPERTS = 4, MOST_CALLS = 256 };
 
@@ -244,6 +247,77 @@ static void test_hooks_bf16_on_the_wire_is_rounding(void **state)
     }
 }
 
+/* Rows that are packed are not packed again. */
+static void test_hooks_bf16_twice_is_bf16_once(void **state)
+{
+    (void)state;
+    subject once, twice;
+    make(&once);
+    make(&twice);
+    add_hook(&once, &fsm_hook_wire_bf16, NULL);
+    for (int i = 0; i < 2; i++) add_hook(&twice, &fsm_hook_wire_bf16, NULL);
+    step(&once, 2, 1);
+    step(&twice, 2, 1);
+    assert_memory_equal(once.run.y, twice.run.y, sizeof(float) * (size_t)(once.run.n * HIDDEN));
+    assert_memory_equal(once.run.dx, twice.run.dx, sizeof(float) * (size_t)(once.run.n * HIDDEN));
+    destroy(&once);
+    destroy(&twice);
+}
+
+/* What a kind's maker says of it is what its calls get, unless it makes a state of its own. */
+static void test_hooks_get_the_data_of_whoever_adds_them(void **state)
+{
+    (void)state;
+    static record r;
+    static const fsm_hook_kind kind = {.name = "recorder_of_mine", .user = &r, .call = keep};
+    fsmoe_config *config;
+    fsm_hooks hooks;
+    fsm_hook_call call = {.point = FSM_HOOK_BEFORE_MOE_END, .layer = 3};
+    assert_int_equal(fsm_add_hook(&kind), FSMOE_OK);
+    assert_int_equal(fsmoe_config_create(&config), FSMOE_OK);
+    assert_int_equal(fsmoe_config_set(config, "moe.hooks=[recorder_of_mine]"), FSMOE_OK);
+    assert_int_equal(fsm_hooks_create(config, 0, &hooks), FSMOE_OK);
+    r.count = 0;
+    fsm_hooks_call(&hooks, &call);
+    assert_true(r.count == 1 && r.calls[0].layer == 3);
+    fsm_hooks_destroy(&hooks);
+    fsmoe_config_destroy(config);
+}
+
+/* 3 and 5 pairs of layer 1, twice: 37.5 and 62.5 per cent of 16; evaluation does not count. */
+static void test_hooks_histogram_counts_the_pairs_that_experts_get(void **state)
+{
+    (void)state;
+    static const int64_t kept[EXPERTS] = {3, 5};
+    fsmoe_config *config;
+    void *histogram;
+    char path[] = "/tmp/fsmoe-histogram-XXXXXX", text[256] = "";
+    int file = mkstemp(path), kept_stderr = dup(2);
+    fsm_hook_call call = {.point = FSM_HOOK_BEFORE_MOE_END, .training = true, .layer = 1, .kept = kept};
+    assert_true(file >= 0 && kept_stderr >= 0);
+    assert_int_equal(fsmoe_config_create(&config), FSMOE_OK);
+    config->model.num_layers = 2;
+    config->moe.num_experts = EXPERTS;
+    assert_int_equal(fsm_hook_token_histogram.create(NULL, config, 0, &histogram), FSMOE_OK);
+    for (int i = 0; i < 2; i++) fsm_hook_token_histogram.call(histogram, &call);
+    call.training = false;
+    fsm_hook_token_histogram.call(histogram, &call);
+    call.training = true;
+    call.phase = FSM_BACKWARD;
+    fsm_hook_token_histogram.call(histogram, &call);
+    fflush(stderr);
+    dup2(file, 2);
+    fsm_hook_token_histogram.destroy(histogram);
+    fflush(stderr);
+    dup2(kept_stderr, 2);
+    close(kept_stderr);
+    assert_true(pread(file, text, sizeof text - 1, 0) > 0);
+    close(file);
+    unlink(path);
+    assert_string_equal(text, "token_histogram: rank 0, layer 1, 16 pairs: 37.5% 62.5% 0.0% 0.0%\n");
+    fsmoe_config_destroy(config);
+}
+
 static void test_hooks_are_found_by_name(void **state)
 {
     (void)state;
@@ -269,6 +343,9 @@ int main(void)
         cmocka_unit_test(test_hooks_nest),
         cmocka_unit_test(test_hooks_may_change_what_they_see),
         cmocka_unit_test(test_hooks_bf16_on_the_wire_is_rounding),
+        cmocka_unit_test(test_hooks_bf16_twice_is_bf16_once),
+        cmocka_unit_test(test_hooks_get_the_data_of_whoever_adds_them),
+        cmocka_unit_test(test_hooks_histogram_counts_the_pairs_that_experts_get),
         cmocka_unit_test(test_hooks_are_found_by_name),
     };
     if (fsmoe_world_create(&world) != FSMOE_OK) return 1;

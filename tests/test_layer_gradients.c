@@ -48,11 +48,11 @@ static fsmoe_config *make_config(const char *const *settings, int64_t tokens)
     config->data.seq_len = tokens;
     config->train.global_batch = config->train.micro_batch = 1;
     config->moe.allow_non_causal = true;
-    config->moe.aux_loss_coeff = 0.5;
     for (int i = 0; settings[i]; i++) {
         char text[128];
         snprintf(text, sizeof text, "moe.%s", settings[i]);
         set(config, text);
+        if (strncmp(settings[i], "aux_loss=", 9) == 0 && !strstr(settings[i], "none")) config->moe.aux_loss_coeff = 0.5;
     }
     return config;
 }
@@ -201,6 +201,9 @@ static const char *const losses[][MOST_SETTINGS] = {
 static const char *const orders[][MOST_SETTINGS] = {
     {"order=sorted"},
     {"order=tutel", "capacity_factor=0.75"},
+    {"order=tutel"},
+    {"order=sorted", "capacity_factor=0.5"},
+    {"order=gshard", "capacity_factor=0.75"},
     {"order=gshard", "capacity_factor=0.75", "drop_policy=probs"},
     {"order=blocks", "alltoall=counted"}, /* examples/extend */
 };
@@ -225,6 +228,18 @@ static bool is_allowed(const char *const *settings)
                    fsm_gate_select(&config->moe, &gate) == FSMOE_OK;
     fsmoe_config_destroy(config);
     return allowed;
+}
+
+/* A refusal is of a key that was set, and says which. */
+static void check_reason(const char *what)
+{
+    static const char *const keys[] = {"moe.aux_loss",        "moe.z_loss_coeff",   "moe.order",
+                                       "moe.capacity_factor", "moe.capacity_group", "moe.drop_policy",
+                                       "moe.aux_loss_coeff"};
+    bool named = false;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) named |= strstr(fsmoe_last_error(), keys[i]) != NULL;
+    if (!named) fail_msg("%s is refused: %s", what, fsmoe_last_error());
+    fsm_fail(FSMOE_ERROR_INTERNAL, "nothing"); /* so that the next refusal has to have a sentence of its own */
 }
 
 #define COUNT(list) (sizeof(list) / sizeof *(list))
@@ -255,7 +270,7 @@ static void test_layer_every_loss_and_order(void **state)
                 join(lists, 3, joined, what);
                 bool allowed = is_allowed(joined);
                 if (allowed) check_gradients(joined, what, 100 * g + 10 * l + o);
-                else if (!fsmoe_last_error()[0]) fail_msg("%s is refused without a reason", what);
+                else check_reason(what);
                 checked += allowed;
                 refused += !allowed;
             }
@@ -305,6 +320,96 @@ static void check_weights(subject *s, const char *what)
         }
         if (sums_to_whole && fabs(sum - whole) > 1e-5 * whole) fail_msg("%s: weights sum to %g", what, sum);
     }
+}
+
+/* ---- what is particular to a gate ---- */
+
+/* No expert has more than its part, so with k N a multiple of E all have the same; also where all tokens want the same. */
+static void check_balance(const char *top_k, int64_t tokens, bool alike)
+{
+    const char *const settings[] = {"gate=sigmoid", "balanced=true", top_k, NULL};
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        subject s;
+        if (make(settings, tokens, seed, &s) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
+        for (int64_t i = HIDDEN; alike && i < tokens * HIDDEN; i++) s.run.x[i] = s.run.x[i - HIDDEN];
+        objective(&s);
+        const fsm_gate *gate = &s.run.moe.gate;
+        fsm_gate_sums sums = fsm_layer_run_sums(&s.run);
+        int64_t most = (gate->choices * tokens + EXPERTS - 1) / EXPERTS;
+        for (int64_t e = 0; e < EXPERTS; e++)
+            if (sums.chosen[e] > (double)most) fail_msg("%s: %g tokens of %d", top_k, sums.chosen[e], (int)tokens);
+        for (int64_t i = 0; i < tokens * gate->choices; i++) {
+            bool first = i % gate->choices == 0;
+            assert_true(first || gate->choice[i] != gate->choice[i - 1]);
+            assert_true(first || gate->weight[i] <= gate->weight[i - 1]);
+        }
+        destroy(&s);
+    }
+}
+
+static void test_layer_balanced_gives_every_expert_as_many(void **state)
+{
+    (void)state;
+    check_balance("top_k=1", 24, false);
+    check_balance("top_k=1", 24, true);
+    check_balance("top_k=2", 24, false);
+    check_balance("top_k=1", 7, false);
+    check_balance("top_k=4", 5, false);
+    check_balance("top_k=1", 1, false);
+}
+
+/* Tokens go where they want to as long as there is room: with logits that are balanced already, nothing moves. */
+static void test_layer_balanced_leaves_what_is_balanced(void **state)
+{
+    (void)state;
+    const char *const settings[] = {"gate=sigmoid", "balanced=true", "top_k=1", NULL};
+    subject s;
+    if (make(settings, 8, 1, &s) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
+    float *weight = s.run.params.items[0].value; /* [E, M]: expert e looks at element e */
+    for (int64_t i = 0; i < EXPERTS * HIDDEN; i++) weight[i] = i / HIDDEN == i % HIDDEN ? 1 : 0;
+    for (int64_t i = 0; i < 8 * HIDDEN; i++) s.run.x[i] = i % HIDDEN == i / HIDDEN % EXPERTS ? 2 : 0;
+    objective(&s);
+    for (int i = 0; i < 8; i++) assert_int_equal(s.run.moe.gate.choice[i], i % EXPERTS);
+    destroy(&s);
+}
+
+/* x Wn^T far below zero: the noise decides nothing, the load is a count, and no gradient is infinite or no number. */
+static void test_layer_noise_too_small_to_decide_has_no_gradient(void **state)
+{
+    (void)state;
+    const char *const settings[] = {"gate=gshard", "noisy=true", "aux_loss=importance_load", NULL};
+    subject s;
+    if (make(settings, TOKENS, 3, &s) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
+    for (int64_t i = 0; i < s.run.params.items[1].elems; i++) s.run.params.items[1].value[i] *= 80;
+    assert_string_equal(s.run.params.items[1].name, "gate.noise_weight");
+    objective(&s);
+    for (int64_t i = 0; i < TOKENS * HIDDEN; i++) assert_true(isfinite(s.run.dx[i]));
+    for (int64_t i = 0; i < EXPERTS * HIDDEN; i++) assert_true(isfinite(s.run.params.items[1].grad[i]));
+    destroy(&s);
+}
+
+/* A table is no modulo: ids next to each other go anywhere, the same everywhere, about equally many to each. */
+static void test_layer_hash_table_spreads_ids(void **state)
+{
+    (void)state;
+    const char *const table[] = {"gate=hash", "hash=table", "top_k=1", NULL};
+    const char *const modulo[] = {"gate=hash", "top_k=1", NULL};
+    enum { IDS = 1000 };
+    subject a, b, c;
+    if (make(table, IDS, 1, &a) != FSMOE_OK || make(table, IDS, 2, &b) != FSMOE_OK ||
+        make(modulo, IDS, 1, &c) != FSMOE_OK)
+        fail_msg("%s", fsmoe_last_error());
+    subject *all[] = {&a, &b, &c};
+    for (int i = 0; i < 3; i++) objective(all[i]);
+    int same = 0;
+    for (int i = 0; i < IDS; i++) {
+        assert_int_equal(a.run.moe.gate.choice[i], b.run.moe.gate.choice[i]);
+        assert_int_equal(c.run.moe.gate.choice[i], i % EXPERTS);
+        same += a.run.moe.gate.choice[i] == i % EXPERTS;
+    }
+    assert_true(same > IDS / 5 && same < IDS / 3);
+    for (int e = 0; e < EXPERTS; e++) assert_true(fabs(fsm_layer_run_sums(&a.run).chosen[e] - IDS / EXPERTS) < 60);
+    for (int i = 0; i < 3; i++) destroy(all[i]);
 }
 
 static void test_layer_conserves_tokens_over_random_layers(void **state)
@@ -375,36 +480,60 @@ static void backward(subject *s)
     fsm_moe_gate_backward(&r->moe, &loss, r->dx);
 }
 
+/* dx and all gradients of parameters, from zero. */
+static void backward_alone(subject *s, float *gradients)
+{
+    const fsm_layer_params *params = &s->run.params;
+    for (int i = 0; i < params->count; i++)
+        memset(params->items[i].grad, 0, sizeof(float) * (size_t)params->items[i].elems);
+    backward(s);
+    memcpy(gradients, s->run.dx, sizeof(float) * TOKENS * HIDDEN);
+    gradients += TOKENS * HIDDEN;
+    for (int i = 0; i < params->count; i++) {
+        memcpy(gradients, params->items[i].grad, sizeof(float) * (size_t)params->items[i].elems);
+        gradients += params->items[i].elems;
+    }
+}
+
 /* Two layers that share their staging, as those of a model do: what the second forward writes, the first backward does not
  * need. */
+static void check_two_forwards(const char *const *settings, const char *what)
+{
+    enum { MOST = 8192 };
+    static float one[2][MOST], two[2][MOST];
+    subject s[2];
+    for (int i = 0; i < 2; i++) {
+        if (make(settings, TOKENS, 5 + (uint64_t)i, &s[i]) != FSMOE_OK) fail_msg("%s: %s", what, fsmoe_last_error());
+        int64_t elems = TOKENS * HIDDEN;
+        for (int p = 0; p < s[i].run.params.count; p++) elems += s[i].run.params.items[p].elems;
+        assert_true(elems <= MOST);
+    }
+    memset(one, 0, sizeof one);
+    memset(two, 0, sizeof two);
+    for (int i = 0; i < 2; i++) { /* one after the other */
+        forward(&s[i]);
+        backward_alone(&s[i], one[i]);
+    }
+    s[1].run.moe.staging = &s[0].run.staging;
+    for (int i = 0; i < 2; i++) forward(&s[i]);
+    for (int i = 1; i >= 0; i--) backward_alone(&s[i], two[i]);
+    for (int i = 0; i < 2; i++) {
+        if (memcmp(one[i], two[i], sizeof one[i]) != 0) fail_msg("%s: layer %d", what, i);
+        destroy(&s[i]);
+    }
+}
+
 static void test_layer_two_forwards_before_their_backwards(void **state)
 {
     (void)state;
-    for (size_t g = 0; g < COUNT(gates); g++) {
-        const char *joined[4 * MOST_SETTINGS];
-        char what[512];
-        const char *const *lists[] = {gates[g]};
-        subject a, b;
-        float dx[2][TOKENS * HIDDEN];
-        join(lists, 1, joined, what);
-        if (make(joined, TOKENS, 5, &a) != FSMOE_OK || make(joined, TOKENS, 6, &b) != FSMOE_OK)
-            fail_msg("%s: %s", what, fsmoe_last_error());
-        subject *both[2] = {&a, &b};
-        for (int i = 0; i < 2; i++) { /* one after the other */
-            forward(both[i]);
-            backward(both[i]);
-            memcpy(dx[i], both[i]->run.dx, sizeof dx[i]);
+    for (size_t g = 0; g < COUNT(gates); g++)
+        for (size_t o = 0; o < COUNT(orders); o++) {
+            const char *joined[4 * MOST_SETTINGS];
+            char what[512];
+            const char *const *lists[] = {gates[g], orders[o], experts[(g + o) % COUNT(experts)]};
+            join(lists, 3, joined, what);
+            if (is_allowed(joined)) check_two_forwards(joined, what);
         }
-        b.run.moe.staging = &a.run.staging;
-        forward(&a);
-        forward(&b);
-        backward(&b);
-        backward(&a);
-        for (int i = 0; i < 2; i++)
-            if (memcmp(dx[i], both[i]->run.dx, sizeof dx[i]) != 0) fail_msg("%s: layer %d", what, i);
-        destroy(&a);
-        destroy(&b);
-    }
 }
 
 int main(void)
@@ -412,6 +541,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_layer_every_gate_with_every_expert),
         cmocka_unit_test(test_layer_every_loss_and_order),
+        cmocka_unit_test(test_layer_balanced_gives_every_expert_as_many),
+        cmocka_unit_test(test_layer_balanced_leaves_what_is_balanced),
+        cmocka_unit_test(test_layer_noise_too_small_to_decide_has_no_gradient),
+        cmocka_unit_test(test_layer_hash_table_spreads_ids),
         cmocka_unit_test(test_layer_conserves_tokens_over_random_layers),
         cmocka_unit_test(test_layer_a_kind_is_added_once),
         cmocka_unit_test(test_layer_two_forwards_before_their_backwards),

@@ -136,6 +136,11 @@ static bool asks_z_loss_in_vain(const fsmoe_config *config)
     return config->moe.z_loss_coeff != 0 && is_one_of(config->moe.gate, without, sizeof without / sizeof *without);
 }
 
+static bool asks_aux_loss_in_vain(const fsmoe_config *config)
+{
+    return config->moe.aux_loss_coeff != 0 && has_no_aux_loss(config);
+}
+
 /* Sums over a rank's tokens that are not formed in canonical's tree. */
 static bool has_plain_sums(const fsmoe_config *config)
 {
@@ -198,6 +203,8 @@ static const struct unused_rule {
     {"moe.hash", is_not_hash, "only moe.gate hash looks at token ids"},
     {"moe.shared_gate", has_no_shared, "moe.shared_experts is 0"},
     {"moe.aux_loss_scope", has_no_aux_loss, "there is no load-balancing loss (moe.aux_loss, or that of moe.gate)"},
+    {"moe.aux_loss_coeff", asks_aux_loss_in_vain,
+     "there is no load-balancing loss (moe.aux_loss, or that of moe.gate)"},
     {"moe.z_loss_coeff", asks_z_loss_in_vain, "moe.gate soft, hash and balanced_test have no z-loss"},
     {"parallel.canonical_sums", has_plain_sums,
      "sums of moe.gate xmoe and soft, and of moe.shared_gate, depend on the layout"},
@@ -326,6 +333,14 @@ static fsmoe_status check_gate(const fsmoe_config *config)
                        "moe.allow_non_causal: true says that this is meant",
                        moe->gate);
     return FSMOE_OK;
+}
+
+fsmoe_status fsm_config_place(const fsmoe_config *config, fsmoe_status status)
+{
+    char key[128];
+    if (status != FSMOE_ERROR_CONFIG || sscanf(fsmoe_last_error(), "%127[a-z0-9_.]:", key) != 1) return status;
+    const fsm_config_field *field = fsm_config_find(key);
+    return field && where(config, field) ? fsm_fail_within(status, "%s", where(config, field)) : status;
 }
 
 fsmoe_status fsm_config_check_given(const fsmoe_config *config)

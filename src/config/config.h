@@ -100,6 +100,10 @@ fsm_config_excerpt fsm_config_excerpt_of(const char *text);
  * called before or after fsm_config_derive. ERROR_CONFIG: file, line, keys, values and the reason. */
 fsmoe_status fsm_config_check(const fsmoe_config *config);
 
+/* Adds to an error whose sentence begins with a key the place where that key was given; returns the status. For what is
+ * found when kinds are looked up, beyond this folder. */
+fsmoe_status fsm_config_place(const fsmoe_config *config, fsmoe_status status);
+
 /* Every key that somebody gave, even with its default, must have an effect. ERROR_CONFIG, as above. */
 fsmoe_status fsm_config_check_given(const fsmoe_config *config);
 

@@ -1,3 +1,4 @@
+#include "config/config.h"
 #include "model/model_parts.h"
 
 #include <math.h>
@@ -129,7 +130,7 @@ fsmoe_status fsm_model_create(const fsmoe_config *config, const fsm_ops *ops, co
     fsm_model *m = new_model(config, ops, topo, options);
     if (!m) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a model");
     memcpy(m->groups, groups, sizeof m->groups);
-    fsmoe_status status = build(m);
+    fsmoe_status status = fsm_config_place(config, build(m));
     if (status == FSMOE_OK) *model = m;
     else fsm_model_destroy(m);
     return status;
@@ -142,6 +143,7 @@ fsmoe_status fsm_model_measure(const fsmoe_config *config, const fsm_ops *ops, c
     if (!m) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to measure a model");
     fsmoe_status status = fsm_params_create(config, topo, &m->params);
     if (status == FSMOE_OK) status = select_layers(m);
+    status = fsm_config_place(config, status);
     if (status == FSMOE_OK)
         *memory = (fsm_model_memory){.param_elems = m->params.elems, .buffer_bytes = fsm_model_arena_bytes(m)};
     fsm_model_destroy(m);

@@ -1,6 +1,7 @@
 #include "train/layer.h"
 
 #include "comm/groups.h"
+#include "config/config.h"
 #include "cpu/cpu.h"
 #include "moe/gate/balance.h"
 #include "plan/plan.h"
@@ -107,7 +108,7 @@ fsmoe_status fsm_layer_run_create(const fsmoe_config *config, fsm_comm *world, i
     if (status == FSMOE_OK) status = place(run);
     FSM_TRY(fsm_comm_agree(world, status));
     FSM_TRY(fsm_comm_agree(world, fsm_groups_create(world, &run->topo, run->groups)));
-    return fsm_comm_agree(world, build(run, has_noise));
+    return fsm_comm_agree(world, fsm_config_place(config, build(run, has_noise)));
 }
 
 void fsm_layer_run_destroy(fsm_layer_run *run)

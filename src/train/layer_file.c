@@ -316,7 +316,7 @@ static fsmoe_status prepare(job *j)
 {
     fsm_gate gate;
     FSM_TRY(load_keys(j));
-    FSM_TRY(fsm_gate_select(&j->config->moe, &gate));
+    FSM_TRY(fsm_config_place(j->config, fsm_gate_select(&j->config->moe, &gate)));
     FSM_TRY(fsm_safetensors_open(j->options->in, &j->file));
     FSM_TRY(find_sizes(j));
     return complete(j);

@@ -127,6 +127,50 @@ static void find_seat(const assignment *g, int64_t token)
     }
 }
 
+static bool sits(const assignment *g, int64_t e, int64_t token)
+{
+    for (int64_t s = 0; s < g->seated[e]; s++)
+        if (g->seats[e * g->most + s].token == token) return true;
+    return false;
+}
+
+/* The seat whose owner may move to expert `free`, for a token that sits there already; NULL: nobody's. */
+static seat *find_trade(const assignment *g, int64_t token, int64_t free)
+{
+    for (int64_t e = 0; e < g->num_experts; e++) {
+        if (sits(g, e, token)) continue;
+        for (int64_t s = 0; s < g->seated[e]; s++) {
+            seat *other = &g->seats[e * g->most + s];
+            if (!sits(g, free, other->token)) return other;
+        }
+    }
+    return NULL;
+}
+
+/* For a token that has asked everybody in vain, k > 1: whoever has room has it already. Another moves there. */
+static void trade(const assignment *g, int64_t token)
+{
+    for (int64_t free = 0; free < g->num_experts; free++) {
+        if (g->seated[free] == g->most) continue;
+        seat *other = find_trade(g, token, free);
+        if (!other) continue;
+        g->seats[free * g->most + g->seated[free]++].token = other->token;
+        other->token = (int32_t)token;
+        return;
+    }
+}
+
+static void seat_all(const assignment *g, int32_t *taken)
+{
+    memset(g->seated, 0, sizeof *g->seated * (size_t)g->num_experts);
+    memset(taken, 0, sizeof *taken * (size_t)g->tokens);
+    for (int64_t i = 0; i < g->tokens * g->choices; i++) find_seat(g, i / g->choices);
+    for (int64_t e = 0; e < g->num_experts; e++)
+        for (int64_t s = 0; s < g->seated[e]; s++) taken[g->seats[e * g->most + s].token]++;
+    for (int64_t i = 0; i < g->tokens; i++)
+        for (int32_t missing = (int32_t)g->choices - taken[i]; missing > 0; missing--) trade(g, i);
+}
+
 /* ---- choices ---- */
 
 /* Puts expert e among the token's choices, by falling logit, after equals. */
@@ -146,7 +190,7 @@ static bool has(const int32_t *choice, int64_t n, int32_t e)
     return false;
 }
 
-/* For a token that found too few seats: its best logits. */
+/* For a token that still has too few, as where logits are no numbers: its best. */
 static void fill_up(const assignment *g, const float *logits, int64_t token, int32_t *taken, int32_t *choice)
 {
     const float *logit = logits + token * g->num_experts;
@@ -172,9 +216,8 @@ void fsm_balanced_choose(const fsm_balanced *b, int64_t index, int64_t tokens, c
                     .seats = b->seats + index * experts * b->most,
                     .seated = b->seated + index * experts};
     make_plan(&g, prob, v, v + experts);
-    memset(g.seated, 0, sizeof *g.seated * (size_t)experts);
+    seat_all(&g, taken);
     memset(taken, 0, sizeof *taken * (size_t)tokens);
-    for (int64_t i = 0; i < tokens * g.choices; i++) find_seat(&g, i / g.choices);
     for (int32_t e = 0; e < experts; e++)
         for (int64_t s = 0; s < g.seated[e]; s++) give(&g, logits, g.seats[e * g.most + s].token, e, taken, choice);
     for (int64_t i = 0; i < tokens; i++) fill_up(&g, logits, i, taken, choice);

@@ -3,8 +3,9 @@
  *   Clark et al. 2022 (Unified scaling laws for routed language models) replace BASE's auction;
  *   rounded by deferred acceptance (Gale & Shapley 1962): tokens ask experts by falling plan, an expert keeps the
  *   ceil(k tokens / E) largest that ask. Equals go to the lower expert, and to the earlier token.
+ *   Where all that is left is what a token has already (k > 1), another token moves there.
  * In:  softmax and logits of the tokens of one group. Out: k different experts a token, by falling logit.
- * No expert gets more than ceil(k tokens / E), unless all that is left is what a token has already (k > 1).
+ * No expert gets more than ceil(k tokens / E).
  */
 #ifndef FSM_MOE_BALANCED_H
 #define FSM_MOE_BALANCED_H

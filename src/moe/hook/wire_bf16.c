@@ -8,8 +8,8 @@ static uint16_t to_bf16(float value)
 {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
-    if (value != value) return (uint16_t)(bits >> 16 | 0x40); /* a NaN stays one */
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+    uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, quiet = bits >> 16 | 0x40; /* a NaN stays one */
+    return (uint16_t)(value != value ? quiet : rounded);
 }
 
 static float from_bf16(uint16_t half)
@@ -20,30 +20,43 @@ static float from_bf16(uint16_t half)
     return value;
 }
 
-/* Both in place: packed rows begin no later than plain ones, so packing goes upwards and unpacking downwards. */
+/* Elements converted at a time, by way of a buffer: in place, a loop could not be vectorised. */
+enum { RUN = 256 };
+
+static int64_t packed_width(const fsm_hook_call *call)
+{
+    return (call->hidden + 1) / 2;
+}
+
+/* Both in place: packed rows begin no later than plain ones, so packing goes upwards and unpacking downwards. Rows that
+ * another hook has packed already stay as they are. */
 static void pack(fsm_hook_call *call)
 {
-    int64_t width = (call->hidden + 1) / 2;
+    if (call->width != call->hidden || packed_width(call) == call->hidden) return;
     for (int64_t r = 0; r < call->rows; r++) {
         const float *from = call->data + r * call->hidden;
-        char *to = (char *)(call->data + r * width);
-        for (int64_t m = 0; m < call->hidden; m++) {
-            uint16_t half = to_bf16(from[m]);
-            memcpy(to + 2 * m, &half, sizeof half);
+        char *to = (char *)(call->data + r * packed_width(call));
+        for (int64_t first = 0; first < call->hidden; first += RUN) {
+            uint16_t halves[RUN];
+            int64_t n = call->hidden - first < RUN ? call->hidden - first : RUN;
+            for (int64_t m = 0; m < n; m++) halves[m] = to_bf16(from[first + m]);
+            memcpy(to + 2 * first, halves, 2 * (size_t)n);
         }
     }
-    call->width = width;
+    call->width = packed_width(call);
 }
 
 static void unpack(fsm_hook_call *call)
 {
+    if (call->width != packed_width(call) || packed_width(call) == call->hidden) return;
     for (int64_t r = call->rows - 1; r >= 0; r--) {
         const char *from = (const char *)(call->data + r * call->width);
         float *to = call->data + r * call->hidden;
-        for (int64_t m = call->hidden - 1; m >= 0; m--) {
-            uint16_t half;
-            memcpy(&half, from + 2 * m, sizeof half);
-            to[m] = from_bf16(half);
+        for (int64_t first = (call->hidden - 1) / RUN * RUN; first >= 0; first -= RUN) {
+            uint16_t halves[RUN];
+            int64_t n = call->hidden - first < RUN ? call->hidden - first : RUN;
+            memcpy(halves, from + 2 * first, 2 * (size_t)n);
+            for (int64_t m = 0; m < n; m++) to[first + m] = from_bf16(halves[m]);
         }
     }
     call->width = call->hidden;
