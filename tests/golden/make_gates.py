@@ -57,8 +57,9 @@ Definitions that leave something open are read like this:
     Half of it, rounded down, modulo E is the first choice; further choices are the experts after it.
 18. sigmoid, balanced, in training: of each capacity group, or of all tokens, the plan r_i softmax(logits)_ie v_e has
     rows that sum to 1 and columns that sum to tokens / E. Every token asks for k seats by falling plan; an expert has
-    ceil(k tokens / E) seats and keeps those who ask with the largest plan. A token that finds fewer than k seats takes,
-    of the experts where it has none, those with the best logits. Choices are ordered by falling logit.
+    ceil(k tokens / E) seats and keeps those who ask with the largest plan. A token that finds fewer than k seats
+    takes that of the earliest token that can move, at the lowest expert where it has none; the other moves to the
+    lowest expert that has room. Choices are ordered by falling logit.
 """
 import json
 import math
@@ -205,7 +206,7 @@ def balances(group, short=False, dropless=True):
         for some in logits.split(group):
             mine.append(seats(balanced_plan(some), k, places))
             by_probability.append(seats(some.softmax(-1), k, places))
-            missing += k * group - int(mine[-1].sum())
+            missing += k * group - int(seats(balanced_plan(some), k, places, trades=False).sum())
         best = torch.zeros_like(logits, dtype=torch.bool).scatter(1, logits.topk(k).indices, True)
         others = [best, torch.cat(by_probability)]
         return (missing > 0) == short and all((torch.cat(mine) != other).any() for other in others) and (
@@ -300,7 +301,7 @@ def add_other_logits():
     case("balanced_k1", "three tokens an expert", "gelu bias", 1, balanced=True, wants=balances(12), **Z)
     case("balanced_k2", "at most five tokens an expert", "gelu", 2, num_experts=5, order="tutel", balanced=True,
          wants=balances(12), **Z)
-    case("balanced_short", "a token finds one seat alone and adds the best of the rest", "relu", 2, tokens=(1, 6),
+    case("balanced_short", "a token finds one seat alone and gets another by a trade", "relu", 2, tokens=(1, 6),
          balanced=True, wants=balances(6, True))
     case("balanced_group", "at most two tokens an expert in each group of six", "swiglu", 1, 0.0, None, 6,
          balanced=True, tokens=(2, 12), order="sorted", wants=balances(6), **Z)
@@ -566,8 +567,8 @@ def balanced_plan(logits):
     return plan
 
 
-def seats(plan, k, places):
-    """Deferred acceptance, all at once in rounds: who sits where [tokens, E]."""
+def seats(plan, k, places, trades=True):
+    """Deferred acceptance, all at once in rounds, then trades: who sits where [tokens, E]."""
     tokens, experts = plan.shape
     value = plan.tolist()
     wishes = [sorted(range(experts), key=lambda e: -row[e]) for row in value]
@@ -575,11 +576,19 @@ def seats(plan, k, places):
     while True:
         asking = [i for i in range(tokens) if wishes[i] and sum(i in those for those in held) < k]
         if not asking:
-            return torch.tensor([[i in those for those in held] for i in range(tokens)])
+            break
         for i in asking:
             held[wishes[i].pop(0)].add(i)
         for e in range(experts):
             held[e] = set(sorted(held[e], key=lambda i: -value[i][e])[:places])
+    for i in range(tokens if trades else 0):
+        while sum(i in those for those in held) < k:  # only its own experts have room
+            room = next(e for e in range(experts) if len(held[e]) < places)
+            wanted = next(e for e in range(experts) if i not in held[e])
+            moves = min(held[wanted] - held[room])
+            held[wanted] = held[wanted] - {moves} | {i}
+            held[room].add(moves)
+    return torch.tensor([[i in those for those in held] for i in range(tokens)])
 
 
 def balanced_choices(layer, logits):
@@ -593,7 +602,7 @@ def balanced_choices(layer, logits):
         seated.append(seats(plan, k, math.ceil(Fraction(k * len(some), experts))))
         for dim in (0, 1):
             layer.gaps += plan.sort(dim).values.diff(dim=dim).flatten().tolist()
-    chosen = (logits + 1e6 * torch.cat(seated)).topk(k).indices  # the seats, then the best of the rest
+    chosen = (logits + 1e6 * torch.cat(seated)).topk(k).indices
     return chosen.gather(1, logits.gather(1, chosen).sort(dim=1, descending=True).indices)
 
 

@@ -134,30 +134,29 @@ static bool sits(const assignment *g, int64_t e, int64_t token)
     return false;
 }
 
-/* The seat whose owner may move to expert `free`, for a token that sits there already; NULL: nobody's. */
+/* Of the lowest expert that the token has not, the seat of the earliest token that may move to expert `free`. There is one:
+ * that expert is full, `free` is not, and the token sits there, so some owner does not. NULL: logits that are no numbers. */
 static seat *find_trade(const assignment *g, int64_t token, int64_t free)
 {
-    for (int64_t e = 0; e < g->num_experts; e++) {
-        if (sits(g, e, token)) continue;
-        for (int64_t s = 0; s < g->seated[e]; s++) {
-            seat *other = &g->seats[e * g->most + s];
-            if (!sits(g, free, other->token)) return other;
-        }
+    seat *earliest = NULL;
+    int64_t e = 0;
+    while (e < g->num_experts && sits(g, e, token)) e++;
+    for (int64_t s = 0; e < g->num_experts && s < g->seated[e]; s++) {
+        seat *other = &g->seats[e * g->most + s];
+        if (!sits(g, free, other->token) && (!earliest || other->token < earliest->token)) earliest = other;
     }
-    return NULL;
+    return earliest;
 }
 
 /* For a token that has asked everybody in vain, k > 1: whoever has room has it already. Another moves there. */
 static void trade(const assignment *g, int64_t token)
 {
-    for (int64_t free = 0; free < g->num_experts; free++) {
-        if (g->seated[free] == g->most) continue;
-        seat *other = find_trade(g, token, free);
-        if (!other) continue;
-        g->seats[free * g->most + g->seated[free]++].token = other->token;
-        other->token = (int32_t)token;
-        return;
-    }
+    int64_t free = 0;
+    while (free < g->num_experts && g->seated[free] == g->most) free++;
+    seat *other = free < g->num_experts ? find_trade(g, token, free) : NULL;
+    if (!other) return;
+    g->seats[free * g->most + g->seated[free]++].token = other->token;
+    other->token = (int32_t)token;
 }
 
 static void seat_all(const assignment *g, int32_t *taken)

@@ -3,7 +3,8 @@
  *   Clark et al. 2022 (Unified scaling laws for routed language models) replace BASE's auction;
  *   rounded by deferred acceptance (Gale & Shapley 1962): tokens ask experts by falling plan, an expert keeps the
  *   ceil(k tokens / E) largest that ask. Equals go to the lower expert, and to the earlier token.
- *   Where all that is left is what a token has already (k > 1), another token moves there.
+ *   Where all that is left is what a token has already (k > 1), the earliest token that can gives it its seat at the lowest
+ *   expert that it has not, and moves to the lowest that has room.
  * In:  softmax and logits of the tokens of one group. Out: k different experts a token, by falling logit.
  * No expert gets more than ceil(k tokens / E).
  */
