@@ -237,6 +237,41 @@ static void test_step_sizes_are_in_plans_that_are_written_read_and_checked(void 
     remove(path);
 }
 
+/* ---- parameters ---- */
+
+static void count_parameters(const char *const *settings, int64_t *total, int64_t *active)
+{
+    fsmoe_config *config = model_case_config(settings);
+    fsm_topo topo;
+    fsm_params params;
+    assert_int_equal(fsm_topo_create(1, 1, &config->parallel, 0, &topo), FSMOE_OK);
+    assert_int_equal(fsm_params_create(config, &topo, &params), FSMOE_OK);
+    fsm_params_totals(&params, config, total, active);
+    fsm_params_destroy(&params);
+    fsmoe_config_destroy(config);
+}
+
+/* A shared expert is a token's as well as the model's; a gate that mixes takes every token to every expert. */
+static void test_step_sizes_of_parameters_count_shared_experts_and_phi(void **state)
+{
+    (void)state;
+    const int64_t expert = 3 * HIDDEN * WIDTH, gate = EXPERTS * HIDDEN;
+    static const char *const gated[] = {TINY, "model.family=mixtral", "moe.shared_experts=2", "moe.shared_gate=true",
+                                        NULL};
+    int64_t total[4], active[4];
+    count_parameters(models[0], &total[0], &active[0]);
+    count_parameters(models[1], &total[1], &active[1]);
+    count_parameters(gated, &total[2], &active[2]);
+    count_parameters(models[5], &total[3], &active[3]);
+    assert_int_equal(total[0] - active[0], (EXPERTS - 2) * expert);
+    assert_int_equal(total[1] - total[0], expert);
+    assert_int_equal(active[1] - active[0], expert);
+    assert_int_equal(total[2] - total[0], 2 * expert + 2 * HIDDEN);
+    assert_int_equal(active[2] - active[0], 2 * expert + 2 * HIDDEN);
+    assert_int_equal(total[3] - total[0], HIDDEN * EXPERTS * 3 - gate);
+    assert_int_equal(active[3], total[3]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +280,7 @@ int main(void)
         cmocka_unit_test(test_step_sizes_give_way_to_measurements),
         cmocka_unit_test(test_step_sizes_leave_gradients_room_beside_products),
         cmocka_unit_test(test_step_sizes_are_in_plans_that_are_written_read_and_checked),
+        cmocka_unit_test(test_step_sizes_of_parameters_count_shared_experts_and_phi),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
