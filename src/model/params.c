@@ -298,11 +298,13 @@ void fsm_params_init(const fsm_params *params, const fsmoe_config *config, float
 
 void fsm_params_totals(const fsm_params *params, const fsmoe_config *config, int64_t *total, int64_t *active)
 {
+    bool mixes = fsm_gate_find(config->moe.gate)->mixes;
+    int64_t experts = config->moe.num_experts, chosen = mixes ? experts : config->moe.top_k;
     *total = *active = 0;
     for (int i = 0; i < params->count; i++) {
         const fsm_param *p = &params->items[i];
         int64_t size = p->spec.rows * p->spec.cols;
-        *total += p->experts > 0 ? size * config->moe.num_experts : size;
-        *active += p->experts > 0 ? size * config->moe.top_k : size;
+        *total += p->experts > 0 ? size * experts : size;
+        *active += p->experts > 0 ? size * chosen : size;
     }
 }

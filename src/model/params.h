@@ -61,7 +61,7 @@ void fsm_param_name(const fsm_param *param, int64_t expert, char name[160]);
  * Weights N(0, init_std^2), those that write into the residual stream divided by sqrt(2 num_layers) (GPT-2). */
 void fsm_params_init(const fsm_params *params, const fsmoe_config *config, float *values);
 
-/* Parameters of the whole model, and those one token goes through. */
+/* Parameters of the whole model, and those one token goes through: where the gate mixes, all. */
 void fsm_params_totals(const fsm_params *params, const fsmoe_config *config, int64_t *total, int64_t *active);
 
 /* Layers n - 1, 2n - 1, … have experts, n = model.moe_every; the first of them is MoE layer 0. */

@@ -27,11 +27,22 @@ static int64_t slots_of(const fsmoe_moe_config *config, const fsm_order_problem 
     return fsm_order_find(config->order)->dense ? fsm_order_capacity(problem) : 0;
 }
 
+static int64_t groups_of(const fsm_order_problem *problem)
+{
+    return problem->group > 0 ? (problem->n + problem->group - 1) / problem->group : 0;
+}
+
+void fsm_moe_products(const fsmoe_moe_config *config, int64_t n, int *gemms, int64_t *columns)
+{
+    fsm_order_problem problem = order_problem(config, n, true);
+    *columns = slots_of(config, &problem) * config->num_experts;
+    *gemms = *columns > 0 ? (int)groups_of(&problem) : 0;
+}
+
 /* Rows of an expert that mixes: as many whatever the tokens say. */
 static void shape_of_slots(const fsmoe_moe_config *config, const fsm_order_problem *problem, fsm_wire_shape *shape)
 {
-    int64_t groups = problem->group > 0 ? (problem->n + problem->group - 1) / problem->group : 0;
-    int64_t rows = groups * slots_of(config, problem);
+    int64_t rows = groups_of(problem) * slots_of(config, problem);
     shape->max_rows = shape->max_choices = rows * config->num_experts;
     shape->max_expert_rows = rows * config->num_experts * shape->esp;
     shape->nominal_rows = rows > 0 ? rows : 1;

@@ -62,6 +62,10 @@ typedef struct fsm_moe {
 void fsm_moe_shape(const fsmoe_moe_config *config, int ep, int ep_index, int esp, int esp_index, int64_t max_tokens,
                    fsm_wire_shape *shape);
 
+/* The products with matrices that make rows of n tokens (order/mixing.h): GEMMs, one a group of tokens, and the
+ * matrices' columns E S. 0, 0: rows are copied. */
+void fsm_moe_products(const fsmoe_moe_config *config, int64_t n, int *gemms, int64_t *columns);
+
 /* Names are looked up here: ERROR_CONFIG for an unknown kind. Fields config, ops, groups, alltoall, staging, hidden,
  * width and gate's parameters are set by the model. */
 fsmoe_status fsm_moe_select(const fsmoe_moe_config *config, fsm_moe *moe);

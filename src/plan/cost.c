@@ -13,6 +13,8 @@ static int op_of(fsm_task_kind kind)
     case FSM_TASK_ATTENTION:
     case FSM_TASK_FFN:
     case FSM_TASK_GATE:
+    case FSM_TASK_ORDER: /* some are: what copies has no launches */
+    case FSM_TASK_IORDER:
     case FSM_TASK_EXPERT:
     case FSM_TASK_WEIGHT_GRAD:
     case FSM_TASK_HEAD:

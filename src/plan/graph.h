@@ -23,14 +23,14 @@
     X(FFN_REDUCESCATTER, "ffn_reducescatter", "its output to its tokens' ranks")            \
     X(GATE, "gate", "residual of attention, norm, gate, rows of each expert")               \
     X(COUNTS, "counts", "how many rows each rank sends to each expert")                     \
-    X(ORDER, "order", "tokens into rows by expert")                                         \
+    X(ORDER, "order", "tokens into rows by expert; backward, shared experts")               \
     X(A2A_DISPATCH, "a2a_dispatch", "rows to the ranks of their experts")                   \
     X(ALLGATHER, "allgather", "rows of the ESP group")                                      \
     X(EXPERT, "expert", "the experts' feed-forward")                                        \
     X(WEIGHT_GRAD, "weight_grad", "gradients of the experts' weights")                      \
     X(REDUCESCATTER, "reducescatter", "sum over the ESP group")                             \
     X(A2A_COMBINE, "a2a_combine", "rows back to their tokens' ranks")                       \
-    X(IORDER, "iorder", "weighted sum of a token's rows")                                   \
+    X(IORDER, "iorder", "weighted sum of a token's rows; forward, shared experts")          \
     X(HEAD, "head", "residual of a dense last layer, final norm, logits, loss")             \
     X(SUMS, "sums", "loss and expert load over all ranks")                                  \
     X(ALLREDUCE, "allreduce", "sum of a slice of gradients")                                \

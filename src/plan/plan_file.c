@@ -25,12 +25,19 @@ enum { VERSION = 1 };
     X(vocab_size) X(seq_len) X(attention_width) X(qkv_width) X(n_group) X(n_local) X(num_experts) X(top_k) \
         X(nominal_rows) X(max_degree) X(expert_gemms)
 
+/* Left out where they are 0, as in most models. */
+#define SHAPE_RARE_INTS(X) X(shared_gemms) X(shared_width) X(order_gemms) X(order_width) X(mixes)
+
 static json_t *shape_json(const fsm_step_shape *s)
 {
     json_t *shape = json_pack("{s:f}", "rows", s->rows), *sizes = json_array(), *links = json_array();
     json_t *regions = json_array(), *gradients = json_array();
 #define PUT_INT(name) json_object_set_new(shape, #name, json_integer((json_int_t)s->name));
     SHAPE_INTS(PUT_INT)
+#define PUT_RARE(name) \
+    if (s->name != 0) PUT_INT(name)
+    SHAPE_RARE_INTS(PUT_RARE)
+#undef PUT_RARE
 #undef PUT_INT
     for (int g = 0; g < FSM_GROUP_COUNT; g++) {
         json_array_append_new(sizes, json_integer(s->group_size[g]));
@@ -123,7 +130,13 @@ static fsmoe_status read_shape(const json_t *json, fsm_step_shape *s)
         json_integer_value(json_object_get(json, #name)) > INT32_MAX)                                     \
         return bad("shape." #name, "is no count");                                                        \
     s->name = json_integer_value(json_object_get(json, #name));
+#define GET_RARE(name)                  \
+    if (json_object_get(json, #name)) { \
+        GET_INT(name)                   \
+    }
     SHAPE_INTS(GET_INT)
+    SHAPE_RARE_INTS(GET_RARE)
+#undef GET_RARE
 #undef GET_INT
     if (!json_is_number(json_object_get(json, "rows"))) return bad("shape.rows", "is no number");
     s->rows = json_number_value(json_object_get(json, "rows"));

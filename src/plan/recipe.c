@@ -50,8 +50,13 @@ fsmoe_status fsm_step_dense_s(const fsm_step_shape *shape, const fsm_cluster *cl
     fsmoe_status status = seconds ? fsm_cost_tasks(&graph, cluster, true, seconds)
                                   : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the costs of a layer");
     *dense_s = 0;
-    for (int i = graph.count - 1; status == FSMOE_OK && i >= 0 && graph.tasks[i].kind != FSM_TASK_ORDER; i--)
-        if (!attention_alone || graph.tasks[i].kind == FSM_TASK_ATTENTION) *dense_s += seconds[i];
+    for (int i = graph.count - 1; status == FSMOE_OK && i >= 0; i--) {
+        const fsm_task *t = &graph.tasks[i];
+        bool ends_experts = t->kind == FSM_TASK_ORDER; /* dense work as well where it multiplies */
+        bool counts = attention_alone ? t->kind == FSM_TASK_ATTENTION : !ends_experts || t->launches > 0;
+        if (counts) *dense_s += seconds[i];
+        if (ends_experts) break;
+    }
     free(seconds);
     fsm_graph_destroy(&graph);
     return status;

@@ -33,8 +33,12 @@ fsmoe_status fsm_step_describe(const fsmoe_config *config, const fsm_topo *topo,
         .region_count = params->region_count,
     };
     shape->n_local = shape->n_group / topo->mp;
-    shape->rows = fsm_gate_find(config->moe.gate)->mixes ? (double)(nominal_rows * config->moe.num_experts)
-                                                         : factor * (double)(config->moe.top_k * shape->n_local);
+    shape->mixes = fsm_gate_find(config->moe.gate)->mixes;
+    shape->rows = shape->mixes ? (double)(nominal_rows * config->moe.num_experts)
+                               : factor * (double)(config->moe.top_k * shape->n_local);
+    shape->shared_gemms = (int)config->moe.shared_experts * (shape->expert_gemms + config->moe.shared_gate);
+    shape->shared_width = config->moe.shared_experts * (shape->expert_gemms * m->ffn_hidden + config->moe.shared_gate);
+    fsm_moe_products(&config->moe, shape->n_local, &shape->order_gemms, &shape->order_width);
     for (int g = 0; g < FSM_GROUP_COUNT; g++) {
         shape->group_size[g] = fsm_topo_group_size(topo, (fsm_group)g);
         shape->link[g] = fsm_topo_link(topo, (fsm_group)g);
@@ -276,11 +280,26 @@ static bool is_last_of_input(const fsm_step_builder *b, const chunk_chain *c, fs
            slot.stage == (b->one_stream || c->cut->one_link ? FSM_STAGE_ALLGATHER : FSM_STAGE_DISPATCH);
 }
 
+/* Tokens into rows, or rows into tokens: by copying, or by a product with a matrix and in backward one more for the
+ * matrix's own gradient, which that of order has only where the gate mixes: else it is zeros and ones. The shared
+ * experts come with the task that ends the layer. */
+static fsm_task ordering(const fsm_step_builder *b, fsm_task_kind kind, fsm_phase phase, int layer)
+{
+    const fsm_step_shape *s = b->shape;
+    bool is_last = (kind == FSM_TASK_IORDER) == (phase == FSM_FORWARD);
+    int passes = phase == FSM_FORWARD ? 1 : 2, products = kind == FSM_TASK_IORDER || s->mixes ? passes : 1;
+    int shared = is_last ? passes : 0;
+    double width = (double)(products * s->order_width + shared * s->shared_width);
+    fsm_task t = task(b, kind, phase, layer, s->rows * (double)s->hidden);
+    t.launches = products * s->order_gemms + shared * s->shared_gemms;
+    if (t.launches > 0) t.size = (double)s->n_local * (double)s->hidden * width;
+    return t;
+}
+
 /* dispatch → allgather → expert (→ weight_grad) → reducescatter → combine, for each chunk; then the chain waits for
  * all. */
 static void chunks(fsm_step_builder *b, fsm_phase phase, int layer, const fsm_layer_cut *cut)
 {
-    const fsm_step_shape *s = b->shape;
     chunk_chain c = {.phase = phase, .layer = layer, .cut = cut};
     for (int i = 0; i < cut->degree; i++) c.at[i] = b->last;
     if (!cut->slots) chunk_after_chunk(b, &c);
@@ -288,8 +307,7 @@ static void chunks(fsm_step_builder *b, fsm_phase phase, int layer, const fsm_la
         stage(b, &c, cut->slots[i]);
         if (is_last_of_input(b, &c, cut->slots[i])) send_all(b, phase, cut, 0);
     }
-    fsm_task join =
-        task(b, phase == FSM_FORWARD ? FSM_TASK_IORDER : FSM_TASK_ORDER, phase, layer, s->rows * (double)s->hidden);
+    fsm_task join = ordering(b, phase == FSM_FORWARD ? FSM_TASK_IORDER : FSM_TASK_ORDER, phase, layer);
     b->last = fsm_graph_add(b->graph, join, c.join, c.joins);
     if (phase == FSM_BACKWARD) finish(b, FSM_TASK_WEIGHT_GRAD, layer);
 }
@@ -297,17 +315,17 @@ static void chunks(fsm_step_builder *b, fsm_phase phase, int layer, const fsm_la
 static void moe(fsm_step_builder *b, fsm_phase phase, int layer, const fsm_layer_cut *cut)
 {
     const fsm_step_shape *s = b->shape;
-    double rows = s->rows * (double)s->hidden, gate = (double)s->n_local * (double)(s->hidden * s->num_experts);
+    int gemms = s->mixes ? s->order_gemms : 1;
+    double gate = (double)s->n_local * (double)(s->hidden * (s->mixes ? s->order_width : s->num_experts));
     if (phase == FSM_FORWARD) {
-        compute(b, FSM_TASK_GATE, phase, layer, 1, gate);
+        compute(b, FSM_TASK_GATE, phase, layer, gemms, gate);
         exchange(b, FSM_TASK_COUNTS, phase, layer, FSM_GROUP_EXPERT, (double)s->num_experts);
-        compute(b, FSM_TASK_ORDER, phase, layer, 0, rows);
-    } else {
-        compute(b, FSM_TASK_IORDER, phase, layer, 0, rows);
     }
+    fsm_task first = ordering(b, phase == FSM_FORWARD ? FSM_TASK_ORDER : FSM_TASK_IORDER, phase, layer);
+    b->last = fsm_graph_add(b->graph, first, &b->last, 1);
     chunks(b, phase, layer, cut);
     if (!fsm_step_sends_beside_attention(s, b->one_stream)) send_all(b, phase, cut, 1);
-    if (phase == FSM_BACKWARD) compute(b, FSM_TASK_GATE, phase, layer, 2, 2 * gate);
+    if (phase == FSM_BACKWARD) compute(b, FSM_TASK_GATE, phase, layer, 2 * gemms, 2 * gate);
 }
 
 /* ---- a step ---- */

@@ -32,6 +32,9 @@ typedef struct fsm_step_shape {
     int64_t nominal_rows; /* T, what chunks are counted in */
     int max_degree;       /* chunks at most; 0: as many as there are nominal rows and may be (FSM_MAX_CHUNKS) */
     int expert_gemms;
+    int shared_gemms, order_gemms;     /* of the shared experts; of one product that makes rows of tokens, 0: copied */
+    int64_t shared_width, order_width; /* columns of their matrices together: n_local M multiply-adds each */
+    bool mixes;                        /* the gate makes those rows, and a score for each of its columns */
     int group_size[FSM_GROUP_COUNT];
     fsm_resource link[FSM_GROUP_COUNT];
     fsm_region regions[3];
