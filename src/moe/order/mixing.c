@@ -63,23 +63,53 @@ static int64_t column_of(const fsm_mixing *m, const fsm_gate *gate, const fsm_ro
 
 typedef enum entries { ZEROS, ONES, WEIGHTS } entries;
 
+/* A pass over a group's tokens: entries are written, or gradients read. */
+typedef struct pass {
+    const fsm_mixing *mixing;
+    const fsm_gate *gate;
+    const fsm_route *route;
+    const part *part;
+    entries kind;
+    float *dweight;
+} pass;
+
+/* Elements that a random access to a large matrix takes as long as. */
+enum { ACCESS_ELEMS = 64 };
+
+static void set_rows(void *context, int64_t first, int64_t count)
+{
+    const pass *a = context;
+    int64_t k = a->gate->choices;
+    for (int64_t at = first * k; at < (first + count) * k; at++) {
+        int64_t pair = a->part->first * k + at, column = column_of(a->mixing, a->gate, a->route, pair);
+        float entry = a->kind == WEIGHTS ? a->gate->weight[pair] : a->kind == ONES ? 1 : 0;
+        if (column >= 0) a->mixing->dispatch[at / k * a->mixing->columns + column] = entry;
+    }
+}
+
 /* One-hot rows of a group's tokens; zeros again when they have been used, for the next group. */
 static void set_matrix(const fsm_mixing *m, const fsm_gate *gate, const fsm_route *route, const part *p, entries kind)
 {
-    for (int64_t at = 0; route && at < p->tokens * gate->choices; at++) { /* a gate's own matrix stays */
-        int64_t pair = p->first * gate->choices + at, column = column_of(m, gate, route, pair);
-        float entry = kind == WEIGHTS ? gate->weight[pair] : kind == ONES ? 1 : 0;
-        if (column >= 0) m->dispatch[at / gate->choices * m->columns + column] = entry;
+    pass a = {.mixing = m, .gate = gate, .route = route, .part = p, .kind = kind};
+    if (!route) return; /* a gate's own matrix stays */
+    gate->ops->for_rows(p->tokens, gate->choices * ACCESS_ELEMS, set_rows, &a);
+}
+
+static void read_rows(void *context, int64_t first, int64_t count)
+{
+    const pass *a = context;
+    int64_t k = a->gate->choices;
+    for (int64_t at = first * k; at < (first + count) * k; at++) {
+        int64_t pair = a->part->first * k + at, column = column_of(a->mixing, a->gate, a->route, pair);
+        a->dweight[pair] = column < 0 ? 0 : a->mixing->d_combine[at / k * a->mixing->columns + column];
     }
 }
 
 static void read_weights(const fsm_mixing *m, const fsm_gate *gate, const fsm_route *route, const part *p,
                          float *dweight)
 {
-    for (int64_t at = 0; at < p->tokens * gate->choices; at++) {
-        int64_t pair = p->first * gate->choices + at, column = column_of(m, gate, route, pair);
-        dweight[pair] = column < 0 ? 0 : m->d_combine[at / gate->choices * m->columns + column];
-    }
+    pass a = {.mixing = m, .gate = gate, .route = route, .part = p, .dweight = dweight};
+    gate->ops->for_rows(p->tokens, gate->choices * ACCESS_ELEMS, read_rows, &a);
 }
 
 /* ---- products ---- */
