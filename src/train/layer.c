@@ -27,9 +27,10 @@ static fsmoe_status check_groups(const fsm_layer_run *r)
     const fsmoe_moe_config *moe = &r->config->moe;
     if (r->world->size == 1 || moe->capacity_group > 0 || (moe->capacity_factor == 0 && !moe->balanced))
         return FSMOE_OK;
-    return fsm_fail(FSMOE_ERROR_CONFIG,
-                    "capacity_group is not given: with a capacity_factor on several ranks it must be, "
-                    "or what is dropped would depend on the layout");
+    return fsm_fail(
+        FSMOE_ERROR_CONFIG,
+        "capacity_group is not given: with %s on several ranks it must be, or what is %s would depend on the layout",
+        moe->balanced ? "balanced" : "a capacity_factor", moe->balanced ? "chosen" : "dropped");
 }
 
 static int64_t unit(const fsmoe_config *config)
