@@ -190,7 +190,7 @@ static void test_model_gradients_activations_of_other_experts_are_refused(void *
     fixture f = {.config = model_case_config(settings)};
     assert_int_equal(fsm_comm_create_self(&f.self), FSMOE_OK);
     assert_int_equal(fsm_stepper_create(f.config, f.self, &options, &f.stepper), FSMOE_ERROR_CONFIG);
-    assert_string_equal(fsmoe_last_error(), "moe.activation: expert gpt has no activation 'swiglu'");
+    assert_string_equal(fsmoe_last_error(), "--set: moe.activation: expert gpt has no activation 'swiglu'");
     fsm_comm_destroy(f.self);
     fsmoe_config_destroy(f.config);
 }

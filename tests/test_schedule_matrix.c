@@ -171,6 +171,7 @@ static void check_layout(int layout, const fsm_gate_kind *gate, const fsm_expert
     settings[n++] = gate_text;
     settings[n++] = expert_text;
     if (!gate->has_logits) settings[n++] = "moe.z_loss_coeff=0";
+    if (!gate->has_probability) settings[n++] = "moe.aux_loss_coeff=0";
     for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
         for (int k = 0; k < 3 && strcmp(needs[i].gate, gate->name) == 0 && needs[i].settings[k]; k++)
             settings[n++] = needs[i].settings[k];
