@@ -128,8 +128,9 @@ static fsmoe_status prepare(fsmoe_world *world, bench *b)
     for (int i = 0; i < r->params.count; i++)
         if (strncmp(r->params.items[i].name, "gate.", 5) == 0)
             fill(r->params.items[i].value, r->params.items[i].elems, 1 / sqrtf(HIDDEN)); /* logits of N(0, 1) */
-    fill(r->moe.returned, TOKENS * 2 * HIDDEN, 1); /* experts' results, which nobody works out here */
-    fill(r->staging.y, TOKENS * 2 * HIDDEN, 1);
+    fill(r->moe.returned, TOKENS * b->config->moe.top_k * HIDDEN,
+         1); /* experts' results, which nobody works out here */
+    fill(r->staging.y, TOKENS * b->config->moe.top_k * HIDDEN, 1);
     return FSMOE_OK;
 }
 
@@ -176,6 +177,8 @@ int main(int argc, char **argv)
     int count = 0;
     for (int c = 0; c < CASES; c++)
         if (argc < 2 || strcmp(argv[1], cases[c].name) == 0) benches[count++].c = &cases[c];
+    if (count == 0) fprintf(stderr, "bench_gate: no case is named '%s'\n", argv[1]);
+    if (count == 0) return 2;
     fsmoe_status status = fsmoe_world_create(&world);
     if (status == FSMOE_OK) status = run(world, benches, count);
     if (status != FSMOE_OK) fprintf(stderr, "bench_gate: %s\n", fsmoe_last_error());

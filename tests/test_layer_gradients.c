@@ -11,11 +11,13 @@
 #include "base/rng.h"
 #include "comm/world.h"
 #include "config/config.h"
+#include "moe/gate/balanced.h"
 #include "train/layer.h"
 
 #include "../examples/extend/extend.h"
 
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -220,9 +222,9 @@ static void join(const char *const *const *lists, int n, const char **joined, ch
     joined[count] = NULL;
 }
 
-static bool is_allowed(const char *const *settings)
+static bool is_allowed(const char *const *settings, int64_t tokens)
 {
-    fsmoe_config *config = make_config(settings, TOKENS);
+    fsmoe_config *config = make_config(settings, tokens);
     fsm_gate gate;
     bool allowed = fsm_config_check(config) == FSMOE_OK && fsm_config_derive(config) == FSMOE_OK &&
                    fsm_gate_select(&config->moe, &gate) == FSMOE_OK;
@@ -268,7 +270,7 @@ static void test_layer_every_loss_and_order(void **state)
                 char what[512];
                 const char *const *lists[] = {gates[g], orders[o], losses[l]};
                 join(lists, 3, joined, what);
-                bool allowed = is_allowed(joined);
+                bool allowed = is_allowed(joined, TOKENS);
                 if (allowed) check_gradients(joined, what, 100 * g + 10 * l + o);
                 else check_reason(what);
                 checked += allowed;
@@ -324,7 +326,7 @@ static void check_weights(subject *s, const char *what)
 
 /* ---- what is particular to a gate ---- */
 
-/* No expert has more than its part, so with k N a multiple of E all have the same; also where all tokens want the same. */
+/* Experts' numbers of tokens differ by one at most, and all choices of a token differ; also where all tokens want the same. */
 static void check_balance(const char *top_k, int64_t tokens, bool alike)
 {
     const char *const settings[] = {"gate=sigmoid", "balanced=true", top_k, NULL};
@@ -335,12 +337,14 @@ static void check_balance(const char *top_k, int64_t tokens, bool alike)
         objective(&s);
         const fsm_gate *gate = &s.run.moe.gate;
         fsm_gate_sums sums = fsm_layer_run_sums(&s.run);
-        int64_t most = (gate->choices * tokens + EXPERTS - 1) / EXPERTS;
+        int64_t pairs = gate->choices * tokens, least = pairs / EXPERTS, most = (pairs + EXPERTS - 1) / EXPERTS;
         for (int64_t e = 0; e < EXPERTS; e++)
-            if (sums.chosen[e] > (double)most) fail_msg("%s: %g tokens of %d", top_k, sums.chosen[e], (int)tokens);
+            if (sums.chosen[e] > (double)most || sums.chosen[e] < (double)least)
+                fail_msg("%s: %g tokens of %d", top_k, sums.chosen[e], (int)tokens);
         for (int64_t i = 0; i < tokens * gate->choices; i++) {
             bool first = i % gate->choices == 0;
-            assert_true(first || gate->choice[i] != gate->choice[i - 1]);
+            for (int64_t j = i / gate->choices * gate->choices; j < i; j++)
+                assert_true(gate->choice[i] != gate->choice[j]);
             assert_true(first || gate->weight[i] <= gate->weight[i - 1]);
         }
         destroy(&s);
@@ -353,9 +357,34 @@ static void test_layer_balanced_gives_every_expert_as_many(void **state)
     check_balance("top_k=1", 24, false);
     check_balance("top_k=1", 24, true);
     check_balance("top_k=2", 24, false);
+    check_balance("top_k=3", 23, false);
+    check_balance("top_k=3", 23, true);
     check_balance("top_k=1", 7, false);
     check_balance("top_k=4", 5, false);
     check_balance("top_k=1", 1, false);
+}
+
+/* Many tokens that want the same are soon given seats: every one of them has to trade. */
+static void test_layer_balanced_of_equal_tokens_ends_soon(void **state)
+{
+    (void)state;
+    enum { MANY = 8192, K = 3, E = 4 };
+    fsm_arena arena = {0};
+    fsm_balanced balanced;
+    float *logits = calloc(MANY * E, sizeof *logits), *prob = malloc(MANY * E * sizeof *prob);
+    int32_t *choice = malloc(MANY * K * sizeof *choice);
+    int64_t chosen[E] = {0};
+    for (int64_t i = 0; i < MANY * E; i++) prob[i] = 1.0f / E;
+    fsm_balanced_take(&arena, MANY, 0, E, K, &balanced);
+    assert_int_equal(fsm_arena_create(arena.used, &arena), FSMOE_OK);
+    fsm_balanced_take(&arena, MANY, 0, E, K, &balanced);
+    fsm_balanced_choose(&balanced, 0, MANY, prob, logits, choice);
+    for (int64_t i = 0; i < MANY * K; i++) chosen[choice[i]]++;
+    for (int e = 0; e < E; e++) assert_int_equal(chosen[e], MANY * K / E);
+    fsm_arena_destroy(&arena);
+    free(logits);
+    free(prob);
+    free(choice);
 }
 
 /* Tokens go where they want to as long as there is room: with logits that are balanced already, nothing moves. */
@@ -429,7 +458,7 @@ static void test_layer_conserves_tokens_over_random_layers(void **state)
         subject s;
         int64_t tokens = 1 + (int64_t)(fsm_rng_bits(seed, FSM_RNG_TEST, 4) % 40);
         join(lists, 3, joined, what);
-        if (!is_allowed(joined)) continue;
+        if (!is_allowed(joined, tokens)) continue;
         if (make(joined, tokens, seed, &s) != FSMOE_OK) fail_msg("%s: %s", what, fsmoe_last_error());
         objective(&s);
         check_conservation(&s, what);
@@ -445,6 +474,58 @@ static void test_layer_a_kind_is_added_once(void **state)
     assert_int_equal(fsm_add_gate(&my_gate), FSMOE_ERROR_CONFIG);
     assert_non_null(strstr(fsmoe_last_error(), "tanh"));
     assert_int_equal(fsm_add_order(&fsm_order_tutel), FSMOE_ERROR_CONFIG);
+}
+
+/* ---- threads ---- */
+
+enum { MANY = 65536 / EXPERTS };
+
+/* What a layer of so many tokens, that its loops are shared among threads, gives on one thread and on three. */
+static void check_threads(const char *const *settings, const char *what)
+{
+    subject s[2];
+    for (int i = 0; i < 2; i++) {
+        if (make(settings, MANY, 9, &s[i]) != FSMOE_OK) fail_msg("%s: %s", what, fsmoe_last_error());
+        omp_set_num_threads(i == 0 ? 1 : 3); /* creation has set what the configuration says */
+        objective(&s[i]);
+    }
+    omp_set_num_threads(1);
+    const fsm_layer_run *one = &s[0].run, *three = &s[1].run;
+    if (decisions(&s[0]) != decisions(&s[1])) fail_msg("%s: threads decide", what);
+    for (int64_t i = 0; i < MANY * HIDDEN; i++) {
+        double off = fmax(fabs(one->y[i] - three->y[i]), fabs(one->dx[i] - three->dx[i]));
+        if (!(off <= 1e-5 * (1 + fabs(one->y[i]) + fabs(one->dx[i]))))
+            fail_msg("%s: token %d", what, (int)(i / HIDDEN));
+    }
+    for (int p = 0; p < one->params.count; p++)
+        for (int64_t i = 0; i < one->params.items[p].elems; i++) {
+            double a = one->params.items[p].grad[i], b = three->params.items[p].grad[i];
+            if (!(fabs(a - b) <= 1e-3 * (1 + fabs(a))))
+                fail_msg("%s: d.%s: %g, %g", what, one->params.items[p].name, a, b);
+        }
+    for (int i = 0; i < 2; i++) destroy(&s[i]);
+}
+
+static void test_layer_threads_change_nothing(void **state)
+{
+    (void)state;
+    static const char *const grouped[] = {"capacity_factor=0.75", "capacity_group=256"};
+    static const char *const kinds[] = {"order=sorted", "order=tutel", "order=gshard"};
+    int checked = 0;
+    for (size_t g = 0; g < COUNT(gates); g++)
+        for (size_t o = 0; o < COUNT(kinds); o++) {
+            const char *joined[4 * MOST_SETTINGS];
+            char what[512];
+            const char *const order[] = {kinds[o], grouped[0], grouped[1], NULL};
+            const char *const *lists[] = {gates[g], (const char *const[]){"shared_experts=1", "shared_gate=true", NULL},
+                                          order};
+            bool mixes = strstr(gates[g][0], "soft") != NULL; /* which has an order and groups of its own */
+            join(lists, mixes ? 2 : 3, joined, what);
+            if (!is_allowed(joined, MANY) || (mixes && o > 0)) continue;
+            check_threads(joined, what);
+            checked++;
+        }
+    assert_true(checked > 30);
 }
 
 /* ---- two forwards before their backwards ---- */
@@ -532,7 +613,7 @@ static void test_layer_two_forwards_before_their_backwards(void **state)
             char what[512];
             const char *const *lists[] = {gates[g], orders[o], experts[(g + o) % COUNT(experts)]};
             join(lists, 3, joined, what);
-            if (is_allowed(joined)) check_two_forwards(joined, what);
+            if (is_allowed(joined, TOKENS)) check_two_forwards(joined, what);
         }
 }
 
@@ -542,10 +623,12 @@ int main(void)
         cmocka_unit_test(test_layer_every_gate_with_every_expert),
         cmocka_unit_test(test_layer_every_loss_and_order),
         cmocka_unit_test(test_layer_balanced_gives_every_expert_as_many),
+        cmocka_unit_test(test_layer_balanced_of_equal_tokens_ends_soon),
         cmocka_unit_test(test_layer_balanced_leaves_what_is_balanced),
         cmocka_unit_test(test_layer_noise_too_small_to_decide_has_no_gradient),
         cmocka_unit_test(test_layer_hash_table_spreads_ids),
         cmocka_unit_test(test_layer_conserves_tokens_over_random_layers),
+        cmocka_unit_test(test_layer_threads_change_nothing),
         cmocka_unit_test(test_layer_a_kind_is_added_once),
         cmocka_unit_test(test_layer_two_forwards_before_their_backwards),
     };

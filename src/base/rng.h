@@ -22,7 +22,7 @@ typedef enum fsm_rng_stream {
 
 FSMOE_API uint64_t fsm_rng_bits(uint64_t seed, uint32_t stream, uint64_t index);
 FSMOE_API double fsm_rng_uniform(uint64_t seed, uint32_t stream, uint64_t index);
-/* Four uniforms of 24 bits for the price of one. */
+/* Four uniforms of 23 bits for the price of one. */
 FSMOE_API void fsm_rng_uniform_four(uint64_t seed, uint32_t stream, uint64_t index, float uniform[4]);
 FSMOE_API double fsm_rng_normal(uint64_t seed, uint32_t stream, uint64_t index);
 

@@ -337,8 +337,9 @@ static fsmoe_status check_gate(const fsmoe_config *config)
 
 fsmoe_status fsm_config_place(const fsmoe_config *config, fsmoe_status status)
 {
-    char key[128];
-    if (status != FSMOE_ERROR_CONFIG || sscanf(fsmoe_last_error(), "%127[a-z0-9_.]:", key) != 1) return status;
+    char key[128], colon[2];
+    if (status != FSMOE_ERROR_CONFIG) return status;
+    if (sscanf(fsmoe_last_error(), "%127[a-z0-9_.]%1[:]", key, colon) != 2) return status;
     const fsm_config_field *field = fsm_config_find(key);
     return field && where(config, field) ? fsm_fail_within(status, "%s", where(config, field)) : status;
 }

@@ -57,7 +57,8 @@ Definitions that leave something open are read like this:
     Half of it, rounded down, modulo E is the first choice; further choices are the experts after it.
 18. sigmoid, balanced, in training: of each capacity group, or of all tokens, the plan r_i softmax(logits)_ie v_e has
     rows that sum to 1 and columns that sum to tokens / E. Every token asks for k seats by falling plan; an expert has
-    ceil(k tokens / E) seats and keeps those who ask with the largest plan. A token that finds fewer than k seats
+    floor(k tokens / E) seats, one more if its sum of softmax is among the (k tokens mod E) largest, and keeps those who
+    ask with the largest plan. A token that finds fewer than k seats
     takes that of the earliest token that can move, at the lowest expert where it has none; the other moves to the
     lowest expert that has room. Choices are ordered by falling logit.
 """
@@ -200,10 +201,10 @@ def balances(group, short=False, dropless=True):
 
     def wanted(out, inputs):
         logits = (inputs["x"].flatten(0, 1) @ inputs["gate.weight"].T).double()
-        k, experts = out["indices"].shape[1], logits.shape[1]
-        places = -(-k * group // experts)
+        k = out["indices"].shape[1]
         mine, by_probability, missing = [], [], 0
         for some in logits.split(group):
+            places = places_of(some, k)
             mine.append(seats(balanced_plan(some), k, places))
             by_probability.append(seats(some.softmax(-1), k, places))
             missing += k * group - int(seats(balanced_plan(some), k, places, trades=False).sum())
@@ -567,6 +568,17 @@ def balanced_plan(logits):
     return plan
 
 
+def places_of(logits, k, gaps=None):
+    """Seats of every expert."""
+    experts = logits.shape[1]
+    every, more = divmod(k * len(logits), experts)
+    wanted = logits.softmax(-1).sum(0)
+    order = wanted.sort(descending=True)
+    if gaps is not None and more > 0:
+        gaps.append(float(order.values[more - 1] - order.values[more]))
+    return [every + (e in order.indices[:more].tolist()) for e in range(experts)]
+
+
 def seats(plan, k, places, trades=True):
     """Deferred acceptance, all at once in rounds, then trades: who sits where [tokens, E]."""
     tokens, experts = plan.shape
@@ -580,10 +592,10 @@ def seats(plan, k, places, trades=True):
         for i in asking:
             held[wishes[i].pop(0)].add(i)
         for e in range(experts):
-            held[e] = set(sorted(held[e], key=lambda i: -value[i][e])[:places])
+            held[e] = set(sorted(held[e], key=lambda i: -value[i][e])[:places[e]])
     for i in range(tokens if trades else 0):
         while sum(i in those for those in held) < k:  # only its own experts have room
-            room = next(e for e in range(experts) if len(held[e]) < places)
+            room = next(e for e in range(experts) if len(held[e]) < places[e])
             wanted = next(e for e in range(experts) if i not in held[e])
             moves = min(held[wanted] - held[room])
             held[wanted] = held[wanted] - {moves} | {i}
@@ -599,7 +611,7 @@ def balanced_choices(layer, logits):
     layer.largest(logits, experts)
     for some in logits.split(group):
         plan = balanced_plan(some)
-        seated.append(seats(plan, k, math.ceil(Fraction(k * len(some), experts))))
+        seated.append(seats(plan, k, places_of(some, k, layer.gaps)))
         for dim in (0, 1):
             layer.gaps += plan.sort(dim).values.diff(dim=dim).flatten().tolist()
     chosen = (logits + 1e6 * torch.cat(seated)).topk(k).indices

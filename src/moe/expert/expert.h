@@ -30,7 +30,7 @@ typedef struct fsm_expert_rows {
     float *pre;               /* [n, H or 2H] before the activation, saved */
     float *act;               /* [n, H] saved */
     float *y;                 /* [n, M] */
-    float *dy;                /* [n, M] kept until backward_weight */
+    float *dy;                /* [n, M] kept until backward_weight; only read, others may read it too */
     float *dact;              /* [n, H] scratch */
     float *dpre;              /* [n, H or 2H] kept until backward_weight */
     float *dx;                /* [n, M] */

@@ -5,8 +5,8 @@
 #include <string.h>
 
 enum { ROUNDS = 30 };
-static const float LEAST = 1e-30f; /* of a probability: every expert can be filled */
-static const float ASKED = -1;
+static const float LEAST = 1e-30f;          /* of a probability: every expert can be filled */
+static const float ASKED = -1, SEATED = -2; /* of a plan's entry, when it has been used */
 
 typedef struct fsm_balanced_seat {
     float plan;
@@ -16,9 +16,9 @@ typedef struct fsm_balanced_seat {
 /* The arrays of one group. */
 typedef struct assignment {
     int64_t tokens, num_experts, choices, most;
-    float *plan;
-    seat *seats;
-    int64_t *seated;
+    float *plan;              /* [tokens, E] */
+    seat *seats;              /* [E, most] */
+    int64_t *places, *seated; /* [E] */
 } assignment;
 
 void fsm_balanced_take(fsm_arena *arena, int64_t max_tokens, int64_t group, int64_t num_experts, int64_t choices,
@@ -30,7 +30,7 @@ void fsm_balanced_take(fsm_arena *arena, int64_t max_tokens, int64_t group, int6
     b->plan = FSM_ARENA_ARRAY(arena, float, max_tokens *num_experts);
     b->scale = FSM_ARENA_ARRAY(arena, float, groups * 2 * num_experts);
     b->seats = FSM_ARENA_ARRAY(arena, seat, groups * num_experts * most);
-    b->seated = FSM_ARENA_ARRAY(arena, int64_t, groups * num_experts);
+    b->room = FSM_ARENA_ARRAY(arena, int64_t, groups * 2 * num_experts);
     b->taken = FSM_ARENA_ARRAY(arena, int32_t, max_tokens);
 }
 
@@ -45,24 +45,46 @@ static float row_scale(int64_t num_experts, const float *p, const float *v)
     return 1 / sum;
 }
 
+/* column = sums over tokens of p, each row scaled to sum to 1 under v. */
+static void sum_columns(const assignment *g, const float *v, float *column)
+{
+    int64_t experts = g->num_experts;
+    for (int64_t e = 0; e < experts; e++) column[e] = 0;
+    for (int64_t i = 0; i < g->tokens; i++) {
+        const float *p = g->plan + i * experts;
+        float r = row_scale(experts, p, v);
+#pragma omp simd
+        for (int64_t e = 0; e < experts; e++) column[e] += r * p[e];
+    }
+}
+
+/* The seats there are: one more where tokens want to go most. */
+static void place_seats(const assignment *g, const float *wanted)
+{
+    int64_t experts = g->num_experts, all = g->choices * g->tokens;
+    for (int64_t e = 0; e < experts; e++) g->places[e] = all / experts;
+    for (int64_t left = all % experts; left > 0; left--) {
+        int64_t best = -1;
+        for (int64_t e = 0; e < experts; e++)
+            if (g->places[e] == all / experts && (best < 0 || wanted[e] > wanted[best])) best = e;
+        g->places[best]++;
+    }
+}
+
+/* v, column: scratch [E]. */
 static void make_plan(const assignment *g, const float *prob, float *v, float *column)
 {
     int64_t experts = g->num_experts;
     for (int64_t at = 0; at < g->tokens * experts; at++) g->plan[at] = fmaxf(prob[at], LEAST);
     for (int64_t e = 0; e < experts; e++) v[e] = 1;
     for (int round = 0; round < ROUNDS; round++) {
-        for (int64_t e = 0; e < experts; e++) column[e] = 0;
-        for (int64_t i = 0; i < g->tokens; i++) {
-            const float *p = g->plan + i * experts;
-            float r = row_scale(experts, p, v);
-#pragma omp simd
-            for (int64_t e = 0; e < experts; e++) column[e] += r * p[e];
-        }
+        sum_columns(g, v, column);
+        if (round == 0) place_seats(g, column);
         for (int64_t e = 0; e < experts; e++) v[e] = (float)g->tokens / ((float)experts * column[e]);
     }
     for (int64_t i = 0; i < g->tokens; i++) {
         float *p = g->plan + i * experts, r = row_scale(experts, p, v);
-        for (int64_t e = 0; e < experts; e++) p[e] *= r * v[e];
+        for (int64_t e = 0; e < experts; e++) p[e] = fmaxf(p[e] * r * v[e], 0); /* also what is no number */
     }
 }
 
@@ -97,15 +119,19 @@ static void replace_least(seat *heap, int64_t n, seat new_one)
     }
 }
 
+static float *entry_of(const assignment *g, int64_t token, int64_t e)
+{
+    return g->plan + token * g->num_experts + e;
+}
+
 /* The expert whom the token has not asked and wants most; -1: it has asked all. */
 static int64_t best_left(const assignment *g, int64_t token)
 {
-    const float *plan = g->plan + token * g->num_experts;
     float most = ASKED;
     int64_t best = -1;
     for (int64_t e = 0; e < g->num_experts; e++) {
-        if (!(plan[e] > most)) continue;
-        most = plan[e];
+        if (!(*entry_of(g, token, e) > most)) continue;
+        most = *entry_of(g, token, e);
         best = e;
     }
     return best;
@@ -115,48 +141,37 @@ static int64_t best_left(const assignment *g, int64_t token)
 static void find_seat(const assignment *g, int64_t token)
 {
     for (int64_t e; (e = best_left(g, token)) >= 0;) {
-        seat *heap = g->seats + e * g->most, wanted = {g->plan[token * g->num_experts + e], (int32_t)token};
-        g->plan[token * g->num_experts + e] = ASKED;
-        if (g->seated[e] < g->most) {
+        seat *heap = g->seats + e * g->most, wanted = {*entry_of(g, token, e), (int32_t)token};
+        bool has_room = g->seated[e]<g->places[e], is_better = g->seated[e]> 0 && is_less(heap[0], wanted);
+        *entry_of(g, token, e) = has_room || is_better ? SEATED : ASKED;
+        if (has_room) {
             push(heap, g->seated[e]++, wanted);
             return;
         }
-        if (!is_less(heap[0], wanted)) continue;
+        if (!is_better) continue;
         token = heap[0].token;
-        replace_least(heap, g->most, wanted);
+        *entry_of(g, token, e) = ASKED;
+        replace_least(heap, g->places[e], wanted);
     }
 }
 
-static bool sits(const assignment *g, int64_t e, int64_t token)
-{
-    for (int64_t s = 0; s < g->seated[e]; s++)
-        if (g->seats[e * g->most + s].token == token) return true;
-    return false;
-}
-
-/* Of the lowest expert that the token has not, the seat of the earliest token that may move to expert `free`. There is one:
- * that expert is full, `free` is not, and the token sits there, so some owner does not. NULL: logits that are no numbers. */
-static seat *find_trade(const assignment *g, int64_t token, int64_t free)
-{
-    seat *earliest = NULL;
-    int64_t e = 0;
-    while (e < g->num_experts && sits(g, e, token)) e++;
-    for (int64_t s = 0; e < g->num_experts && s < g->seated[e]; s++) {
-        seat *other = &g->seats[e * g->most + s];
-        if (!sits(g, free, other->token) && (!earliest || other->token < earliest->token)) earliest = other;
-    }
-    return earliest;
-}
-
-/* For a token that has asked everybody in vain, k > 1: whoever has room has it already. Another moves there. */
+/* For a token that has asked everybody in vain: whoever has room has it already. Another moves there, and there is one: an
+ * expert that the token has not is full, with at least as many as sit, besides the token, at the one that has room. */
 static void trade(const assignment *g, int64_t token)
 {
-    int64_t free = 0;
-    while (free < g->num_experts && g->seated[free] == g->most) free++;
-    seat *other = free < g->num_experts ? find_trade(g, token, free) : NULL;
-    if (!other) return;
-    g->seats[free * g->most + g->seated[free]++].token = other->token;
-    other->token = (int32_t)token;
+    int64_t free = 0, e = 0;
+    seat *earliest = NULL;
+    while (g->seated[free] == g->places[free]) free++;
+    while (*entry_of(g, token, e) == SEATED) e++;
+    for (int64_t s = 0; s < g->seated[e]; s++) {
+        seat *other = &g->seats[e * g->most + s];
+        if (*entry_of(g, other->token, free) == SEATED) continue;
+        if (!earliest || other->token < earliest->token) earliest = other;
+    }
+    *entry_of(g, earliest->token, free) = *entry_of(g, token, e) = SEATED;
+    *entry_of(g, earliest->token, e) = ASKED;
+    g->seats[free * g->most + g->seated[free]++].token = earliest->token;
+    earliest->token = (int32_t)token;
 }
 
 static void seat_all(const assignment *g, int32_t *taken)
@@ -167,7 +182,7 @@ static void seat_all(const assignment *g, int32_t *taken)
     for (int64_t e = 0; e < g->num_experts; e++)
         for (int64_t s = 0; s < g->seated[e]; s++) taken[g->seats[e * g->most + s].token]++;
     for (int64_t i = 0; i < g->tokens; i++)
-        for (int32_t missing = (int32_t)g->choices - taken[i]; missing > 0; missing--) trade(g, i);
+        for (; taken[i] < g->choices; taken[i]++) trade(g, i);
 }
 
 /* ---- choices ---- */
@@ -182,42 +197,24 @@ static void give(const assignment *g, const float *logits, int64_t token, int32_
     mine[at] = e;
 }
 
-static bool has(const int32_t *choice, int64_t n, int32_t e)
-{
-    for (int64_t j = 0; j < n; j++)
-        if (choice[j] == e) return true;
-    return false;
-}
-
-/* For a token that still has too few, as where logits are no numbers: its best. */
-static void fill_up(const assignment *g, const float *logits, int64_t token, int32_t *taken, int32_t *choice)
-{
-    const float *logit = logits + token * g->num_experts;
-    while (taken[token] < g->choices) {
-        int32_t best = -1;
-        for (int32_t e = 0; e < g->num_experts; e++)
-            if (!has(choice + token * g->choices, taken[token], e) && (best < 0 || logit[e] > logit[best])) best = e;
-        give(g, logits, token, best, taken, choice);
-    }
-}
-
 void fsm_balanced_choose(const fsm_balanced *b, int64_t index, int64_t tokens, const float *prob, const float *logits,
                          int32_t *choice)
 {
     int64_t experts = b->num_experts, first = index * b->group;
     float *v = b->scale + index * 2 * experts;
+    int64_t *room = b->room + index * 2 * experts;
     int32_t *taken = b->taken + first;
     assignment g = {.tokens = tokens,
                     .num_experts = experts,
                     .choices = b->choices,
-                    .most = (b->choices * tokens + experts - 1) / experts,
+                    .most = b->most,
                     .plan = b->plan + first * experts,
                     .seats = b->seats + index * experts * b->most,
-                    .seated = b->seated + index * experts};
+                    .places = room,
+                    .seated = room + experts};
     make_plan(&g, prob, v, v + experts);
     seat_all(&g, taken);
     memset(taken, 0, sizeof *taken * (size_t)tokens);
     for (int32_t e = 0; e < experts; e++)
         for (int64_t s = 0; s < g.seated[e]; s++) give(&g, logits, g.seats[e * g.most + s].token, e, taken, choice);
-    for (int64_t i = 0; i < tokens; i++) fill_up(&g, logits, i, taken, choice);
 }

@@ -15,6 +15,8 @@ static void take_switch(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
     if (gate->config->jitter > 0) gate->own = FSM_ARENA_ARRAY(arena, float, max_tokens * gate->hidden);
 }
 
+enum { DRAW = 4 }; /* copies of an element that drawing its number takes as long as */
+
 /* y [M] of one token = (add ? y : 0) + x times the token's jitter: four elements share a random number's counter. */
 static void jitter_row(const fsm_gate_pass *pass, int64_t token, const float *x, bool add, float *y)
 {
@@ -51,7 +53,7 @@ static const float *seen(fsm_gate *gate, const fsm_gate_input *in)
 {
     const fsm_gate_pass pass = {.gate = gate, .input = in};
     if (!jitters(gate, in)) return in->x;
-    fsm_router_each_token(&pass, in->n, gate->hidden, jitter_token);
+    fsm_router_each_token(&pass, in->n, DRAW * gate->hidden, jitter_token);
     return gate->own;
 }
 
@@ -72,7 +74,7 @@ static void jittered_backward(fsm_gate *gate, const fsm_gate_input *in, float *d
     gate->ops->linear_backward_weight(in->n, gate->num_experts, gate->hidden, gate->dlogits, gate->num_experts,
                                       jittered, gate->hidden, gate->params[FSM_ROUTER_WEIGHT].grad, NULL);
     gate->ops->linear_backward_input(in->n, w, gate->dlogits, gate->num_experts, 0.0f, jittered, gate->hidden);
-    fsm_router_each_token(&pass, in->n, gate->hidden, jitter_token_backward);
+    fsm_router_each_token(&pass, in->n, DRAW * gate->hidden, jitter_token_backward);
 }
 
 static void backward_switch(fsm_gate *gate, const fsm_gate_input *in, const float *dweight,

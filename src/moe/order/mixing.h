@@ -15,7 +15,7 @@ typedef struct fsm_mixing {
     int64_t columns; /* E S */
     int64_t count;   /* slots of all groups in the latest forward */
     float *dispatch,
-        *combine; /* [N, E S] saved where the gate mixes; else [G, E S] built for a group at a time, one array */
+        *combine; /* [N, E S] saved where the gate mixes; else [G, E S], one array: zeros between uses */
     float *d_dispatch, *d_combine; /* likewise */
     float *in;             /* [groups E S, M] slots; in backward first their outputs' gradient, then their own */
     float *out;            /* [groups E S, M] saved outputs */
