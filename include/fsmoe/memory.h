@@ -1,6 +1,6 @@
 /* How much memory training takes, before anything is allocated.
  * In:  a configuration that fsmoe_plan_create has completed, nodes and ranks on each.
- * Out: bytes of rank 0, which has as many tokens as any.
+ * Out: bytes of rank 0, which has as many tokens as any; INT64_MAX where no machine could hold a step.
  */
 #ifndef FSMOE_MEMORY_H
 #define FSMOE_MEMORY_H

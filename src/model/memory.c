@@ -101,7 +101,8 @@ static void take_shared(fsm_arena *arena, fsm_model *m, token_limits most, const
     take_norm(arena, m, most.local, &m->final_norm);
     int pre_width = fsm_expert_find(m->config->moe.expert)->pre_width;
     if (m->moe_layers > 0) {
-        fsm_moe_staging_take(arena, wire, c->hidden, c->ffn_hidden / m->topo.esp, pre_width, &m->staging);
+        fsm_moe_staging_take(arena, &m->config->moe, wire, c->hidden, c->ffn_hidden / m->topo.esp, pre_width,
+                             &m->staging);
         fsm_moe_alltoall_take(arena, wire, c->hidden, &m->alltoall);
     }
     if (m->options.training) take_gradients(arena, m, most);

@@ -113,8 +113,8 @@ void fsm_moe_take(fsm_arena *arena, const fsm_wire_shape *shape, fsm_moe *moe)
 }
 
 /* Groups of one rank need no second buffer: the collective is the identity. */
-void fsm_moe_staging_take(fsm_arena *arena, const fsm_wire_shape *shape, int64_t hidden, int64_t width, int pre_width,
-                          fsm_moe_staging *staging)
+void fsm_moe_staging_take(fsm_arena *arena, const fsmoe_moe_config *config, const fsm_wire_shape *shape, int64_t hidden,
+                          int64_t width, int pre_width, fsm_moe_staging *staging)
 {
     int64_t rows = shape->max_expert_rows;
     staging->send = FSM_ARENA_ARRAY(arena, float, shape->max_rows *hidden);
@@ -124,6 +124,11 @@ void fsm_moe_staging_take(fsm_arena *arena, const fsm_wire_shape *shape, int64_t
     staging->dy = FSM_ARENA_ARRAY(arena, float, rows *hidden);
     staging->dact = FSM_ARENA_ARRAY(arena, float, rows *width);
     staging->dpre = FSM_ARENA_ARRAY(arena, float, rows *width *pre_width);
+    fsm_order_problem problem = order_problem(config, shape->max_tokens, true);
+    int64_t columns = slots_of(config, &problem) * config->num_experts;
+    if (columns > 0)
+        fsm_mixing_scratch_take(arena, fsm_gate_find(config->gate)->mixes, hidden, shape->max_tokens, problem.group,
+                                columns, &staging->mixing);
 }
 
 void fsm_moe_alltoall_take(fsm_arena *arena, const fsm_wire_shape *shape, int64_t hidden, fsm_alltoall *alltoall)
@@ -160,6 +165,7 @@ void fsm_moe_gate_forward(fsm_moe *moe, const fsm_gate_input *input, bool drops,
 {
     fsm_order_problem problem = order_problem(moe->config, input->n, true);
     moe->input = *input;
+    moe->mixing.scratch = &moe->staging->mixing;
     moe->input.group = problem.group;
     moe->input.capacity = fsm_order_capacity(&problem);
     fsm_moe_tell(moe, FSM_HOOK_BEFORE_MOE_START, FSM_FORWARD, 0, input->n, (float *)input->x, moe->hidden);
@@ -185,8 +191,8 @@ void fsm_moe_order_forward(fsm_moe *moe)
                            moe->counts, &moe->wire[phase]);
     }
     if (moe->by_products) fsm_mixing_dispatch(&moe->mixing, &moe->gate, &moe->input, route_of(moe));
-    moe->ops->gather_rows(wire->send_total, moe->hidden, wire->token, moe->by_products ? m->in : moe->input.x,
-                          fsm_moe_send_buffer(moe, FSM_FORWARD));
+    moe->ops->gather_rows(wire->send_total, moe->hidden, wire->token,
+                          moe->by_products ? m->scratch->slots : moe->input.x, fsm_moe_send_buffer(moe, FSM_FORWARD));
 }
 
 /* ---- experts, and back ---- */
@@ -300,7 +306,7 @@ void fsm_moe_iorder_backward(fsm_moe *moe, const float *dy)
     fsm_moe_tell(moe, FSM_HOOK_BEFORE_MOE_END, FSM_BACKWARD, 0, moe->input.n, (float *)dy, moe->hidden);
     if (moe->by_products) {
         fsm_mixing_combine_backward(m, &moe->gate, &moe->input, route_of(moe), dy, moe->dweight);
-        moe->ops->gather_rows(to->send_total, moe->hidden, to->token, m->in, sent);
+        moe->ops->gather_rows(to->send_total, moe->hidden, to->token, m->scratch->slots, sent);
     } else {
         choices_backward(moe, dy, sent);
     }
@@ -314,7 +320,7 @@ void fsm_moe_order_backward(fsm_moe *moe, float *dx)
     fsm_moe_after_combine(moe, FSM_BACKWARD);
     fsm_shared_backward(&moe->shared, moe->input.n, moe->input.x, moe->dy, dx);
     if (moe->by_products) {
-        moe->ops->gather_rows(m->count, moe->hidden, wire->send_row, rows, m->in);
+        moe->ops->gather_rows(m->count, moe->hidden, wire->send_row, rows, m->scratch->slots);
         fsm_mixing_dispatch_backward(m, &moe->gate, &moe->input, route_of(moe), dx);
     } else {
         moe->ops->combine_rows(moe->input.n, moe->gate.choices, moe->hidden, wire->send_row, NULL, rows, dx);

@@ -157,9 +157,9 @@ void fsm_layer_params_bind(const fsm_layer_params *params, const fsmoe_config *c
         bind_expert(params, config, params->first_routed, params->count, e, params->esp_index, &moe->experts[e]);
     for (int64_t e = 0; e < config->moe.shared_experts; e++)
         bind_expert(params, config, shared, shared + specs, e, 0, &moe->shared.experts[e]);
+    if (!config->moe.shared_gate) return;
     const fsm_layer_param *gate = &params->items[params->first_routed - 1];
-    if (config->moe.shared_gate)
-        moe->shared.gate = (fsm_param_view){gate->value, gate->grad, config->moe.shared_experts, gate->cols};
+    moe->shared.gate = (fsm_param_view){gate->value, gate->grad, config->moe.shared_experts, gate->cols};
 }
 
 /* Where block e begins among the rows of the whole tensor. */

@@ -6,6 +6,18 @@
 #include "model/model.h"
 #include "train/batches.h"
 
+/* A step's largest array has more than 2^50 elements: no machine holds it, and sums of such sizes would overflow. */
+static bool is_absurd(const fsmoe_config *config, int64_t samples)
+{
+    const fsmoe_model_config *m = &config->model;
+    double widths[] = {(double)m->hidden, 2 * (double)m->ffn_hidden, (double)m->vocab_size,
+                       (double)(m->num_heads * m->head_dim)};
+    double widest = 0, tokens = (double)samples * (double)config->data.seq_len;
+    double rows = tokens * (double)config->moe.top_k * (1 + config->moe.capacity_factor);
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) widest = widths[i] > widest ? widths[i] : widest;
+    return rows * widest * (double)m->num_layers > 0x1p50;
+}
+
 fsmoe_status fsmoe_memory_of(const fsmoe_config *config, int nodes, int ranks_per_node, fsmoe_memory *memory)
 {
     fsm_topo topo;
@@ -14,6 +26,10 @@ fsmoe_status fsmoe_memory_of(const fsmoe_config *config, int nodes, int ranks_pe
     const fsm_ops *ops = config->parallel.canonical_sums ? fsm_cpu_canonical_ops() : fsm_cpu_ops();
     const fsm_model_options options = {.max_samples = fsm_batches_share(config->train.micro_batch, topo.dp),
                                        .training = true};
+    if (is_absurd(config, options.max_samples)) {
+        *memory = (fsmoe_memory){INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
+        return FSMOE_OK;
+    }
     FSM_TRY(fsm_model_measure(config, ops, &topo, &options, &model));
     int64_t bytes = (int64_t)sizeof(float) * model.param_elems;
     *memory = (fsmoe_memory){.parameters = bytes,

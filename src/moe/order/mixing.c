@@ -1,20 +1,31 @@
 #include "moe/order/mixing.h"
 
+static int64_t groups_in(int64_t tokens, int64_t group)
+{
+    return group > 0 ? (tokens + group - 1) / group : 0;
+}
+
 void fsm_mixing_take(fsm_arena *arena, const fsm_gate *gate, int64_t max_tokens, int64_t group, int64_t slots,
                      fsm_mixing *mixing)
 {
+    int64_t columns = gate->num_experts * slots, count = groups_in(max_tokens, group) * columns;
     bool mixes = gate->kind->mixes;
-    int64_t groups = group > 0 ? (max_tokens + group - 1) / group : 0, columns = gate->num_experts * slots;
-    int64_t cells = (mixes ? max_tokens : group) * columns, count = groups * columns;
     *mixing = (fsm_mixing){.slots = slots, .group = group, .columns = columns};
-    mixing->dispatch = FSM_ARENA_ARRAY(arena, float, cells);
-    mixing->combine = mixes ? FSM_ARENA_ARRAY(arena, float, cells) : mixing->dispatch;
-    mixing->d_combine = FSM_ARENA_ARRAY(arena, float, cells);
-    mixing->d_dispatch = mixes ? FSM_ARENA_ARRAY(arena, float, cells) : NULL;
-    mixing->in = FSM_ARENA_ARRAY(arena, float, count * gate->hidden);
+    mixing->dispatch = mixes ? FSM_ARENA_ARRAY(arena, float, max_tokens *columns) : NULL;
+    mixing->combine = mixes ? FSM_ARENA_ARRAY(arena, float, max_tokens *columns) : NULL;
     mixing->out = FSM_ARENA_ARRAY(arena, float, count * gate->hidden);
     mixing->choice = FSM_ARENA_ARRAY(arena, int32_t, count);
     mixing->row = FSM_ARENA_ARRAY(arena, int32_t, count);
+}
+
+void fsm_mixing_scratch_take(fsm_arena *arena, bool mixes, int64_t hidden, int64_t max_tokens, int64_t group,
+                             int64_t columns, fsm_mixing_scratch *scratch)
+{
+    int64_t cells = (mixes ? max_tokens : group) * columns;
+    scratch->matrix = mixes ? NULL : FSM_ARENA_ARRAY(arena, float, cells);
+    scratch->d_combine = FSM_ARENA_ARRAY(arena, float, cells);
+    scratch->d_dispatch = mixes ? FSM_ARENA_ARRAY(arena, float, cells) : NULL;
+    scratch->slots = FSM_ARENA_ARRAY(arena, float, groups_in(max_tokens, group) * columns * hidden);
 }
 
 /* ---- groups ---- */
@@ -35,7 +46,7 @@ static part part_of(const fsm_mixing *m, const fsm_gate *gate, int64_t n, int64_
 
 static int64_t groups_of(const fsm_mixing *m, int64_t n)
 {
-    return m->group > 0 ? (n + m->group - 1) / m->group : 0;
+    return groups_in(n, m->group);
 }
 
 void fsm_mixing_begin(fsm_mixing *m, fsm_gate *gate, const fsm_gate_input *in, int64_t *rows)
@@ -83,7 +94,7 @@ static void set_rows(void *context, int64_t first, int64_t count)
     for (int64_t at = first * k; at < (first + count) * k; at++) {
         int64_t pair = a->part->first * k + at, column = column_of(a->mixing, a->gate, a->route, pair);
         float entry = a->kind == WEIGHTS ? a->gate->weight[pair] : a->kind == ONES ? 1 : 0;
-        if (column >= 0) a->mixing->dispatch[at / k * a->mixing->columns + column] = entry;
+        if (column >= 0) a->mixing->scratch->matrix[at / k * a->mixing->columns + column] = entry;
     }
 }
 
@@ -101,7 +112,7 @@ static void read_rows(void *context, int64_t first, int64_t count)
     int64_t k = a->gate->choices;
     for (int64_t at = first * k; at < (first + count) * k; at++) {
         int64_t pair = a->part->first * k + at, column = column_of(a->mixing, a->gate, a->route, pair);
-        a->dweight[pair] = column < 0 ? 0 : a->mixing->d_combine[at / k * a->mixing->columns + column];
+        a->dweight[pair] = column < 0 ? 0 : a->mixing->scratch->d_combine[at / k * a->mixing->columns + column];
     }
 }
 
@@ -118,7 +129,7 @@ static void read_weights(const fsm_mixing *m, const fsm_gate *gate, const fsm_ro
 static void into_slots(const fsm_mixing *m, const fsm_gate *gate, const part *p, const float *matrix, const float *rows)
 {
     gate->ops->gemm(true, false, m->columns, gate->hidden, p->tokens, 1, matrix + p->cell, m->columns,
-                    rows + p->first * gate->hidden, gate->hidden, 0, m->in + p->slot, gate->hidden);
+                    rows + p->first * gate->hidden, gate->hidden, 0, m->scratch->slots + p->slot, gate->hidden);
 }
 
 /* rows += matrix slots */
@@ -142,7 +153,7 @@ void fsm_mixing_dispatch(fsm_mixing *m, const fsm_gate *gate, const fsm_gate_inp
     for (int64_t g = 0; g < groups_of(m, in->n); g++) {
         part p = part_of(m, gate, in->n, g);
         set_matrix(m, gate, route, &p, ONES);
-        into_slots(m, gate, &p, m->dispatch, in->x);
+        into_slots(m, gate, &p, route ? m->scratch->matrix : m->dispatch, in->x);
         set_matrix(m, gate, route, &p, ZEROS);
     }
 }
@@ -152,7 +163,7 @@ void fsm_mixing_combine(fsm_mixing *m, const fsm_gate *gate, const fsm_gate_inpu
     for (int64_t g = 0; g < groups_of(m, in->n); g++) {
         part p = part_of(m, gate, in->n, g);
         set_matrix(m, gate, route, &p, WEIGHTS);
-        from_slots(m, gate, &p, m->combine, m->out, y);
+        from_slots(m, gate, &p, route ? m->scratch->matrix : m->combine, m->out, y);
         set_matrix(m, gate, route, &p, ZEROS);
     }
 }
@@ -163,9 +174,9 @@ void fsm_mixing_combine_backward(fsm_mixing *m, const fsm_gate *gate, const fsm_
     for (int64_t g = 0; g < groups_of(m, in->n); g++) {
         part p = part_of(m, gate, in->n, g);
         set_matrix(m, gate, route, &p, WEIGHTS);
-        into_slots(m, gate, &p, m->combine, dy);
+        into_slots(m, gate, &p, route ? m->scratch->matrix : m->combine, dy);
         set_matrix(m, gate, route, &p, ZEROS);
-        matrix_backward(m, gate, &p, dy, m->out, m->d_combine);
+        matrix_backward(m, gate, &p, dy, m->out, m->scratch->d_combine);
         if (route) read_weights(m, gate, route, &p, dweight);
     }
 }
@@ -176,9 +187,9 @@ void fsm_mixing_dispatch_backward(fsm_mixing *m, const fsm_gate *gate, const fsm
     for (int64_t g = 0; g < groups_of(m, in->n); g++) {
         part p = part_of(m, gate, in->n, g);
         set_matrix(m, gate, route, &p, ONES);
-        from_slots(m, gate, &p, m->dispatch, m->in, dx);
+        from_slots(m, gate, &p, route ? m->scratch->matrix : m->dispatch, m->scratch->slots, dx);
         set_matrix(m, gate, route, &p, ZEROS);
-        if (!route) matrix_backward(m, gate, &p, in->x, m->in, m->d_dispatch);
+        if (!route) matrix_backward(m, gate, &p, in->x, m->scratch->slots, m->scratch->d_dispatch);
     }
 }
 
@@ -188,6 +199,6 @@ void fsm_mixing_gate_backward(fsm_mixing *m, fsm_gate *gate, const fsm_gate_inpu
         part p = part_of(m, gate, in->n, g);
         int64_t at = p.first * gate->hidden;
         gate->kind->mix_backward(gate, p.tokens, in->x + at, m->dispatch + p.cell, m->combine + p.cell,
-                                 m->d_dispatch + p.cell, m->d_combine + p.cell, dx + at);
+                                 m->scratch->d_dispatch + p.cell, m->scratch->d_combine + p.cell, dx + at);
     }
 }
