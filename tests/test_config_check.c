@@ -1,0 +1,161 @@
+/* Keys that must fit one another, and those that follow from others. Oracles: recorded messages, which name the keys
+ * and the place, and values worked out by hand.
+ */
+#include "config_case.h"
+
+#include <math.h>
+
+static void test_config_check_names_both_keys_and_the_place(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *yaml, *message;
+    } cases[] = {
+        {"moe:\n  top_k: 9\n",
+         "demo.yaml:2: 'moe.top_k' is 9, more than 'moe.num_experts', which is 8: a token goes to different experts"},
+        {"moe:\n  num_experts: 1\n",
+         "demo.yaml:2: 'moe.top_k' is 2, more than 'moe.num_experts', which is 1: a token goes to different experts"},
+        {"model:\n  hidden: 130\n",
+         "demo.yaml:2: 'model.hidden' is 130, not a multiple of 'model.num_heads', which is 4: set model.head_dim"},
+        {"model:\n  num_kv_heads: 3\n",
+         "demo.yaml:2: 'model.num_heads' is 4, not a multiple of 'model.num_kv_heads', which is 3: every key head "
+         "serves equally many query heads"},
+        {"model:\n  head_dim: 7\n", "demo.yaml:2: 'model.head_dim' is 7, but rotary positions need an even one"},
+        {"model:\n  hidden: 20\n", "demo.yaml:2: 'model.head_dim' is 5, but rotary positions need an even one"},
+        {"model:\n  family: gpt2\n  num_kv_heads: 2\n",
+         "demo.yaml:3: 'model.num_kv_heads' is 2, but model.family gpt2 has as many as 'model.num_heads', which is 4"},
+        {"train:\n  micro_batch: 3\n",
+         "demo.yaml:2: 'train.global_batch' is 8, not a multiple of 'train.micro_batch', which is 3: a step is a "
+         "whole number of micro-batches"},
+        {"model:\n  max_seq_len: 64\n",
+         "demo.yaml:2: 'data.seq_len' is 128, more than 'model.max_seq_len', which is 64: the model knows no later "
+         "positions"},
+        {"moe: {capacity_factor: 1, capacity_group: 48}",
+         "demo.yaml:1: 'data.seq_len' is 128, not a multiple of 'moe.capacity_group', which is 48: a sample is a "
+         "whole number of capacity groups"},
+        {"train:\n  min_lr: 0.1\n",
+         "demo.yaml:2: 'train.min_lr' is 0.1, more than 'train.lr', which is 0.001: the cosine falls"},
+        {"train:\n  steps: 5\n  warmup_steps: 6\n",
+         "demo.yaml:3: 'train.warmup_steps' is 6, more than 'train.steps', which is 5: train.lr would never be "
+         "reached"},
+        {"parallel:\n  ep_size: 3\n",
+         "demo.yaml:2: 'moe.num_experts' is 8, not a multiple of 'parallel.ep_size', which is 3: every rank holds "
+         "equally many experts"},
+        {"parallel:\n  esp_size: 3\n",
+         "demo.yaml:2: 'model.ffn_hidden' is 256, not a multiple of 'parallel.esp_size', which is 3: every rank "
+         "holds an equal slice of an expert"},
+        {"parallel:\n  mp_size: 3\n",
+         "demo.yaml:2: 'model.num_heads' is 4, not a multiple of 'parallel.mp_size', which is 3: every rank holds "
+         "equally many heads"},
+        {"model:\n  num_kv_heads: 2\nparallel:\n  mp_size: 4\n",
+         "demo.yaml:2: 'model.num_kv_heads' is 2, not a multiple of 'parallel.mp_size', which is 4: every rank holds "
+         "equally many key heads"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        fsmoe_config *config = create();
+        expect_ok(load_text(config, cases[i].yaml));
+        assert_int_equal(fsm_config_check(config), FSMOE_ERROR_CONFIG);
+        assert_string_equal(fsmoe_last_error(), cases[i].message);
+        fsmoe_config_destroy(config);
+    }
+}
+
+static void test_config_check_refuses_keys_without_effect(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *yaml, *message;
+    } cases[] = {
+        {"model:\n  family: gpt2\n  rope_theta: 500\n",
+         "demo.yaml:3: 'model.rope_theta' has no effect: model.family gpt2 learns its positions instead of rotating "
+         "by them"},
+        {"moe:\n  capacity_group: 32\n",
+         "demo.yaml:2: 'moe.capacity_group' has no effect: moe.capacity_factor 0 drops no tokens"},
+        {"train:\n  eval_every: 5\n", "demo.yaml:2: 'train.eval_every' has no effect: data.valid is empty"},
+        {"train:\n  eval_tokens: 5\n", "demo.yaml:2: 'train.eval_tokens' has no effect: data.valid is empty"},
+        {"run:\n  sample_tokens: 5\n", "demo.yaml:2: 'run.sample_tokens' has no effect: run.sample_prompt is empty"},
+        {"run:\n  sample_temperature: 1\n",
+         "demo.yaml:2: 'run.sample_temperature' has no effect: run.sample_prompt is empty"},
+        {"run:\n  sample_top_p: 1\n", "demo.yaml:2: 'run.sample_top_p' has no effect: run.sample_prompt is empty"},
+        {"run: {sample_prompt: x, sample_top_p: 1, sample_temperature: 0}\n",
+         "demo.yaml:1: 'run.sample_top_p' has no effect: run.sample_temperature 0 always takes the likeliest token"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        fsmoe_config *config = create();
+        expect_ok(load_text(config, cases[i].yaml));
+        assert_int_equal(fsm_config_check(config), FSMOE_ERROR_CONFIG);
+        assert_string_equal(fsmoe_last_error(), cases[i].message);
+        fsmoe_config_destroy(config);
+    }
+    static const char *const fine[] = {
+        "moe: {top_k: 2, normalize_top_k: true}\n",
+        "moe: {capacity_factor: 1.25, capacity_group: 32}\n",
+        "model: {family: gpt2, rope_theta: 10000, num_kv_heads: 4, head_dim: 7}\n",
+        "run: {sample_prompt: x, sample_top_p: 1, sample_tokens: 3}\n",
+        "data: {valid: v.txt}\ntrain: {eval_every: 5}\n",
+    };
+    for (size_t i = 0; i < COUNT_OF(fine); i++) {
+        fsmoe_config *config = create();
+        expect_ok(load_text(config, fine[i]));
+        expect_ok(fsm_config_check(config));
+        fsmoe_config_destroy(config);
+    }
+}
+
+static void test_config_check_names_set_and_direct_writes(void **state)
+{
+    (void)state;
+    fsmoe_config *config = create();
+    expect_ok(load_text(config, "moe:\n  capacity_group: 32\n"));
+    expect_ok(fsmoe_config_set(config, "moe.capacity_group=64"));
+    assert_int_equal(fsm_config_check(config), FSMOE_ERROR_CONFIG);
+    assert_string_equal(fsmoe_last_error(),
+                        "--set: 'moe.capacity_group' has no effect: moe.capacity_factor 0 drops no tokens");
+    config->moe.capacity_group = 0;
+    config->model.num_heads = 0;
+    assert_int_equal(fsm_config_check(config), FSMOE_ERROR_CONFIG);
+    assert_string_equal(fsmoe_last_error(), "'model.num_heads' is 0, valid are 1 to 4096");
+    config->model.num_heads = 4;
+    config->train.lr = NAN;
+    assert_int_equal(fsm_config_check(config), FSMOE_ERROR_CONFIG);
+    assert_string_equal(fsmoe_last_error(), "'train.lr' is nan, valid are 0 to 1000");
+    fsmoe_config_destroy(config);
+}
+
+static void test_config_derive_fills_what_depends_on_other_keys(void **state)
+{
+    (void)state;
+    fsmoe_config *config = create();
+    expect_ok(fsm_config_derive(config));
+    assert_int_equal(config->model.num_kv_heads, 4);
+    assert_int_equal(config->model.head_dim, 32);
+    assert_int_equal(config->model.max_seq_len, 128);
+    assert_int_equal(config->train.micro_batch, 8);
+    assert_string_equal(config->moe.expert, "mixtral");
+    assert_string_equal(config->moe.order, "sorted");
+    expect_ok(fsm_config_check(config));
+    fsmoe_config_destroy(config);
+
+    config = create();
+    expect_ok(load_text(config, "model: {family: gpt2, head_dim: 8, max_seq_len: 512}\nmoe: {capacity_factor: 2}\n"
+                                "train: {micro_batch: 2}\n"));
+    expect_ok(fsm_config_derive(config));
+    assert_int_equal(config->model.head_dim, 8);
+    assert_int_equal(config->model.max_seq_len, 512);
+    assert_int_equal(config->train.micro_batch, 2);
+    assert_string_equal(config->moe.expert, "gpt");
+    assert_string_equal(config->moe.order, "tutel");
+    expect_ok(fsm_config_check(config));
+    fsmoe_config_destroy(config);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_config_check_names_both_keys_and_the_place),
+        cmocka_unit_test(test_config_check_refuses_keys_without_effect),
+        cmocka_unit_test(test_config_check_names_set_and_direct_writes),
+        cmocka_unit_test(test_config_derive_fills_what_depends_on_other_keys),
+    };
+    return cmocka_run_group_tests(tests, enter_folder, leave_folder);
+}
