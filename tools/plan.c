@@ -200,6 +200,10 @@ static void warn_of_other_layout(const fsmoe_plan_summary *s)
 
 static void print_memory(const fsmoe_memory *m)
 {
+    if (m->activations == INT64_MAX) {
+        printf("a rank takes more bytes than any machine has\n");
+        return;
+    }
     printf("a rank takes %lld bytes: parameters %lld, gradients %lld, optimizer %lld, activations and chunks %lld\n",
            (long long)(m->parameters + m->gradients + m->optimizer + m->activations), (long long)m->parameters,
            (long long)m->gradients, (long long)m->optimizer, (long long)m->activations);
