@@ -107,7 +107,7 @@ static void add_step(const fsm_stepper *s, times sum[2][PAIRS])
     }
 }
 
-/* A twentieth of the shorter of the two, of all ranks together: planned is a sixth and more, in order it would be nothing. A rank
+/* A twentieth of the shorter of the two, of all ranks together: planned is an eighth and more, in order it would be nothing. A rank
  * alone says little where another has its core: its last chunk's combine may be all that it waits for. */
 static bool check(fsm_phase phase, const pair *p, const times *sum)
 {
