@@ -50,6 +50,8 @@ bench: $(BUILD)/CMakeCache.txt
 	@$(BUILD)/bench/bench_step
 	@$(BUILD)/bench/bench_ops
 	@$(BUILD)/bench/bench_gate
+	@if [ -x build/peers-venv/bin/python ]; then bench/peers/gate; \
+	  else echo "against PyTorch: bench/peers/setup once, then bench/peers/gate"; fi
 	@$(BUILD)/bench/bench_plan
 
 install: all

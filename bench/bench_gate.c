@@ -141,17 +141,33 @@ static double median_ms(const bench *b, int stage)
     return 1e3 * fsm_median(column, ROUNDS);
 }
 
+static double total_ms(const bench *b)
+{
+    double sum_ms = 0;
+    for (int s = 0; s < PRODUCTS; s++) sum_ms += median_ms(b, s);
+    return sum_ms;
+}
+
 static void print(const bench *b)
 {
-    double total_ms = 0;
     printf("%-17s", b->c->name);
-    for (int s = 0; s < PRODUCTS; s++) {
-        total_ms += median_ms(b, s);
-        printf(" %9.2f", median_ms(b, s));
-    }
-    printf(" %9.2f", total_ms);
+    for (int s = 0; s < PRODUCTS; s++) printf(" %9.2f", median_ms(b, s));
+    printf(" %9.2f", total_ms(b));
     if (b->run.moe.order->dense) printf("   products alone %.2f", median_ms(b, PRODUCTS));
     printf("\n");
+}
+
+/* The gshard order's time over that of tutel's and of the products that it has besides. */
+static void compare_orders(const bench *benches, int count)
+{
+    const bench *tutel = NULL, *dense = NULL;
+    for (int c = 0; c < count; c++) {
+        if (strcmp(benches[c].c->name, "gshard/tutel") == 0) tutel = &benches[c];
+        if (strcmp(benches[c].c->name, "gshard/gshard") == 0) dense = &benches[c];
+    }
+    if (tutel && dense)
+        printf("order gshard takes %.2f times tutel's time and its products'\n",
+               total_ms(dense) / (total_ms(tutel) + median_ms(dense, PRODUCTS)));
 }
 
 static fsmoe_status run(fsmoe_world *world, bench *benches, int count)
@@ -167,6 +183,7 @@ static fsmoe_status run(fsmoe_world *world, bench *benches, int count)
     printf("%-17s %9s %9s %9s %9s %9s %9s %9s\n", "ms", "gate", "order", "iorder", "d iorder", "d order", "d gate",
            "total");
     for (int c = 0; c < count; c++) print(&benches[c]);
+    compare_orders(benches, count);
     return FSMOE_OK;
 }
 

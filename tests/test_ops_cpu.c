@@ -1,38 +1,10 @@
-/* The fast tables against the reference: the same inputs, shapes that are empty, single, odd, strided and large enough
- * for several threads; and against itself, since a fixed number of threads must give the same bits every run. */
-#include "cpu/cpu.h"
+/* The fast tables against the reference: products, norms, attention, activations, vectors; and against itself, since a fixed
+ * number of threads must give the same bits every run. Rows and softmax: test_ops_cpu_rows.c. */
+#include "test_ops_cpu.h"
 #include "cpu/gemm.h"
 #include "moe/expert/activation.h"
-#include "test_ops_data.h"
 
-#include <omp.h>
 #include <stdlib.h>
-
-static const int64_t row_counts[] = {0, 1, 3, 33, 300}, widths[] = {1, 7, 16, 33, 230};
-enum { SIZES = 5 };
-static const double TOLERANCE = 1e-5;
-
-/* The table under test. */
-static const fsm_ops *fast;
-
-/* Reference first, then the table twice. */
-static const fsm_ops *table_of(int run)
-{
-    return run == 0 ? &fsm_ops_reference : fast;
-}
-
-typedef void check_shape(fsm_arena *arena, int64_t n, int64_t width);
-
-static void for_each_shape(fsm_arena *arena, check_shape *check)
-{
-    for (int threads = 1; threads <= 3; threads++) {
-        omp_set_num_threads(threads);
-        for (int i = 0; i < SIZES * SIZES; i++) {
-            arena->used = 0;
-            check(arena, row_counts[i / SIZES], widths[i % SIZES]);
-        }
-    }
-}
 
 static void check_gemm(fsm_arena *arena, int64_t m, int64_t n, int64_t k, int variant)
 {
@@ -323,181 +295,6 @@ static void test_ops_cpu_activations_backward_may_write_over_dy(void **state)
     }
 }
 
-static void check_embedding(fsm_arena *arena, int64_t n, int64_t width)
-{
-    enum { TOKENS = 20, PLACES = 9 };
-    const int32_t *id = test_indices(arena, n, 0, TOKENS), *position = test_indices(arena, n, 0, PLACES);
-    const float *tokens = test_floats(arena, TOKENS * width), *places = test_floats(arena, PLACES * width);
-    const float *dy = test_floats(arena, n * width);
-    outputs y = test_outputs(arena, n * width), bare = test_outputs(arena, n * width);
-    outputs dtable = test_outputs(arena, TOKENS * width);
-    for (int run = 0; run < RUNS; run++) {
-        table_of(run)->embedding_forward(n, width, id, tokens, position, places, y.of[run]);
-        table_of(run)->embedding_forward(n, width, id, tokens, NULL, NULL, bare.of[run]);
-        table_of(run)->embedding_backward(n, width, id, dy, dtable.of[run]);
-    }
-    test_assert_agree("embedding_forward", y, TOLERANCE);
-    test_assert_agree("embedding_forward without positions", bare, 0);
-    test_assert_agree("embedding_backward", dtable, TOLERANCE);
-}
-
-static void test_ops_cpu_embedding_agrees_with_reference(void **state)
-{
-    for_each_shape(*state, check_embedding);
-}
-
-/* Every column of rows [n, k] a permutation's start, so that each row is named once at most; some choices dropped. */
-static int32_t *distinct_rows(fsm_arena *arena, int64_t n, int64_t k, int64_t turn)
-{
-    int32_t *row = FSM_ARENA_ARRAY(arena, int32_t, n * k);
-    for (int64_t i = 0; i < n * k; i++) row[i] = i % 7 == 3 ? -1 : (int32_t)((i + turn) % (n * k));
-    return row;
-}
-
-static void check_rows(fsm_arena *arena, int64_t n, int64_t width)
-{
-    enum { K = 3 };
-    const int32_t *from = distinct_rows(arena, n, K, 5), *to = distinct_rows(arena, n, K, 11);
-    const float *weight = test_floats(arena, n * K), *x = test_floats(arena, n * K * width);
-    const float *dy = test_floats(arena, n * width);
-    outputs gathered = test_outputs(arena, n * K * width), y = test_outputs(arena, n * width);
-    outputs bare = test_outputs(arena, n * width), dx = test_outputs(arena, n * K * width);
-    outputs dweight = test_outputs(arena, n * K), bare_dx = test_outputs(arena, n * K * width);
-    for (int run = 0; run < RUNS; run++) {
-        const fsm_ops *ops = table_of(run);
-        ops->gather_rows(n * K, width, from, x, gathered.of[run]);
-        ops->combine_rows(n, K, width, from, weight, x, y.of[run]);
-        ops->combine_rows(n, K, width, from, NULL, x, bare.of[run]);
-        ops->combine_rows_backward(n, K, width, from, to, NULL, x, dy, bare_dx.of[run], dweight.of[run]);
-        ops->combine_rows_backward(n, K, width, from, to, weight, x, dy, dx.of[run], dweight.of[run]);
-    }
-    test_assert_agree("gather_rows", gathered, 0);
-    test_assert_agree("combine_rows", y, TOLERANCE);
-    test_assert_agree("combine_rows without weights", bare, TOLERANCE);
-    test_assert_agree("combine_rows_backward: dx", dx, TOLERANCE);
-    test_assert_agree("combine_rows_backward without weights: dx", bare_dx, TOLERANCE);
-    test_assert_agree("combine_rows_backward: dweight", dweight, TOLERANCE);
-}
-
-static void test_ops_cpu_rows_agree_with_reference(void **state)
-{
-    for_each_shape(*state, check_rows);
-}
-
-static void check_softmax(fsm_arena *arena, int64_t n, int64_t width)
-{
-    float *x = test_floats(arena, n * width);
-    for (int64_t i = 0; i < n * width; i++) {
-        x[i] *= 5;
-        if (i % 11 == 4 && width > 1) x[i] = i % 3 ? -INFINITY : 3e38f;
-    }
-    outputs y = test_outputs(arena, n * width), lse = test_outputs(arena, n), in_place = test_outputs(arena, n * width);
-    for (int run = 0; run < RUNS; run++) {
-        table_of(run)->softmax(n, width, x, y.of[run], lse.of[run]);
-        table_of(run)->softmax(n, width, in_place.of[run], in_place.of[run], NULL);
-    }
-    test_assert_agree("softmax", y, TOLERANCE);
-    test_assert_agree("softmax: lse", lse, TOLERANCE);
-    test_assert_agree("softmax in place", in_place, TOLERANCE);
-}
-
-static void check_softmax_columns(fsm_arena *arena, int64_t n, int64_t width)
-{
-    float *x = test_floats(arena, n * width);
-    for (int64_t i = 0; i < n * width; i++) {
-        x[i] *= 5;
-        if (i % 11 == 4 && i >= width) x[i] = -INFINITY;
-    }
-    outputs y = test_outputs(arena, n * width), in_place = test_outputs(arena, n * width);
-    for (int run = 0; run < RUNS; run++) {
-        table_of(run)->softmax_columns(n, width, x, y.of[run]);
-        table_of(run)->softmax_columns(n, width, in_place.of[run], in_place.of[run]);
-    }
-    test_assert_agree("softmax_columns", y, TOLERANCE);
-    test_assert_agree("softmax_columns in place", in_place, TOLERANCE);
-}
-
-static void check_softmax_backward(fsm_arena *arena, int64_t n, int64_t width)
-{
-    float *y = test_floats(arena, n * width), *dy = test_floats(arena, n * width);
-    outputs dx = test_outputs(arena, n * width), columns = test_outputs(arena, n * width);
-    for (int run = 0; run < RUNS; run++) {
-        table_of(run)->softmax_backward(n, width, y, dy, 1, dx.of[run]);
-        table_of(run)->softmax_columns_backward(n, width, y, dy, 1, columns.of[run]);
-    }
-    test_assert_agree("softmax_backward", dx, TOLERANCE);
-    test_assert_agree("softmax_columns_backward", columns, TOLERANCE);
-}
-
-static void check_top_k(fsm_arena *arena, int64_t n, int64_t width)
-{
-    const float *x = test_floats(arena, n * width);
-    int64_t k = width < 3 ? width : 3;
-    int32_t *index[RUNS];
-    outputs value = test_outputs(arena, n * k);
-    for (int run = 0; run < RUNS; run++) {
-        index[run] = FSM_ARENA_ARRAY(arena, int32_t, n * k);
-        table_of(run)->top_k(n, width, k, x, index[run], value.of[run]);
-        assert_memory_equal(index[run], index[0], sizeof **index * (size_t)(n * k));
-    }
-    test_assert_agree("top_k", value, 0);
-}
-
-static void mark_rows(void *context, int64_t first, int64_t count)
-{
-    for (int64_t i = first; i < first + count; i++) ((int32_t *)context)[i]++;
-}
-
-static void check_for_rows(fsm_arena *arena, int64_t n, int64_t width)
-{
-    for (int run = 0; run < RUNS; run++) {
-        int32_t *times = FSM_ARENA_ARRAY(arena, int32_t, n + 1);
-        memset(times, 0, sizeof *times * (size_t)(n + 1));
-        table_of(run)->for_rows(n, width, mark_rows, times);
-        for (int64_t i = 0; i <= n; i++) assert_true(times[i] == (i < n));
-    }
-}
-
-static void test_ops_cpu_loops_over_rows_agree_with_reference(void **state)
-{
-    for_each_shape(*state, check_softmax_columns);
-    for_each_shape(*state, check_softmax_backward);
-    for_each_shape(*state, check_top_k);
-    for_each_shape(*state, check_for_rows);
-}
-
-static void test_ops_cpu_softmax_agrees_with_reference(void **state)
-{
-    for_each_shape(*state, check_softmax);
-}
-
-static void check_cross_entropy(fsm_arena *arena, int64_t n, int64_t width)
-{
-    const int32_t *target = test_indices(arena, n, 0, (int32_t)width);
-    outputs logits = test_outputs(arena, n * width);
-    double loss[RUNS] = {1, 1, 1}, bare[RUNS] = {1, 1, 1};
-    for (int run = 0; run < RUNS; run++) {
-        for (int64_t i = 0; i < n; i++) { /* a huge logit and a masked one, neither the target */
-            if (width > 2) logits.of[run][i * width + (target[i] + 1) % width] = i % 5 ? 80 : -INFINITY;
-        }
-        table_of(run)->cross_entropy(n, width, logits.of[run], target, 0.25f, false, &bare[run]);
-        table_of(run)->cross_entropy(n, width, logits.of[run], target, 0.25f, true, &loss[run]);
-    }
-    test_assert_agree("cross_entropy", logits, TOLERANCE);
-    assert_true(loss[1] == loss[2] && bare[1] == bare[2]);
-    assert_true(fabs(loss[1] - loss[0]) <= 1e-6 * fabs(loss[0]) && fabs(bare[1] - loss[0]) <= 1e-6 * fabs(loss[0]));
-}
-
-static void test_ops_cpu_cross_entropy_agrees_with_reference(void **state)
-{
-    for_each_shape(*state, check_cross_entropy);
-}
-
-static void test_ops_cpu_cross_entropy_of_a_large_vocabulary_keeps_seven_digits(void **state)
-{
-    check_cross_entropy(*state, 3, 50257);
-}
-
 static void test_ops_cpu_passes_nan_on(void **state)
 {
     float x[40] = {[7] = NAN}, y[40];
@@ -570,7 +367,6 @@ static void test_ops_cpu_adamw_agrees_with_reference(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, test_arena_setup, test_arena_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_ops_cpu_gemm_agrees_with_reference),
         TEST(test_ops_cpu_gemm_with_beta_0_ignores_what_c_held),
@@ -584,12 +380,6 @@ int main(void)
         TEST(test_ops_cpu_gelus_keep_relative_accuracy_in_their_tails),
         TEST(test_ops_cpu_gelus_far_from_0_are_relu),
         TEST(test_ops_cpu_activations_backward_may_write_over_dy),
-        TEST(test_ops_cpu_embedding_agrees_with_reference),
-        TEST(test_ops_cpu_rows_agree_with_reference),
-        TEST(test_ops_cpu_softmax_agrees_with_reference),
-        TEST(test_ops_cpu_loops_over_rows_agree_with_reference),
-        TEST(test_ops_cpu_cross_entropy_agrees_with_reference),
-        TEST(test_ops_cpu_cross_entropy_of_a_large_vocabulary_keeps_seven_digits),
         TEST(test_ops_cpu_passes_nan_on),
         TEST(test_ops_cpu_vectors_agree_with_reference),
         TEST(test_ops_cpu_sum_squares_does_not_depend_on_threads),

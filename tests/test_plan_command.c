@@ -444,6 +444,7 @@ static void test_plan_of_absurd_sizes_is_finite(void **state)
         {"train.global_batch=2147483647", "data.seq_len=1048576", "model.num_layers=1", "model.hidden=8"},
         {"train.global_batch=2097152", "data.seq_len=1048576", "model.vocab_size=16777216", "model.hidden=1048576"},
         {"moe.capacity_factor=1e6", "train.global_batch=2147483646", "data.seq_len=1048576", "model.hidden=1048576"},
+        {"moe.order=gshard", "moe.capacity_factor=2", "train.global_batch=2147483646", "data.seq_len=1048576"},
     };
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
         json_t *root = json_of(run(c, ARGS(PLAN, "--schedule", "fsmoe", "--json", "--set", sets[i][0], "--set",

@@ -6,12 +6,16 @@
 #include "model/model.h"
 #include "train/batches.h"
 
-/* A step's largest array has more than 2^50 elements: no machine holds it, and sums of such sizes would overflow. */
+/* Layers of a step with their widest array, matrices of orders among them, have more than 2^50 elements: no machine holds
+ * them, and sums of such sizes would overflow. */
 static bool is_absurd(const fsmoe_config *config, int64_t samples)
 {
     const fsmoe_model_config *m = &config->model;
+    int gemms;
+    int64_t columns;
+    fsm_moe_products(&config->moe, samples * config->data.seq_len, &gemms, &columns);
     double widths[] = {(double)m->hidden, 2 * (double)m->ffn_hidden, (double)m->vocab_size,
-                       (double)(m->num_heads * m->head_dim)};
+                       (double)(m->num_heads * m->head_dim), (double)columns};
     double widest = 0, tokens = (double)samples * (double)config->data.seq_len;
     double rows = tokens * (double)config->moe.top_k * (1 + config->moe.capacity_factor);
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) widest = widths[i] > widest ? widths[i] : widest;
