@@ -2,7 +2,7 @@
  * "end_s"}, "ranks": [{"rank": 0, "start_s", "end_s"}, …]}; "planned" may be absent. Ranks stand in order. */
 #include "base/file.h"
 #include "exec/step_times.h"
-#include "model/json_file.h"
+#include "base/json.h"
 #include "plan/graph_json.h"
 
 #include <limits.h>

@@ -3,7 +3,7 @@
 #include "base/file.h"
 #include "config/config.h"
 #include "model/hf_config_keys.h"
-#include "model/json_file.h"
+#include "base/json.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 #include "model/safetensors.h"
 
 #include "base/file.h"
-#include "model/json_file.h"
+#include "base/json.h"
 #include "model/safetensors_header.h"
 
 #include <inttypes.h>
