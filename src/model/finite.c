@@ -1,0 +1,65 @@
+#include "model/finite.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { SPAN_ELEMS = 4096 };
+
+static const uint32_t exponent_mask = 0x7f800000u;
+
+/* Without a branch an element, so that it becomes vector instructions; on bits, which no option of a compiler makes
+ * finite. */
+static bool any_not_finite(const float *x, int64_t n)
+{
+    uint32_t any = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        any |= (bits & exponent_mask) == exponent_mask;
+    }
+    return any != 0;
+}
+
+int64_t fsm_first_not_finite(const float *x, int64_t n)
+{
+    for (int64_t at = 0; at < n; at += SPAN_ELEMS) {
+        int64_t span = n - at < SPAN_ELEMS ? n - at : SPAN_ELEMS;
+        if (!any_not_finite(x + at, span)) continue;
+        while (!any_not_finite(x + at, 1)) at++;
+        return at;
+    }
+    return n;
+}
+
+static const char *word_of(float value)
+{
+    if (isnan(value)) return "NaN";
+    return value > 0 ? "infinity" : "-infinity";
+}
+
+fsmoe_status fsm_param_check_finite(const fsm_param *param, const char *name, const float *elems, int64_t first_row,
+                                    int64_t rows)
+{
+    int64_t n = rows * param->cols, at = fsm_first_not_finite(elems, n);
+    if (at == n) return FSMOE_OK;
+    char row[32] = "";
+    if (param->spec.rank > 1) snprintf(row, sizeof row, "%" PRId64 ", ", param->row0 + first_row + at / param->cols);
+    return fsm_fail(FSMOE_ERROR_NUMERIC, "tensor '%s' is not finite: it has %s at [%s%" PRId64 "]", name,
+                    word_of(elems[at]), row, param->col0 + at % param->cols);
+}
+
+fsmoe_status fsm_params_check_finite(const fsm_params *params, const float *array, const char *prefix)
+{
+    for (int i = 0; i < params->count; i++) {
+        const fsm_param *p = &params->items[i];
+        for (int64_t e = 0; e == 0 || e < p->experts; e++) {
+            char name[160], full[192];
+            fsm_param_name(p, p->first_expert + e, name);
+            snprintf(full, sizeof full, "%s%s", prefix, name);
+            FSM_TRY(fsm_param_check_finite(p, full, array + p->offset + e * p->expert_stride, 0, p->rows));
+        }
+    }
+    return FSMOE_OK;
+}
