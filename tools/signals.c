@@ -1,12 +1,10 @@
 #include "signals.h"
 
 #include "command.h"
+#include "patience.h"
 
-#include <errno.h>
-#include <math.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,27 +12,18 @@
 /* A launcher and a terminal may both send what was asked for once, and not to all ranks at the same time. */
 static const double same_request_s = 1;
 
-/* With a rank that has died the present step never ends, and nobody but this process may know. Its patience counts in the
- * longest time between two questions whether to stop: a step and all that goes with it. */
-static const double least_patience_s = 5, patience_steps = 3;
-
-typedef enum phase { BEFORE_STEPS, IN_STEPS, AFTER_STEPS } phase;
-
 static struct {
     sigset_t signals;
-    bool speaks, alone;
-    int64_t steps;
-    /* between two steps only */
-    double asked_last_s, longest_s;
+    int rank, ranks;
+    /* of the thread that trains */
     int stopped_by;
     int64_t stopped_after;
     /* of both threads */
     pthread_mutex_t lock;
-    phase phase;
-    int requested_by; /* the first signal */
-    double requested_s, patience_s;
-    bool waits;  /* for the end of the step in which it came */
-    bool pauses; /* something that may take much longer than a step goes on between two of them */
+    patience patience;
+    int64_t step;     /* steps done */
+    int requested_by; /* the first signal; 0: none */
+    double requested_s;
 } run = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static double now_s(void)
@@ -44,12 +33,20 @@ static double now_s(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+static const struct {
+    int number;
+    const char *name;
+} known[] = {{SIGINT, "SIGINT"}, {SIGTERM, "SIGTERM"}, {SIGUSR1, "SIGUSR1"}, {SIGHUP, "SIGHUP"}, {SIGPIPE, "SIGPIPE"}};
+enum { KNOWN = sizeof known / sizeof *known };
+
 static const char *name_of(int number)
 {
-    return number == SIGINT ? "SIGINT" : number == SIGTERM ? "SIGTERM" : "SIGUSR1";
+    for (int i = 0; i < KNOWN; i++)
+        if (known[i].number == number) return known[i].name;
+    return "a signal";
 }
 
-/* ---- the thread that waits for signals ---- */
+/* ---- the thread that waits ---- */
 
 /* Below the line of progress, if there is one. */
 static void tell(const char *sentence)
@@ -65,60 +62,79 @@ static void end_at_once(int number)
     raise(number);
 }
 
+static void describe_wait(char text[256], const char *prefix, const char *suffix)
+{
+    static const char *const doings[] = {
+        [FSMOE_TRAIN_STARTS] = "starting",      [FSMOE_TRAIN_STEPS] = "in a step",
+        [FSMOE_TRAIN_EVALUATES] = "evaluating", [FSMOE_TRAIN_SAVES] = "saving",
+        [FSMOE_TRAIN_PLANS] = "planning anew",  [FSMOE_TRAIN_ENDS] = "ending",
+    };
+    const patience *p = &run.patience;
+    double longest_s = p->stage == FSMOE_TRAIN_STEPS ? p->longest_step_s : p->longest_pause_s;
+    snprintf(text, 256, "%srank %d has been %s for %.0f s after step %lld (the longest took %.3g s so far)%s", prefix,
+             run.rank, doings[p->stage], now_s() - p->since_s, (long long)run.step, longest_s, suffix);
+}
+
 /* Nothing of MPI's can be used by this thread; a launcher ends a job of which a rank fails. */
 static void give_up(void)
 {
-    tell("error: was asked to stop, but the step does not end: communication has stopped, a rank may have died");
+    char text[256];
+    describe_wait(text, "error: was asked to stop, but ", ": communication has stopped, a rank may have died");
+    tell(text);
     _exit(fsmoe_status_exit_code(FSMOE_ERROR_COMM));
+}
+
+/* Should rank 0 be the one that hangs, rank 1 says so. */
+static void tell_wait(void)
+{
+    char text[256];
+    if (run.rank > 1) return;
+    describe_wait(text, "", ": a rank may be stopped or hang; a signal ends the run");
+    tell(text);
+}
+
+static void look(void)
+{
+    if (run.ranks == 1) return; /* there is nobody to wait for */
+    patience_verdict verdict = patience_look(&run.patience, now_s());
+    if (verdict == PATIENCE_GIVE_UP) give_up();
+    if (verdict == PATIENCE_TELL) tell_wait();
 }
 
 static void request(int number)
 {
     run.requested_by = number;
     run.requested_s = now_s();
-    run.patience_s = patience_steps * fmax(run.longest_s, run.requested_s - run.asked_last_s);
-    if (run.patience_s < least_patience_s) run.patience_s = least_patience_s;
+    patience_ask(&run.patience, run.requested_s);
 }
 
 static void take(int number)
 {
-    if (run.phase == BEFORE_STEPS) end_at_once(number);
+    fsmoe_train_stage stage = run.patience.stage;
+    if (stage == FSMOE_TRAIN_STARTS) end_at_once(number);
     if (run.requested_by != 0 && now_s() - run.requested_s > same_request_s) end_at_once(number);
     if (run.requested_by != 0) return;
     request(number);
-    run.waits = !run.alone && run.phase == IN_STEPS && run.longest_s > 0; /* nobody knows how long a first step takes */
-    if (!run.speaks) return;
-    tell(run.phase == IN_STEPS
-             ? "stops after this step and saves; another signal ends it at once"
-             : "all steps are done; what is saved at the end is being written; another signal ends it at once");
+    if (run.rank != 0) return;
+    tell(stage == FSMOE_TRAIN_ENDS ? "all steps are done, and the end is being written; another signal ends it at once"
+                                   : "stops after this step; another signal ends it at once");
 }
 
-/* The next signal; 0 when the patience is at its end before. */
-static int wait_for_signal(bool waits, double until_s)
+/* The next signal; 0: none for a while, and the run is to be looked at. */
+static int wait_for_signal(void)
 {
-    for (;;) {
-        double left_s = until_s - now_s();
-        if (left_s < 0) left_s = 0;
-        struct timespec left = {.tv_sec = (time_t)left_s};
-        left.tv_nsec = (long)(1e9 * (left_s - (double)left.tv_sec));
-        int number = waits ? sigtimedwait(&run.signals, NULL, &left) : sigwaitinfo(&run.signals, NULL);
-        if (number > 0) return number;
-        if (errno == EAGAIN) return 0;
-    }
+    const struct timespec a_while = {.tv_nsec = 500000000};
+    int number = sigtimedwait(&run.signals, NULL, &a_while);
+    return number > 0 ? number : 0;
 }
 
 static void *watch(void *unused)
 {
     for (;;) {
-        pthread_mutex_lock(&run.lock);
-        bool waits = run.waits;
-        double until_s = run.requested_s + run.patience_s;
-        pthread_mutex_unlock(&run.lock);
-        int number = wait_for_signal(waits, until_s);
+        int number = wait_for_signal();
         pthread_mutex_lock(&run.lock);
         if (number > 0) take(number);
-        else if (run.waits && run.pauses) run.requested_s = now_s();
-        else if (run.waits) give_up();
+        look();
         pthread_mutex_unlock(&run.lock);
     }
     return unused;
@@ -137,44 +153,36 @@ void signals_begin(void)
 {
     pthread_t thread;
     sigemptyset(&run.signals);
-    add_signal(SIGINT);
-    add_signal(SIGTERM);
-    add_signal(SIGUSR1);
+    for (int i = 0; i < KNOWN; i++)
+        if (known[i].number != SIGPIPE) add_signal(known[i].number);
+    signal(SIGPIPE, SIG_IGN); /* writing fails instead, which signals_lost_reader is told of */
     pthread_sigmask(SIG_BLOCK, &run.signals, NULL);
     if (pthread_create(&thread, NULL, watch, NULL) == 0) pthread_detach(thread);
     else pthread_sigmask(SIG_UNBLOCK, &run.signals, NULL); /* signals end the process then, as ever */
 }
 
-void signals_prepare(const fsmoe_world *world, int64_t steps)
+void signals_prepare(const fsmoe_world *world)
 {
-    run.speaks = fsmoe_world_rank(world) == 0;
-    run.alone = fsmoe_world_size(world) == 1;
-    run.steps = steps;
+    pthread_mutex_lock(&run.lock);
+    run.rank = fsmoe_world_rank(world);
+    run.ranks = fsmoe_world_size(world);
+    pthread_mutex_unlock(&run.lock);
 }
 
-static void measure_step(void)
-{
-    double now = now_s();
-    if (run.phase == IN_STEPS && now - run.asked_last_s > run.longest_s) run.longest_s = now - run.asked_last_s;
-    run.asked_last_s = now;
-}
-
-void signals_on_pause(void *user, bool begins)
+void signals_on_stage(void *user, fsmoe_train_stage stage, int64_t step, double usual_s)
 {
     (void)user;
     pthread_mutex_lock(&run.lock);
-    run.pauses = begins;
-    if (!begins) run.asked_last_s = now_s();
+    patience_enter(&run.patience, stage, usual_s, now_s());
+    run.step = step;
     pthread_mutex_unlock(&run.lock);
 }
 
 int signals_should_stop(void *user, int64_t step)
 {
-    (void)user;
+    (void)user, (void)step;
     pthread_mutex_lock(&run.lock);
-    measure_step();
     int wanted_by = run.requested_by;
-    run.phase = step < run.steps || wanted_by ? IN_STEPS : AFTER_STEPS;
     pthread_mutex_unlock(&run.lock);
     return wanted_by;
 }
@@ -184,11 +192,16 @@ void signals_on_stop(void *user, int reason, int64_t step)
     (void)user;
     pthread_mutex_lock(&run.lock);
     if (run.requested_by == 0) request(reason); /* it came to another rank, and may still come to this one */
-    run.phase = IN_STEPS;
-    run.waits = false;
     pthread_mutex_unlock(&run.lock);
     run.stopped_by = reason;
     run.stopped_after = step;
+}
+
+void signals_lost_reader(void)
+{
+    pthread_mutex_lock(&run.lock);
+    if (run.requested_by == 0) request(SIGPIPE);
+    pthread_mutex_unlock(&run.lock);
 }
 
 int signals_stopped_by(void)
@@ -196,10 +209,10 @@ int signals_stopped_by(void)
     return run.stopped_by;
 }
 
-void signals_tell(void)
+void signals_tell(const char *resume_command)
 {
-    char text[128];
-    snprintf(text, sizeof text, "stopped by %s after step %lld; saved; resume with --resume", name_of(run.stopped_by),
-             (long long)run.stopped_after);
+    char text[4096];
+    snprintf(text, sizeof text, "stopped by %s after step %lld; saved; resume with %s", name_of(run.stopped_by),
+             (long long)run.stopped_after, resume_command);
     command_note(text);
 }

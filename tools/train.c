@@ -1,14 +1,17 @@
 /* fsmoe train CONFIG.yaml: train a model, alone or under mpirun. */
 #include "command.h"
 #include "config_source.h"
+#include "invocation.h"
+#include "live_report.h"
 #include "progress.h"
 #include "signals.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
-enum { KEY_INIT = 1000, KEY_RESUME, KEY_TRACE };
+enum { KEY_INIT = 1000, KEY_RESUME, KEY_RESUME_FROM, KEY_ALLOW_CHANGES, KEY_TRACE };
 
 typedef struct arguments {
     config_source source;
@@ -19,6 +22,10 @@ static const struct argp_option options[] = {
     CONFIG_SOURCE_OPTION,
     {"init", KEY_INIT, "MODEL_DIR", 0, "Start from the weights of a model folder", 0},
     {"resume", KEY_RESUME, NULL, 0, "Go on from the newest checkpoint of run.dir", 0},
+    {"resume-from", KEY_RESUME_FROM, "CHECKPOINT", 0, "Go on from this checkpoint of run.dir, such as checkpoint-500",
+     0},
+    {"allow-changes", KEY_ALLOW_CHANGES, NULL, 0,
+     "Go on even with other data, batches, capacity or seed than the checkpoint was saved with", 0},
     {"trace", KEY_TRACE, "FILE", 0, "Write a Chrome trace (Perfetto) of the first 100 steps", 0},
     {0},
 };
@@ -36,6 +43,13 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_RESUME:
         a->options.resume = true;
         return 0;
+    case KEY_RESUME_FROM:
+        a->options.resume = true;
+        a->options.resume_from = value;
+        return 0;
+    case KEY_ALLOW_CHANGES:
+        a->options.allow_changes = true;
+        return 0;
     case KEY_TRACE:
         a->options.trace_path = value;
         return 0;
@@ -45,89 +59,126 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case ARGP_KEY_END:
         command_require(state, "CONFIG.yaml", a->source.path);
         if (a->options.resume && a->options.init_dir) argp_error(state, "--init and --resume exclude each other");
+        if (a->options.allow_changes && !a->options.resume) argp_error(state, "--allow-changes is for --resume");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
 }
 
-static char *join_command(int argc, char **argv)
+/* What is told of a run as it goes. */
+typedef struct shown {
+    progress progress;
+    live_report report;
+} shown;
+
+/* The reader of a pipe (`| tee`) has ended, most likely by the same Ctrl-C. */
+static void look_for_reader(void)
 {
-    size_t size = 1;
-    for (int i = 0; i < argc; i++) size += strlen(argv[i]) + 1;
-    char *line = calloc(size, 1);
-    for (int i = 0; line && i < argc; i++) {
-        if (i > 0) strcat(line, " ");
-        strcat(line, argv[i]);
-    }
-    return line;
+    struct pollfd messages = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&messages, 1, 0) == 1 && (messages.revents & POLLERR)) signals_lost_reader();
 }
 
-/* A run of no step at all, which turns a seed or another model into a model folder, has nothing to report. */
-static fsmoe_status conclude(const fsmoe_config *config)
+static void on_step(void *user, const fsmoe_train_progress *step)
+{
+    shown *s = user;
+    progress_on_step(&s->progress, step);
+    live_report_on_step(&s->report);
+    look_for_reader();
+}
+
+static void on_message(void *user, const char *sentence)
+{
+    shown *s = user;
+    progress_on_message(&s->progress, sentence);
+}
+
+/* Where the results are. A run of no step at all turns a seed or another model into a model folder. */
+static void tell_results(const fsmoe_config *config)
 {
     char text[2 * 4096 + 64];
     const char *dir = config->run.dir;
-    fsmoe_status status = config->train.steps > 0 ? fsmoe_report_write(dir) : FSMOE_OK;
-    if (status != FSMOE_OK) return status;
     if (config->train.steps > 0) snprintf(text, sizeof text, "model in %s/model, report in %s/report.html", dir, dir);
     else snprintf(text, sizeof text, "model in %s/model", dir);
     command_note(text);
+}
+
+static fsmoe_status fail(fsmoe_status status)
+{
+    command_fail(status);
+    return status;
+}
+
+/* On rank 0, whether the run is done, was stopped or has failed. */
+static fsmoe_status conclude(fsmoe_status status, const fsmoe_config *config, shown *s, const char *resume)
+{
+    if (status != FSMOE_OK) {
+        fail(status);
+        live_report_end(&s->report); /* one more failure would say nothing */
+        return status;
+    }
+    /* a resumed run with no step left has its report renewed, too */
+    if (s->report.steps == 0 && config->train.steps > 0 && !signals_stopped_by())
+        status = fsmoe_report_write(config->run.dir);
+    else status = live_report_end(&s->report);
+    if (status != FSMOE_OK) return fail(status);
+    if (signals_stopped_by()) signals_tell(resume);
+    else tell_results(config);
     return FSMOE_OK;
 }
 
-static fsmoe_status train(fsmoe_world *world, arguments *a)
+static fsmoe_status train(fsmoe_world *world, arguments *a, shown *s)
 {
     fsmoe_config *config = NULL;
+    int rank = fsmoe_world_rank(world), ranks = fsmoe_world_size(world);
     fsmoe_status status = fsmoe_world_agree(world, config_source_load(&a->source, &config));
-    if (status == FSMOE_OK) signals_prepare(world, config->train.steps);
-    if (status == FSMOE_OK) status = fsmoe_train(world, config, &a->options);
-    fsmoe_status reported = FSMOE_OK;
-    if (status == FSMOE_OK && !signals_stopped_by() && fsmoe_world_rank(world) == 0) reported = conclude(config);
-    if (status == FSMOE_OK) status = fsmoe_world_agree(world, reported);
+    if (status != FSMOE_OK) return rank == 0 ? fail(status) : status;
+    char *started = invocation_describe(ranks), *resume = invocation_resume(ranks, config->run.dir);
+    a->options.command = started;
+    a->options.resume_command = resume;
+    live_report_begin(&s->report, config->run.dir);
+    signals_prepare(world);
+    status = fsmoe_train(world, config, &a->options);
+    progress_end_line(&s->progress);
+    bool failed = status != FSMOE_OK;
+    if (rank == 0) status = conclude(status, config, s, resume ? resume : "--resume");
+    else if (status == FSMOE_ERROR_COMM) command_fail(status);
+    if (!failed) status = fsmoe_world_agree(world, status);
     fsmoe_config_destroy(config);
+    free(started);
+    free(resume);
     return status;
 }
 
 int command_train(int argc, char **argv)
 {
-    static const struct argp argp = {
-        options,
-        parse,
-        "CONFIG.yaml",
-        "Trains the model that CONFIG.yaml describes; under mpirun, on all ranks."
-        "\vSIGINT, SIGTERM or SIGUSR1 finishes the present step, saves a checkpoint and exits with 128 + the signal's "
-        "number; --resume goes on from there. A second one ends at once.",
-        0,
-        0,
-        0};
-    progress shown = {0};
-    arguments a = {.options = {.on_step = progress_on_step,
-                               .on_message = progress_on_message,
+    static const struct argp argp = {options,
+                                     parse,
+                                     "CONFIG.yaml",
+                                     "Trains the model that CONFIG.yaml describes; under mpirun, on all ranks."
+                                     "\vSIGINT, SIGTERM, SIGHUP or SIGUSR1, or nobody reading its messages any more, "
+                                     "finishes the present step, saves a "
+                                     "checkpoint and exits with 128 + the signal's number; --resume goes on from "
+                                     "there. A second signal ends at once.",
+                                     0,
+                                     0,
+                                     0};
+    shown told = {0};
+    arguments a = {.options = {.on_step = on_step,
+                               .on_message = on_message,
                                .should_stop = signals_should_stop,
                                .on_stop = signals_on_stop,
-                               .on_pause = signals_on_pause,
-                               .user = &shown}};
-    char *line = join_command(argc, argv);
+                               .on_stage = signals_on_stage,
+                               .user = &told}};
     fsmoe_world *world;
     command_parse(&argp, argc, argv, &a);
-    a.options.command = line;
     signals_begin();
     fsmoe_status status = fsmoe_world_create(&world);
-    if (status != FSMOE_OK) {
-        free(line);
-        return command_fail(status);
-    }
-    status = train(world, &a);
-    progress_end_line(&shown);
+    if (status != FSMOE_OK) return command_fail(status);
+    status = train(world, &a, &told);
     int exit_code = fsmoe_status_exit_code(status);
-    if (status == FSMOE_OK && signals_stopped_by()) {
-        exit_code = 128 + signals_stopped_by(); /* as shells report it */
-        if (fsmoe_world_rank(world) == 0) signals_tell();
-    }
-    if (status != FSMOE_OK && (fsmoe_world_rank(world) == 0 || status == FSMOE_ERROR_COMM)) command_fail(status);
+    if (status == FSMOE_OK && signals_stopped_by()) exit_code = 128 + signals_stopped_by(); /* as shells report it */
     if (status == FSMOE_ERROR_COMM) fsmoe_world_abort(world, exit_code);
     fsmoe_world_destroy(world);
-    free(line);
     return exit_code;
 }

@@ -106,12 +106,16 @@ typedef struct fsmoe_train_config {
     int64_t seed;
     int64_t eval_every;       /* steps; 0: only at the end */
     int64_t eval_tokens;      /* validation tokens used at most; 0: all */
-    int64_t checkpoint_every; /* steps; 0: only at the end */
+    int64_t checkpoint_every; /* steps; 0: as checkpoint_minutes says, and at the end */
+    double
+        checkpoint_minutes; /* longer where saving would take more than 5 % of the time; 0: as checkpoint_every says */
+    int64_t idle_expert_steps; /* without a token, after which an expert is warned of; 0: never */
 } fsmoe_train_config;
 
 typedef struct fsmoe_run_config {
-    char *dir;           /* run folder: log.jsonl, report.html, model/, checkpoint-N/ */
-    char *sample_prompt; /* text to continue at the end; empty: none */
+    char *dir;                /* run folder: log.jsonl, report.html, model/, best/, checkpoint-N/ */
+    int64_t keep_checkpoints; /* the newest that are kept */
+    char *sample_prompt;      /* text to continue at the end; empty: none */
     int64_t sample_tokens;
     double sample_temperature;
     double sample_top_p;

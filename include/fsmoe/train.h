@@ -21,31 +21,48 @@ typedef struct fsmoe_train_progress {
     double val_loss; /* NaN when not measured at this step */
 } fsmoe_train_progress;
 
+/* What a run is busy with, as long as it does not say otherwise. */
+typedef enum fsmoe_train_stage {
+    FSMOE_TRAIN_STARTS,    /* up to the first step */
+    FSMOE_TRAIN_STEPS,     /* one step; each says so anew */
+    FSMOE_TRAIN_EVALUATES, /* validation */
+    FSMOE_TRAIN_SAVES,     /* a checkpoint, or the best model */
+    FSMOE_TRAIN_PLANS,     /* measures and plans anew */
+    FSMOE_TRAIN_ENDS,      /* all steps are done: what is left is written */
+} fsmoe_train_stage;
+
 typedef struct fsmoe_train_options {
-    const char *init_dir;   /* model folder to start from; NULL: from the seed */
-    bool resume;            /* go on from the newest checkpoint of run.dir, bit for bit on the same layout */
-    const char *trace_path; /* Chrome trace of the first 100 steps; NULL: none */
-    const char *command;    /* the command line, for run.json; NULL: none */
+    const char *init_dir;       /* model folder to start from; NULL: from the seed */
+    bool resume;                /* go on from a checkpoint of run.dir, bit for bit on the same layout */
+    const char *resume_from;    /* the checkpoint, by its name in run.dir or its path; NULL: the newest */
+    bool allow_changes;         /* go on even with other data, batches, capacity or seed than the checkpoint's */
+    const char *trace_path;     /* Chrome trace of the first 100 steps; NULL: none */
+    const char *command;        /* the command line, for run.json; NULL: none */
+    const char *resume_command; /* and the one that goes on with the run; NULL: none */
     void (*on_step)(void *user, const fsmoe_train_progress *progress);
     void (*on_message)(void *user, const char *sentence); /* what a person should know */
     /* Asked on every rank before the first step and after each, with the steps done so far: not 0 stops all ranks. NULL:
      * none. The library handles no signals; a handler of the caller's may set what this reads. */
     int (*should_stop)(void *user, int64_t step);
-    /* Told on every rank that all stop after `step`: a checkpoint is saved next, and fsmoe_train returns FSMOE_OK without
-     * the rest of the steps and without model/. reason: what should_stop said on the lowest rank that wants to. */
+    /* Told on every rank that all stop after `step`: a checkpoint is saved next, if there is none of that step, and
+     * fsmoe_train returns FSMOE_OK without the rest of the steps and without model/. reason: what should_stop said on the
+     * lowest rank that wants to. */
     void (*on_stop)(void *user, int reason, int64_t step);
-    /* Told on every rank when something begins between two steps that may take much longer than they do (evaluation,
-     * saving, measuring anew), and that steps go on. */
-    void (*on_pause)(void *user, bool begins);
+    /* Told on every rank whenever another stage begins, with the steps done so far. usual_s: about how long it should take
+     * at most, s, from sizes and from what steps took; 0: unknown. For whoever watches that a run goes on. */
+    void (*on_stage)(void *user, fsmoe_train_stage stage, int64_t step, double usual_s);
     void *user;
 } fsmoe_train_options;
 
 /* Collective over world; every rank returns the same status unless it is ERROR_COMM. The configuration is completed in
- * place (vocab_size from the tokenizer, derived sizes). A run folder that already holds a run is moved aside to
- * run.dir.1, .2, … unless resumed. A checkpoint is complete or not there; the previous one stays until the next is whole.
+ * place (vocab_size from the tokenizer, derived sizes). run.dir is this process' alone until it returns (ERROR_IO where
+ * another live run has it). A run folder that already holds an ended run is moved aside to run.dir.1, .2, … unless resumed;
+ * what a run has not made itself is never moved, replaced or removed. A checkpoint is complete or not there; earlier ones
+ * stay until it is whole and has been read back.
  * ERROR_CONFIG, ERROR_LAYOUT, ERROR_IO, ERROR_FORMAT (a damaged or foreign checkpoint or model folder), ERROR_NUMERIC
- * (loss or gradient not finite: nothing of that step is kept), ERROR_MEMORY; ERROR_COMM on the ranks that know of a failure
- * inside a step, while others may still wait: the caller says what failed and calls fsmoe_world_abort. */
+ * (loss, gradient, weights or moments not finite: the state before that step is saved where it is untouched, and the
+ * sentence says so), ERROR_MEMORY; ERROR_COMM on the ranks that know of a failure inside a step, while others may still
+ * wait: the caller says what failed and calls fsmoe_world_abort. */
 FSMOE_API fsmoe_status fsmoe_train(fsmoe_world *world, fsmoe_config *config, const fsmoe_train_options *options);
 
 #endif

@@ -1,29 +1,45 @@
-/* Checkpoints: everything a run needs to go on bit for bit, and the model folder that others read.
+/* Checkpoints: everything a run needs to go on bit for bit, and the model folders that others read.
  * In:  model, optimizer, where training stands.
- * Out: RUN_DIR/checkpoint-N/ with config.json, model.safetensors, optimizer.safetensors and state.json.
- * Written to a temporary folder, fsynced, checksummed (XXH3-64 in state.json), renamed; older ones are removed after.
- * Tensors are whole, so a checkpoint loads on any layout; numbers drawn by counter need no state but the seed.
+ * Out: RUN_DIR/checkpoint-N/ with config.json, model.safetensors, optimizer.safetensors, state.json and the seal over them.
+ * A folder is written under a temporary name, fsynced, read back and sealed (train/seal.h), and only then named and
+ * older ones removed (train/owned.h). Tensors are whole, so a checkpoint loads on any layout; numbers drawn by counter
+ * need no state but the seed.
  */
 #ifndef FSM_TRAIN_CHECKPOINT_H
 #define FSM_TRAIN_CHECKPOINT_H
 
-#include "base/file.h"
-#include "train/stepper.h"
+#include "train/state.h"
 
-/* Saves after `step` steps. Collective; all ranks return the same status. */
-fsmoe_status fsm_checkpoint_save(fsm_stepper *stepper, const char *run_dir, int64_t step);
+/* Whether every value and moment is a finite number; ERROR_NUMERIC names a tensor that is not. Collective. */
+fsmoe_status fsm_checkpoint_check_finite(const fsm_stepper *stepper);
 
-/* The folder of the newest checkpoint of run_dir. ERROR_IO when there is none. */
-fsmoe_status fsm_checkpoint_newest(const char *run_dir, char folder[FSM_PATH_BYTES]);
+/* Saves what stands after state->step steps, then removes all but the `keep` newest that are the run's. Collective; all
+ * ranks return the same status. On failure, and so with values that are not finite, nothing has changed. */
+fsmoe_status fsm_checkpoint_save(fsm_stepper *stepper, const char *run_dir, const fsm_run_state *state, int64_t keep);
 
-/* Loads a checkpoint, as fsm_checkpoint_newest names it, into the stepper and removes older ones that a kill may have
- * left beside it. *step: steps done. Collective. ERROR_FORMAT for a damaged file, naming it, or a
- * tensor that does not fit, naming it; ERROR_CONFIG when the configuration's seed, batch or data order is not the
- * checkpoint's. */
-fsmoe_status fsm_checkpoint_load(fsm_stepper *stepper, const char *folder, int64_t *step);
+/* The checkpoint to go on from: `from`, the name of one in run_dir or its path, or NULL for the newest. It is read whole:
+ * ERROR_FORMAT or ERROR_IO name the damaged file and, where there is one, an older checkpoint that is sound. ERROR_IO too when
+ * there is none. Rank 0. */
+fsmoe_status fsm_checkpoint_choose(const char *run_dir, const char *from, const fsm_run_id *run,
+                                   char folder[FSM_PATH_BYTES]);
 
-/* Writes (replaces) a model folder. Collective. */
-fsmoe_status fsm_checkpoint_write_model(fsm_stepper *stepper, const char *folder);
+/* What a checkpoint that has been chosen says of its run, held against the present one (`now`). ERROR_FORMAT also when its step
+ * is not what its name says; else as fsm_state_read. */
+fsmoe_status fsm_checkpoint_read_state(const fsm_stepper *stepper, const char *folder, const fsm_run_state *now,
+                                       fsm_run_state *state, fsm_state_changes *changes);
+
+/* Loads its weights and moments into the stepper, saved after `step` steps. Collective. ERROR_FORMAT for a tensor that does
+ * not fit, naming it. */
+fsmoe_status fsm_checkpoint_load(fsm_stepper *stepper, const char *folder, int64_t step);
+
+/* The number in "…checkpoint-N"; -1 for any other name. */
+int64_t fsm_checkpoint_number(const char *folder);
+
+/* Checkpoints later than `step` step aside as checkpoint-N.superseded. *count: how many. Rank 0. */
+fsmoe_status fsm_checkpoint_supersede(const char *run_dir, int64_t step, int *count);
+
+/* Writes a model folder, or replaces one of the run's. Collective. */
+fsmoe_status fsm_checkpoint_write_model(fsm_stepper *stepper, const char *folder, const fsm_run_id *run);
 
 /* Reads the weights of a model folder into the stepper. Collective. */
 fsmoe_status fsm_checkpoint_read_model(fsm_stepper *stepper, const char *folder);

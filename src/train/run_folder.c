@@ -1,228 +1,295 @@
 #define _GNU_SOURCE
 #include "train/run_folder.h"
 
-#include "base/machine.h"
+#include "train/owned.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <jansson.h>
-#include <math.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-/* ---- the folder ---- */
+enum { MOST_EARLIER_RUNS = 100000, SIGNATURE_BYTES = 512 };
+static const char lock_file[] = "run.lock", run_word[] = "run ";
+
+/* ---- what is a run's ---- */
+
+/* Every file that a run, or the report of one, leaves in its folder; of a longer name only what kills leave ("run.json.tmp…"). */
+static const char *const run_files[] = {"run.lock",      "config.yaml",     "run.json",     "log.jsonl",
+                                        "log.cut.jsonl", "step_times.json", "cluster.json", "report.html"};
 
 static bool starts_with(const char *name, const char *start)
 {
     return strncmp(name, start, strlen(start)) == 0;
 }
 
-/* What only a run leaves: config.yaml alone may be a person's own. */
-static bool is_of_a_run(const char *name)
+static bool is_run_file(const char *name)
 {
-    return strcmp(name, "log.jsonl") == 0 || strcmp(name, "run.json") == 0 || starts_with(name, "checkpoint-");
-}
-
-/* What a run that was killed may leave half-written. */
-static bool is_leftover(const char *name)
-{
-    static const char *const names[] = {"config.yaml.tmp", "run.json.tmp", "log.jsonl.tmp",
-                                        "report.html.tmp", "model.tmp",    "step_times.json.tmp"};
-    size_t length = strlen(name);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(name, names[i]) == 0) return true;
-    return starts_with(name, "checkpoint-") && length > 4 && strcmp(name + length - 4, ".tmp") == 0;
-}
-
-/* Whether the folder holds a run already; a folder that cannot be read will fail where it is written. */
-static bool holds_run(const char *path)
-{
-    DIR *dir = opendir(path);
-    bool found = false;
-    for (struct dirent *entry; dir && !found && (entry = readdir(dir));) found = is_of_a_run(entry->d_name);
-    if (dir) closedir(dir);
-    return found;
-}
-
-static fsmoe_status remove_leftovers(const char *path)
-{
-    DIR *dir = opendir(path);
-    if (!dir) return fsm_fail(FSMOE_ERROR_IO, "cannot read '%s': %s", path, strerror(errno));
-    fsmoe_status status = FSMOE_OK;
-    for (struct dirent *entry; status == FSMOE_OK && (entry = readdir(dir));) {
-        char leftover[FSM_PATH_BYTES];
-        if (!is_leftover(entry->d_name)) continue;
-        status = fsm_file_path(path, entry->d_name, leftover);
-        if (status == FSMOE_OK) status = fsm_file_remove_tree(leftover);
+    for (size_t i = 0; i < sizeof run_files / sizeof *run_files; i++) {
+        size_t length = strlen(run_files[i]);
+        if (starts_with(name, run_files[i]) && (!name[length] || starts_with(name + length, ".tmp"))) return true;
     }
-    closedir(dir);
-    return status;
+    return false;
 }
+
+static bool is_run_subfolder(const char *name)
+{
+    return strcmp(name, "model") == 0 || strcmp(name, "best") == 0 || starts_with(name, "checkpoint-") ||
+           starts_with(name, "model.") || starts_with(name, "best.");
+}
+
+static bool is_half_made(const char *name)
+{
+    const char *mark = strstr(name, ".tmp");
+    return mark && is_run_file(name);
+}
+
+/* What the name of an entry, and its seal, say of it. */
+typedef enum belonging { NOBODYS, RUNS_NAME, RUNS_OWN } belonging;
+
+static belonging whose(const fsm_run_folder *folder, const char *name)
+{
+    char path[FSM_PATH_BYTES];
+    if (is_run_file(name)) return RUNS_OWN;
+    if (!is_run_subfolder(name)) return NOBODYS;
+    if (fsm_file_path(folder->dir, name, path) != FSMOE_OK || !folder->id.text[0]) return RUNS_NAME;
+    return fsm_owned_is_left(name, &folder->id) || fsm_seal_owns(path, &folder->id) ? RUNS_OWN : RUNS_NAME;
+}
+
+/* The first entry for which `wanted` holds, in no order; false: none, or the folder is not there. */
+static bool find_entry(const fsm_run_folder *folder, bool (*wanted)(belonging, const char *), char found[256])
+{
+    DIR *dir = opendir(folder->dir);
+    bool any = false;
+    for (struct dirent *entry; dir && !any && (entry = readdir(dir));) {
+        const char *name = entry->d_name;
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) continue;
+        any = wanted(whose(folder, name), name);
+        if (any) snprintf(found, 256, "%s", name);
+    }
+    if (dir) closedir(dir);
+    return any;
+}
+
+static bool is_of_a_run(belonging of, const char *name)
+{
+    return of != NOBODYS && strcmp(name, lock_file) != 0;
+}
+
+static bool is_not_own(belonging of, const char *name)
+{
+    (void)name;
+    return of != RUNS_OWN;
+}
+
+/* ---- the lock ---- */
+
+/* The file as it is now, not one that has been renamed or removed since it was opened. */
+static bool is_still_there(int fd, const char *path)
+{
+    struct stat mine, there;
+    return fstat(fd, &mine) == 0 && stat(path, &there) == 0 && mine.st_ino == there.st_ino &&
+           mine.st_dev == there.st_dev;
+}
+
+static bool has_no_locks(int error)
+{
+    return error == ENOLCK || error == ENOSYS || error == EOPNOTSUPP || error == EINVAL;
+}
+
+static ssize_t read_signature(int fd, char text[SIGNATURE_BYTES])
+{
+    ssize_t size = pread(fd, text, SIGNATURE_BYTES - 1, 0);
+    text[size > 0 ? size : 0] = 0;
+    return size;
+}
+
+static fsmoe_status fail_live(const fsm_run_folder *folder, int fd)
+{
+    char text[SIGNATURE_BYTES], *holder;
+    read_signature(fd, text);
+    holder = strchr(text, '\n');
+    if (holder) holder[strcspn(holder + 1, "\n") + 1] = 0;
+    return fsm_fail(FSMOE_ERROR_IO, "run.dir '%s' belongs to a run that is alive (%s); name another with run.dir",
+                    folder->dir, holder && holder[1] ? holder + 1 : "who has it is not written there yet");
+}
+
+/* Opens with `flags` and locks the folder's run.lock. folder->lock stays -1 where there is none and none is to be made. */
+static fsmoe_status lock(fsm_run_folder *folder, int flags)
+{
+    char path[FSM_PATH_BYTES];
+    FSM_TRY(fsm_file_path(folder->dir, lock_file, path));
+    for (;;) {
+        int fd = open(path, O_RDWR | O_CLOEXEC | flags, 0666);
+        if (fd < 0 && errno == ENOENT && !(flags & O_CREAT)) return FSMOE_OK;
+        if (fd < 0) return fsm_fail(FSMOE_ERROR_IO, "cannot open '%s': %s", path, strerror(errno));
+        int failed = flock(fd, LOCK_EX | LOCK_NB);
+        fsmoe_status status = FSMOE_OK;
+        if (failed && errno == EWOULDBLOCK) status = fail_live(folder, fd);
+        else if (failed && has_no_locks(errno)) folder->unlockable = true;
+        else if (failed) status = fsm_fail(FSMOE_ERROR_IO, "cannot lock '%s': %s", path, strerror(errno));
+        if (status == FSMOE_OK && is_still_there(fd, path)) {
+            folder->lock = fd;
+            return FSMOE_OK;
+        }
+        close(fd);
+        FSM_TRY(status);
+    }
+}
+
+/* ---- the signature ---- */
+
+static fsmoe_status read_id(fsm_run_folder *folder)
+{
+    char text[SIGNATURE_BYTES];
+    size_t start = sizeof run_word - 1, end = start + sizeof folder->id.text - 1;
+    folder->id.text[0] = 0;
+    ssize_t size = read_signature(folder->lock, text);
+    if (size == 0) return FSMOE_OK; /* killed before it could sign */
+    if (size < (ssize_t)end || strncmp(text, run_word, start) != 0)
+        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s/%s' is damaged: it does not begin with a run's id", folder->dir,
+                        lock_file);
+    memcpy(folder->id.text, text + start, end - start);
+    folder->id.text[end - start] = 0;
+    if (fsm_run_id_is_valid(folder->id.text)) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_FORMAT, "'%s/%s' is damaged: its id is none", folder->dir, lock_file);
+}
+
+/* The id's line is written once and never touched again; the second says who has the folder now. */
+static fsmoe_status sign(const fsm_run_folder *folder)
+{
+    char host[256] = "", text[SIGNATURE_BYTES];
+    gethostname(host, sizeof host - 1);
+    int head = snprintf(text, sizeof text, "%s%s\n", run_word, folder->id.text);
+    int size = head + snprintf(text + head, sizeof text - (size_t)head, "host %s, pid %ld\n", host, (long)getpid());
+    bool failed = pwrite(folder->lock, text, (size_t)size, 0) != size || ftruncate(folder->lock, size) != 0 ||
+                  fsync(folder->lock) != 0;
+    if (!failed) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_IO, "cannot write '%s/%s': %s", folder->dir, lock_file, strerror(errno));
+}
+
+/* ---- claiming ---- */
+
+static fsmoe_status check_is_nobodys(const fsm_run_folder *folder)
+{
+    char name[256];
+    if (!find_entry(folder, is_of_a_run, name)) return FSMOE_OK;
+    return fsm_fail(
+        FSMOE_ERROR_IO,
+        "run.dir '%s' has no run.lock, so it is no run's, but holds '%s', a name that a run would take; name "
+        "another run.dir or move that away",
+        folder->dir, name);
+}
+
+static fsmoe_status claim_new(fsm_run_folder *folder)
+{
+    char name[256];
+    if (folder->lock < 0) return check_is_nobodys(folder);
+    FSM_TRY(read_id(folder));
+    if (!find_entry(folder, is_not_own, name)) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_IO,
+                    "run.dir '%s' holds an earlier run, and '%s', which is not that run's: it is not moved aside; name "
+                    "another run.dir or move one of them",
+                    folder->dir, name);
+}
+
+/* What is to be replaced at the end must be the run's now: a user's file in it would stop a run that is done. */
+static fsmoe_status check_replaceable(const fsm_run_folder *folder, const char *name)
+{
+    char path[FSM_PATH_BYTES];
+    FSM_TRY(fsm_file_path(folder->dir, name, path));
+    if (!fsm_file_exists(path) || fsm_seal_owns(path, &folder->id)) return FSMOE_OK;
+    return fsm_fail(
+        FSMOE_ERROR_IO,
+        "'%s' is not this run's, or something has been added to it or taken away: it will not be replaced; move "
+        "it to another place",
+        path);
+}
+
+static fsmoe_status claim_again(fsm_run_folder *folder)
+{
+    if (folder->lock < 0)
+        return fsm_fail(FSMOE_ERROR_IO, "there is no run in '%s' to resume (no run.lock in it)", folder->dir);
+    FSM_TRY(read_id(folder));
+    if (!folder->id.text[0])
+        return fsm_fail(FSMOE_ERROR_IO, "the run in '%s' ended before there was anything to resume", folder->dir);
+    FSM_TRY(check_replaceable(folder, "model"));
+    FSM_TRY(check_replaceable(folder, "best"));
+    return sign(folder);
+}
+
+fsmoe_status fsm_run_folder_claim(const char *dir, bool resume, fsm_run_folder *folder)
+{
+    *folder = (fsm_run_folder){.dir = dir, .lock = -1};
+    if (!dir[0]) return fsm_fail(FSMOE_ERROR_CONFIG, "'run.dir' is empty; name the folder that the run goes to");
+    FSM_TRY(lock(folder, 0));
+    return resume ? claim_again(folder) : claim_new(folder);
+}
+
+/* ---- beginning ---- */
 
 static fsmoe_status move_aside(const char *dir, char moved_to[FSM_PATH_BYTES])
 {
     int length = (int)strlen(dir);
     while (length > 1 && dir[length - 1] == '/') length--;
-    for (int i = 1; i < 100000; i++) {
+    for (int i = 1; i < MOST_EARLIER_RUNS; i++) {
         if (snprintf(moved_to, FSM_PATH_BYTES, "%.*s.%d", length, dir, i) >= FSM_PATH_BYTES)
             return fsm_fail(FSMOE_ERROR_IO, "path too long: '%s'", dir);
         if (fsm_file_exists(moved_to)) continue;
-        if (rename(dir, moved_to) == 0) return FSMOE_OK;
+        if (renameat2(AT_FDCWD, dir, AT_FDCWD, moved_to, RENAME_NOREPLACE) == 0) return FSMOE_OK;
+        if (errno == EEXIST) continue;
+        if ((errno == EINVAL || errno == ENOSYS) && rename(dir, moved_to) == 0) return FSMOE_OK;
         return fsm_fail(FSMOE_ERROR_IO, "cannot rename '%s' to '%s': %s", dir, moved_to, strerror(errno));
     }
-    return fsm_fail(FSMOE_ERROR_IO, "too many old runs beside '%s'", dir);
+    return fsm_fail(FSMOE_ERROR_IO, "too many earlier runs beside '%s'", dir);
 }
 
-static fsmoe_status write_config(const fsmoe_config *config)
+static void unlock(fsm_run_folder *folder)
 {
-    char path[FSM_PATH_BYTES], *text;
-    FSM_TRY(fsm_file_path(config->run.dir, "config.yaml", path));
-    FSM_TRY(fsmoe_config_dump(config, false, &text));
-    fsmoe_status status = fsm_file_replace(path, text, strlen(text));
-    free(text);
-    return status;
+    if (folder->lock >= 0) close(folder->lock);
+    folder->lock = -1;
 }
 
-fsmoe_status fsm_run_folder_create(const fsmoe_config *config, bool resume, char moved_to[FSM_PATH_BYTES])
+fsmoe_status fsm_run_folder_begin(fsm_run_folder *folder, char moved_to[FSM_PATH_BYTES])
 {
-    const char *dir = config->run.dir;
+    char name[256];
     moved_to[0] = 0;
-    if (!dir[0]) return fsm_fail(FSMOE_ERROR_CONFIG, "'run.dir' is empty; name the folder that the run goes to");
-    if (!resume && holds_run(dir)) FSM_TRY(move_aside(dir, moved_to));
-    FSM_TRY(fsm_file_make_dirs(dir));
-    FSM_TRY(remove_leftovers(dir));
-    return write_config(config);
-}
-
-/* How many bytes of the log belong to steps up to `step`. */
-static size_t kept_bytes(const char *bytes, size_t size, int64_t step)
-{
-    size_t at = 0;
-    while (at < size) {
-        const char *end = memchr(bytes + at, '\n', size - at);
-        if (!end) break;
-        json_t *line = json_loadb(bytes + at, (size_t)(end - bytes) - at, 0, NULL);
-        bool keep = line && json_integer_value(json_object_get(line, "step")) <= step;
-        json_decref(line);
-        if (!keep) break;
-        at = (size_t)(end - bytes) + 1;
+    if (folder->lock >= 0 && find_entry(folder, is_of_a_run, name)) {
+        FSM_TRY(move_aside(folder->dir, moved_to));
+        unlock(folder); /* it is the earlier run's, and goes with it */
     }
-    return at;
+    FSM_TRY(fsm_file_make_dirs(folder->dir));
+    if (folder->lock < 0) FSM_TRY(lock(folder, O_CREAT));
+    FSM_TRY(read_id(folder));
+    /* since this run has looked, another may have begun here and ended */
+    if (folder->id.text[0] && find_entry(folder, is_of_a_run, name))
+        return fsm_fail(FSMOE_ERROR_IO, "another run has begun in '%s' meanwhile", folder->dir);
+    FSM_TRY(fsm_run_id_make(&folder->id));
+    FSM_TRY(sign(folder));
+    return fsm_file_sync(folder->dir);
 }
 
-static fsmoe_status cut_log(const char *path, int64_t step)
+fsmoe_status fsm_run_folder_recover(const fsm_run_folder *folder)
 {
-    char *bytes;
-    size_t size;
-    if (!fsm_file_exists(path)) return FSMOE_OK;
-    FSM_TRY(fsm_file_read(path, &bytes, &size));
-    size_t kept = kept_bytes(bytes, size, step);
-    fsmoe_status status = kept < size ? fsm_file_replace(path, bytes, kept) : FSMOE_OK;
-    free(bytes);
-    return status;
-}
-
-fsmoe_status fsm_run_folder_open(const fsmoe_config *config, int64_t step, fsm_run_folder *folder)
-{
-    char path[FSM_PATH_BYTES];
-    *folder = (fsm_run_folder){.dir = config->run.dir};
-    FSM_TRY(fsm_file_path(folder->dir, "log.jsonl", path));
-    FSM_TRY(cut_log(path, step));
-    folder->log = fopen(path, "ae");
-    return folder->log ? FSMOE_OK : fsm_fail(FSMOE_ERROR_IO, "cannot write '%s': %s", path, strerror(errno));
-}
-
-fsmoe_status fsm_run_folder_close(fsm_run_folder *folder)
-{
-    FILE *log = folder->log;
-    folder->log = NULL;
-    if (!log || fclose(log) == 0) return FSMOE_OK;
-    return fsm_fail(FSMOE_ERROR_IO, "cannot write '%s/log.jsonl': %s", folder->dir, strerror(errno));
-}
-
-/* ---- the log ---- */
-
-/* Each layer's share of kept pairs by expert. */
-static json_t *load_by_layer(const fsm_model *model, double *sums)
-{
-    json_t *layers = json_array();
-    int64_t num_experts = model->config->moe.num_experts;
-    for (int i = 0; i < model->moe_layers; i++) {
-        fsm_gate_sums layer = fsm_model_gate_sums(model, sums, i);
-        double total = 0;
-        for (int64_t e = 0; e < num_experts; e++) total += layer.kept[e];
-        json_t *shares = json_array();
-        for (int64_t e = 0; e < num_experts; e++)
-            json_array_append_new(shares, json_real(total > 0 ? layer.kept[e] / total : 0));
-        json_array_append_new(layers, shares);
+    DIR *dir = opendir(folder->dir);
+    if (!dir) return fsm_fail(FSMOE_ERROR_IO, "cannot read '%s': %s", folder->dir, strerror(errno));
+    fsmoe_status status = FSMOE_OK;
+    for (struct dirent *entry; status == FSMOE_OK && (entry = readdir(dir));) {
+        char path[FSM_PATH_BYTES];
+        if (!is_half_made(entry->d_name)) continue;
+        status = fsm_file_path(folder->dir, entry->d_name, path);
+        if (status == FSMOE_OK) status = fsm_file_remove_tree(path);
     }
-    return layers;
+    closedir(dir);
+    FSM_TRY(status);
+    return fsm_owned_recover(folder->dir, &folder->id);
 }
 
-fsmoe_status fsm_run_folder_log(fsm_run_folder *folder, const fsmoe_train_progress *p, const fsm_model *model,
-                                double *sums)
+void fsm_run_folder_release(fsm_run_folder *folder)
 {
-    json_t *line =
-        json_pack("{s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:{s:f, s:f, s:f}}", "step", (json_int_t)p->step,
-                  "loss", p->loss, "aux_loss", p->aux_loss, "z_loss", p->z_loss, "lr", p->lr, "grad_norm", p->grad_norm,
-                  "tokens_per_s", p->tokens_per_s, "step_s", p->step_s, "dropped_frac", p->dropped_frac, "expert_load",
-                  "min", p->load_min, "mean", p->load_mean, "max", p->load_max);
-    if (line) json_object_set_new(line, "expert_load_by_layer", load_by_layer(model, sums));
-    if (line && !isnan(p->val_loss)) json_object_set_new(line, "val_loss", json_real(p->val_loss));
-    char *text = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-    json_decref(line);
-    if (!text) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a line of the log");
-    bool failed = fprintf(folder->log, "%s\n", text) < 0 || fflush(folder->log) != 0;
-    free(text);
-    if (failed) return fsm_fail(FSMOE_ERROR_IO, "cannot write '%s/log.jsonl': %s", folder->dir, strerror(errno));
-    return FSMOE_OK;
-}
-
-/* ---- run.json ---- */
-
-static json_t *describe(const fsm_stepper *s, const fsmoe_train_options *options)
-{
-    int64_t total, active;
-    char cpu[256], started[64];
-    time_t now = time(NULL);
-    struct tm utc;
-    fsm_params_totals(&s->model->params, s->config, &total, &active);
-    fsm_machine_cpu(cpu, sizeof cpu);
-    strftime(started, sizeof started, "%Y-%m-%d %H:%M:%S UTC", gmtime_r(&now, &utc));
-    return json_pack("{s:s, s:s, s:{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}, s:i, s:s, s:I, s:I, s:I, s:I, s:s, s:s}",
-                     "command", options->command ? options->command : "", "version", FSMOE_VERSION, "layout", "nodes",
-                     s->topo.nodes, "ranks_per_node", s->topo.ranks_per_node, "ranks", s->topo.ranks, "dp", s->topo.dp,
-                     "mp", s->topo.mp, "ep", s->topo.ep, "esp", s->topo.esp, "edp", s->topo.edp, "threads", s->threads,
-                     "cpu", cpu, "parameters", (json_int_t)total, "active_parameters", (json_int_t)active,
-                     "tokens_per_step", (json_int_t)(s->config->train.global_batch * s->config->data.seq_len), "steps",
-                     (json_int_t)s->config->train.steps, "started", started, "tokenizer", s->config->data.tokenizer);
-}
-
-/* A sample of bytes may end inside a character, or not be UTF-8 at all: what is not ASCII becomes '?' then. */
-static json_t *text_of(const char *sample)
-{
-    json_t *text = json_string(sample);
-    char *plain = text ? NULL : strdup(sample);
-    if (!plain) return text;
-    for (char *c = plain; *c; c++)
-        if (*c & 0x80) *c = '?';
-    text = json_string(plain);
-    free(plain);
-    return text;
-}
-
-fsmoe_status fsm_run_folder_describe(const fsm_stepper *stepper, const fsmoe_train_options *options, double val_loss,
-                                     const char *sample)
-{
-    char path[FSM_PATH_BYTES];
-    FSM_TRY(fsm_file_path(stepper->config->run.dir, "run.json", path));
-    json_t *run = describe(stepper, options);
-    if (run && !isnan(val_loss)) json_object_set_new(run, "val_loss", json_real(val_loss));
-    if (run && sample) json_object_set_new(run, "sample", text_of(sample));
-    char *text = run ? json_dumps(run, JSON_INDENT(2)) : NULL;
-    json_decref(run);
-    if (!text) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write '%s'", path);
-    fsmoe_status status = fsm_file_replace(path, text, strlen(text));
-    free(text);
-    return status;
+    unlock(folder);
 }

@@ -1,35 +1,34 @@
-/* The run folder as rank 0 keeps it: config.yaml, run.json, log.jsonl.
- * In:  the configuration, one record a step.
- * Out: files that are whole at any time: the log is appended line by line, the others replaced.
+/* The run folder: whose it is, and that only one process at a time has it. Rank 0 keeps it.
+ * In:  run.dir. Out: a folder that is this run's alone, as long as the process lives.
+ * DIR/run.lock names the run that owns the folder (an id for life, which resuming keeps) and, for people, the host and
+ * process that has it now. It is locked (flock), so the claim ends with the process however that ends. What a run has not
+ * made itself is never renamed, replaced or removed: folders know their owner by their seals (train/seal.h), files by the
+ * table of names in run_folder.c, and a folder that holds anything else is refused.
  */
 #ifndef FSM_TRAIN_RUN_FOLDER_H
 #define FSM_TRAIN_RUN_FOLDER_H
 
 #include "base/file.h"
-#include "train/stepper.h"
-
-#include <fsmoe/train.h>
-#include <stdio.h>
+#include "train/seal.h"
 
 typedef struct fsm_run_folder {
-    const char *dir;
-    FILE *log;
+    const char *dir; /* borrowed */
+    fsm_run_id id;
+    int lock;        /* the locked file; -1: none yet */
+    bool unlockable; /* the file system has no locks: somebody should know */
 } fsm_run_folder;
 
-/* Makes the folder. Unless `resume`, a folder that holds a run already is renamed to dir.1, dir.2, … first and
- * moved_to says so ("" otherwise). */
-fsmoe_status fsm_run_folder_create(const fsmoe_config *config, bool resume, char moved_to[FSM_PATH_BYTES]);
+/* Claims the folder before anything in it is looked at. Going on (`resume`) wants one that a run has made; a new run
+ * wants one that nobody uses, whatever an ended run has left there, and changes nothing yet. ERROR_IO: a live run has it (its
+ * host and pid), it is no run's, it holds files of nobody's; ERROR_CONFIG: no name. Always release. */
+fsmoe_status fsm_run_folder_claim(const char *dir, bool resume, fsm_run_folder *folder);
 
-/* Opens the log for appending after `step`: later lines, and a torn last one, are cut off. */
-fsmoe_status fsm_run_folder_open(const fsmoe_config *config, int64_t step, fsm_run_folder *folder);
-fsmoe_status fsm_run_folder_close(fsm_run_folder *folder);
+/* A new run's folder, claimed: an earlier run in it is renamed to DIR.1, DIR.2, …, and moved_to says so ("" otherwise). */
+fsmoe_status fsm_run_folder_begin(fsm_run_folder *folder, char moved_to[FSM_PATH_BYTES]);
 
-/* One line of log.jsonl. `sums`: of the step, all ranks. */
-fsmoe_status fsm_run_folder_log(fsm_run_folder *folder, const fsmoe_train_progress *progress, const fsm_model *model,
-                                double *sums);
+/* Takes away what a kill of an earlier process of this run has left half-made. */
+fsmoe_status fsm_run_folder_recover(const fsm_run_folder *folder);
 
-/* run.json. sample NULL or val_loss NaN: left out. */
-fsmoe_status fsm_run_folder_describe(const fsm_stepper *stepper, const fsmoe_train_options *options, double val_loss,
-                                     const char *sample);
+void fsm_run_folder_release(fsm_run_folder *folder);
 
 #endif

@@ -19,9 +19,8 @@
 typedef struct fsm_stepper {
     const fsmoe_config *config;
     fsm_comm *world;
-    int64_t train_tokens; /* tokens of the training data, kept in checkpoints */
-    int threads;          /* compute threads of this rank */
-    int64_t max_samples;  /* of a micro-batch, of one data-parallel group */
+    int threads;         /* compute threads of this rank */
+    int64_t max_samples; /* of a micro-batch, of one data-parallel group */
     fsm_topo topo;
     fsm_comm *groups[FSM_GROUP_COUNT];
     fsm_model *model;

@@ -1,14 +1,18 @@
-/* Ranks agree whether to stop.
- * In:  what this rank wants, and whether it failed.
- * Out: the same answer on every rank, in the exchange of statuses that ends every step anyway.
+/* Ranks agree how a step has ended.
+ * In:  whether this rank failed, whether it wants to stop; on rank 0 whether it is time to save.
+ * Out: the same answers on every rank, in the one exchange of a few numbers that ends every step anyway.
  */
 #ifndef FSM_TRAIN_STOP_H
 #define FSM_TRAIN_STOP_H
 
 #include "comm/comm.h"
 
-/* As fsm_comm_agree; *reason: that of the lowest rank which wants to stop (its `mine`), 0 when none does.
- * Collective over world. */
-fsmoe_status fsm_stop_agree(fsm_comm *world, fsmoe_status status, int mine, int *reason);
+typedef struct fsm_step_verdict {
+    int stop;       /* the reason of the lowest rank that wants to stop; 0: none does */
+    bool save_time; /* rank 0's clock says so */
+} fsm_step_verdict;
+
+/* As fsm_comm_agree; *verdict: in, this rank's; out, everybody's. Collective over world. */
+fsmoe_status fsm_stop_agree(fsm_comm *world, fsmoe_status status, fsm_step_verdict *verdict);
 
 #endif

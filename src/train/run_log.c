@@ -1,0 +1,177 @@
+#include "train/run_log.h"
+
+#include "base/file.h"
+#include "base/json.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { DIGITS = 9 };
+static const char log_file[] = "log.jsonl", cut_file[] = "log.cut.jsonl";
+
+static fsmoe_status fail_write(const fsm_run_log *log)
+{
+    return fsm_fail(FSMOE_ERROR_IO, "cannot write '%s/%s': %s", log->dir, log_file, strerror(errno));
+}
+
+/* ---- opening ---- */
+
+/* What to keep of a log and what not, as two texts. */
+typedef struct parts {
+    FILE *kept, *cut;
+    char *kept_text, *cut_text;
+    size_t kept_size, cut_size;
+} parts;
+
+/* The step of a line; -1: it is no step's. */
+static int64_t step_of(const char *line, size_t size)
+{
+    json_t *json = json_loadb(line, size, 0, NULL);
+    const json_t *step = json_object_get(json, "step");
+    int64_t number = json_is_integer(step) ? json_integer_value(step) : -1;
+    json_decref(json);
+    return number;
+}
+
+static void take_line(parts *p, const char *line, size_t size, int64_t step, fsm_run_log_cut *cut)
+{
+    int64_t of = step_of(line, size);
+    bool keep = of <= step;
+    fwrite(line, 1, size, keep ? p->kept : p->cut);
+    if (of < 0) cut->odd_lines++;
+    else if (keep) cut->last_kept = of;
+    if (keep) return;
+    if (cut->lines++ == 0) cut->first_step = of;
+    cut->last_step = of;
+}
+
+static void take_lines(parts *p, const char *bytes, size_t size, int64_t step, fsm_run_log_cut *cut)
+{
+    for (size_t at = 0; at < size;) {
+        const char *end = memchr(bytes + at, '\n', size - at);
+        if (!end) {
+            cut->torn = true;
+            fwrite(bytes + at, 1, size - at, p->cut);
+            fputc('\n', p->cut);
+            return;
+        }
+        size_t next = (size_t)(end - bytes) + 1;
+        take_line(p, bytes + at, next - at, step, cut);
+        at = next;
+    }
+}
+
+static fsmoe_status append_cut(const char *dir, const parts *p)
+{
+    char path[FSM_PATH_BYTES];
+    FSM_TRY(fsm_file_path(dir, cut_file, path));
+    FILE *file = fopen(path, "ae");
+    bool failed = !file || fwrite(p->cut_text, 1, p->cut_size, file) != p->cut_size || fflush(file) != 0 ||
+                  fsync(fileno(file)) != 0;
+    if (file && fclose(file) != 0) failed = true;
+    return failed ? fsm_fail(FSMOE_ERROR_IO, "cannot write '%s': %s", path, strerror(errno)) : FSMOE_OK;
+}
+
+/* What is cut is in its new place before the log is replaced. */
+static fsmoe_status cut_log(const char *dir, const char *path, int64_t step, fsm_run_log_cut *cut)
+{
+    char *bytes;
+    size_t size;
+    parts p = {0};
+    if (!fsm_file_exists(path)) return FSMOE_OK;
+    FSM_TRY(fsm_file_read(path, &bytes, &size));
+    p.kept = open_memstream(&p.kept_text, &p.kept_size);
+    p.cut = open_memstream(&p.cut_text, &p.cut_size);
+    if (p.kept && p.cut) take_lines(&p, bytes, size, step, cut);
+    bool failed = !p.kept || !p.cut || ferror(p.kept) || ferror(p.cut);
+    if (p.kept && fclose(p.kept) != 0) failed = true;
+    if (p.cut && fclose(p.cut) != 0) failed = true;
+    fsmoe_status status = failed ? fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", path) : FSMOE_OK;
+    if (status == FSMOE_OK && p.cut_size > 0) status = append_cut(dir, &p);
+    if (status == FSMOE_OK && p.cut_size > 0) status = fsm_file_replace(path, p.kept_text, p.kept_size);
+    free(p.kept_text);
+    free(p.cut_text);
+    free(bytes);
+    return status;
+}
+
+fsmoe_status fsm_run_log_open(const char *dir, int64_t step, fsm_run_log *log, fsm_run_log_cut *cut)
+{
+    char path[FSM_PATH_BYTES];
+    *log = (fsm_run_log){.dir = dir};
+    *cut = (fsm_run_log_cut){0};
+    FSM_TRY(fsm_file_path(dir, log_file, path));
+    FSM_TRY(cut_log(dir, path, step, cut));
+    log->file = fopen(path, "ae");
+    return log->file ? FSMOE_OK : fail_write(log);
+}
+
+/* ---- a line a step ---- */
+
+/* Each layer's share of kept pairs by expert. */
+static json_t *load_by_layer(const fsm_model *model, double *sums, bool *failed)
+{
+    json_t *layers = json_array();
+    int64_t num_experts = model->config->moe.num_experts;
+    for (int i = 0; i < model->moe_layers; i++) {
+        fsm_gate_sums layer = fsm_model_gate_sums(model, sums, i);
+        double total = 0;
+        for (int64_t e = 0; e < num_experts; e++) total += layer.kept[e];
+        json_t *shares = json_array();
+        for (int64_t e = 0; e < num_experts; e++)
+            fsm_json_append(shares, json_real(total > 0 ? layer.kept[e] / total : 0), failed);
+        fsm_json_append(layers, shares, failed);
+    }
+    return layers;
+}
+
+static json_t *describe_load(const fsmoe_train_progress *p)
+{
+    return json_pack("{s:f, s:f, s:f}", "min", p->load_min, "mean", p->load_mean, "max", p->load_max);
+}
+
+static json_t *describe_step(const fsmoe_train_progress *p, bool *failed)
+{
+    const struct {
+        const char *key;
+        double value;
+    } columns[] = {{"loss", p->loss},     {"aux_loss", p->aux_loss},        {"z_loss", p->z_loss},
+                   {"lr", p->lr},         {"grad_norm", p->grad_norm},      {"tokens_per_s", p->tokens_per_s},
+                   {"step_s", p->step_s}, {"dropped_frac", p->dropped_frac}};
+    json_t *line = json_object();
+    fsm_json_set(line, "step", json_integer((json_int_t)p->step), failed);
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
+        fsm_json_set(line, columns[i].key, json_real(columns[i].value), failed);
+    fsm_json_set(line, "expert_load", describe_load(p), failed);
+    return line;
+}
+
+fsmoe_status fsm_run_log_step(fsm_run_log *log, const fsmoe_train_progress *p, const fsm_model *model, double *sums,
+                              const char *warning)
+{
+    bool failed = false;
+    char *text;
+    json_t *line = describe_step(p, &failed);
+    fsm_json_set(line, "expert_load_by_layer", load_by_layer(model, sums, &failed), &failed);
+    if (!isnan(p->val_loss)) fsm_json_set(line, "val_loss", json_real(p->val_loss), &failed);
+    if (warning) fsm_json_set(line, "warning", json_string(warning), &failed);
+    FSM_TRY(fsm_json_text(line, failed, JSON_COMPACT | JSON_REAL_PRECISION(DIGITS), log_file, &text));
+    bool written = fprintf(log->file, "%s\n", text) >= 0 && fflush(log->file) == 0;
+    free(text);
+    return written ? FSMOE_OK : fail_write(log);
+}
+
+fsmoe_status fsm_run_log_sync(fsm_run_log *log)
+{
+    return fsync(fileno(log->file)) == 0 ? FSMOE_OK : fail_write(log);
+}
+
+fsmoe_status fsm_run_log_close(fsm_run_log *log)
+{
+    FILE *file = log->file;
+    log->file = NULL;
+    return !file || fclose(file) == 0 ? FSMOE_OK : fail_write(log);
+}
