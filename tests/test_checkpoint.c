@@ -4,6 +4,7 @@
 #include "command_case.h"
 
 #include "model/safetensors_writer.h"
+#include "train/seal.h"
 
 #include <fts.h>
 #include <sys/ptrace.h>
@@ -24,7 +25,7 @@ static int by_path(const FTSENT **a, const FTSENT **b)
     return strcmp((*a)->fts_name, (*b)->fts_name);
 }
 
-/* A number that changes with any name, size or time of change below the folder. */
+/* A number that changes with any name, size or time of change below the folder, but for run.lock: a process that looks signs it. */
 static uint64_t fingerprint(const command_case *c, const char *name)
 {
     char path[FSM_PATH_BYTES];
@@ -35,7 +36,7 @@ static uint64_t fingerprint(const command_case *c, const char *name)
     assert_non_null(walk);
     for (FTSENT *entry; (entry = fts_read(walk));) {
         const struct stat *info = entry->fts_statp;
-        if (entry->fts_info == FTS_DP) continue;
+        if (entry->fts_info == FTS_DP || strcmp(entry->fts_name, "run.lock") == 0) continue;
         XXH3_64bits_update(hash, entry->fts_path, entry->fts_pathlen);
         XXH3_64bits_update(hash, &info->st_size, sizeof info->st_size);
         XXH3_64bits_update(hash, &info->st_mtim.tv_sec, sizeof info->st_mtim.tv_sec);
@@ -86,7 +87,7 @@ static void test_checkpoint_resumes_bit_for_bit_alone(void **state)
     assert_works(run(c, ARGS("train", "config.yaml", CONSTANT, STEPS(3), DIR("halves"))));
     assert_works(run(c, ARGS("train", "config.yaml", CONSTANT, STEPS(6), DIR("halves"), "--resume")));
     assert_same_run(c, "whole", "halves", 6);
-    assert_int_equal(count_matches(c, "halves/checkpoint-*"), 1);
+    assert_int_equal(count_matches(c, "halves/checkpoint-*"), 2); /* run.keep_checkpoints */
 }
 
 static void test_checkpoint_resumes_bit_for_bit_on_four_ranks_and_on_another_layout(void **state)
@@ -181,9 +182,10 @@ static void assert_goes_on(const command_case *c, int n, const char *whole, int 
     if (o.exit_code != 0) fail_msg("killed before change %d: exit code %d: %s", n, o.exit_code, o.err);
     forget(o);
     assert_same_run(c, whole, "killed", steps);
-    assert_int_equal(count_matches(c, "killed/*.tmp"), 0);
-    assert_int_equal(count_matches(c, "killed/*/*.tmp"), 0);
-    assert_int_equal(count_matches(c, "killed/checkpoint-*"), 1);
+    assert_int_equal(count_matches(c, "killed/*.tmp*"), 0);
+    assert_int_equal(count_matches(c, "killed/*/*.tmp*"), 0);
+    assert_int_equal(count_matches(c, "killed/*.old*"), 0);
+    assert_int_equal(count_matches(c, "killed/checkpoint-*"), 2);
 }
 
 /* Every third change; the next test takes every one of a save. */
@@ -201,7 +203,7 @@ static void test_checkpoint_survives_a_kill_at_any_change_of_a_new_run(void **st
                            ARGS("train", "config.yaml", HARD, EVERY_STEP, STEPS(2), DIR("killed"), "--resume"));
         else
             assert_fails(run(c, ARGS("train", "config.yaml", DIR("killed"), "--resume")), FSMOE_ERROR_IO,
-                         ARGS("no checkpoint"));
+                         ARGS("to resume"));
         before_first += !any;
         remove_folder(c, "killed");
     }
@@ -270,26 +272,24 @@ static void assert_resume_refuses(const command_case *c, fsmoe_status status, co
 static void test_checkpoint_damage_is_named_and_nothing_is_changed(void **state)
 {
     const command_case *c = *state;
-    static const char *const files[] = {"model.safetensors", "optimizer.safetensors"};
+    static const char *const files[] = {"model.safetensors", "optimizer.safetensors", "config.json", "state.json"};
     assert_works(run(c, ARGS("train", "config.yaml", DIR("sound"))));
-    for (int i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char name[64];
         snprintf(name, sizeof name, "run/checkpoint-4/%s", files[i]);
         copy_folder(c, "sound", "run");
         flip_byte(c, name, 100);
         assert_resume_refuses(c, FSMOE_ERROR_FORMAT, ARGS(name, "damaged"));
         copy_folder(c, "sound", "run");
-        cut(c, name, 1000);
+        cut(c, name, 10);
         assert_resume_refuses(c, FSMOE_ERROR_FORMAT, ARGS(name, "damaged"));
         copy_folder(c, "sound", "run");
         assert_works(spawn(c, ARGS("rm", name), (streams){0}));
         assert_resume_refuses(c, FSMOE_ERROR_IO, ARGS(name, "No such file"));
     }
     copy_folder(c, "sound", "run");
-    write_text(c, "run/checkpoint-4/state.json", "{\"format\": 1,\n \"step\": ", 23);
-    assert_resume_refuses(c, FSMOE_ERROR_FORMAT, ARGS("checkpoint-4/state.json', line 2"));
-    write_text(c, "run/checkpoint-4/state.json", "{}", 2);
-    assert_resume_refuses(c, FSMOE_ERROR_FORMAT, ARGS("checkpoint-4/state.json", "format"));
+    cut(c, "run/checkpoint-4/checksums", 1);
+    assert_resume_refuses(c, FSMOE_ERROR_FORMAT, ARGS("checkpoint-4/checksums", "damaged"));
     /* the copy is sound: without damage it goes on */
     copy_folder(c, "sound", "run");
     assert_works(run(c, ARGS("train", "config.yaml", STEPS(6), "--resume")));
@@ -332,21 +332,17 @@ static void rewrite(const command_case *c, const char *from, const char *to, con
     fsm_safetensors_close(file);
 }
 
-/* Makes the checksum in state.json that of the file, as whoever meddles with care would. */
-static void seal(const command_case *c, const char *checkpoint, const char *name)
+/* Seals the folder anew for the same run, as whoever meddles with care would. */
+static void seal(const command_case *c, const char *checkpoint)
 {
-    char path[FSM_PATH_BYTES], file[256], state_path[256], text[17];
+    char path[FSM_PATH_BYTES], file[256];
     size_t size;
-    snprintf(file, sizeof file, "%s/%s", checkpoint, name);
-    snprintf(state_path, sizeof state_path, "%s/state.json", checkpoint);
-    char *bytes = read_text(c, file, &size);
-    snprintf(text, sizeof text, "%016llx", (unsigned long long)XXH3_64bits(bytes, size));
-    free(bytes);
-    json_t *json = json_load_file(path_in(c, state_path, path), 0, NULL);
-    assert_non_null(json);
-    json_object_set_new(json_object_get(json, "xxh3"), name, json_string(text));
-    assert_int_equal(json_dump_file(json, path, 0), 0);
-    json_decref(json);
+    fsm_run_id id;
+    snprintf(file, sizeof file, "%s/checksums", checkpoint);
+    char *text = read_text(c, file, &size);
+    assert_int_equal(sscanf(text, "run %32s", id.text), 1);
+    free(text);
+    assert_int_equal(fsm_seal_write(path_in(c, checkpoint, path), &id, NULL, 0), FSMOE_OK);
 }
 
 static void test_checkpoint_with_other_tensors_is_refused_by_name(void **state)
@@ -370,13 +366,13 @@ static void test_checkpoint_with_other_tensors_is_refused_by_name(void **state)
         snprintf(to, sizeof to, "run/checkpoint-4/%s", cases[i].file);
         copy_folder(c, "sound", "run");
         rewrite(c, from, to, cases[i].tensor, cases[i].what);
-        seal(c, "run/checkpoint-4", cases[i].file);
+        seal(c, "run/checkpoint-4");
         assert_resume_refuses(c, FSMOE_ERROR_FORMAT, ARGS(cases[i].tensor));
     }
     /* what rewrites and seals is not what is refused */
     copy_folder(c, "sound", "run");
     rewrite(c, "sound/checkpoint-4/model.safetensors", "run/checkpoint-4/model.safetensors", "", NO_CHANGE);
-    seal(c, "run/checkpoint-4", "model.safetensors");
+    seal(c, "run/checkpoint-4");
     assert_works(run(c, ARGS("train", "config.yaml", STEPS(6), "--resume")));
 }
 
@@ -386,11 +382,13 @@ static void test_checkpoint_of_another_order_of_samples_is_refused_by_key(void *
 {
     const command_case *c = *state;
     static const char *const settings[][2] = {
-        {"train.seed=2", "'train.seed' is 2"},
-        {"train.global_batch=8", "'train.global_batch' is 8"},
-        {"data.seq_len=8", "'data.seq_len' is 8"},
-        {"data.seq_len=32", "'data.seq_len' is 32"},
-        {"data.shuffle=false", "'data.shuffle' is false"},
+        {"train.seed=2", "train.seed 1 -> 2"},
+        {"train.global_batch=8", "train.global_batch 4 -> 8"},
+        {"train.micro_batch=2", "train.micro_batch 4 -> 2"},
+        {"data.seq_len=8", "data.seq_len 16 -> 8"},
+        {"data.shuffle=false", "data.shuffle true -> false"},
+        {"moe.capacity_factor=1.0", "moe.capacity_factor 0.0 -> 1.0"},
+        {"data.train=valid.txt", "the content of data.train"},
         {"train.steps=2", "'train.steps' is 2"},
         {"model.hidden=32", "'model.hidden' is 32"},
     };
@@ -401,7 +399,7 @@ static void test_checkpoint_of_another_order_of_samples_is_refused_by_key(void *
                      FSMOE_ERROR_CONFIG, ARGS(settings[i][1]));
     assert_true(fingerprint(c, "run") == before);
     assert_fails(run(c, ARGS("train", "config.yaml", DIR("none"), "--resume")), FSMOE_ERROR_IO,
-                 ARGS("no checkpoint in 'none'"));
+                 ARGS("no run in 'none' to resume"));
     assert_false(has(c, "none"));
 }
 

@@ -1,9 +1,11 @@
+#define _GNU_SOURCE
 #include "report/log.h"
 
 #include "base/file.h"
 
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,6 +102,17 @@ static void forget_from(fsm_log *log, double step)
     while (log->n_loads && log->load_step[log->n_loads - 1] >= step) log->n_loads--;
 }
 
+static fsmoe_status add_warning(fsm_log *log, const char *sentence, long long step, place at)
+{
+    char *grown;
+    const char *before = log->warnings ? log->warnings : "";
+    if (asprintf(&grown, "%s%sstep %lld: %s", before, *before ? "\n" : "", step, sentence) < 0)
+        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the warnings of '%s'", at.path);
+    free(log->warnings);
+    log->warnings = grown;
+    return FSMOE_OK;
+}
+
 static fsmoe_status read_step(fsm_log *log, const json_t *object, place at)
 {
     const json_t *step = json_object_get(object, "step");
@@ -109,6 +122,8 @@ static fsmoe_status read_step(fsm_log *log, const json_t *object, place at)
     for (size_t c = 0; c < FSM_LOG_COLUMN_COUNT; c++) FSM_TRY(read_number(object, c, at, &log->columns[c][log->count]));
     const json_t *load = json_object_get(object, "expert_load_by_layer");
     if (load && !json_is_null(load)) FSM_TRY(read_load(log, load, json_number_value(step), at));
+    const char *warning = json_string_value(json_object_get(object, "warning"));
+    if (warning) FSM_TRY(add_warning(log, warning, (long long)json_integer_value(step), at));
     log->count++;
     return FSMOE_OK;
 }
@@ -151,6 +166,7 @@ void fsm_log_destroy(fsm_log *log)
     for (size_t c = 0; c < FSM_LOG_COLUMN_COUNT; c++) free(log->columns[c]);
     free(log->load_step);
     free(log->load);
+    free(log->warnings);
     *log = (fsm_log){0};
 }
 

@@ -42,6 +42,7 @@ typedef struct fsm_log {
     double *load_step;                     /* [n_loads] */
     float *load;                           /* [n_loads][n_layers][n_experts] fractions of a layer's tokens */
     size_t load_capacity;
+    char *warnings; /* "step 120: …", a line each; NULL: there are none */
 } fsm_log;
 
 /* Reads the file; the log owns its arrays until fsm_log_destroy. ERROR_IO; ERROR_FORMAT names file, line and key. */

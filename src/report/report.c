@@ -268,42 +268,18 @@ static void write_text_section(FILE *out, const char *id, const char *heading, c
     fsm_html_end_section(out);
 }
 
-/* A word for the shell: quoted unless every character is plain. */
-static void write_shell_word(FILE *out, const char *word)
+static void write_commands(FILE *out, const page *p)
 {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:@%,";
-    if (*word && !word[strspn(word, plain)]) {
-        fputs(word, out);
-        return;
-    }
-    fputc('\'', out);
-    for (; *word; word++)
-        if (*word == '\'') fputs("'\\''", out);
-        else fputc(*word, out);
-    fputc('\'', out);
+    write_text_section(out, "resume", "How to resume", "Goes on from the latest checkpoint of the run folder.",
+                       "command", fsm_run_text(&p->run, "resume_command"));
+    write_text_section(out, "command", "How it was started", NULL, "command", fsm_run_text(&p->run, "command"));
 }
 
-static fsmoe_status write_resume(FILE *out, const page *p)
+/* What the run warned of, a line each. */
+static void write_warnings(FILE *out, const page *p)
 {
-    char *command = NULL, *config = fsm_file_join(p->run_dir, "config.yaml");
-    size_t size;
-    FILE *text = config ? open_memstream(&command, &size) : NULL;
-    if (text) {
-        if (p->run.ranks > 1) fprintf(text, "mpirun -n %lld ", (long long)p->run.ranks);
-        fputs("fsmoe train ", text);
-        write_shell_word(text, config);
-        fputs(" --resume", text);
-    }
-    bool written = text && fclose(text) == 0;
-    if (written) {
-        const char *first = fsm_run_text(&p->run, "command");
-        write_text_section(out, "resume", "How to resume", "Goes on from the latest checkpoint of the run folder.",
-                           "command", command);
-        write_text_section(out, "command", "How it was started", NULL, "command", first);
-    }
-    free(command);
-    free(config);
-    return written ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the report of '%s'", p->run_dir);
+    if (!p->log.warnings) return;
+    write_text_section(out, "warnings", "Warnings", NULL, "command", p->log.warnings);
 }
 
 static fsmoe_status write_page(FILE *out, const page *p)
@@ -311,12 +287,13 @@ static fsmoe_status write_page(FILE *out, const page *p)
     fsm_html_begin(out, p->run_dir);
     write_header(out, p);
     FSM_TRY(write_key_figures(out, p));
+    write_warnings(out, p);
     FSM_TRY(write_charts(out, p));
     FSM_TRY(fsm_measured_write(out, p->run_dir));
     write_text_section(out, "sample", "Sample", "Text that the model wrote at the end of training.", "prose",
                        fsm_run_text(&p->run, "sample"));
     write_layout(out, p);
-    FSM_TRY(write_resume(out, p));
+    write_commands(out, p);
     write_text_section(out, "config", "Configuration", NULL, "config", p->config);
     fsm_html_end(out);
     return FSMOE_OK;
