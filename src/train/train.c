@@ -70,13 +70,18 @@ static fsmoe_status open_tokens(const fsmoe_strings *files, const char *key, fsm
     return status == FSMOE_OK ? status : fsm_fail_within(status, "%s", key);
 }
 
+static void announce(void *user, const char *sentence)
+{
+    say(user, "%s", sentence);
+}
+
 static fsmoe_status complete_config(trainer *t, const char *model_folder)
 {
     fsmoe_config *c = t->config;
     if (model_folder) FSM_TRY(fsm_adopt_model(c, model_folder));
     FSM_TRY(fsm_config_check(c));
     if (c->data.train.count == 0) return fsm_fail(FSMOE_ERROR_CONFIG, "data.train names no file to train on");
-    FSM_TRY(fsmoe_tokenizer_create(c->data.tokenizer, &t->tokenizer));
+    FSM_TRY(fsm_adopt_tokenizer(c, t->options->init_dir, t->options->resume, announce, t, &t->tokenizer));
     int64_t vocab = fsmoe_tokenizer_vocab_size(t->tokenizer);
     if (c->model.vocab_size == 0) c->model.vocab_size = vocab;
     if (c->model.vocab_size < vocab)
@@ -133,11 +138,6 @@ static fsmoe_status create_stepper(trainer *t)
 {
     fsm_model_options options = {.max_samples = fsm_samples_a_group(t->config, t->world), .training = true};
     return fsm_stepper_create(t->config, t->world, &options, &t->stepper);
-}
-
-static void announce(void *user, const char *sentence)
-{
-    say(user, "%s", sentence);
 }
 
 /* Before weights are read, since measuring costs a few steps that are undone. */
