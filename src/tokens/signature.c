@@ -13,13 +13,14 @@
     "write its texts as JSON lines, for example with pandas: " \
     "read_parquet(IN)[['text']].to_json(OUT, orient='records', lines=True, force_ascii=False)"
 #define FROM_ARROW "write its texts as JSON lines, for example with to_json of the package datasets"
-#define FROM_COLUMNS "write its texts as JSON lines, {\"text\": …} each"
+#define FROM_COLUMNS "write its texts as JSON lines, {\"text\": ...} each"
 #define FROM_TOKENS "ids of another program are not read; tokenize the text itself with fsmoe tokenize"
 #define FROM_WEIGHTS "it holds numbers and no text to train on"
 #define FROM_TAR "unpack it first (tar -xf)"
 #define CONVERT(from) "convert it to UTF-8 first (iconv -f " from " -t UTF-8)"
 
-/* A magic of printable characters alone may begin a text: with is_binary, bytes that are in no text must stand near it. */
+/* A magic of printable characters alone may begin a text: with is_binary, bytes that are in no text must stand near
+ * it. */
 const fsm_signature fsm_signatures[] = {
     /* packed */
     {"compressed with gzip", MAGIC("\x1F\x8B\x08"), NULL, "decompress it first (gunzip)"},

@@ -11,14 +11,14 @@
 
 typedef void (*fsm_say)(void *user, const char *sentence); /* NULL: nobody listens */
 
-/* For eval and generate: the given one; the folder's; by the number of ids, bytes for 256 and gpt2 for 50257. ERROR_CONFIG:
- * none of these; else why the folder's cannot be read, and how to name another. */
+/* For eval and generate: the given one; the folder's; by the number of ids, bytes for 256 and gpt2 for 50257.
+ * ERROR_CONFIG: none of these; else why the folder's cannot be read, and how to name another. */
 fsmoe_status fsm_own_tokenizer(const char *folder, int64_t vocab_size, const char *given, fsm_say say, void *user,
                                fsmoe_tokenizer **tokenizer);
 
-/* For training: data.tokenizer if somebody set it; with init_dir (may be NULL) that folder's; with `resume` the run's, as
- * its config.yaml has it; else as the configuration is. Leaves the choice in data.tokenizer. Wants a configuration whose
- * shape was adopted from the model. Errors as above. */
+/* For training: data.tokenizer if somebody set it; with init_dir (may be NULL) that folder's; with `resume` the
+ * run's, as its config.yaml has it; else as the configuration is. Leaves the choice in data.tokenizer. Wants a
+ * configuration whose shape was adopted from the model. Errors as above. */
 fsmoe_status fsm_adopt_tokenizer(fsmoe_config *config, const char *init_dir, bool resume, fsm_say say, void *user,
                                  fsmoe_tokenizer **tokenizer);
 
