@@ -389,6 +389,87 @@ static void test_tokenizer_malformed_files_are_refused(void **state)
     free(merges);
 }
 
+/* What a pair of files does not say, and the files beside it do. */
+static void test_tokenizer_pair_with_settings_of_another_kind_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *text;
+        fsmoe_status status; /* OK: it is read all the same */
+        const char *word;
+    } cases[] = {
+        {"tokenizer_config.json", "{\"tokenizer_class\": \"GPT2Tokenizer\", \"add_prefix_space\": false}", FSMOE_OK,
+         ""},
+        {"tokenizer_config.json", "{\"model_max_length\": 1024}", FSMOE_OK, ""},
+        {"tokenizer_config.json", "{\"tokenizer_class\": \"Qwen2Tokenizer\"}", FSMOE_ERROR_UNSUPPORTED,
+         "Qwen2Tokenizer"},
+        {"tokenizer_config.json", "{\"add_prefix_space\": true}", FSMOE_ERROR_UNSUPPORTED, "add_prefix_space"},
+        {"tokenizer_config.json", "{", FSMOE_ERROR_FORMAT, "tokenizer_config.json"},
+        {"added_tokens.json", "{\"<|endoftext|>\": 50256}", FSMOE_OK, ""},
+        {"added_tokens.json", "{\"<|im_start|>\": 50257}", FSMOE_ERROR_UNSUPPORTED, "<|im_start|>"},
+        {"added_tokens.json", "{\"<|im_start|>\": 50256}", FSMOE_ERROR_UNSUPPORTED, "<|im_start|>"},
+    };
+    char *vocab = fsm_file_join(folder, "vocab.json"), *merges = fsm_file_join(folder, "merges.txt");
+    assert_int_equal(symlink(FSMOE_SOURCE_DIR "/data/gpt2/encoder.json", vocab), 0);
+    assert_int_equal(symlink(FSMOE_SOURCE_DIR "/data/gpt2/vocab.bpe", merges), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *path = fsm_file_join(folder, cases[i].name);
+        write_file(cases[i].name, cases[i].text);
+        if (cases[i].status == FSMOE_OK) fsmoe_tokenizer_destroy(create(folder));
+        else assert_refused(folder, cases[i].status, cases[i].word);
+        assert_int_equal(unlink(path), 0);
+        free(path);
+    }
+    unlink(vocab);
+    unlink(merges);
+    free(merges);
+    free(vocab);
+}
+
+/* What is no vocabulary at all is refused by what it is, wherever one is expected. */
+static void test_tokenizer_files_of_other_formats_are_refused_by_name(void **state)
+{
+    (void)state;
+    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n";
+    static const char piece[] = "\n\x0E\n\x05<unk>\x15\x01\x01\x01\x01";
+    char *model = fsm_file_join(folder, "tokenizer.model"), *json = fsm_file_join(folder, "tokenizer.json");
+    write_file("tokenizer.model", piece);
+    assert_refused(model, FSMOE_ERROR_UNSUPPORTED, "a SentencePiece model");
+    assert_refused(folder, FSMOE_ERROR_UNSUPPORTED, "tokenizer.model");
+    write_file("tokenizer.json", pointer);
+    assert_refused(json, FSMOE_ERROR_UNSUPPORTED, "a Git LFS pointer");
+    assert_refused(folder, FSMOE_ERROR_UNSUPPORTED, "a Git LFS pointer");
+    unlink(json);
+    unlink(model);
+    char *link = fsm_file_join(folder, "vocab.json"), *merges = fsm_file_join(folder, "merges.txt");
+    assert_int_equal(symlink(FSMOE_SOURCE_DIR "/data/gpt2/encoder.json", link), 0);
+    write_file("merges.txt", pointer);
+    assert_refused(folder, FSMOE_ERROR_UNSUPPORTED, "a Git LFS pointer");
+    unlink(link);
+    unlink(merges);
+    free(merges);
+    free(link);
+    free(json);
+    free(model);
+}
+
+/* A vocabulary over several lines with a token "text" is no document. */
+static void test_tokenizer_vocabulary_with_a_token_text_is_read(void **state)
+{
+    (void)state;
+    json_t *vocab = json_load_file(FSMOE_SOURCE_DIR "/data/gpt2/encoder.json", 0, NULL);
+    assert_non_null(json_object_get(vocab, "text"));
+    char *path = fsm_file_join(folder, "vocab.json"), *merges = fsm_file_join(folder, "merges.txt");
+    assert_int_equal(json_dump_file(vocab, path, JSON_INDENT(1)), 0);
+    assert_int_equal(symlink(FSMOE_SOURCE_DIR "/data/gpt2/vocab.bpe", merges), 0);
+    fsmoe_tokenizer_destroy(create(folder));
+    unlink(path);
+    unlink(merges);
+    free(merges);
+    free(path);
+    json_decref(vocab);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -407,6 +488,9 @@ int main(void)
         cmocka_unit_test(test_tokenizer_unknown_names_are_refused),
         cmocka_unit_test(test_tokenizer_json_unsupported_settings_are_refused),
         cmocka_unit_test(test_tokenizer_malformed_files_are_refused),
+        cmocka_unit_test(test_tokenizer_pair_with_settings_of_another_kind_is_refused),
+        cmocka_unit_test(test_tokenizer_files_of_other_formats_are_refused_by_name),
+        cmocka_unit_test(test_tokenizer_vocabulary_with_a_token_text_is_read),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -274,13 +274,14 @@ static void test_tokens_failed_write_leaves_the_old_file(void **state)
 {
     (void)state;
     fsmoe_tokenizer *bytes = create("bytes");
-    const char *path = write_file("kept.tokens", "old"), *good = write_file("good.txt", "abc");
+    const char *path = write_file("kept.tokens", "FSMOETOK old"), *good = write_file("good.txt", "abc");
     const char *inputs[] = {good, in_folder("missing.txt")};
     assert_int_equal(fsmoe_tokens_write(path, bytes, inputs, 2), FSMOE_ERROR_IO);
+    assert_non_null(strstr(fsmoe_last_error(), "missing.txt"));
     char *text;
     size_t size;
     assert_int_equal(fsm_file_read(path, &text, &size), FSMOE_OK);
-    assert_string_equal(text, "old");
+    assert_string_equal(text, "FSMOETOK old");
     assert_false(fsm_file_exists(in_folder("kept.tokens.tmp")));
     free(text);
     assert_int_equal(fsmoe_tokens_write(in_folder("no/such/folder.tokens"), bytes, inputs, 1), FSMOE_ERROR_IO);

@@ -13,7 +13,7 @@ typedef struct arguments {
 } arguments;
 
 static const struct argp_option options[] = {
-    {"data", KEY_DATA, "FILE", 0, "A text, .jsonl or .tokens file", 0},
+    {"data", KEY_DATA, "FILE", 0, "A file of text, JSON lines or tokens", 0},
     {"tokenizer", KEY_TOKENIZER, "NAME", 0, "bytes, gpt2, a tokenizer.json or its folder (the model's own)", 0},
     {"seq-len", KEY_SEQ_LEN, "L", 0, "Tokens a window (the model's longest, at most 1024)", 0},
     {"json", KEY_JSON, NULL, 0, "Print one JSON object", 0},
@@ -72,11 +72,17 @@ static void print_lines(const fsmoe_eval_result *result)
     printf("tokens          %lld\n", (long long)result->tokens);
 }
 
+static void print_message(void *user, const char *sentence)
+{
+    (void)user;
+    command_note(sentence);
+}
+
 int command_eval(int argc, char **argv)
 {
     static const struct argp argp = {
         options, parse, "MODEL_DIR", "Prints the loss of the model in MODEL_DIR on a text.", 0, 0, 0};
-    arguments a = {0};
+    arguments a = {.options = {.on_message = print_message}};
     fsmoe_eval_result result;
     command_parse(&argp, argc, argv, &a);
     fsmoe_status status = fsmoe_eval(a.model_dir, &a.options, &result);

@@ -63,11 +63,22 @@ static int print_text(void *user, const char *bytes, size_t size)
     return fwrite(bytes, 1, size, stdout) != size || fflush(stdout) != 0;
 }
 
+static void print_message(void *user, const char *sentence)
+{
+    (void)user;
+    command_note(sentence);
+}
+
 int command_generate(int argc, char **argv)
 {
     static const struct argp argp = {options, parse, "MODEL_DIR", "Continues a prompt with the model in MODEL_DIR.", 0,
                                      0,       0};
-    arguments a = {.options = {.max_tokens = 200, .temperature = 0.8, .top_p = 0.95, .seed = 1, .on_text = print_text}};
+    arguments a = {.options = {.max_tokens = 200,
+                               .temperature = 0.8,
+                               .top_p = 0.95,
+                               .seed = 1,
+                               .on_text = print_text,
+                               .on_message = print_message}};
     char *text;
     size_t size;
     command_parse(&argp, argc, argv, &a);

@@ -57,7 +57,7 @@ static fsmoe_status tokenize(const arguments *a)
 int command_tokenize(int argc, char **argv)
 {
     static const struct argp argp = {
-        options, parse, "IN... OUT", "Tokenizes text or .jsonl files, in order, into one .tokens file.", 0, 0, 0};
+        options, parse, "IN... OUT", "Tokenizes files of text or JSON lines, in order, into one token file.", 0, 0, 0};
     static arguments a;
     a.tokenizer = "gpt2";
     command_parse(&argp, argc, argv, &a);

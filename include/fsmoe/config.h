@@ -86,7 +86,7 @@ typedef struct fsmoe_parallel_config {
 } fsmoe_parallel_config;
 
 typedef struct fsmoe_data_config {
-    fsmoe_strings train; /* files: text, .jsonl or .tokens */
+    fsmoe_strings train; /* files: text, JSON lines or token files */
     fsmoe_strings valid;
     char *tokenizer; /* bytes | gpt2 | a tokenizer.json or a folder that has one */
     int64_t seq_len; /* L */

@@ -11,9 +11,14 @@
 #include <stdint.h>
 
 typedef struct fsmoe_eval_options {
-    const char *data;      /* a text, .jsonl or .tokens file */
-    const char *tokenizer; /* bytes, gpt2, a tokenizer.json or its folder; NULL: the model folder's own, else bytes */
-    int64_t seq_len;       /* 0: the model's longest, at most 1024 */
+    const char *data; /* a text, .jsonl or .tokens file */
+    /* bytes, gpt2, a tokenizer.json or its folder; NULL: the model folder's own, or without one bytes for a model of 256
+     * ids, gpt2 for one of 50257 */
+    const char *tokenizer;
+    int64_t seq_len; /* 0: the model's longest, at most 1024 */
+    /* Told which tokenizer was chosen, where that is not plain; NULL: nobody. */
+    void (*on_message)(void *user, const char *sentence);
+    void *user;
 } fsmoe_eval_options;
 
 typedef struct fsmoe_eval_result {
@@ -26,7 +31,7 @@ typedef struct fsmoe_eval_result {
 /* Mean cross-entropy of the text in windows: window j holds tokens j L … j L + L, the last only as a target; a rest
  * shorter than that is left out. No token is dropped, no noise is added.
  * ERROR_CONFIG: seq_len beyond the model's positions, the text shorter than one window, a tokenizer with more ids than
- * the model; ERROR_IO, ERROR_FORMAT, ERROR_UNSUPPORTED, ERROR_MEMORY. */
+ * the model, or none to be found; ERROR_IO, ERROR_FORMAT, ERROR_UNSUPPORTED, ERROR_MEMORY. */
 FSMOE_API fsmoe_status fsmoe_eval(const char *model_dir, const fsmoe_eval_options *options, fsmoe_eval_result *result);
 
 typedef struct fsmoe_generate_options {
@@ -38,6 +43,7 @@ typedef struct fsmoe_generate_options {
     uint64_t seed;
     /* Called with each new piece of text as it comes; may be NULL. Return nonzero to stop. */
     int (*on_text)(void *user, const char *bytes, size_t size);
+    void (*on_message)(void *user, const char *sentence); /* as above */
     void *user;
 } fsmoe_generate_options;
 

@@ -21,7 +21,8 @@ typedef struct fsmoe_tokenizer fsmoe_tokenizer;
  * The text "<|endoftext|>" is ordinary text to "gpt2" and to vocabularies without added tokens, so no document can
  * forge an end of text; a tokenizer.json's added tokens are matched in the text, as Hugging Face's library does.
  * ERROR_CONFIG: no such tokenizer; ERROR_IO: cannot read; ERROR_FORMAT: malformed file, or a byte value without a
- * token; ERROR_UNSUPPORTED: the file asks for what is not done here, naming its key; ERROR_MEMORY. */
+ * token; ERROR_UNSUPPORTED: the file asks for what is not done here, naming its key, or is of another format, or the
+ * folder has a tokenizer of another kind; ERROR_MEMORY. */
 FSMOE_API fsmoe_status fsmoe_tokenizer_create(const char *name_or_path, fsmoe_tokenizer **tokenizer);
 FSMOE_API void fsmoe_tokenizer_destroy(fsmoe_tokenizer *tokenizer);
 

@@ -127,9 +127,10 @@ const fsm_config_field fsm_config_fields[] = {
     BOOL(parallel, canonical_sums, "false",
          "sums in one order, so that layouts in powers of two without expert-DP train bit for bit alike; slower"),
 
-    STRINGS(data, train, "training files: text, .jsonl or .tokens"),
+    STRINGS(data, train, "training files: UTF-8 text, JSON lines or token files, told by what they hold (docs/data.md)"),
     STRINGS(data, valid, "validation files, likewise; []: no evaluation"),
-    STRING(data, tokenizer, "bytes", "bytes, gpt2, a tokenizer.json or a folder that has one"),
+    STRING(data, tokenizer, "bytes",
+           "bytes, gpt2, a tokenizer.json or a folder that has one; if unset, --init takes the model's own"),
     INT(data, seq_len, 128, 1, WIDTH, "tokens L of a sample"),
     BOOL(data, shuffle, "true", "whether samples come in random order"),
 

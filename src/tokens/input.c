@@ -1,59 +1,66 @@
 #include "tokens/input.h"
 
-#include "base/file.h"
+#include "tokens/json_lines.h"
+#include "tokens/json_look.h"
+#include "tokens/signature.h"
 #include "tokens/token_file.h"
+#include "tokens/utf8.h"
 
-#include <ctype.h>
-#include <jansson.h>
 #include <string.h>
 
-static bool ends_in(const char *path, const char *ending)
+/* A name that promises token ids is held to it; what a format is called matters more than that it is not ours. */
+static fsmoe_status recognise_by_name(const fsm_file_map *map, const char *path, fsm_input_kind *kind)
 {
-    size_t size = strlen(path), n = strlen(ending);
-    return size >= n && strcmp(path + size - n, ending) == 0;
-}
-
-bool fsm_input_is_tokens(const char *path)
-{
-    return ends_in(path, ".tokens");
-}
-
-static bool is_blank(const char *line, size_t size)
-{
-    while (size > 0 && isspace((unsigned char)line[size - 1])) size--;
-    return size == 0;
-}
-
-static fsmoe_status read_document(const char *line, size_t size, fsmoe_tokenizer *tokenizer, fsm_ids *ids)
-{
-    json_error_t error;
-    json_t *document = json_loadb(line, size, JSON_ALLOW_NUL, &error);
-    if (!document) return fsm_fail(FSMOE_ERROR_FORMAT, "not JSON: %s", error.text);
-    const json_t *text = json_object_get(document, "text");
-    fsmoe_status status;
-    if (json_is_string(text))
-        status = fsm_tokenizer_encode(tokenizer, json_string_value(text), json_string_length(text), ids);
-    else status = fsm_fail(FSMOE_ERROR_FORMAT, "no \"text\" that is a string");
-    json_decref(document);
-    if (status == FSMOE_OK && tokenizer->end_of_text >= 0) status = fsm_ids_add(ids, tokenizer->end_of_text);
-    return status;
-}
-
-static fsmoe_status read_jsonl(const fsm_file_map *map, fsmoe_tokenizer *tokenizer, const char *path, fsm_ids *ids)
-{
-    const char *end = map->bytes + map->size;
-    size_t number = 1;
-    for (const char *line = map->bytes; line < end; number++) {
-        const char *stop = memchr(line, '\n', (size_t)(end - line));
-        if (!stop) stop = end;
-        size_t size = (size_t)(stop - line);
-        if (!is_blank(line, size)) {
-            fsmoe_status status = read_document(line, size, tokenizer, ids);
-            if (status != FSMOE_OK) return fsm_fail_within(status, "'%s', line %zu", path, number);
-        }
-        line = stop + (stop < end);
+    size_t size = strlen(path), n = strlen(".tokens");
+    if (size >= n && strcmp(path + size - n, ".tokens") == 0) {
+        *kind = FSM_INPUT_TOKENS;
+        const fsm_signature *row = fsm_signature_find(map->bytes, map->size);
+        return row && row < &fsm_signatures[fsm_signature_count - 1] ? fsm_signature_refuse(map, path) : FSMOE_OK;
     }
+    FSM_TRY(fsm_signature_refuse(map, path));
+    if (fsm_json_lines_promised(path) || fsm_json_look_lines(map->bytes, map->size)) *kind = FSM_INPUT_JSON_LINES;
     return FSMOE_OK;
+}
+
+fsmoe_status fsm_input_recognise(const fsm_file_map *map, const char *path, fsm_input_kind *kind)
+{
+    *kind = FSM_INPUT_TEXT;
+    if (map->size == 0) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' is empty", path);
+    if (!fsm_token_file_is(map)) return recognise_by_name(map, path, kind);
+    *kind = FSM_INPUT_TOKENS;
+    return FSMOE_OK;
+}
+
+static size_t line_at(const char *bytes, size_t offset)
+{
+    size_t line = 1;
+    for (const char *at = bytes, *end = bytes + offset; (at = memchr(at, '\n', (size_t)(end - at))); at++) line++;
+    return line;
+}
+
+static fsmoe_status fail_at_byte(const fsm_file_map *map, const char *path, size_t offset)
+{
+    const char *at = map->bytes + offset;
+    size_t line = line_at(map->bytes, offset), left = map->size - offset;
+    if (*at == 0)
+        return fsm_fail(FSMOE_ERROR_FORMAT,
+                        "'%s', line %zu: a zero byte at offset %zu, which no text has; tr -d '\\000' leaves such out",
+                        path, line, offset);
+    if (fsm_utf8_character_size(at) > left && fsm_utf8_text_size(at, left) == 0 && left < 4)
+        return fsm_fail(FSMOE_ERROR_FORMAT,
+                        "'%s' ends within a character, which begins at offset %zu: head -c %zu leaves it out", path,
+                        offset, offset);
+    return fsm_fail(FSMOE_ERROR_FORMAT,
+                    "'%s', line %zu: byte 0x%02X at offset %zu is not UTF-8; iconv -f ENCODING -t UTF-8 converts from "
+                    "another encoding, iconv -c -f UTF-8 -t UTF-8 leaves such bytes out",
+                    path, line, (unsigned char)*at, offset);
+}
+
+static fsmoe_status read_text(const fsm_file_map *map, fsmoe_tokenizer *tokenizer, const char *path, fsm_ids *ids)
+{
+    size_t text = fsm_utf8_text_size(map->bytes, map->size);
+    if (text < map->size) return fail_at_byte(map, path, text);
+    return fsm_tokenizer_encode(tokenizer, map->bytes, map->size, ids);
 }
 
 static fsmoe_status read_tokens(const fsm_file_map *map, fsmoe_tokenizer *tokenizer, const char *path, fsm_ids *ids)
@@ -72,21 +79,24 @@ static fsmoe_status read_tokens(const fsm_file_map *map, fsmoe_tokenizer *tokeni
     return FSMOE_OK;
 }
 
-static fsmoe_status read_map(const fsm_file_map *map, fsmoe_tokenizer *tokenizer, const char *path, fsm_ids *ids)
+fsmoe_status fsm_input_add(const fsm_file_map *map, fsm_input_kind kind, fsmoe_tokenizer *tokenizer, const char *path,
+                           fsm_ids *ids)
 {
-    if (map->size == 0) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' is empty", path);
-    if (fsm_input_is_tokens(path)) return read_tokens(map, tokenizer, path, ids);
-    if (ends_in(path, ".jsonl")) return read_jsonl(map, tokenizer, path, ids);
-    return fsm_tokenizer_encode(tokenizer, map->bytes, map->size, ids);
+    size_t before = ids->total;
+    if (kind == FSM_INPUT_TOKENS) FSM_TRY(read_tokens(map, tokenizer, path, ids));
+    else if (kind == FSM_INPUT_JSON_LINES) FSM_TRY(fsm_json_lines_read(map, tokenizer, path, ids));
+    else FSM_TRY(read_text(map, tokenizer, path, ids));
+    if (ids->total == before) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' holds no token", path);
+    return FSMOE_OK;
 }
 
 fsmoe_status fsm_input_read(const char *path, fsmoe_tokenizer *tokenizer, fsm_ids *ids)
 {
     fsm_file_map map;
+    fsm_input_kind kind;
     FSM_TRY(fsm_file_map_open(path, &map));
-    size_t before = ids->total;
-    fsmoe_status status = read_map(&map, tokenizer, path, ids);
+    fsmoe_status status = fsm_input_recognise(&map, path, &kind);
+    if (status == FSMOE_OK) status = fsm_input_add(&map, kind, tokenizer, path, ids);
     fsm_file_map_close(&map);
-    if (status == FSMOE_OK && ids->total == before) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' holds no token", path);
     return status;
 }

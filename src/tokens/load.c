@@ -1,18 +1,33 @@
 #include "tokens/load.h"
 
-#include "base/file.h"
+#include "tokens/signature.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+fsmoe_status fsm_load_map(const char *path, fsm_file_map *map)
+{
+    FSM_TRY(fsm_file_map_open(path, map));
+    const fsm_signature *row = NULL;
+    /* an object is for the parser to judge: vocabularies may have a token "text" */
+    if (map->size > 0 && map->bytes[0] != '{') row = fsm_signature_find(map->bytes, map->size);
+    if (!row) return FSMOE_OK;
+    fsm_file_map_close(map);
+    return fsm_fail(FSMOE_ERROR_UNSUPPORTED,
+                    "'%s' is %s; of tokenizers, a tokenizer.json and GPT-2's two files are read", path, row->name);
+}
+
 fsmoe_status fsm_load_json_file(const char *path, json_t **root)
 {
     fsm_file_map map;
-    FSM_TRY(fsm_file_map_open(path, &map));
+    FSM_TRY(fsm_load_map(path, &map));
     json_error_t error;
     *root = json_loadb(map.bytes ? map.bytes : "", map.size, 0, &error);
     fsm_file_map_close(&map);
-    return *root ? FSMOE_OK : fsm_fail(FSMOE_ERROR_FORMAT, "'%s', line %d: not JSON: %s", path, error.line, error.text);
+    if (*root) return FSMOE_OK;
+    if (json_error_code(&error) == json_error_out_of_memory)
+        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", path);
+    return fsm_fail(FSMOE_ERROR_FORMAT, "'%s', line %d: not JSON: %s", path, error.line, error.text);
 }
 
 static fsmoe_status put_entry(fsm_vocab *vocab, const char *spelling, const json_t *id, const char *path)

@@ -4,9 +4,13 @@
 #ifndef FSM_TOKENS_LOAD_H
 #define FSM_TOKENS_LOAD_H
 
+#include "base/file.h"
 #include "tokens/tokenizer.h"
 
 #include <jansson.h>
+
+/* Maps a file that must be text. ERROR_IO; ERROR_UNSUPPORTED: it is of a format that the table of signatures knows. */
+fsmoe_status fsm_load_map(const char *path, fsm_file_map *map);
 
 /* Parses a whole file; the caller has json_decref. ERROR_IO; ERROR_FORMAT with the line. */
 fsmoe_status fsm_load_json_file(const char *path, json_t **root);

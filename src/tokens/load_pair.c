@@ -1,4 +1,3 @@
-#include "base/file.h"
 #include "tokens/load.h"
 
 #include <string.h>
@@ -54,7 +53,7 @@ fsmoe_status fsm_tokenizer_load_pair(fsmoe_tokenizer *tokenizer, const char *voc
     fsmoe_status status;
     FSM_TRY_GOTO(status, fsm_load_json_file(vocab_path, &vocab), done);
     FSM_TRY_GOTO(status, fsm_load_vocab(tokenizer, vocab, vocab_path), done);
-    FSM_TRY_GOTO(status, fsm_file_map_open(merges_path, &map), done);
+    FSM_TRY_GOTO(status, fsm_load_map(merges_path, &map), done);
     status = load_merges(tokenizer, vocab, map.bytes ? map.bytes : "", map.size, merges_path);
 done:
     fsm_file_map_close(&map);

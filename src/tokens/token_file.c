@@ -71,10 +71,15 @@ void fsm_token_header_pack(const fsm_token_header *header, char bytes[FSM_TOKEN_
     put_u64(bytes + AT_HEADER_HASH, XXH3_64bits(bytes, AT_HEADER_HASH));
 }
 
+bool fsm_token_file_is(const fsm_file_map *map)
+{
+    return map->size >= sizeof MAGIC && memcmp(map->bytes, MAGIC, sizeof MAGIC) == 0;
+}
+
 static fsmoe_status unpack_header(const fsm_file_map *map, const char *path, fsm_token_header *header)
 {
     const char *bytes = map->bytes;
-    if (map->size < sizeof MAGIC || memcmp(bytes, MAGIC, sizeof MAGIC) != 0)
+    if (!fsm_token_file_is(map))
         return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' is no .tokens file: it does not start with %.8s", path, MAGIC);
     if (map->size < FSM_TOKEN_FILE_HEADER_BYTES)
         return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' is truncated: %zu bytes are less than a header", path, map->size);

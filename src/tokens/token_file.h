@@ -21,6 +21,9 @@ typedef struct fsm_token_header {
 fsm_token_header fsm_token_header_of(const fsmoe_tokenizer *tokenizer);
 void fsm_token_header_pack(const fsm_token_header *header, char bytes[FSM_TOKEN_FILE_HEADER_BYTES]);
 
+/* Whether a file begins with the magic, whatever its name and the rest. */
+bool fsm_token_file_is(const fsm_file_map *map);
+
 /* Reads and checks a whole file: header, size, checksums, tokenizer and the range of every id.
  * ERROR_FORMAT naming `path`. */
 fsmoe_status fsm_token_file_check(const fsm_file_map *map, const fsmoe_tokenizer *tokenizer, const char *path,

@@ -2,6 +2,7 @@
 #include "tokens/tokenizer.h"
 
 #include "base/file.h"
+#include "tokens/folder.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,30 +21,6 @@ static fsmoe_status out_of_memory(void)
     return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a tokenizer");
 }
 
-/* Loads the tokenizer that a folder has; *found says whether it has one. */
-static fsmoe_status load_folder(fsmoe_tokenizer *tokenizer, const char *folder, bool *found)
-{
-    static const char *const files[][2] = {{"tokenizer.json", NULL},
-                                           {"encoder.json", "vocab.bpe"},
-                                           {"vocab.json", "merges.txt"}};
-    fsmoe_status status = FSMOE_OK;
-    *found = false;
-    for (size_t i = 0; i < sizeof files / sizeof *files && !*found && status == FSMOE_OK; i++) {
-        char *vocab = fsm_file_join(folder, files[i][0]);
-        char *merges = fsm_file_join(folder, files[i][1] ? files[i][1] : files[i][0]);
-        if (!vocab || !merges) {
-            status = out_of_memory();
-        } else if (fsm_file_exists(vocab) && fsm_file_exists(merges)) {
-            *found = true;
-            status = files[i][1] ? fsm_tokenizer_load_pair(tokenizer, vocab, merges)
-                                 : fsm_tokenizer_load_json(tokenizer, vocab);
-        }
-        free(merges);
-        free(vocab);
-    }
-    return status;
-}
-
 static fsmoe_status load_gpt2(fsmoe_tokenizer *tokenizer)
 {
     const char *const roots[] = {getenv("FSMOE_DATA"), FSMOE_SOURCE_DATA_DIR, FSMOE_DATA_DIR};
@@ -51,10 +28,10 @@ static fsmoe_status load_gpt2(fsmoe_tokenizer *tokenizer)
         if (!roots[i]) continue;
         char *folder = fsm_file_join(roots[i], "gpt2");
         if (!folder) return out_of_memory();
-        bool found;
-        fsmoe_status status = load_folder(tokenizer, folder, &found);
+        fsmoe_status status = FSMOE_ERROR_CONFIG; /* nothing there */
+        if (fsm_file_exists(folder)) status = fsm_tokenizer_load_folder(tokenizer, folder);
         free(folder);
-        if (found || status != FSMOE_OK) return status;
+        if (status != FSMOE_ERROR_CONFIG) return status;
     }
     return fsm_fail(FSMOE_ERROR_CONFIG,
                     "no vocab.bpe and encoder.json for tokenizer 'gpt2' in folder gpt2 of $FSMOE_DATA (%s), %s or %s",
@@ -68,14 +45,8 @@ static fsmoe_status load(fsmoe_tokenizer *tokenizer, const char *name)
     if (strcmp(name, "gpt2") == 0) return load_gpt2(tokenizer);
     if (stat(name, &info) != 0)
         return fsm_fail(FSMOE_ERROR_CONFIG, "tokenizer '%s' is neither 'bytes' nor 'gpt2' nor a file or folder", name);
-    if (!S_ISDIR(info.st_mode)) return fsm_tokenizer_load_json(tokenizer, name);
-    bool found;
-    FSM_TRY(load_folder(tokenizer, name, &found));
-    if (!found)
-        return fsm_fail(FSMOE_ERROR_CONFIG,
-                        "folder '%s' has no tokenizer.json, encoder.json with vocab.bpe or vocab.json with merges.txt",
-                        name);
-    return FSMOE_OK;
+    return S_ISDIR(info.st_mode) ? fsm_tokenizer_load_folder(tokenizer, name)
+                                 : fsm_tokenizer_load_json(tokenizer, name);
 }
 
 /* The end of text is the token of that text, added or not; "bytes" has none. */

@@ -21,22 +21,25 @@ struct fsmoe_tokens {
     int64_t count;
 };
 
-static fsmoe_status open_map(token_segment *segment, const fsmoe_tokenizer *tokenizer, const char *path)
+static fsmoe_status check_map(token_segment *segment, const fsmoe_tokenizer *tokenizer, const char *path)
 {
     fsm_token_header header;
-    FSM_TRY(fsm_file_map_open(path, &segment->map));
-    if (segment->map.size == 0) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' is empty", path);
     FSM_TRY(fsm_token_file_check(&segment->map, tokenizer, path, &header));
     segment->count = (int64_t)header.count;
     segment->id_bytes = header.id_bytes;
     return FSMOE_OK;
 }
 
+/* Of text only the ids are kept, of a token file only the map. */
 static fsmoe_status open_segment(token_segment *segment, fsmoe_tokenizer *tokenizer, const char *path)
 {
-    if (fsm_input_is_tokens(path)) return open_map(segment, tokenizer, path);
-    FSM_TRY(fsm_input_read(path, tokenizer, &segment->ids));
+    fsm_input_kind kind;
+    FSM_TRY(fsm_file_map_open(path, &segment->map));
+    FSM_TRY(fsm_input_recognise(&segment->map, path, &kind));
+    if (kind == FSM_INPUT_TOKENS) return check_map(segment, tokenizer, path);
+    FSM_TRY(fsm_input_add(&segment->map, kind, tokenizer, path, &segment->ids));
     segment->count = (int64_t)segment->ids.count;
+    fsm_file_map_close(&segment->map);
     return FSMOE_OK;
 }
 
@@ -56,7 +59,7 @@ fsmoe_status fsmoe_tokens_open(const char *const *paths, size_t n_paths, fsmoe_t
         token_segment *segment = &opened->segments[opened->n_segments];
         fsmoe_status status = open_segment(segment, tokenizer, paths[opened->n_segments]);
         if (status != FSMOE_OK) {
-            opened->n_segments++; /* the failed one may hold a map */
+            opened->n_segments++; /* the failed one may hold a map or ids */
             fsmoe_tokens_close(opened);
             return status;
         }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -81,9 +82,31 @@ static fsmoe_status put_in_place(const token_writer *writer, const char *path)
     return sync_folder_of(path);
 }
 
-fsmoe_status fsmoe_tokens_write(const char *path, fsmoe_tokenizer *tokenizer, const char *const *paths, size_t n_paths)
+/* What stands at the path may be a device, or a text that was meant as the last input: neither is replaced. */
+static fsmoe_status check_replaceable(const char *path)
 {
-    if (n_paths == 0) return fsm_fail(FSMOE_ERROR_CONFIG, "no file to take tokens from");
+    struct stat info;
+    fsm_file_map map;
+    if (stat(path, &info) != 0) return FSMOE_OK;
+    if (!S_ISREG(info.st_mode))
+        return fsm_fail(FSMOE_ERROR_IO, "'%s' is no regular file, and a token file is not written to another", path);
+    FSM_TRY(fsm_file_map_open(path, &map));
+    bool ours = map.size == 0 || fsm_token_file_is(&map);
+    fsm_file_map_close(&map);
+    if (ours) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_IO, "'%s' is there and is no token file: remove it first, or name another to write to",
+                    path);
+}
+
+/* Through a symbolic link, to the file it leads to; the caller frees. */
+static char *end_of_links(const char *path)
+{
+    char *end = realpath(path, NULL);
+    return end ? end : strdup(path);
+}
+
+static fsmoe_status write_file(const char *path, fsmoe_tokenizer *tokenizer, const char *const *paths, size_t n_paths)
+{
     token_writer writer = {.header = fsm_token_header_of(tokenizer)};
     XXH3_64bits_reset(&writer.hash);
     size_t size = strlen(path) + sizeof ".tmp";
@@ -103,5 +126,16 @@ fsmoe_status fsmoe_tokens_write(const char *path, fsmoe_tokenizer *tokenizer, co
     if (status != FSMOE_OK) unlink(writer.path);
 done:
     free(writer.path);
+    return status;
+}
+
+fsmoe_status fsmoe_tokens_write(const char *path, fsmoe_tokenizer *tokenizer, const char *const *paths, size_t n_paths)
+{
+    if (n_paths == 0) return fsm_fail(FSMOE_ERROR_CONFIG, "no file to take tokens from");
+    FSM_TRY(check_replaceable(path));
+    char *to = end_of_links(path);
+    if (!to) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write '%s'", path);
+    fsmoe_status status = write_file(to, tokenizer, paths, n_paths);
+    free(to);
     return status;
 }

@@ -48,7 +48,7 @@ fsmoe_status fsmoe_eval(const char *model_dir, const fsmoe_eval_options *options
 {
     fsm_inference inference;
     fsmoe_tokens *tokens = NULL;
-    FSM_TRY(fsm_inference_open(model_dir, options->tokenizer, &inference));
+    FSM_TRY(fsm_inference_open(model_dir, options->tokenizer, options->on_message, options->user, &inference));
     fsmoe_status status = set_sizes(&inference, options->seq_len);
     if (status == FSMOE_OK) status = fsmoe_tokens_open(&options->data, 1, inference.tokenizer, &tokens);
     if (status == FSMOE_OK && fsm_sampler_count(fsmoe_tokens_count(tokens), inference.config->data.seq_len) == 0)

@@ -132,7 +132,7 @@ fsmoe_status fsmoe_generate(const char *model_dir, const fsmoe_generate_options 
 {
     generation g = {.options = options};
     FSM_TRY(check_options(options));
-    FSM_TRY(fsm_inference_open(model_dir, options->tokenizer, &g.inference));
+    FSM_TRY(fsm_inference_open(model_dir, options->tokenizer, options->on_message, options->user, &g.inference));
     fsmoe_status status = fsm_can_generate(&g.inference.config->moe);
     if (status == FSMOE_OK) status = encode_prompt(&g);
     g.inference.config->data.seq_len = g.inference.config->model.max_seq_len;

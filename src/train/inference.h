@@ -5,6 +5,7 @@
 #ifndef FSM_TRAIN_INFERENCE_H
 #define FSM_TRAIN_INFERENCE_H
 
+#include "train/own_tokenizer.h"
 #include "train/stepper.h"
 
 typedef struct fsm_inference {
@@ -14,9 +15,10 @@ typedef struct fsm_inference {
     fsm_stepper stepper;
 } fsm_inference;
 
-/* Reads config.json and picks the tokenizer: the given one, the folder's files, else bytes or gpt2 by the number of ids.
- * The model is not built yet: the caller sets data.seq_len and train.micro_batch first. */
-fsmoe_status fsm_inference_open(const char *folder, const char *tokenizer, fsm_inference *inference);
+/* Reads config.json and opens the tokenizer, the given one or fsm_own_tokenizer's choice, which `say` is told. The
+ * model is not built yet: the caller sets data.seq_len and train.micro_batch first. */
+fsmoe_status fsm_inference_open(const char *folder, const char *tokenizer, fsm_say say, void *user,
+                                fsm_inference *inference);
 
 /* Builds the model and reads its weights. */
 fsmoe_status fsm_inference_load(fsm_inference *inference, const char *folder, const fsm_model_options *options);

@@ -4,6 +4,7 @@
 #include "train/adopt.h"
 #include "train/checkpoint.h"
 #include "train/inference.h"
+#include "train/own_tokenizer.h"
 #include "train/run_record.h"
 #include "train/trainer.h"
 #include "train/trial.h"
@@ -25,13 +26,18 @@ static fsmoe_status open_tokens(const fsmoe_strings *files, const char *key, fsm
     return status == FSMOE_OK ? status : fsm_fail_within(status, "%s", key);
 }
 
+static void announce(void *user, const char *sentence)
+{
+    fsm_trainer_say(user, "%s", sentence);
+}
+
 static fsmoe_status complete_config(fsm_trainer *t, const char *model_folder)
 {
     fsmoe_config *c = t->config;
     if (model_folder) FSM_TRY(fsm_adopt_model(c, model_folder));
     FSM_TRY(fsm_config_check(c));
     if (c->data.train.count == 0) return fsm_fail(FSMOE_ERROR_CONFIG, "data.train names no file to train on");
-    FSM_TRY(fsmoe_tokenizer_create(c->data.tokenizer, &t->tokenizer));
+    FSM_TRY(fsm_adopt_tokenizer(c, t->options->init_dir, t->options->resume, announce, t, &t->tokenizer));
     int64_t vocab = fsmoe_tokenizer_vocab_size(t->tokenizer);
     if (c->model.vocab_size == 0) c->model.vocab_size = vocab;
     if (c->model.vocab_size < vocab)
@@ -101,11 +107,6 @@ static fsmoe_status create_helpers(fsm_trainer *t)
     t->sums = calloc((size_t)t->stepper.model->sum_count, sizeof *t->sums);
     if (!t->sums) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the sums of a step");
     return fsm_idle_experts_create(t->stepper.model, t->config->train.idle_expert_steps, &t->idle);
-}
-
-static void announce(void *user, const char *sentence)
-{
-    fsm_trainer_say(user, "%s", sentence);
 }
 
 /* Before weights are read, since measuring costs a few steps that are undone. */
