@@ -1,0 +1,315 @@
+/* What keeps a run from being lost: which checkpoints there are, what is said and refused when a run goes on, what an
+ * interrupted or failed one leaves. Through the command, as a user has it. */
+#define _GNU_SOURCE
+#include "command_case.h"
+
+#define DIR(name) "--set", "run.dir=" name
+#define STEPS(n) "--set", "train.steps=" #n
+#define EVERY(n) "--set", "train.checkpoint_every=" #n
+
+static void assert_told(outcome o, const char *part)
+{
+    if (o.exit_code != 0 || !strstr(o.err, part))
+        fail_msg("exit code %d, '%s' is not in: %s", o.exit_code, part, o.err);
+    forget(o);
+}
+
+/* ---- which checkpoints there are ---- */
+
+static void test_resume_keeps_the_newest_checkpoints_and_the_best_model(void **state)
+{
+    const command_case *c = *state;
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(6), EVERY(1), "--set", "train.eval_every=2")));
+    assert_int_equal(count_matches(c, "run/checkpoint-*"), 2);
+    assert_true(has(c, "run/checkpoint-5/state.json") && has(c, "run/checkpoint-6/state.json"));
+    assert_works(
+        run(c, ARGS("train", "config.yaml", STEPS(6), EVERY(1), DIR("four"), "--set", "run.keep_checkpoints=4")));
+    assert_int_equal(count_matches(c, "four/checkpoint-*"), 4);
+    /* the validation loss falls, so the best is the last */
+    assert_same_file(c, "run/best/model.safetensors", "run/model/model.safetensors");
+}
+
+/* The step of the least validation loss in a log; *last: of the last one. */
+static int best_step(const command_case *c, const char *run, int *last)
+{
+    size_t n;
+    double *losses = read_log(c, run, "val_loss", &n), least = INFINITY;
+    int best = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!(losses[i] > 0)) continue;
+        *last = (int)i + 1;
+        if (losses[i] < least) best = *last;
+        least = fmin(least, losses[i]);
+    }
+    free(losses);
+    return best;
+}
+
+/* At a rate so large that it gets worse sooner or later; what is best is what a run of so many steps ends with. */
+static void test_resume_best_model_is_not_replaced_by_a_worse(void **state)
+{
+    const command_case *c = *state;
+    char steps[32];
+    int last = 0;
+#define LARGE "--set", "train.lr=0.3", "--set", "train.min_lr=0.3", "--set", "train.eval_every=1"
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(12), LARGE)));
+    int best = best_step(c, "run", &last);
+    assert_true(best > 0 && best < last);
+    snprintf(steps, sizeof steps, "train.steps=%d", best);
+    assert_works(run(c, ARGS("train", "config.yaml", "--set", steps, LARGE, DIR("best"))));
+    assert_same_file(c, "run/best/model.safetensors", "best/model/model.safetensors");
+}
+
+static void test_resume_of_the_clock_saves_without_a_number_of_steps(void **state)
+{
+    const command_case *c = *state;
+    /* a thousandth of a second: after every step, but for what 5 % of the time forbids */
+    assert_told(run(c, ARGS("train", "config.yaml", STEPS(300), "--set", "train.checkpoint_minutes=1e-5")),
+                "so that it takes 5 % of the time");
+    assert_int_equal(count_matches(c, "run/checkpoint-*"), 2);
+    assert_true(has(c, "run/checkpoint-300"));
+}
+
+/* ---- damage ---- */
+
+static void damage(const command_case *c, const char *name)
+{
+    size_t size;
+    char *bytes = read_text(c, name, &size);
+    bytes[size / 2] ^= 4;
+    write_text(c, name, bytes, size);
+    free(bytes);
+}
+
+static void test_resume_names_an_older_checkpoint_that_is_sound_and_goes_on_from_it(void **state)
+{
+    const command_case *c = *state;
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(4), EVERY(1), DIR("whole"), "--set", "train.min_lr=1e-3")));
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(4), EVERY(1), "--set", "train.min_lr=1e-3")));
+    damage(c, "run/checkpoint-4/config.json");
+    assert_fails(run(c, ARGS("train", "config.yaml", STEPS(4), "--resume", "--set", "train.min_lr=1e-3")),
+                 FSMOE_ERROR_FORMAT, ARGS("run/checkpoint-4/config.json", "--resume-from checkpoint-3"));
+    outcome o = run(c, ARGS("train", "config.yaml", STEPS(4), EVERY(1), "--resume-from", "checkpoint-3", "--set",
+                            "train.min_lr=1e-3"));
+    assert_int_equal(o.exit_code, 0);
+    assert_non_null(strstr(o.err, "superseded"));
+    assert_non_null(strstr(o.err, "steps 4 to 4, which are done again, are now in log.cut.jsonl"));
+    forget(o);
+    assert_same_file(c, "whole/model/model.safetensors", "run/model/model.safetensors");
+    assert_losses_agree(c, "whole", "run", 0);
+    assert_true(has(c, "run/checkpoint-4.superseded") && has(c, "run/log.cut.jsonl"));
+    damage(c, "run/checkpoint-3/state.json");
+    damage(c, "run/checkpoint-4/state.json");
+    assert_fails(run(c, ARGS("train", "config.yaml", STEPS(4), "--resume", "--set", "train.min_lr=1e-3")),
+                 FSMOE_ERROR_FORMAT, ARGS("run/checkpoint-4/state.json"));
+    assert_fails(run(c, ARGS("train", "config.yaml", "--resume-from", "checkpoint-77")), FSMOE_ERROR_IO,
+                 ARGS("checkpoint-77"));
+}
+
+static void test_resume_of_a_renamed_checkpoint_is_refused(void **state)
+{
+    const command_case *c = *state;
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(4))));
+    assert_works(spawn(c, ARGS("mv", "run/checkpoint-4", "run/checkpoint-3"), (streams){0}));
+    assert_fails(run(c, ARGS("train", "config.yaml", STEPS(6), "--resume")), FSMOE_ERROR_FORMAT,
+                 ARGS("checkpoint-3", "after step 4"));
+}
+
+static void test_resume_from_another_runs_checkpoint_is_refused(void **state)
+{
+    const command_case *c = *state;
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(2))));
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(4), DIR("other"))));
+    assert_works(spawn(c, ARGS("cp", "-r", "other/checkpoint-4", "run/"), (streams){0}));
+    assert_fails(run(c, ARGS("train", "config.yaml", STEPS(6), "--resume")), FSMOE_ERROR_FORMAT,
+                 ARGS("another run's", "--resume-from checkpoint-2"));
+}
+
+/* ---- changes ---- */
+
+static void test_resume_says_what_changed_and_allows_more_when_told(void **state)
+{
+    const command_case *c = *state;
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(4))));
+    assert_told(run(c, ARGS("train", "config.yaml", STEPS(4), "--resume")), "resumed after step 4");
+    assert_told(run(c, ARGS("train", "config.yaml", STEPS(6), "--resume", "--set", "train.lr=0.002")),
+                "changed since the checkpoint: train.steps 4 -> 6, train.lr 0.001 -> 0.002");
+    assert_works(spawn(c, ARGS("cp", "train.txt", "moved.txt"), (streams){0}));
+    assert_told(run(c, ARGS("train", "config.yaml", STEPS(8), "--resume", "--set", "data.train=moved.txt")),
+                "data.train [\"train.txt\"] -> [\"moved.txt\"]");
+    const char *const more[] = {"train", "config.yaml",          STEPS(10), "--resume", "--set", "data.train=valid.txt",
+                                "--set", "train.global_batch=2", NULL};
+    assert_fails(run(c, more), FSMOE_ERROR_CONFIG,
+                 ARGS("train.global_batch 4 -> 2", "the content of data.train", "--allow-changes"));
+    assert_told(run(c, ARGS("train", "config.yaml", STEPS(10), "--resume", "--allow-changes", "--set",
+                            "data.train=valid.txt", "--set", "train.global_batch=2")),
+                "as allowed: train.global_batch 4 -> 2");
+}
+
+/* A line that is no step's stays, and a torn one is not lost in silence. */
+static void test_resume_cuts_no_line_of_the_log_in_silence(void **state)
+{
+    const command_case *c = *state;
+    size_t size, kept;
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(4))));
+    char *log = read_text(c, "run/log.jsonl", &size);
+    char *longer = malloc(size + 64);
+    int extra = snprintf(longer, size + 64, "# a note\n%s{\"step\":5,\"lo", log);
+    write_text(c, "run/log.jsonl", longer, (size_t)extra);
+    free(longer);
+    outcome o = run(c, ARGS("train", "config.yaml", STEPS(4), "--resume"));
+    assert_int_equal(o.exit_code, FSMOE_ERROR_FORMAT == 0 ? 0 : o.exit_code);
+    assert_non_null(strstr(o.err, "was not whole"));
+    assert_non_null(strstr(o.err, "1 lines are no steps'"));
+    forget(o);
+    char *after = read_text(c, "run/log.jsonl", &kept), *cut = read_text(c, "run/log.cut.jsonl", NULL);
+    assert_memory_equal(after, "# a note\n", 9);
+    assert_memory_equal(after + 9, log, size);
+    assert_string_equal(cut, "{\"step\":5,\"lo\n");
+    free(after);
+    free(cut);
+    free(log);
+}
+
+/* ---- runs that fail ---- */
+
+#define WILD "--set", "train.lr=1e3", "--set", "train.warmup_steps=3", "--set", "train.min_lr=0"
+
+static void test_resume_after_a_step_that_was_not_finite_has_the_state_before_it(void **state)
+{
+    const command_case *c = *state;
+    outcome o = run(c, ARGS("train", "config.yaml", STEPS(200), WILD));
+    assert_int_equal(o.exit_code, fsmoe_status_exit_code(FSMOE_ERROR_NUMERIC));
+    const char *saved = strstr(o.err, "is saved in 'run/checkpoint-");
+    assert_non_null(saved);
+    int step = atoi(saved + strlen("is saved in 'run/checkpoint-"));
+    forget(o);
+    size_t steps;
+    double *losses = read_log(c, "run", "loss", &steps);
+    free(losses);
+    assert_int_equal(steps, step);
+    assert_int_equal(count_matches(c, "run/checkpoint-*"), 1);
+    assert_true(has(c, "run/report.html"));
+    /* it is whole: it loads, whatever becomes of the next step */
+    o = run(c, ARGS("train", "config.yaml", STEPS(200), "--resume", "--set", "train.lr=1e-9"));
+    assert_non_null(strstr(o.err, "resumed after step"));
+    forget(o);
+}
+
+static void test_resume_without_clipping_says_that_the_state_is_lost(void **state)
+{
+    const command_case *c = *state;
+    assert_fails(run(c, ARGS("train", "config.yaml", STEPS(200), WILD, "--set", "train.clip_grad=0")),
+                 FSMOE_ERROR_NUMERIC, ARGS("without train.clip_grad", "is lost"));
+    assert_int_equal(count_matches(c, "run/checkpoint-*"), 0);
+}
+
+/* p -= lr decay p: a thousand times the weight a step, without a gradient that would not be finite. */
+static void test_resume_infinite_weights_take_no_checkpoint_with_them(void **state)
+{
+    const command_case *c = *state;
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(1))));
+    outcome o = run(c, ARGS("train", "config.yaml", STEPS(60), EVERY(1), "--resume", "--set", "train.lr=1", "--set",
+                            "train.min_lr=1", "--set", "train.weight_decay=1000", "--set", "train.clip_grad=0"));
+    assert_int_equal(o.exit_code, fsmoe_status_exit_code(FSMOE_ERROR_NUMERIC));
+    forget(o);
+    assert_true(count_matches(c, "run/checkpoint-*") >= 1);
+    outcome again = run(c, ARGS("train", "config.yaml", STEPS(60), "--resume", "--set", "train.steps=1"));
+    assert_true(again.exit_code == 0 || strstr(again.err, "'train.steps' is 1"));
+    forget(again);
+}
+
+/* ---- whose folder it is ---- */
+
+static void test_resume_two_runs_in_one_folder_do_not_mix(void **state)
+{
+    const command_case *c = *state;
+    pid_t first = fork();
+    if (first == 0) {
+        set_streams(c, &(streams){0}, -1, -1);
+        execl(FSMOE_COMMAND, FSMOE_COMMAND, "train", "config.yaml", STEPS(1000000), NULL);
+        _exit(127);
+    }
+    for (int i = 0; i < 2000 && !has(c, "run/log.jsonl"); i++) nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    char pid[32];
+    snprintf(pid, sizeof pid, "pid %ld", (long)first);
+    assert_fails(run(c, ARGS("train", "config.yaml")), FSMOE_ERROR_IO, ARGS("'run'", "alive", pid));
+    assert_fails(run(c, ARGS("train", "config.yaml", "--resume")), FSMOE_ERROR_IO, ARGS("alive", pid));
+    assert_false(has(c, "run.1"));
+    kill(first, SIGTERM);
+    int wait_status;
+    waitpid(first, &wait_status, 0);
+    assert_int_equal(code_of(wait_status), 128 + SIGTERM);
+    assert_true(has(c, "run/report.html")); /* an interrupted run has its report */
+}
+
+static void test_resume_a_users_model_in_the_run_folder_is_never_touched(void **state)
+{
+    const command_case *c = *state;
+    assert_works(run(c, ARGS("train", "config.yaml", DIR("before"))));
+    assert_works(spawn(c, ARGS("mkdir", "run"), (streams){0}));
+    assert_works(spawn(c, ARGS("cp", "-r", "before/model", "run/model"), (streams){0}));
+    assert_fails(run(c, ARGS("train", "config.yaml", "--init", "run/model")), FSMOE_ERROR_IO,
+                 ARGS("run.lock", "model"));
+    assert_same_file(c, "run/model/model.safetensors", "before/model/model.safetensors");
+}
+
+/* ---- experts ---- */
+
+/* The hash gate sends a token by its id alone: with 97 experts not all letters' are ever met. */
+static void test_resume_an_idle_expert_is_warned_of_once_and_in_the_report(void **state)
+{
+    const command_case *c = *state;
+    outcome o =
+        run(c, ARGS("train", "config.yaml", STEPS(9), "--set", "moe.gate=hash", "--set", "moe.num_experts=97", "--set",
+                    "moe.top_k=1", "--set", "moe.aux_loss_coeff=0", "--set", "train.idle_expert_steps=3"));
+    assert_int_equal(o.exit_code, 0);
+    const char *first = strstr(o.err, "had no token for 3 steps");
+    assert_non_null(first);
+    assert_non_null(strstr(o.err, "step 3:"));
+    forget(o);
+    size_t size;
+    char *page = read_text(c, "run/report.html", &size);
+    assert_non_null(strstr(page, "had no token for 3 steps"));
+    free(page);
+}
+
+static void test_resume_names_the_command_that_was_used(void **state)
+{
+    const command_case *c = *state;
+    assert_works(
+        run(c, ARGS("train", "config.yaml", "--set", "run.sample_prompt=it's", "--set", "run.sample_tokens=4")));
+    char *text = read_text(c, "run/run.json", NULL);
+    assert_non_null(strstr(text, "'run.sample_prompt=it'\\\\''s'"));
+    assert_non_null(strstr(text, "train run/config.yaml --resume"));
+    assert_non_null(strstr(text, FSMOE_COMMAND));
+    free(text);
+    if (!has_mpi(c)) return;
+    assert_works(run_ranks(c, "2", ARGS("train", "config.yaml", DIR("ranks"))));
+    text = read_text(c, "ranks/run.json", NULL);
+    assert_non_null(strstr(text, "scripts/mpirun 2 " FSMOE_COMMAND " train ranks/config.yaml --resume"));
+    free(text);
+}
+
+int main(void)
+{
+#define CASE(test) cmocka_unit_test_setup_teardown(test, make_case, remove_case)
+    const struct CMUnitTest tests[] = {
+        CASE(test_resume_keeps_the_newest_checkpoints_and_the_best_model),
+        CASE(test_resume_best_model_is_not_replaced_by_a_worse),
+        CASE(test_resume_of_the_clock_saves_without_a_number_of_steps),
+        CASE(test_resume_names_an_older_checkpoint_that_is_sound_and_goes_on_from_it),
+        CASE(test_resume_of_a_renamed_checkpoint_is_refused),
+        CASE(test_resume_from_another_runs_checkpoint_is_refused),
+        CASE(test_resume_says_what_changed_and_allows_more_when_told),
+        CASE(test_resume_cuts_no_line_of_the_log_in_silence),
+        CASE(test_resume_after_a_step_that_was_not_finite_has_the_state_before_it),
+        CASE(test_resume_without_clipping_says_that_the_state_is_lost),
+        CASE(test_resume_infinite_weights_take_no_checkpoint_with_them),
+        CASE(test_resume_two_runs_in_one_folder_do_not_mix),
+        CASE(test_resume_a_users_model_in_the_run_folder_is_never_touched),
+        CASE(test_resume_an_idle_expert_is_warned_of_once_and_in_the_report),
+        CASE(test_resume_names_the_command_that_was_used),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
