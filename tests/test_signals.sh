@@ -73,7 +73,7 @@ start() { # start RUN COMMAND...: in the background, with its messages in RUN.er
   local run=$1
   shift
   rm -f rank.*
-  env --default-signal=INT,TERM "$@" > "$run.out" 2> "$run.err" < /dev/null &
+  env --default-signal=INT,TERM,HUP,PIPE "$@" > "$run.out" 2> "$run.err" < /dev/null &
   job=$!
   started+=("$job")
 }
@@ -116,7 +116,7 @@ expect_same_losses() { # expect_same_losses RUN REFERENCE
 
 expect_stopped() { # expect_stopped RUN SIGNAL CODE
   local step
-  step=$(sed -n "s/.*stopped by $2 after step \([0-9]*\); saved; resume with --resume/\1/p" "$1.err")
+  step=$(sed -n "s/.*stopped by $2 after step \([0-9]*\); saved; resume with .* train $1\/config.yaml --resume/\1/p" "$1.err")
   [[ $code -eq $3 ]] || fail "stopped by $2: exit code $code, not $3"
   [[ $step -gt 0 ]] || fail "stopped by $2: it does not say so once"
   [[ $(lines "$1") -eq $step ]] || fail "stopped after step $step, but the log has $(lines "$1") steps"
@@ -149,6 +149,18 @@ train alone --set train.steps=$steps_alone
 expect_finished 20 "never stopped"
 stop_alone INT 2
 stop_alone TERM 15
+stop_alone HUP 1
+
+# Nobody reads the messages any more, with and without the Ctrl-C that ends `| tee`: the reader takes a line and ends.
+pipe_to_reader() { # pipe_to_reader RUN COMMAND...: its exit code is in RUN.code
+  { env --default-signal=INT,TERM,PIPE "${@:2}" 2>&1 && echo 0 > "$1.code" || echo $? > "$1.code"; } | head -n 1 > /dev/null
+}
+pipe_to_reader piped "$command" train config.yaml --set run.dir=piped --set train.steps=100000000
+[[ $(cat piped.code) -eq 141 ]] || fail "a reader that ends: exit code $(cat piped.code)"
+[[ -n $(find piped -name 'checkpoint-*') && -f piped/report.html ]] || fail "a reader that ends: nothing is saved"
+
+# An interrupted run has its report.
+[[ -f INT/report.html ]] || fail "an interrupted run has no report"
 
 # A step that takes seconds.
 train twice --set train.steps=2 --set model.hidden=128 --set model.ffn_hidden=1024 --set model.moe_every=1 \
@@ -189,6 +201,20 @@ train_ranks 4 told --set train.steps=$steps_ranks --resume
 expect_finished 40 "four ranks, resumed"
 expect_same_losses told ranks
 
+# The same through the launcher, whose own output is the pipe: a Ctrl-C reaches the script as the reader ends.
+(
+  setsid env --default-signal=INT,TERM,PIPE "$source/scripts/mpirun" 2 sh note.sh "$command" train config.yaml \
+    --set run.dir=tee --set train.steps=100000000 2>&1 &
+  launcher=$!
+  until_true 20 has_lines tee 20
+  kill -INT "$launcher"
+  code=0
+  wait "$launcher" || code=$?
+  echo "$code" > tee.code
+) | head -n 1 > /dev/null
+[[ $(cat tee.code) -eq 130 ]] || fail "Ctrl-C under tee: exit code $(cat tee.code)"
+[[ -n $(find tee -name 'checkpoint-*') ]] || fail "Ctrl-C under tee: nothing is saved"
+
 # A rank that does nothing for a second, twice.
 train_ranks 4 slow --set train.steps=$steps_ranks
 for after in 20 $((steps_ranks / 2)); do
@@ -221,6 +247,32 @@ finish 12
 [[ $code -ne 0 ]] || fail "a rank is stuck: exit code 0"
 grep -q "communication has stopped" stuck.err || fail "a rank is stuck: nobody says so"
 expect_gone "a rank is stuck"
+
+# The same without a signal: the others say so, and go on when it does. It takes half a minute, so it is for the long tests.
+if [[ -n ${FSMOE_TEST_LONG:-} ]]; then
+  train_ranks 4 paused --set train.steps=100000000
+  until_true 20 has_lines paused 20 || fail "no steps"
+  pid=$(cat rank.2)
+  kill -STOP "$pid"
+  until_true 45 grep -q "a rank may be stopped or hang" paused.err || fail "nobody says that a rank is stopped"
+  seen=$(lines paused)
+  kill -CONT "$pid"
+  until_true 20 has_lines paused $((seen + 20)) || fail "a rank that was stopped does not go on"
+  kill -TERM "$job"
+  finish 20
+  expect_stopped paused SIGUSR1 143
+
+  # A rank that hangs while the others wait for it to evaluate, after a signal.
+  train_ranks 4 evaluates --set train.steps=100000000 --set train.eval_every=1 --set data.valid=train.txt \
+    --set train.global_batch=4
+  until_true 20 has_lines evaluates 20 || fail "no steps"
+  kill -STOP "$(cat rank.3)"
+  kill -TERM "$(cat rank.1)"
+  finish 60
+  [[ $code -ne 0 ]] || fail "a rank hangs beside an evaluation: exit code 0"
+  grep -q "communication has stopped" evaluates.err || fail "a rank hangs beside an evaluation: nobody says so"
+  expect_gone "a rank hangs beside an evaluation"
+fi
 
 # More threads than cores.
 for progress in thread tasks; do
