@@ -354,7 +354,7 @@ fsmoe_status fsm_config_check(const fsmoe_config *config)
     FSM_TRY(check_ranges(config));
     FSM_TRY(check_unused(config, false));
     fsmoe_config derived = *config;
-    fsm_config_derive_numbers(&derived);
+    fsm_config_derive_flat(&derived);
     if (is_soft(config)) derived.moe.top_k = 1; /* it has no effect */
     FSM_TRY(check_heads(config, &derived.model));
     FSM_TRY(check_relations(config, &derived));

@@ -20,6 +20,13 @@ typedef enum fsm_config_type {
     FSM_CONFIG_CHOICE,  /* char *, owned, one of `choices` */
 } fsm_config_type;
 
+/* What the model folder that a run starts from has to say of a key. */
+typedef enum fsm_config_in_folder {
+    FSM_CONFIG_NOT_IN_FOLDER,
+    FSM_CONFIG_FOLDER_SUGGESTS, /* how it was trained */
+    FSM_CONFIG_FOLDER_DECIDES,  /* the key makes the model what it is: another value is another model */
+} fsm_config_in_folder;
+
 typedef struct fsm_config_field {
     const char *key; /* "section.name" */
     size_t offset;   /* in fsmoe_config */
@@ -27,7 +34,8 @@ typedef struct fsm_config_field {
     const char *preset;  /* the default, written as in a file; unused by STRINGS, which start empty */
     double min, max;     /* INT and FLOAT, both inclusive; integers are exact, so no limit exceeds 2^53 */
     const char *choices; /* CHOICE: names between ", " */
-    const char *help;    /* one line, with the unit and what 0 means */
+    fsm_config_in_folder in_folder;
+    const char *help; /* one line, with the unit and what 0 means */
 } fsm_config_field;
 
 typedef struct fsm_config_section {
@@ -75,6 +83,12 @@ void fsm_config_free_strings(fsmoe_strings *strings);
 fsmoe_status fsm_config_assign(fsmoe_config *config, const fsm_config_field *field, const fsm_config_value *value,
                                const char *where);
 
+/* Converts and checks, into a flat configuration whose value then belongs to `value`. ERROR_CONFIG, as above. */
+fsmoe_status fsm_config_convert(const fsm_config_field *field, const fsm_config_value *value, fsmoe_config *flat);
+
+/* The default again, set by nobody. ERROR_MEMORY. */
+fsmoe_status fsm_config_reset(fsmoe_config *config, const fsm_config_field *field);
+
 /* Whether the present value of one field lies in its range or list of choices. ERROR_CONFIG, without a place. */
 fsmoe_status fsm_config_check_field(const fsmoe_config *config, const fsm_config_field *field);
 
@@ -111,11 +125,17 @@ fsmoe_status fsm_config_check_given(const fsmoe_config *config);
  * written there without its section. Errors as of fsmoe_config_load. */
 fsmoe_status fsm_config_load_flat(fsmoe_config *config, const char *path, const char *const *keys, size_t count);
 
-/* Fills the zeros and "auto"s that depend on other keys only: num_kv_heads, head_dim, max_seq_len, micro_batch,
- * capacity_group of soft, moe.expert, activation, bias, order. Wants a checked configuration. ERROR_MEMORY. */
+/* Fills the zeros and "auto"s that depend on other keys only (the table in derive.c), and capacity_group of soft. Wants a
+ * checked configuration. ERROR_MEMORY. */
 fsmoe_status fsm_config_derive(fsmoe_config *config);
 
-/* The numbers among them; allocates nothing, so it also works on a flat copy. */
-void fsm_config_derive_numbers(fsmoe_config *config);
+/* The same for a flat copy, which must not be freed: names that were "auto" are static text then. */
+void fsm_config_derive_flat(fsmoe_config *flat);
+
+/* Whether the field is one of those, or vocab_size, and leaves its value open: 0 or "auto". */
+bool fsm_config_is_open(const fsmoe_config *config, const fsm_config_field *field);
+
+/* What "auto" stands for with an expert from outside; the texts must stay. ERROR_CONFIG: too many. Not thread safe. */
+fsmoe_status fsm_config_add_expert(const char *name, const char *activation, bool has_bias);
 
 #endif
