@@ -61,6 +61,12 @@ typedef struct fsm_config {
     char *where[];       /* a row of the table each: "demo.yaml:12" or "--set"; NULL: nobody set it */
 } fsm_config;
 
+/* Where a field was set, for messages; NULL: nobody did. */
+static inline const char *fsm_config_where(const fsmoe_config *config, const fsm_config_field *field)
+{
+    return ((const fsm_config *)config)->where[field - fsm_config_fields];
+}
+
 static inline const void *fsm_config_at(const fsmoe_config *config, const fsm_config_field *field)
 {
     return (const char *)config + field->offset;
@@ -113,6 +119,9 @@ fsm_config_excerpt fsm_config_excerpt_of(const char *text);
  * A key without effect is an error unless it holds its default, so that a dumped configuration stays valid. May be
  * called before or after fsm_config_derive. ERROR_CONFIG: file, line, keys, values and the reason. */
 fsmoe_status fsm_config_check(const fsmoe_config *config);
+
+/* Whether the field's value changes anything beside the others; `config` may be a flat copy. */
+bool fsm_config_has_effect(const fsmoe_config *config, const fsm_config_field *field);
 
 /* Adds to an error whose sentence begins with a key the place where that key was given; returns the status. For what is
  * found when kinds are looked up, beyond this folder. */

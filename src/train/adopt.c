@@ -3,8 +3,6 @@
 #include "config/field.h"
 #include "model/hf_config.h"
 
-#include <string.h>
-
 static fsmoe_status fail_differs(const fsmoe_config *config, const fsmoe_config *saved, const fsm_config_field *field,
                                  const char *where, const char *folder)
 {
@@ -13,15 +11,31 @@ static fsmoe_status fail_differs(const fsmoe_config *config, const fsmoe_config 
                     folder);
 }
 
-static fsmoe_status adopt_field(fsmoe_config *config, const fsmoe_config *saved, size_t row, const char *folder)
+/* What is left open, or set by nobody, is as in the folder. */
+static fsmoe_status take(fsmoe_config *config, const fsmoe_config *saved)
 {
-    const fsm_config_field *field = &fsm_config_fields[row];
-    const char *where = ((const fsm_config *)config)->where[row];
-    if (field->in_folder != FSM_CONFIG_FOLDER_DECIDES || fsm_field_equal(config, saved, field)) return FSMOE_OK;
-    /* top_k > 1 always normalises, whatever the key says */
-    if (strcmp(field->key, "moe.normalize_top_k") == 0 && saved->moe.top_k > 1) return FSMOE_OK;
-    if (!where || fsm_config_is_open(config, field)) return fsm_field_copy(config, saved, field);
-    return fail_differs(config, saved, field, where, folder);
+    for (size_t row = 0; row < fsm_config_field_count; row++) {
+        const fsm_config_field *field = &fsm_config_fields[row];
+        bool decides = field->in_folder == FSM_CONFIG_FOLDER_DECIDES;
+        bool is_free = !fsm_config_where(config, field) || (decides && fsm_config_is_open(config, field));
+        if (field->in_folder && is_free) FSM_TRY(fsm_field_copy(config, saved, field));
+    }
+    return FSMOE_OK;
+}
+
+/* Two models are the same when what their keys mean is; a key that means nothing in either may say what it likes. */
+static fsmoe_status compare(const fsmoe_config *config, const fsmoe_config *saved, const char *folder)
+{
+    fsmoe_config derived = *config; /* not to be freed */
+    fsm_config_derive_flat(&derived);
+    for (size_t row = 0; row < fsm_config_field_count; row++) {
+        const fsm_config_field *field = &fsm_config_fields[row];
+        const char *where = fsm_config_where(config, field);
+        if (field->in_folder != FSM_CONFIG_FOLDER_DECIDES || fsm_field_equal(&derived, saved, field)) continue;
+        if (!fsm_config_has_effect(&derived, field) && !fsm_config_has_effect(saved, field)) continue;
+        return fail_differs(&derived, saved, field, where ? where : folder, folder);
+    }
+    return FSMOE_OK;
 }
 
 fsmoe_status fsm_adopt_model(fsmoe_config *config, const char *folder)
@@ -29,8 +43,8 @@ fsmoe_status fsm_adopt_model(fsmoe_config *config, const char *folder)
     fsmoe_config *saved;
     FSM_TRY(fsmoe_config_create(&saved));
     fsmoe_status status = fsm_hf_config_read(folder, &saved->model, &saved->moe);
-    for (size_t row = 0; status == FSMOE_OK && row < fsm_config_field_count; row++)
-        status = adopt_field(config, saved, row, folder);
+    if (status == FSMOE_OK) status = take(config, saved);
+    if (status == FSMOE_OK) status = compare(config, saved, folder);
     fsmoe_config_destroy(saved);
     return status;
 }
