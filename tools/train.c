@@ -79,7 +79,7 @@ static fsmoe_status conclude(const fsmoe_config *config)
 static fsmoe_status train(fsmoe_world *world, arguments *a)
 {
     fsmoe_config *config = NULL;
-    fsmoe_status status = fsmoe_world_agree(world, config_source_load(&a->source, &config));
+    fsmoe_status status = fsmoe_world_agree(world, config_source_load(&a->source, world, &config));
     if (status == FSMOE_OK) signals_prepare(world, config->train.steps);
     if (status == FSMOE_OK) status = fsmoe_train(world, config, &a->options);
     fsmoe_status reported = FSMOE_OK;

@@ -154,9 +154,10 @@ fsmoe_status fsm_config_place(const fsmoe_config *config, fsmoe_status status)
                                                     : status;
 }
 
-fsmoe_status fsm_config_check(const fsmoe_config *config)
+fsmoe_status fsm_config_check(fsmoe_config *config)
 {
     FSM_TRY(check_ranges(config));
+    FSM_TRY(fsmoe_config_drop_silenced(config));
     FSM_TRY(fsm_config_check_unused(config));
     fsmoe_config derived = *config;
     fsm_config_derive_flat(&derived);

@@ -56,15 +56,36 @@ const fsm_config_field *fsm_config_find(const char *key);
 const char *fsm_config_nearest_key(const char *key);
 const char *fsm_config_nearest_section(const char *name);
 
+/* Who set a key last. */
+typedef enum fsm_config_source {
+    FSM_CONFIG_BY_NOBODY,
+    FSM_CONFIG_BY_FOLDER, /* a model's, because nobody else did */
+    FSM_CONFIG_BY_FILE,
+    FSM_CONFIG_BY_SET,
+} fsm_config_source;
+
+typedef struct fsm_config_origin {
+    fsm_config_source source;
+    char *where; /* "demo.yaml:12", "--set", "MODEL/config.json"; NULL: nobody */
+} fsm_config_origin;
+
 typedef struct fsm_config {
     fsmoe_config values; /* first, so that the two pointers convert */
-    char *where[];       /* a row of the table each: "demo.yaml:12" or "--set"; NULL: nobody set it */
+    fsmoe_config files;  /* what the files alone say */
+    void (*on_warning)(void *user, const char *sentence);
+    void *user;
+    fsm_config_origin origins[]; /* a row of the table each */
 } fsm_config;
+
+static inline const fsm_config_origin *fsm_config_origin_of(const fsmoe_config *config, const fsm_config_field *field)
+{
+    return &((const fsm_config *)config)->origins[field - fsm_config_fields];
+}
 
 /* Where a field was set, for messages; NULL: nobody did. */
 static inline const char *fsm_config_where(const fsmoe_config *config, const fsm_config_field *field)
 {
-    return ((const fsm_config *)config)->where[field - fsm_config_fields];
+    return fsm_config_origin_of(config, field)->where;
 }
 
 static inline const void *fsm_config_at(const fsmoe_config *config, const fsm_config_field *field)
@@ -87,7 +108,11 @@ void fsm_config_free_strings(fsmoe_strings *strings);
 /* Converts, checks and stores a value; `where` is copied. The old value stays on failure. ERROR_CONFIG (wrong type, out
  * of range, unknown choice; the message starts with the key and leaves the place to the caller), ERROR_MEMORY. */
 fsmoe_status fsm_config_assign(fsmoe_config *config, const fsm_config_field *field, const fsm_config_value *value,
-                               const char *where);
+                               fsm_config_source source, const char *where);
+
+/* Stores the value that the field has in `from`, which may be a flat copy. ERROR_MEMORY, then the old one stays. */
+fsmoe_status fsm_config_take(fsmoe_config *config, const fsmoe_config *from, const fsm_config_field *field,
+                             fsm_config_source source, const char *where);
 
 /* Converts and checks, into a flat configuration whose value then belongs to `value`. ERROR_CONFIG, as above. */
 fsmoe_status fsm_config_convert(const fsm_config_field *field, const fsm_config_value *value, fsmoe_config *flat);
@@ -115,10 +140,11 @@ typedef struct fsm_config_excerpt {
 } fsm_config_excerpt;
 fsm_config_excerpt fsm_config_excerpt_of(const char *text);
 
-/* Everything that one key alone cannot tell: relations between keys, and keys that the others leave without effect.
- * A key without effect is an error unless it holds its default, so that a dumped configuration stays valid. May be
- * called before or after fsm_config_derive. ERROR_CONFIG: file, line, keys, values and the reason. */
-fsmoe_status fsm_config_check(const fsmoe_config *config);
+/* Everything that one key alone cannot tell: relations between keys, and keys that the others leave without effect. One
+ * of those is an error unless it holds its default, so that a dumped configuration stays valid, or was silenced by what
+ * came later (fsmoe_config_drop_silenced, which this calls first). May be called before or after fsm_config_derive.
+ * ERROR_CONFIG: file, line, keys, values and the reason; ERROR_MEMORY. */
+fsmoe_status fsm_config_check(fsmoe_config *config);
 
 /* Whether the field's value changes anything beside the others; `config` may be a flat copy. */
 bool fsm_config_has_effect(const fsmoe_config *config, const fsm_config_field *field);

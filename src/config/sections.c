@@ -70,7 +70,7 @@ const fsm_config_field fsm_config_fields[] = {
     MODEL_BOOL(model, tie_embeddings, "false", "whether the output head is the token embedding"),
 
     MODEL_INT(moe, num_experts, 8, 1, 65536, "experts E of a layer, all ranks together"),
-    MODEL_INT(moe, top_k, 2, 1, 65536, "experts k that each token goes to"),
+    MODEL_INT(moe, top_k, 2, 1, 65536, "experts k that each token goes to; 1 with gate switch"),
     TRAINED_FLOAT(moe, capacity_factor, 0, 0, 1e6,
                   "f: an expert takes ceil(k f G / E) of every G tokens and drops the rest; 0: dropless, it takes all"),
     TRAINED_INT(moe, capacity_group, 0, 0, COUNT, "G, tokens that share a capacity; 0: those a rank holds at the gate"),

@@ -1,6 +1,8 @@
 /* Keys that the others leave without effect: each is a row of a table with the reason that its message gives. */
 #include "config/check.h"
 
+#include <stdio.h>
+
 static bool has_biases(const fsmoe_config *config)
 {
     return is_gpt2(config) || strcmp(config->moe.expert, "gpt") == 0;
@@ -165,6 +167,66 @@ bool fsm_config_has_effect(const fsmoe_config *config, const fsm_config_field *f
     for (int i = 0; i < RULE_COUNT; i++)
         if (strcmp(rules[i].key, field->key) == 0 && rules[i].unused(config)) return false;
     return true;
+}
+
+/* What a file said had an effect until something later took it away. */
+static bool is_silenced(const fsmoe_config *config, const struct rule *rule, const fsm_config_field *field)
+{
+    if (!rule->reason || !rule->unused(config) || fsm_config_is_default(config, field)) return false;
+    fsm_config_source source = fsm_config_origin_of(config, field)->source;
+    if (source == FSM_CONFIG_BY_FILE) return !rule->unused(&((const fsm_config *)config)->files);
+    return source == FSM_CONFIG_BY_FOLDER; /* that is how a model was trained, and nobody's wish */
+}
+
+/* Says it of a key that a file gave. */
+static void warn(const fsmoe_config *config, const fsm_config_field *field, const char *what, const char *reason)
+{
+    char text[1024];
+    const fsm_config *whole = (const fsm_config *)config;
+    const fsm_config_origin *origin = fsm_config_origin_of(config, field);
+    if (origin->source != FSM_CONFIG_BY_FILE || !whole->on_warning) return;
+    snprintf(text, sizeof text, "%s: '%s' is %s: %s", origin->where, field->key, what, reason);
+    whole->on_warning(whole->user, text);
+}
+
+/* The default of moe.top_k is none of switch's, which has no other than 1: nobody needs to say so. */
+static fsmoe_status choose_one(fsmoe_config *config)
+{
+    const fsm_config_field *field = fsm_config_find("moe.top_k");
+    fsm_config_source source = fsm_config_origin_of(config, field)->source;
+    bool is_free = source == FSM_CONFIG_BY_NOBODY && fsm_config_is_default(config, field);
+    bool is_silenced = source == FSM_CONFIG_BY_FILE && is_not_switch(&((const fsm_config *)config)->files);
+    if (is_not_switch(config) || config->moe.top_k == 1 || !(is_free || is_silenced)) return FSMOE_OK;
+    warn(config, field, "left without effect", "moe.gate switch chooses 1");
+    FSM_TRY(fsm_config_reset(config, field));
+    config->moe.top_k = 1;
+    return FSMOE_OK;
+}
+
+/* A run that is cut short, to try a file, warms up no longer than it is. */
+static fsmoe_status shorten_warmup(fsmoe_config *config)
+{
+    const fsm_config_field *field = fsm_config_find("train.warmup_steps");
+    const fsmoe_train_config *files = &((const fsm_config *)config)->files.train;
+    bool is_of_file = fsm_config_origin_of(config, field)->source == FSM_CONFIG_BY_FILE;
+    int64_t steps = config->train.steps;
+    if (!is_of_file || config->train.warmup_steps <= steps || files->warmup_steps > files->steps) return FSMOE_OK;
+    warn(config, field, "cut to train.steps", "train.lr would never be reached");
+    FSM_TRY(fsm_config_reset(config, field));
+    config->train.warmup_steps = steps;
+    return FSMOE_OK;
+}
+
+fsmoe_status fsmoe_config_drop_silenced(fsmoe_config *config)
+{
+    for (int i = 0; i < RULE_COUNT; i++) {
+        const fsm_config_field *field = fsm_config_find(rules[i].key);
+        if (!is_silenced(config, &rules[i], field)) continue;
+        warn(config, field, "left without effect", rules[i].reason);
+        FSM_TRY(fsm_config_reset(config, field));
+    }
+    FSM_TRY(shorten_warmup(config));
+    return choose_one(config);
 }
 
 static fsmoe_status fail_unused(const fsmoe_config *config, const struct rule *rule)

@@ -187,23 +187,36 @@ fsmoe_status fsm_config_convert(const fsm_config_field *field, const fsm_config_
     }
 }
 
-fsmoe_status fsm_config_assign(fsmoe_config *config, const fsm_config_field *field, const fsm_config_value *value,
-                               const char *where)
+static fsmoe_status store(fsm_config *whole, const fsmoe_config *from, const fsm_config_field *field, bool of_file)
 {
-    fsmoe_config flat;
-    FSM_TRY(fsm_config_convert(field, value, &flat));
-    char **remembered = &((fsm_config *)config)->where[field - fsm_config_fields];
+    if (of_file) FSM_TRY(fsm_field_copy(&whole->files, from, field));
+    return fsm_field_copy(&whole->values, from, field);
+}
+
+fsmoe_status fsm_config_take(fsmoe_config *config, const fsmoe_config *from, const fsm_config_field *field,
+                             fsm_config_source source, const char *where)
+{
+    fsm_config *whole = (fsm_config *)config;
+    fsm_config_origin *origin = &whole->origins[field - fsm_config_fields];
     char *copy = where ? strdup(where) : NULL;
     fsmoe_status status = FSMOE_OK;
     if (where && !copy) status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory for '%s'", field->key);
-    if (status == FSMOE_OK) status = fsm_field_copy(config, &flat, field);
+    if (status == FSMOE_OK) status = store(whole, from, field, source == FSM_CONFIG_BY_FILE);
     if (status != FSMOE_OK) {
         free(copy);
         return status;
     }
-    free(*remembered);
-    *remembered = copy;
+    free(origin->where);
+    *origin = (fsm_config_origin){source, copy};
     return FSMOE_OK;
+}
+
+fsmoe_status fsm_config_assign(fsmoe_config *config, const fsm_config_field *field, const fsm_config_value *value,
+                               fsm_config_source source, const char *where)
+{
+    fsmoe_config flat;
+    FSM_TRY(fsm_config_convert(field, value, &flat));
+    return fsm_config_take(config, &flat, field, source, where);
 }
 
 /* Quoted where the empty string would count as no value. */
@@ -217,7 +230,7 @@ static fsm_config_value preset_of(const fsm_config_field *field)
 fsmoe_status fsm_config_reset(fsmoe_config *config, const fsm_config_field *field)
 {
     fsm_config_value preset = preset_of(field);
-    return fsm_config_assign(config, field, &preset, NULL);
+    return fsm_config_assign(config, field, &preset, FSM_CONFIG_BY_NOBODY, NULL);
 }
 
 bool fsm_config_is_default(const fsmoe_config *config, const fsm_config_field *field)

@@ -186,11 +186,12 @@ static const struct {
     {"moe.capacity_group", "0"},
 };
 
-static fsmoe_status preset_mixtral(fsmoe_config *config)
+static fsmoe_status preset_mixtral(const source *from, fsmoe_config *config)
 {
     for (size_t i = 0; i < sizeof of_mixtral / sizeof *of_mixtral; i++) {
         fsm_config_value value = {.shape = FSM_CONFIG_SCALAR, .text = (char *)of_mixtral[i].value};
-        FSM_TRY(fsm_config_assign(config, fsm_config_find(of_mixtral[i].key), &value, NULL));
+        FSM_TRY(
+            fsm_config_assign(config, fsm_config_find(of_mixtral[i].key), &value, FSM_CONFIG_BY_FOLDER, from->path));
     }
     return FSMOE_OK;
 }
@@ -200,7 +201,7 @@ static fsmoe_status read_config(source *from, json_t *json, fsmoe_config *config
     const char *key;
     json_t *value;
     FSM_TRY(read_type(from, json));
-    if (from->type == FSM_HF_MIXTRAL) FSM_TRY(preset_mixtral(config));
+    if (from->type == FSM_HF_MIXTRAL) FSM_TRY(preset_mixtral(from, config));
     json_object_foreach(json, key, value) FSM_TRY(read_key(from, key, value, config));
     FSM_TRY(check_present(from, json));
     if (from->type == FSM_HF_MIXTRAL) {

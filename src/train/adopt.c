@@ -1,5 +1,6 @@
 #include "train/adopt.h"
 
+#include "base/file.h"
 #include "config/field.h"
 #include "model/hf_config.h"
 
@@ -12,13 +13,13 @@ static fsmoe_status fail_differs(const fsmoe_config *config, const fsmoe_config 
 }
 
 /* What is left open, or set by nobody, is as in the folder. */
-static fsmoe_status take(fsmoe_config *config, const fsmoe_config *saved)
+static fsmoe_status take(fsmoe_config *config, const fsmoe_config *saved, const char *where)
 {
     for (size_t row = 0; row < fsm_config_field_count; row++) {
         const fsm_config_field *field = &fsm_config_fields[row];
         bool decides = field->in_folder == FSM_CONFIG_FOLDER_DECIDES;
         bool is_free = !fsm_config_where(config, field) || (decides && fsm_config_is_open(config, field));
-        if (field->in_folder && is_free) FSM_TRY(fsm_field_copy(config, saved, field));
+        if (field->in_folder && is_free) FSM_TRY(fsm_config_take(config, saved, field, FSM_CONFIG_BY_FOLDER, where));
     }
     return FSMOE_OK;
 }
@@ -40,10 +41,13 @@ static fsmoe_status compare(const fsmoe_config *config, const fsmoe_config *save
 
 fsmoe_status fsm_adopt_model(fsmoe_config *config, const char *folder)
 {
+    char where[FSM_PATH_BYTES];
     fsmoe_config *saved;
+    FSM_TRY(fsm_file_path(folder, "config.json", where));
+    FSM_TRY(fsmoe_config_drop_silenced(config));
     FSM_TRY(fsmoe_config_create(&saved));
     fsmoe_status status = fsm_hf_config_read(folder, &saved->model, &saved->moe);
-    if (status == FSMOE_OK) status = take(config, saved);
+    if (status == FSMOE_OK) status = take(config, saved, where);
     if (status == FSMOE_OK) status = compare(config, saved, folder);
     fsmoe_config_destroy(saved);
     return status;
