@@ -266,6 +266,23 @@ static void test_config_derive_fills_what_depends_on_other_keys(void **state)
     fsmoe_config_destroy(config);
 }
 
+/* It may read any key that a gate of the library reads; those of the rest are refused as ever. The last test: names stay. */
+static void test_config_check_leaves_keys_of_gates_to_a_gate_from_outside(void **state)
+{
+    (void)state;
+    expect_ok(fsm_config_add_choice("moe.gate", "mine"));
+    fsmoe_config *config = create();
+    expect_ok(load_text(config,
+                        "moe:\n  gate: mine\n  noisy: true\n  normalize_top_k: true\n  jitter: 0.1\n  top_k: 1\n"
+                        "  balanced: true\n  proj_dim: 7\n  slots_per_expert: 3\n  normalize_slots: true\n"
+                        "  n_group: 4\n  topk_group: 2\n  routed_scaling_factor: 2\n  bias_update_rate: 0.5\n"
+                        "  hash: table\n"));
+    expect_ok(fsm_config_check(config));
+    expect_ok(fsmoe_config_set(config, "moe.drop_policy=probs"));
+    assert_int_equal(fsm_config_check(config), FSMOE_ERROR_CONFIG);
+    fsmoe_config_destroy(config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_config_check_warns_of_what_a_set_silences),
         cmocka_unit_test(test_config_check_refuses_what_was_written_beside_its_silencer),
         cmocka_unit_test(test_config_derive_fills_what_depends_on_other_keys),
+        cmocka_unit_test(test_config_check_leaves_keys_of_gates_to_a_gate_from_outside),
     };
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }

@@ -126,6 +126,9 @@ fsmoe_status fsm_config_check_field(const fsmoe_config *config, const fsm_config
 /* One more name that a CHOICE key takes, which must stay; of another key, nothing. ERROR_CONFIG: too many. Not thread safe. */
 fsmoe_status fsm_config_add_choice(const char *key, const char *name);
 
+/* Whether the name is one of those. */
+bool fsm_config_is_added(const char *key, const char *name);
+
 /* Whether the field holds its default. */
 bool fsm_config_is_default(const fsmoe_config *config, const fsm_config_field *field);
 

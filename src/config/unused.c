@@ -28,11 +28,17 @@ static bool is_planned(const fsmoe_config *config)
     return !is_unplanned(config);
 }
 
-/* The predicate of a key that one gate alone reads. */
-#define NOT_GATE(gate)                                    \
-    static bool is_not_##gate(const fsmoe_config *config) \
-    {                                                     \
-        return !is_gate(config, #gate);                   \
+/* What a gate from outside looks at, nobody here knows. */
+static bool is_from_outside(const fsmoe_config *config)
+{
+    return fsm_config_is_added("moe.gate", config->moe.gate);
+}
+
+/* The predicate of a key that one gate of the library alone reads. */
+#define NOT_GATE(gate)                                              \
+    static bool is_not_##gate(const fsmoe_config *config)           \
+    {                                                               \
+        return !is_gate(config, #gate) && !is_from_outside(config); \
     }
 NOT_GATE(gshard)
 NOT_GATE(switch)
@@ -92,7 +98,7 @@ static bool has_plain_sums(const fsmoe_config *config)
 
 static bool never_normalizes(const fsmoe_config *config)
 {
-    return !is_gate(config, "gshard") && !is_gate(config, "xmoe");
+    return is_not_gshard(config) && is_not_xmoe(config);
 }
 
 static bool has_no_shared(const fsmoe_config *config)
@@ -195,8 +201,8 @@ static fsmoe_status choose_one(fsmoe_config *config)
     const fsm_config_field *field = fsm_config_find("moe.top_k");
     fsm_config_source source = fsm_config_origin_of(config, field)->source;
     bool is_free = source == FSM_CONFIG_BY_NOBODY && fsm_config_is_default(config, field);
-    bool is_silenced = source == FSM_CONFIG_BY_FILE && is_not_switch(&((const fsm_config *)config)->files);
-    if (is_not_switch(config) || config->moe.top_k == 1 || !(is_free || is_silenced)) return FSMOE_OK;
+    bool is_silenced = source == FSM_CONFIG_BY_FILE && !is_gate(&((const fsm_config *)config)->files, "switch");
+    if (!is_gate(config, "switch") || config->moe.top_k == 1 || !(is_free || is_silenced)) return FSMOE_OK;
     warn(config, field, "left without effect", "moe.gate switch chooses 1");
     FSM_TRY(fsm_config_reset(config, field));
     config->moe.top_k = 1;

@@ -98,7 +98,7 @@ fsmoe_status fsm_config_add_choice(const char *key, const char *name)
     return FSMOE_OK;
 }
 
-static bool is_added(const char *key, const char *name)
+bool fsm_config_is_added(const char *key, const char *name)
 {
     for (int i = 0; i < added_count; i++)
         if (strcmp(added[i].key, key) == 0 && strcmp(added[i].name, name) == 0) return true;
@@ -114,7 +114,7 @@ static fsmoe_status check_choice(const fsm_config_field *field, const char *name
         at += span;
         at += strspn(at, ", ");
     }
-    if (is_added(field->key, name)) return FSMOE_OK;
+    if (fsm_config_is_added(field->key, name)) return FSMOE_OK;
     return fsm_fail(FSMOE_ERROR_CONFIG, "'%s' is '%s', valid are %s", field->key, fsm_config_excerpt_of(name).text,
                     field->choices);
 }

@@ -5,11 +5,11 @@
 #include "model/hf_config.h"
 
 static fsmoe_status fail_differs(const fsmoe_config *config, const fsmoe_config *saved, const fsm_config_field *field,
-                                 const char *where, const char *folder)
+                                 const char *folder)
 {
     return fsm_fail(FSMOE_ERROR_CONFIG, "%s: '%s' is %s, but %s in the model in '%s'; leave it out to take the model's",
-                    where, field->key, fsm_field_excerpt(config, field).text, fsm_field_excerpt(saved, field).text,
-                    folder);
+                    fsm_config_where(config, field), field->key, fsm_field_excerpt(config, field).text,
+                    fsm_field_excerpt(saved, field).text, folder);
 }
 
 /* What is left open, or set by nobody, is as in the folder. */
@@ -24,17 +24,15 @@ static fsmoe_status take(fsmoe_config *config, const fsmoe_config *saved, const 
     return FSMOE_OK;
 }
 
-/* Two models are the same when what their keys mean is; a key that means nothing in either may say what it likes. */
+/* Both sides are derived by now: nothing is open in what was read, and what was open in the configuration has been taken.
+ * A key that has an effect in neither may say what it likes. */
 static fsmoe_status compare(const fsmoe_config *config, const fsmoe_config *saved, const char *folder)
 {
-    fsmoe_config derived = *config; /* not to be freed */
-    fsm_config_derive_flat(&derived);
     for (size_t row = 0; row < fsm_config_field_count; row++) {
         const fsm_config_field *field = &fsm_config_fields[row];
-        const char *where = fsm_config_where(config, field);
-        if (field->in_folder != FSM_CONFIG_FOLDER_DECIDES || fsm_field_equal(&derived, saved, field)) continue;
-        if (!fsm_config_has_effect(&derived, field) && !fsm_config_has_effect(saved, field)) continue;
-        return fail_differs(&derived, saved, field, where ? where : folder, folder);
+        if (field->in_folder != FSM_CONFIG_FOLDER_DECIDES || fsm_field_equal(config, saved, field)) continue;
+        if (!fsm_config_has_effect(config, field) && !fsm_config_has_effect(saved, field)) continue;
+        return fail_differs(config, saved, field, folder);
     }
     return FSMOE_OK;
 }
