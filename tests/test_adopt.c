@@ -196,6 +196,24 @@ static void test_adopt_lets_anyone_change_how_a_model_is_trained(void **state)
     fsmoe_config_destroy(other);
 }
 
+/* A program that writes the struct has set what it wrote. */
+static void test_adopt_keeps_what_a_program_wrote(void **state)
+{
+    (void)state;
+    fsmoe_config *saved = save("moe.aux_loss_coeff=0.5"), *config = create();
+    config->moe.aux_loss_coeff = 0.25;
+    expect_adopted(config, "written");
+    assert_true(config->moe.aux_loss_coeff == 0.25);
+    fsmoe_config_destroy(config);
+    config = create();
+    config->model.num_layers = 5;
+    assert_int_equal(fsm_adopt_model(config, "model"), FSMOE_ERROR_CONFIG);
+    assert_string_equal(fsmoe_last_error(),
+                        "'model.num_layers' is 5, but 4 in the model in 'model'; leave it out to take the model's");
+    fsmoe_config_destroy(saved);
+    fsmoe_config_destroy(config);
+}
+
 /* The column of the table and the keys of config.json are one list. */
 static void test_adopt_knows_every_key_that_a_folder_has(void **state)
 {
@@ -235,6 +253,7 @@ int main(void)
         cmocka_unit_test(test_adopt_refuses_another_value_of_any_key_of_the_model),
         cmocka_unit_test(test_adopt_takes_no_experts_for_none),
         cmocka_unit_test(test_adopt_lets_anyone_change_how_a_model_is_trained),
+        cmocka_unit_test(test_adopt_keeps_what_a_program_wrote),
         cmocka_unit_test(test_adopt_knows_every_key_that_a_folder_has),
         cmocka_unit_test(test_derive_knows_what_auto_is_for_every_expert),
     };

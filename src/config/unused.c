@@ -195,18 +195,18 @@ static void warn(const fsmoe_config *config, const fsm_config_field *field, cons
     whole->on_warning(whole->user, text);
 }
 
-/* The default of moe.top_k is none of switch's, which has no other than 1: nobody needs to say so. */
+/* The default of moe.top_k is none of switch's, which has no other than 1: whoever chose the gate chose that. */
 static fsmoe_status choose_one(fsmoe_config *config)
 {
     const fsm_config_field *field = fsm_config_find("moe.top_k");
+    const fsm_config_origin *gate = fsm_config_origin_of(config, fsm_config_find("moe.gate"));
+    const fsmoe_config one = {.moe = {.top_k = 1}};
     fsm_config_source source = fsm_config_origin_of(config, field)->source;
     bool is_free = source == FSM_CONFIG_BY_NOBODY && fsm_config_is_default(config, field);
     bool is_silenced = source == FSM_CONFIG_BY_FILE && !is_gate(&((const fsm_config *)config)->files, "switch");
     if (!is_gate(config, "switch") || config->moe.top_k == 1 || !(is_free || is_silenced)) return FSMOE_OK;
     warn(config, field, "left without effect", "moe.gate switch chooses 1");
-    FSM_TRY(fsm_config_reset(config, field));
-    config->moe.top_k = 1;
-    return FSMOE_OK;
+    return fsm_config_take(config, &one, field, gate->source, gate->where);
 }
 
 /* A run that is cut short, to try a file, warms up no longer than it is. */
