@@ -159,6 +159,32 @@ static void test_command_line_bad_input_leaves_nothing_behind(void **state)
     }
 }
 
+/* A person who tries a file with a key less hears, from one rank and once, what that leaves without effect. */
+static void test_command_line_warns_once_of_what_a_set_silences(void **state)
+{
+    const command_case *c = *state;
+    static const char yaml[] = "data: {train: train.txt, valid: valid.txt, seq_len: 16}\ntrain:\n  steps: 1\n"
+                               "  global_batch: 4\n  eval_every: 1\nmodel: {hidden: 16, num_heads: 2, num_layers: 1}\n",
+                      warning[] = "fsmoe: warning: tried.yaml:5: 'train.eval_every' is left without effect: data.valid "
+                                  "is empty\n";
+    write_text(c, "tried.yaml", yaml, strlen(yaml));
+    const char *const *const commands[] = {ARGS("train", "tried.yaml", "--set", "data.valid=[]"),
+                                           ARGS("config", "--dump", "tried.yaml", "--set", "data.valid=[]")};
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        outcome o = run(c, commands[i]);
+        assert_int_equal(o.exit_code, 0);
+        assert_int_equal(count_text(o.err, "warning"), 1);
+        assert_has(o.err, warning);
+        if (i == 1) assert_has(o.out, "  eval_every: 0\n");
+        forget(o);
+    }
+    if (!has_mpi(c)) return;
+    outcome o = run_ranks(c, "2", commands[0]);
+    assert_int_equal(count_text(o.err, "warning"), 1);
+    assert_has(o.err, warning);
+    assert_works(o);
+}
+
 static void test_command_line_every_rank_ends_with_the_code_of_the_one_message(void **state)
 {
     const command_case *c = *state;
@@ -460,6 +486,7 @@ int main(void)
         CASE(test_command_line_output_that_cannot_be_written_is_an_error),
         CASE(test_command_line_reads_what_is_piped_in),
         CASE(test_command_line_bad_input_leaves_nothing_behind),
+        CASE(test_command_line_warns_once_of_what_a_set_silences),
         CASE(test_command_line_every_rank_ends_with_the_code_of_the_one_message),
         CASE(test_command_line_weights_that_are_not_finite_end_the_first_step),
         CASE(test_command_line_run_that_lost_its_way_keeps_checkpoint_and_log),

@@ -122,6 +122,123 @@ static void test_config_check_names_set_and_direct_writes(void **state)
     fsmoe_config_destroy(config);
 }
 
+/* ---- keys that a --set silences ---- */
+
+enum { MOST_WARNINGS = 8 };
+typedef struct warnings {
+    char text[MOST_WARNINGS][256];
+    int count;
+} warnings;
+
+static void note(void *user, const char *sentence)
+{
+    warnings *heard = user;
+    assert_in_range(heard->count, 0, MOST_WARNINGS - 1);
+    snprintf(heard->text[heard->count++], sizeof heard->text[0], "%s", sentence);
+}
+
+static fsmoe_config *load_and_set(const char *yaml, const char *const *sets, warnings *heard)
+{
+    fsmoe_config *config = create();
+    *heard = (warnings){0};
+    fsmoe_config_on_warning(config, note, heard);
+    expect_ok(load_text(config, yaml));
+    for (; *sets; sets++) expect_ok(fsmoe_config_set(config, *sets));
+    return config;
+}
+
+#define ENDLESS "parallel:\n  replan_every: 9\n"
+#define TRIED "data:\n  valid: v.txt\ntrain:\n  eval_every: 5\n  eval_tokens: 7\n  warmup_steps: 50\n"
+
+static void test_config_check_warns_of_what_a_set_silences(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *yaml, *sets[3];
+        const char *warnings[3];
+    } cases[] = {
+        {ENDLESS,
+         {"parallel.schedule=dsmoe"},
+         {"demo.yaml:2: 'parallel.replan_every' is left without effect: parallel.schedule dsmoe is not planned from "
+          "costs"}},
+        {TRIED,
+         {"data.valid=[]", "train.steps=2"},
+         {"demo.yaml:4: 'train.eval_every' is left without effect: data.valid is empty",
+          "demo.yaml:5: 'train.eval_tokens' is left without effect: data.valid is empty",
+          "demo.yaml:6: 'train.warmup_steps' is cut to train.steps: train.lr would never be reached"}},
+        {"moe:\n  top_k: 2\n",
+         {"moe.gate=switch"},
+         {"demo.yaml:2: 'moe.top_k' is left without effect: moe.gate switch chooses 1"}},
+        {"moe:\n  gate: switch\n  top_k: 1\n  jitter: 0.1\n",
+         {"moe.gate=hash"},
+         {"demo.yaml:4: 'moe.jitter' is left without effect: only moe.gate switch jitters its input"}},
+        {"moe:\n  capacity_factor: 1\n  capacity_group: 32\n  drop_policy: probs\n",
+         {"moe.capacity_factor=0"},
+         {"demo.yaml:4: 'moe.drop_policy' is left without effect: moe.capacity_factor 0 drops no tokens",
+          "demo.yaml:3: 'moe.capacity_group' is left without effect: moe.capacity_factor 0 drops no tokens"}},
+        {"moe: {gate: switch}\n", {"train.steps=2"}, {NULL}}, /* nobody asked for another top_k than 1 */
+        {"moe: {jitter: 0.1}\n", {"moe.gate=switch"}, {NULL}},
+        {"parallel: {schedule: dsmoe}\n", {"parallel.cluster="}, {NULL}}, /* none is what it has */
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        warnings heard;
+        fsmoe_config *config = load_and_set(cases[i].yaml, cases[i].sets, &heard), *back = create();
+        expect_ok(fsm_config_check(config));
+        int expected = 0;
+        for (; expected < 3 && cases[i].warnings[expected]; expected++)
+            assert_string_equal(heard.text[expected], cases[i].warnings[expected]);
+        expect_ok(fsm_config_check(config));
+        assert_int_equal(heard.count, expected); /* once */
+        expect_ok(fsm_config_derive(config));
+        char *text = dump(config, false);
+        expect_ok(load_text(back, text));
+        expect_ok(fsm_config_check(back)); /* all of it in one file */
+        free(text);
+        fsmoe_config_destroy(config);
+        fsmoe_config_destroy(back);
+    }
+}
+
+/* Each is without effect by what stands beside it, or was asked for now. */
+static void test_config_check_refuses_what_was_written_beside_its_silencer(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *yaml, *sets[3], *message;
+    } cases[] = {
+        {ENDLESS "  schedule: dsmoe\n",
+         {"train.steps=2"},
+         "demo.yaml:2: 'parallel.replan_every' has no effect: parallel.schedule dsmoe is not planned from costs"},
+        {ENDLESS "  schedule: dsmoe\n",
+         {"parallel.schedule=dsmoe"},
+         "demo.yaml:2: 'parallel.replan_every' has no effect: parallel.schedule dsmoe is not planned from costs"},
+        {"parallel: {schedule: dsmoe}\n",
+         {"parallel.replan_every=9"},
+         "--set: 'parallel.replan_every' has no effect: parallel.schedule dsmoe is not planned from costs"},
+        {ENDLESS,
+         {"parallel.replan_every=8", "parallel.schedule=dsmoe"},
+         "--set: 'parallel.replan_every' has no effect: parallel.schedule dsmoe is not planned from costs"},
+        {"moe:\n  jitter: 0.1\n",
+         {"moe.gate=hash"},
+         "demo.yaml:2: 'moe.jitter' has no effect: only moe.gate switch jitters its input"},
+        {"moe:\n  gate: switch\n  top_k: 2\n",
+         {"train.steps=2"},
+         "demo.yaml:3: 'moe.top_k' is 2, but moe.gate switch chooses 1"},
+        {"moe: {gate: switch, top_k: 1}\n", {"moe.top_k=2"}, "--set: 'moe.top_k' is 2, but moe.gate switch chooses 1"},
+        {"train: {steps: 5}\n",
+         {"train.warmup_steps=6"},
+         "--set: 'train.warmup_steps' is 6, more than 'train.steps', which is 5: train.lr would never be reached"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        warnings heard;
+        fsmoe_config *config = load_and_set(cases[i].yaml, cases[i].sets, &heard);
+        assert_int_equal(fsm_config_check(config), FSMOE_ERROR_CONFIG);
+        assert_string_equal(fsmoe_last_error(), cases[i].message);
+        assert_int_equal(heard.count, 0);
+        fsmoe_config_destroy(config);
+    }
+}
+
 static void test_config_derive_fills_what_depends_on_other_keys(void **state)
 {
     (void)state;
@@ -149,13 +266,33 @@ static void test_config_derive_fills_what_depends_on_other_keys(void **state)
     fsmoe_config_destroy(config);
 }
 
+/* It may read any key that a gate of the library reads; those of the rest are refused as ever. The last test: names stay. */
+static void test_config_check_leaves_keys_of_gates_to_a_gate_from_outside(void **state)
+{
+    (void)state;
+    expect_ok(fsm_config_add_choice("moe.gate", "mine"));
+    fsmoe_config *config = create();
+    expect_ok(load_text(config,
+                        "moe:\n  gate: mine\n  noisy: true\n  normalize_top_k: true\n  jitter: 0.1\n  top_k: 1\n"
+                        "  balanced: true\n  proj_dim: 7\n  slots_per_expert: 3\n  normalize_slots: true\n"
+                        "  n_group: 4\n  topk_group: 2\n  routed_scaling_factor: 2\n  bias_update_rate: 0.5\n"
+                        "  hash: table\n"));
+    expect_ok(fsm_config_check(config));
+    expect_ok(fsmoe_config_set(config, "moe.drop_policy=probs"));
+    assert_int_equal(fsm_config_check(config), FSMOE_ERROR_CONFIG);
+    fsmoe_config_destroy(config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_config_check_names_both_keys_and_the_place),
         cmocka_unit_test(test_config_check_refuses_keys_without_effect),
         cmocka_unit_test(test_config_check_names_set_and_direct_writes),
+        cmocka_unit_test(test_config_check_warns_of_what_a_set_silences),
+        cmocka_unit_test(test_config_check_refuses_what_was_written_beside_its_silencer),
         cmocka_unit_test(test_config_derive_fills_what_depends_on_other_keys),
+        cmocka_unit_test(test_config_check_leaves_keys_of_gates_to_a_gate_from_outside),
     };
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }

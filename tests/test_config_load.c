@@ -141,6 +141,26 @@ static void test_config_set_names_itself(void **state)
     fsmoe_config_destroy(defaults);
 }
 
+static void test_config_set_of_nothing_is_the_empty_string(void **state)
+{
+    (void)state;
+    fsmoe_config *config = create();
+    expect_ok(load_text(config, "run: {dir: here, sample_prompt: once}\nparallel: {cluster: c.json}\n"));
+    expect_ok(fsmoe_config_set(config, "run.sample_prompt="));
+    expect_ok(fsmoe_config_set(config, "parallel.cluster="));
+    expect_ok(fsmoe_config_set(config, "run.dir=''"));
+    assert_string_equal(config->run.sample_prompt, "");
+    assert_string_equal(config->parallel.cluster, "");
+    assert_string_equal(config->run.dir, "");
+    static const char *const others[] = {"run.dir=null",  "run.dir=~", "moe.gate=", "data.train=",
+                                         "model.hidden=", "train.lr=", "moe.noisy="};
+    for (size_t i = 0; i < COUNT_OF(others); i++) {
+        assert_int_equal(fsmoe_config_set(config, others[i]), FSMOE_ERROR_CONFIG);
+        assert_non_null(strstr(fsmoe_last_error(), ", got nothing"));
+    }
+    fsmoe_config_destroy(config);
+}
+
 static uint64_t draw(uint64_t seed, uint64_t index, uint64_t below)
 {
     return fsm_rng_bits(seed, FSM_RNG_TEST, index) % below;
@@ -209,6 +229,7 @@ int main(void)
         cmocka_unit_test(test_config_missing_file_is_an_io_error),
         cmocka_unit_test(test_config_load_names_file_line_and_key),
         cmocka_unit_test(test_config_set_names_itself),
+        cmocka_unit_test(test_config_set_of_nothing_is_the_empty_string),
         cmocka_unit_test(test_config_damaged_file_loads_or_names_itself),
     };
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);

@@ -1,5 +1,6 @@
 /* Oracles: the config.json of published models and of transformers itself, with the values they are known to mean. */
 #include "base/file.h"
+#include "config/config.h"
 #include "model/hf_config.h"
 #include "model/hf_config_keys.h"
 
@@ -228,13 +229,16 @@ static void must_equal(const fsmoe_config *a, const fsmoe_config *b)
     free(right);
 }
 
-/* Writes `config`, reads it over `blank` and compares; returns the model_type in static storage. Destroys both. */
+/* Writes `config`, reads it over `blank` and compares what they mean; returns the model_type in static storage. Destroys both. */
 static const char *round_trip(fsmoe_config *config, fsmoe_config *blank)
 {
     static char type[16];
     char path[64];
     if (fsm_hf_config_write(folder, &config->model, &config->moe) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
     if (fsm_hf_config_read(folder, &blank->model, &blank->moe) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
+    assert_string_equal(blank->moe.activation, strcmp(blank->moe.expert, "gpt") == 0 ? "gelu" : "swiglu");
+    assert_int_equal(fsm_config_derive(config), FSMOE_OK);
+    assert_int_equal(fsm_config_derive(blank), FSMOE_OK);
     must_equal(config, blank);
     snprintf(path, sizeof path, "%s/config.json", folder);
     json_t *json = json_load_file(path, 0, NULL);

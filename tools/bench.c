@@ -312,7 +312,7 @@ static fsmoe_status run_case(bench *b, const measured_case *c)
     const arguments *a = b->arguments;
     fsmoe_bench_case *result = &b->results[b->count];
     fsmoe_config *config = NULL;
-    fsmoe_status status = fsmoe_world_agree(b->world, config_source_load(&c->source, &config));
+    fsmoe_status status = fsmoe_world_agree(b->world, config_source_load(&c->source, b->world, &config));
     result->name = c->name;
     if (status == FSMOE_OK)
         status = fsmoe_bench_schedules(b->world, config, a->names[0] ? a->names : NULL, &a->options, result->rows,
@@ -330,7 +330,7 @@ static fsmoe_status check_cases(bench *b)
     fsmoe_status status = FSMOE_OK;
     for (int i = 0; status == FSMOE_OK && i < a->count; i++) {
         fsmoe_config *config = NULL;
-        status = fail_case(b, &a->cases[i], config_source_load(&a->cases[i].source, &config));
+        status = fail_case(b, &a->cases[i], config_source_load(&a->cases[i].source, b->world, &config));
         fsmoe_config_destroy(config);
     }
     return status;

@@ -32,6 +32,9 @@ int command_fail(fsmoe_status status);
 /* The same with a sentence of the command's own. */
 int command_fail_with(fsmoe_status status, const char *sentence);
 
+/* "fsmoe: warning: …" on stderr. */
+void command_warn(const char *sentence);
+
 /* "fsmoe: …" on stderr. */
 void command_note(const char *sentence);
 

@@ -47,7 +47,8 @@ static fsmoe_status dump(const arguments *a)
 {
     fsmoe_config *config = NULL;
     char *text = NULL;
-    fsmoe_status status = config_source_load(&a->source, &config);
+    fsmoe_status status = config_source_load(&a->source, NULL, &config);
+    if (status == FSMOE_OK) status = fsmoe_config_drop_silenced(config);
     if (status == FSMOE_OK) status = fsmoe_config_dump(config, a->comments, &text);
     if (status == FSMOE_OK) fputs(text, stdout);
     free(text);

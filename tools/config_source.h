@@ -22,7 +22,8 @@ typedef struct config_source {
 
 void config_source_add(config_source *source, struct argp_state *state, const char *setting);
 
-/* *config is destroyed by the caller, also on failure (NULL is fine then). */
-fsmoe_status config_source_load(const config_source *source, fsmoe_config **config);
+/* Warnings about it go to stderr, of rank 0 of `world` alone (NULL: a process by itself). *config is destroyed by the
+ * caller, also on failure (NULL is fine then). */
+fsmoe_status config_source_load(const config_source *source, const fsmoe_world *world, fsmoe_config **config);
 
 #endif

@@ -53,6 +53,11 @@ int command_fail_with(fsmoe_status status, const char *sentence)
     return fail(status, "%s", sentence);
 }
 
+void command_warn(const char *sentence)
+{
+    fprintf(stderr, "%sfsmoe: warning:%s %s\n", mark("\033[1;33m"), mark("\033[0m"), sentence);
+}
+
 void command_note(const char *sentence)
 {
     fprintf(stderr, "%sfsmoe:%s %s\n", mark("\033[1;34m"), mark("\033[0m"), sentence);

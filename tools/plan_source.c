@@ -46,7 +46,7 @@ fsmoe_status plan_source_create(const plan_source *source, const char *schedule,
                                 fsmoe_memory *memory)
 {
     fsmoe_config *config = NULL;
-    fsmoe_status status = config_source_load(&source->config, &config);
+    fsmoe_status status = config_source_load(&source->config, NULL, &config);
     if (status == FSMOE_OK) status = fsmoe_plan_create(config, &source->options, schedule, plan);
     if (status == FSMOE_OK && memory) status = measure(config, *plan, memory);
     fsmoe_config_destroy(config);

@@ -129,7 +129,7 @@ static fsmoe_status profile(fsmoe_world *world, const arguments *a)
 {
     fsmoe_config *config = NULL;
     fsmoe_profile_result result;
-    fsmoe_status status = fsmoe_world_agree(world, config_source_load(&a->source, &config));
+    fsmoe_status status = fsmoe_world_agree(world, config_source_load(&a->source, world, &config));
     if (status == FSMOE_OK) status = fsmoe_profile(world, config, &a->options, a->out, &result);
     fsmoe_config_destroy(config);
     if (status != FSMOE_OK || fsmoe_world_rank(world) != 0) return status;

@@ -131,7 +131,7 @@ static fsmoe_status train(fsmoe_world *world, arguments *a, shown *s)
 {
     fsmoe_config *config = NULL;
     int rank = fsmoe_world_rank(world), ranks = fsmoe_world_size(world);
-    fsmoe_status status = fsmoe_world_agree(world, config_source_load(&a->source, &config));
+    fsmoe_status status = fsmoe_world_agree(world, config_source_load(&a->source, world, &config));
     if (status != FSMOE_OK) return rank == 0 ? fail(status) : status;
     char *started = invocation_describe(ranks), *resume = invocation_resume(ranks, config->run.dir);
     a->options.command = started;

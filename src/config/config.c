@@ -1,27 +1,16 @@
-#include "config/config.h"
+#include "config/field.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-static fsmoe_status assign_preset(fsmoe_config *config, const fsm_config_field *field)
-{
-    fsm_config_value value = {.shape = FSM_CONFIG_LIST};
-    if (field->preset) {
-        /* Quoted, or the empty string would count as no value. */
-        value.shape = FSM_CONFIG_SCALAR;
-        value.quoted = field->type == FSM_CONFIG_STRING;
-        value.text = (char *)field->preset;
-    }
-    return fsm_config_assign(config, field, &value, NULL);
-}
 
 fsmoe_status fsmoe_config_create(fsmoe_config **config)
 {
     *config = NULL;
-    fsm_config *made = calloc(1, sizeof *made + fsm_config_field_count * sizeof *made->where);
+    fsm_config *made = calloc(1, sizeof *made + fsm_config_field_count * sizeof *made->origins);
     if (!made) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the configuration");
     for (size_t i = 0; i < fsm_config_field_count; i++) {
-        fsmoe_status status = assign_preset(&made->values, &fsm_config_fields[i]);
+        const fsm_config_field *field = &fsm_config_fields[i];
+        fsmoe_status status = fsm_config_reset(&made->values, field);
+        if (status == FSMOE_OK) status = fsm_field_copy(&made->files, &made->values, field);
         if (status != FSMOE_OK) {
             fsmoe_config_destroy(&made->values);
             return status;
@@ -31,39 +20,20 @@ fsmoe_status fsmoe_config_create(fsmoe_config **config)
     return FSMOE_OK;
 }
 
-static void free_field(fsmoe_config *config, const fsm_config_field *field)
-{
-    void *at = (char *)config + field->offset;
-    if (field->type == FSM_CONFIG_STRING || field->type == FSM_CONFIG_CHOICE) free(*(char **)at);
-    if (field->type == FSM_CONFIG_STRINGS) fsm_config_free_strings(at);
-}
-
 void fsmoe_config_destroy(fsmoe_config *config)
 {
     if (!config) return;
     fsm_config *whole = (fsm_config *)config;
     for (size_t i = 0; i < fsm_config_field_count; i++) {
-        free_field(config, &fsm_config_fields[i]);
-        free(whole->where[i]);
+        fsm_field_free(&whole->values, &fsm_config_fields[i]);
+        fsm_field_free(&whole->files, &fsm_config_fields[i]);
+        free(whole->origins[i].where);
     }
     free(whole);
 }
 
-bool fsm_config_is_default(const fsmoe_config *config, const fsm_config_field *field)
+void fsmoe_config_on_warning(fsmoe_config *config, void (*on_warning)(void *user, const char *sentence), void *user)
 {
-    const void *at = fsm_config_at(config, field);
-    int64_t whole = 0;
-    double real = 0;
-    switch (field->type) {
-    case FSM_CONFIG_INT:
-        return fsm_config_parse_int(field->preset, &whole) && *(const int64_t *)at == whole;
-    case FSM_CONFIG_FLOAT:
-        return fsm_config_parse_float(field->preset, &real) && *(const double *)at == real;
-    case FSM_CONFIG_BOOL:
-        return *(const bool *)at == (strcmp(field->preset, "true") == 0);
-    case FSM_CONFIG_STRINGS:
-        return ((const fsmoe_strings *)at)->count == 0;
-    default:
-        return strcmp(*(char *const *)at, field->preset) == 0;
-    }
+    ((fsm_config *)config)->on_warning = on_warning;
+    ((fsm_config *)config)->user = user;
 }

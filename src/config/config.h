@@ -20,6 +20,13 @@ typedef enum fsm_config_type {
     FSM_CONFIG_CHOICE,  /* char *, owned, one of `choices` */
 } fsm_config_type;
 
+/* What the model folder that a run starts from has to say of a key. */
+typedef enum fsm_config_in_folder {
+    FSM_CONFIG_NOT_IN_FOLDER,
+    FSM_CONFIG_FOLDER_SUGGESTS, /* how it was trained */
+    FSM_CONFIG_FOLDER_DECIDES,  /* the key makes the model what it is: another value is another model */
+} fsm_config_in_folder;
+
 typedef struct fsm_config_field {
     const char *key; /* "section.name" */
     size_t offset;   /* in fsmoe_config */
@@ -27,7 +34,8 @@ typedef struct fsm_config_field {
     const char *preset;  /* the default, written as in a file; unused by STRINGS, which start empty */
     double min, max;     /* INT and FLOAT, both inclusive; integers are exact, so no limit exceeds 2^53 */
     const char *choices; /* CHOICE: names between ", " */
-    const char *help;    /* one line, with the unit and what 0 means */
+    fsm_config_in_folder in_folder;
+    const char *help; /* one line, with the unit and what 0 means */
 } fsm_config_field;
 
 typedef struct fsm_config_section {
@@ -48,10 +56,37 @@ const fsm_config_field *fsm_config_find(const char *key);
 const char *fsm_config_nearest_key(const char *key);
 const char *fsm_config_nearest_section(const char *name);
 
+/* Who set a key last. */
+typedef enum fsm_config_source {
+    FSM_CONFIG_BY_NOBODY,
+    FSM_CONFIG_BY_FOLDER, /* a model's, because nobody else did */
+    FSM_CONFIG_BY_FILE,
+    FSM_CONFIG_BY_SET,
+} fsm_config_source;
+
+typedef struct fsm_config_origin {
+    fsm_config_source source;
+    char *where; /* "demo.yaml:12", "--set", "MODEL/config.json"; NULL: nobody */
+} fsm_config_origin;
+
 typedef struct fsm_config {
     fsmoe_config values; /* first, so that the two pointers convert */
-    char *where[];       /* a row of the table each: "demo.yaml:12" or "--set"; NULL: nobody set it */
+    fsmoe_config files;  /* what the files alone say */
+    void (*on_warning)(void *user, const char *sentence);
+    void *user;
+    fsm_config_origin origins[]; /* a row of the table each */
 } fsm_config;
+
+static inline const fsm_config_origin *fsm_config_origin_of(const fsmoe_config *config, const fsm_config_field *field)
+{
+    return &((const fsm_config *)config)->origins[field - fsm_config_fields];
+}
+
+/* Where a field was set, for messages; NULL: nobody did. */
+static inline const char *fsm_config_where(const fsmoe_config *config, const fsm_config_field *field)
+{
+    return fsm_config_origin_of(config, field)->where;
+}
 
 static inline const void *fsm_config_at(const fsmoe_config *config, const fsm_config_field *field)
 {
@@ -73,13 +108,26 @@ void fsm_config_free_strings(fsmoe_strings *strings);
 /* Converts, checks and stores a value; `where` is copied. The old value stays on failure. ERROR_CONFIG (wrong type, out
  * of range, unknown choice; the message starts with the key and leaves the place to the caller), ERROR_MEMORY. */
 fsmoe_status fsm_config_assign(fsmoe_config *config, const fsm_config_field *field, const fsm_config_value *value,
-                               const char *where);
+                               fsm_config_source source, const char *where);
+
+/* Stores the value that the field has in `from`, which may be a flat copy. ERROR_MEMORY, then the old one stays. */
+fsmoe_status fsm_config_take(fsmoe_config *config, const fsmoe_config *from, const fsm_config_field *field,
+                             fsm_config_source source, const char *where);
+
+/* Converts and checks, into a flat configuration whose value then belongs to `value`. ERROR_CONFIG, as above. */
+fsmoe_status fsm_config_convert(const fsm_config_field *field, const fsm_config_value *value, fsmoe_config *flat);
+
+/* The default again, set by nobody. ERROR_MEMORY. */
+fsmoe_status fsm_config_reset(fsmoe_config *config, const fsm_config_field *field);
 
 /* Whether the present value of one field lies in its range or list of choices. ERROR_CONFIG, without a place. */
 fsmoe_status fsm_config_check_field(const fsmoe_config *config, const fsm_config_field *field);
 
 /* One more name that a CHOICE key takes, which must stay; of another key, nothing. ERROR_CONFIG: too many. Not thread safe. */
 fsmoe_status fsm_config_add_choice(const char *key, const char *name);
+
+/* Whether the name is one of those. */
+bool fsm_config_is_added(const char *key, const char *name);
 
 /* Whether the field holds its default. */
 bool fsm_config_is_default(const fsmoe_config *config, const fsm_config_field *field);
@@ -95,10 +143,14 @@ typedef struct fsm_config_excerpt {
 } fsm_config_excerpt;
 fsm_config_excerpt fsm_config_excerpt_of(const char *text);
 
-/* Everything that one key alone cannot tell: relations between keys, and keys that the others leave without effect.
- * A key without effect is an error unless it holds its default, so that a dumped configuration stays valid. May be
- * called before or after fsm_config_derive. ERROR_CONFIG: file, line, keys, values and the reason. */
-fsmoe_status fsm_config_check(const fsmoe_config *config);
+/* Everything that one key alone cannot tell: relations between keys, and keys that the others leave without effect. One
+ * of those is an error unless it holds its default, so that a dumped configuration stays valid, or was silenced by what
+ * came later (fsmoe_config_drop_silenced, which this calls first). May be called before or after fsm_config_derive.
+ * ERROR_CONFIG: file, line, keys, values and the reason; ERROR_MEMORY. */
+fsmoe_status fsm_config_check(fsmoe_config *config);
+
+/* Whether the field's value changes anything beside the others; `config` may be a flat copy. */
+bool fsm_config_has_effect(const fsmoe_config *config, const fsm_config_field *field);
 
 /* Adds to an error whose sentence begins with a key the place where that key was given; returns the status. For what is
  * found when kinds are looked up, beyond this folder. */
@@ -111,11 +163,17 @@ fsmoe_status fsm_config_check_given(const fsmoe_config *config);
  * written there without its section. Errors as of fsmoe_config_load. */
 fsmoe_status fsm_config_load_flat(fsmoe_config *config, const char *path, const char *const *keys, size_t count);
 
-/* Fills the zeros and "auto"s that depend on other keys only: num_kv_heads, head_dim, max_seq_len, micro_batch,
- * capacity_group of soft, moe.expert, activation, bias, order. Wants a checked configuration. ERROR_MEMORY. */
+/* Fills the zeros and "auto"s that depend on other keys only (the table in derive.c), and capacity_group of soft. Wants a
+ * checked configuration. ERROR_MEMORY. */
 fsmoe_status fsm_config_derive(fsmoe_config *config);
 
-/* The numbers among them; allocates nothing, so it also works on a flat copy. */
-void fsm_config_derive_numbers(fsmoe_config *config);
+/* The same for a flat copy, which must not be freed: names that were "auto" are static text then. */
+void fsm_config_derive_flat(fsmoe_config *flat);
+
+/* Whether the field is one of those, or vocab_size, and leaves its value open: 0 or "auto". */
+bool fsm_config_is_open(const fsmoe_config *config, const fsm_config_field *field);
+
+/* What "auto" stands for with an expert from outside; the texts must stay. ERROR_CONFIG: too many. Not thread safe. */
+fsmoe_status fsm_config_add_expert(const char *name, const char *activation, bool has_bias);
 
 #endif

@@ -135,7 +135,7 @@ static fsmoe_status read_and_assign(reader *r, const fsm_config_field *field)
     if (status == FSMOE_OK) {
         char where[4096];
         snprintf(where, sizeof where, "%s:%" PRId64, r->file, r->line);
-        status = fsm_config_assign(r->config, field, &value, where);
+        status = fsm_config_assign(r->config, field, &value, FSM_CONFIG_BY_FILE, where);
         if (status != FSMOE_OK) place_error(r, status, r->line);
     }
     free_value(&value);
@@ -347,8 +347,9 @@ static fsmoe_status set_field(fsmoe_config *config, const fsm_config_field *fiel
     fsm_config_value value = {0};
     FSM_TRY(open_reader(&r, text, strlen(text)));
     fsmoe_status status = read_override(&r, &value);
+    if (!*text && field->type == FSM_CONFIG_STRING) value.quoted = true; /* "key=" is the empty string */
     if (status == FSMOE_OK) {
-        status = fsm_config_assign(config, field, &value, "--set");
+        status = fsm_config_assign(config, field, &value, FSM_CONFIG_BY_SET, "--set");
         if (status != FSMOE_OK) place_error(&r, status, 0);
     }
     free_value(&value);

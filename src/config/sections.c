@@ -7,30 +7,32 @@
 #include <string.h>
 
 #define KEY(section, name) #section "." #name, offsetof(fsmoe_config, section.name)
-#define INT(section, name, preset, min, max, help)                        \
-    {                                                                     \
-        KEY(section, name), FSM_CONFIG_INT, #preset, min, max, NULL, help \
+#define FIELD(section, name, type, preset, min, max, choices, folder, help)                         \
+    {                                                                                               \
+        KEY(section, name), FSM_CONFIG_##type, preset, min, max, choices, FSM_CONFIG_##folder, help \
     }
-#define FLOAT(section, name, preset, min, max, help)                        \
-    {                                                                       \
-        KEY(section, name), FSM_CONFIG_FLOAT, #preset, min, max, NULL, help \
-    }
-#define BOOL(section, name, preset, help)                             \
-    {                                                                 \
-        KEY(section, name), FSM_CONFIG_BOOL, preset, 0, 0, NULL, help \
-    }
-#define STRING(section, name, preset, help)                             \
-    {                                                                   \
-        KEY(section, name), FSM_CONFIG_STRING, preset, 0, 0, NULL, help \
-    }
-#define STRINGS(section, name, help)                                   \
-    {                                                                  \
-        KEY(section, name), FSM_CONFIG_STRINGS, NULL, 0, 0, NULL, help \
-    }
-#define CHOICE(section, name, preset, choices, help)                       \
-    {                                                                      \
-        KEY(section, name), FSM_CONFIG_CHOICE, preset, 0, 0, choices, help \
-    }
+#define INT_OF(folder, section, name, preset, min, max, help) \
+    FIELD(section, name, INT, #preset, min, max, NULL, folder, help)
+#define FLOAT_OF(folder, section, name, preset, min, max, help) \
+    FIELD(section, name, FLOAT, #preset, min, max, NULL, folder, help)
+#define BOOL_OF(folder, section, name, preset, help) FIELD(section, name, BOOL, preset, 0, 0, NULL, folder, help)
+#define CHOICE_OF(folder, section, name, preset, choices, help) \
+    FIELD(section, name, CHOICE, preset, 0, 0, choices, folder, help)
+
+#define INT(...) INT_OF(NOT_IN_FOLDER, __VA_ARGS__)
+#define FLOAT(...) FLOAT_OF(NOT_IN_FOLDER, __VA_ARGS__)
+#define BOOL(...) BOOL_OF(NOT_IN_FOLDER, __VA_ARGS__)
+#define CHOICE(...) CHOICE_OF(NOT_IN_FOLDER, __VA_ARGS__)
+#define STRING(section, name, preset, help) FIELD(section, name, STRING, preset, 0, 0, NULL, NOT_IN_FOLDER, help)
+#define STRINGS(section, name, help) FIELD(section, name, STRINGS, NULL, 0, 0, NULL, NOT_IN_FOLDER, help)
+
+#define MODEL_INT(...) INT_OF(FOLDER_DECIDES, __VA_ARGS__)
+#define MODEL_FLOAT(...) FLOAT_OF(FOLDER_DECIDES, __VA_ARGS__)
+#define MODEL_BOOL(...) BOOL_OF(FOLDER_DECIDES, __VA_ARGS__)
+#define MODEL_CHOICE(...) CHOICE_OF(FOLDER_DECIDES, __VA_ARGS__)
+
+#define TRAINED_INT(...) INT_OF(FOLDER_SUGGESTS, __VA_ARGS__)
+#define TRAINED_FLOAT(...) FLOAT_OF(FOLDER_SUGGESTS, __VA_ARGS__)
 
 /* Small enough that a product of two never leaves int64_t; every integer up to WHOLE is exact in a double. */
 #define COUNT 2147483647.0
@@ -49,61 +51,65 @@ const fsm_config_section fsm_config_sections[] = {
 const size_t fsm_config_section_count = sizeof fsm_config_sections / sizeof *fsm_config_sections;
 
 const fsm_config_field fsm_config_fields[] = {
-    CHOICE(model, family, "mixtral", "gpt2, mixtral",
-           "gpt2: learned positions, layer norm, GELU; mixtral: rotary positions, RMS norm, SwiGLU"),
-    INT(model, vocab_size, 0, 0, 16777216, "tokens in the vocabulary; 0: the tokenizer's"),
-    INT(model, hidden, 128, 1, WIDTH, "width M of the residual stream"),
-    INT(model, ffn_hidden, 256, 1, WIDTH, "inner width H of an expert, and of the dense feed-forward of other layers"),
-    INT(model, num_layers, 4, 1, 4096, "transformer layers"),
-    INT(model, num_heads, 4, 1, 4096, "attention heads"),
-    INT(model, num_kv_heads, 0, 0, 4096, "key and value heads; 0: num_heads; gpt2 has no others"),
-    INT(model, head_dim, 0, 0, WIDTH, "width of a head; 0: hidden / num_heads; even for mixtral"),
-    INT(model, max_seq_len, 0, 0, WIDTH, "positions the model knows; 0: data.seq_len"),
-    INT(model, moe_every, 1, 1, 4096, "n: layers n-1, 2n-1, ... (from 0) have experts, the others are dense; 1: all"),
-    FLOAT(model, rope_theta, 10000, 1, 1e12, "base of the rotary position frequencies; mixtral only"),
-    FLOAT(model, norm_eps, 1e-5, 1e-30, 1, "added to the variance in layer or RMS norm"),
-    FLOAT(model, init_std, 0.02, 0, 10, "standard deviation of the initial weights"),
-    BOOL(model, tie_embeddings, "false", "whether the output head is the token embedding"),
+    MODEL_CHOICE(model, family, "mixtral", "gpt2, mixtral",
+                 "gpt2: learned positions, layer norm, GELU; mixtral: rotary positions, RMS norm, SwiGLU"),
+    MODEL_INT(model, vocab_size, 0, 0, 16777216, "tokens in the vocabulary; 0: the tokenizer's"),
+    MODEL_INT(model, hidden, 128, 1, WIDTH, "width M of the residual stream"),
+    MODEL_INT(model, ffn_hidden, 256, 1, WIDTH,
+              "inner width H of an expert, and of the dense feed-forward of other layers"),
+    MODEL_INT(model, num_layers, 4, 1, 4096, "transformer layers"),
+    MODEL_INT(model, num_heads, 4, 1, 4096, "attention heads"),
+    MODEL_INT(model, num_kv_heads, 0, 0, 4096, "key and value heads; 0: num_heads; gpt2 has no others"),
+    MODEL_INT(model, head_dim, 0, 0, WIDTH, "width of a head; 0: hidden / num_heads; even for mixtral"),
+    MODEL_INT(model, max_seq_len, 0, 0, WIDTH, "positions the model knows; 0: data.seq_len"),
+    MODEL_INT(model, moe_every, 1, 1, 4096,
+              "n: layers n-1, 2n-1, ... (from 0) have experts, the others are dense; 1: all"),
+    MODEL_FLOAT(model, rope_theta, 10000, 1, 1e12, "base of the rotary position frequencies; mixtral only"),
+    MODEL_FLOAT(model, norm_eps, 1e-5, 1e-30, 1, "added to the variance in layer or RMS norm"),
+    TRAINED_FLOAT(model, init_std, 0.02, 0, 10, "standard deviation of the initial weights"),
+    MODEL_BOOL(model, tie_embeddings, "false", "whether the output head is the token embedding"),
 
-    INT(moe, num_experts, 8, 1, 65536, "experts E of a layer, all ranks together"),
-    INT(moe, top_k, 2, 1, 65536, "experts k that each token goes to"),
-    FLOAT(moe, capacity_factor, 0, 0, 1e6,
-          "f: an expert takes ceil(k f G / E) of every G tokens and drops the rest; 0: dropless, it takes all"),
-    INT(moe, capacity_group, 0, 0, COUNT, "G, tokens that share a capacity; 0: those a rank holds at the gate"),
+    MODEL_INT(moe, num_experts, 8, 1, 65536, "experts E of a layer, all ranks together"),
+    MODEL_INT(moe, top_k, 2, 1, 65536, "experts k that each token goes to; 1 with gate switch"),
+    TRAINED_FLOAT(moe, capacity_factor, 0, 0, 1e6,
+                  "f: an expert takes ceil(k f G / E) of every G tokens and drops the rest; 0: dropless, it takes all"),
+    TRAINED_INT(moe, capacity_group, 0, 0, COUNT, "G, tokens that share a capacity; 0: those a rank holds at the gate"),
     CHOICE(moe, drop_policy, "position", "position, probs",
            "who keeps a place where there are too few: first choices, then earlier tokens; or larger weights"),
-    CHOICE(moe, gate, "gshard", "gshard, switch, sigmoid, xmoe, expert_choice, soft, deepseek, hash, balanced_test",
-           "how tokens choose experts (docs/gates.md)"),
+    MODEL_CHOICE(moe, gate, "gshard",
+                 "gshard, switch, sigmoid, xmoe, expert_choice, soft, deepseek, hash, balanced_test",
+                 "how tokens choose experts (docs/gates.md)"),
     CHOICE(moe, order, "auto", "auto, tutel, gshard, sorted",
            "layout of the tokens sent to experts; auto: sorted if dropless, otherwise tutel"),
     CHOICE(moe, alltoall, "direct", "direct, 1dh, 2dh", "algorithm that exchanges tokens between ranks"),
-    CHOICE(moe, expert, "auto", "auto, gpt, mixtral", "an expert's network; auto: that of model.family"),
-    CHOICE(moe, activation, "auto", "auto, gelu, gelu_tanh, relu, relu_squared, swiglu, geglu",
-           "of an expert; auto: gelu for gpt, swiglu for mixtral"),
-    CHOICE(moe, bias, "auto", "auto, true, false", "whether an expert has biases; auto: gpt has, mixtral cannot"),
-    INT(moe, shared_experts, 0, 0, 1024, "experts that every token goes to, beside the routed ones"),
-    BOOL(moe, shared_gate, "false", "each shared expert times sigmoid(x . g), g learned"),
-    BOOL(moe, allow_non_causal, "false",
-         "gates that choose among all tokens of a batch, later ones too (expert_choice, soft), in a causal model"),
-    BOOL(moe, noisy, "false", "noise on the gate's logits in training; gate gshard"),
-    BOOL(moe, normalize_top_k, "false",
-         "with top_k 1: weight 1 rather than the softmax probability; the weights of top_k > 1 always sum to 1"),
+    MODEL_CHOICE(moe, expert, "auto", "auto, gpt, mixtral", "an expert's network; auto: that of model.family"),
+    MODEL_CHOICE(moe, activation, "auto", "auto, gelu, gelu_tanh, relu, relu_squared, swiglu, geglu",
+                 "of an expert; auto: gelu for gpt, swiglu for mixtral"),
+    MODEL_CHOICE(moe, bias, "auto", "auto, true, false", "whether an expert has biases; auto: gpt has, mixtral cannot"),
+    MODEL_INT(moe, shared_experts, 0, 0, 1024, "experts that every token goes to, beside the routed ones"),
+    MODEL_BOOL(moe, shared_gate, "false", "each shared expert times sigmoid(x . g), g learned"),
+    MODEL_BOOL(
+        moe, allow_non_causal, "false",
+        "gates that choose among all tokens of a batch, later ones too (expert_choice, soft), in a causal model"),
+    MODEL_BOOL(moe, noisy, "false", "noise on the gate's logits in training; gate gshard"),
+    MODEL_BOOL(moe, normalize_top_k, "false",
+               "with top_k 1: weight 1 rather than the softmax probability; the weights of top_k > 1 always sum to 1"),
     FLOAT(moe, jitter, 0, 0, BELOW_ONE, "e: inputs times U(1 - e, 1 + e) in training; gate switch"),
     BOOL(moe, balanced, "false", "equally many tokens an expert in training; gate sigmoid"),
-    INT(moe, proj_dim, 0, 0, WIDTH, "width P of the projection; 0: min(hidden / 2, 32); gate xmoe"),
-    INT(moe, slots_per_expert, 1, 1, 65536, "slots S of an expert for each sample; gate soft"),
-    BOOL(moe, normalize_slots, "false", "tokens and slot vectors of length 1; gate soft"),
-    INT(moe, n_group, 1, 1, 65536, "groups of experts; gate deepseek"),
-    INT(moe, topk_group, 1, 1, 65536, "groups that a token's experts come from; gate deepseek"),
-    FLOAT(moe, routed_scaling_factor, 1, 0, 1e6, "multiplies the combine weights; gate deepseek"),
+    MODEL_INT(moe, proj_dim, 0, 0, WIDTH, "width P of the projection; 0: min(hidden / 2, 32); gate xmoe"),
+    MODEL_INT(moe, slots_per_expert, 1, 1, 65536, "slots S of an expert for each sample; gate soft"),
+    MODEL_BOOL(moe, normalize_slots, "false", "tokens and slot vectors of length 1; gate soft"),
+    MODEL_INT(moe, n_group, 1, 1, 65536, "groups of experts; gate deepseek"),
+    MODEL_INT(moe, topk_group, 1, 1, 65536, "groups that a token's experts come from; gate deepseek"),
+    MODEL_FLOAT(moe, routed_scaling_factor, 1, 0, 1e6, "multiplies the combine weights; gate deepseek"),
     FLOAT(moe, bias_update_rate, 0.001, 0, 1000, "how far an expert's bias moves a step; gate deepseek"),
-    CHOICE(moe, hash, "modulo", "modulo, table", "expert of a token id: id mod E, or a random table; gate hash"),
+    MODEL_CHOICE(moe, hash, "modulo", "modulo, table", "expert of a token id: id mod E, or a random table; gate hash"),
     CHOICE(moe, aux_loss, "auto", "auto, none, first_choice, all_choices, importance_load",
            "load-balancing loss; auto: first_choice where the gate has it"),
     CHOICE(moe, aux_loss_scope, "global", "global, rank",
            "whose tokens the loss is of: all ranks', or each rank's own, averaged, which depends on the layout"),
-    FLOAT(moe, aux_loss_coeff, 0.01, 0, 1000, "weight of the load-balancing loss; 0: none"),
-    FLOAT(moe, z_loss_coeff, 0, 0, 1000, "weight of the router's z-loss; 0: none"),
+    TRAINED_FLOAT(moe, aux_loss_coeff, 0.01, 0, 1000, "weight of the load-balancing loss; 0: none"),
+    TRAINED_FLOAT(moe, z_loss_coeff, 0, 0, 1000, "weight of the router's z-loss; 0: none"),
     STRINGS(moe, hooks, "called in this order: wire_bf16, token_histogram; []: none"),
 
     INT(parallel, nodes, 0, 0, WIDTH, "machines; 0: ask MPI"),

@@ -1,8 +1,7 @@
 /* From a YAML value to a field: conversion, range, storage. */
-#include "config/config.h"
+#include "config/field.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,7 +98,7 @@ fsmoe_status fsm_config_add_choice(const char *key, const char *name)
     return FSMOE_OK;
 }
 
-static bool is_added(const char *key, const char *name)
+bool fsm_config_is_added(const char *key, const char *name)
 {
     for (int i = 0; i < added_count; i++)
         if (strcmp(added[i].key, key) == 0 && strcmp(added[i].name, name) == 0) return true;
@@ -115,7 +114,7 @@ static fsmoe_status check_choice(const fsm_config_field *field, const char *name
         at += span;
         at += strspn(at, ", ");
     }
-    if (is_added(field->key, name)) return FSMOE_OK;
+    if (fsm_config_is_added(field->key, name)) return FSMOE_OK;
     return fsm_fail(FSMOE_ERROR_CONFIG, "'%s' is '%s', valid are %s", field->key, fsm_config_excerpt_of(name).text,
                     field->choices);
 }
@@ -134,11 +133,6 @@ fsmoe_status fsm_config_check_field(const fsmoe_config *config, const fsm_config
     return FSMOE_OK;
 }
 
-static fsmoe_status fail_memory(const fsm_config_field *field)
-{
-    return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for '%s'", field->key);
-}
-
 void fsm_config_free_strings(fsmoe_strings *strings)
 {
     for (size_t i = 0; i < strings->count; i++) free(strings->items[i]);
@@ -146,33 +140,8 @@ void fsm_config_free_strings(fsmoe_strings *strings)
     *strings = (fsmoe_strings){0};
 }
 
-static fsmoe_status store_string(const fsm_config_field *field, const char *text, char **stored)
-{
-    char *copy = strdup(text);
-    if (!copy) return fail_memory(field);
-    free(*stored);
-    *stored = copy;
-    return FSMOE_OK;
-}
-
-static fsmoe_status store_strings(const fsm_config_field *field, char *const *items, size_t count,
-                                  fsmoe_strings *stored)
-{
-    fsmoe_strings copy = {.items = count ? calloc(count, sizeof *copy.items) : NULL};
-    if (count && !copy.items) return fail_memory(field);
-    for (; copy.count < count; copy.count++) {
-        copy.items[copy.count] = strdup(items[copy.count]);
-        if (copy.items[copy.count]) continue;
-        fsm_config_free_strings(&copy);
-        return fail_memory(field);
-    }
-    fsm_config_free_strings(stored);
-    *stored = copy;
-    return FSMOE_OK;
-}
-
 /* A value that is one plain (unquoted) scalar. */
-static fsmoe_status store_plain(const fsm_config_field *field, const fsm_config_value *value, void *at)
+static fsmoe_status convert_plain(const fsm_config_field *field, const fsm_config_value *value, void *at)
 {
     const char *text = value->text;
     int64_t whole = 0;
@@ -196,36 +165,77 @@ static fsmoe_status store_plain(const fsm_config_field *field, const fsm_config_
     return fail_type(field, value);
 }
 
-static fsmoe_status store(const fsm_config_field *field, const fsm_config_value *value, void *at)
+fsmoe_status fsm_config_convert(const fsm_config_field *field, const fsm_config_value *value, fsmoe_config *flat)
 {
-    if (value->shape == FSM_CONFIG_LIST && field->type == FSM_CONFIG_STRINGS)
-        return store_strings(field, value->items.items, value->items.count, at);
-    if (value->shape != FSM_CONFIG_SCALAR || (!value->quoted && !*value->text)) return fail_type(field, value);
+    void *at = (char *)flat + field->offset;
+    bool is_list = value->shape == FSM_CONFIG_LIST && field->type == FSM_CONFIG_STRINGS;
+    if (!is_list && (value->shape != FSM_CONFIG_SCALAR || (!value->quoted && !*value->text)))
+        return fail_type(field, value);
     switch (field->type) {
     case FSM_CONFIG_STRINGS:
-        return store_strings(field, &value->text, 1, at);
+        *(fsmoe_strings *)at = is_list ? value->items : (fsmoe_strings){(char **)&value->text, 1};
+        return FSMOE_OK;
     case FSM_CONFIG_CHOICE:
         FSM_TRY(check_choice(field, value->text));
-        return store_string(field, value->text, at);
+        *(char **)at = value->text;
+        return FSMOE_OK;
     case FSM_CONFIG_STRING:
-        return store_string(field, value->text, at);
+        *(char **)at = value->text;
+        return FSMOE_OK;
     default:
-        return value->quoted ? fail_type(field, value) : store_plain(field, value, at);
+        return value->quoted ? fail_type(field, value) : convert_plain(field, value, at);
     }
 }
 
-fsmoe_status fsm_config_assign(fsmoe_config *config, const fsm_config_field *field, const fsm_config_value *value,
-                               const char *where)
+static fsmoe_status store(fsm_config *whole, const fsmoe_config *from, const fsm_config_field *field, bool of_file)
 {
-    char **remembered = &((fsm_config *)config)->where[field - fsm_config_fields];
+    if (of_file) FSM_TRY(fsm_field_copy(&whole->files, from, field));
+    return fsm_field_copy(&whole->values, from, field);
+}
+
+fsmoe_status fsm_config_take(fsmoe_config *config, const fsmoe_config *from, const fsm_config_field *field,
+                             fsm_config_source source, const char *where)
+{
+    fsm_config *whole = (fsm_config *)config;
+    fsm_config_origin *origin = &whole->origins[field - fsm_config_fields];
     char *copy = where ? strdup(where) : NULL;
-    if (where && !copy) return fail_memory(field);
-    fsmoe_status status = store(field, value, (char *)config + field->offset);
+    fsmoe_status status = FSMOE_OK;
+    if (where && !copy) status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory for '%s'", field->key);
+    if (status == FSMOE_OK) status = store(whole, from, field, source == FSM_CONFIG_BY_FILE);
     if (status != FSMOE_OK) {
         free(copy);
         return status;
     }
-    free(*remembered);
-    *remembered = copy;
+    free(origin->where);
+    *origin = (fsm_config_origin){source, copy};
     return FSMOE_OK;
+}
+
+fsmoe_status fsm_config_assign(fsmoe_config *config, const fsm_config_field *field, const fsm_config_value *value,
+                               fsm_config_source source, const char *where)
+{
+    fsmoe_config flat;
+    FSM_TRY(fsm_config_convert(field, value, &flat));
+    return fsm_config_take(config, &flat, field, source, where);
+}
+
+/* Quoted where the empty string would count as no value. */
+static fsm_config_value preset_of(const fsm_config_field *field)
+{
+    fsm_config_value value = {.shape = FSM_CONFIG_LIST};
+    if (!field->preset) return value;
+    return (fsm_config_value){FSM_CONFIG_SCALAR, field->type == FSM_CONFIG_STRING, (char *)field->preset, {0}};
+}
+
+fsmoe_status fsm_config_reset(fsmoe_config *config, const fsm_config_field *field)
+{
+    fsm_config_value preset = preset_of(field);
+    return fsm_config_assign(config, field, &preset, FSM_CONFIG_BY_NOBODY, NULL);
+}
+
+bool fsm_config_is_default(const fsmoe_config *config, const fsm_config_field *field)
+{
+    fsmoe_config flat;
+    fsm_config_value preset = preset_of(field);
+    return fsm_config_convert(field, &preset, &flat) == FSMOE_OK && fsm_field_equal(config, &flat, field);
 }

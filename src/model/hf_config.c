@@ -1,9 +1,9 @@
 #include "model/hf_config.h"
 
 #include "base/file.h"
-#include "config/config.h"
-#include "model/hf_config_keys.h"
 #include "base/json.h"
+#include "config/field.h"
+#include "model/hf_config_keys.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -26,36 +26,18 @@ static fsmoe_status refuse(fsmoe_status status, const source *from, const char *
     return status;
 }
 
-/* Stores a value of the right type; a text still belongs to the JSON. False: the wrong type. */
-static bool store(const fsm_config_field *field, const json_t *value, void *at)
-{
-    switch (field->type) {
-    case FSM_CONFIG_INT:
-        *(int64_t *)at = json_integer_value(value);
-        return json_is_integer(value);
-    case FSM_CONFIG_FLOAT:
-        *(double *)at = json_number_value(value);
-        return json_is_number(value);
-    case FSM_CONFIG_BOOL:
-        *(bool *)at = json_is_true(value);
-        return json_is_boolean(value);
-    default: /* CHOICE */
-        *(const char **)at = json_string_value(value);
-        return json_is_string(value);
-    }
-}
-
 static fsmoe_status read_field(const source *from, const fsm_hf_field *field, const json_t *value, fsmoe_config *config)
 {
     const fsm_config_field *target = fsm_config_find(field->config_key);
     if (json_is_null(value) && field->optional && from->type == FSM_HF_MIXTRAL) return FSMOE_OK;
-    if (!store(target, value, (char *)config + target->offset))
-        return refuse(FSMOE_ERROR_FORMAT, from, field->key, value, "that is not of the right type");
+    fsmoe_status status = fsm_field_from_json(config, target, value);
+    if (status == FSMOE_ERROR_FORMAT) return refuse(status, from, field->key, value, "that is not of the right type");
+    FSM_TRY(status);
     bool is_zero = json_is_integer(value) && json_integer_value(value) == 0;
     if (is_zero && target->type == FSM_CONFIG_INT && !field->may_be_zero)
         return refuse(FSMOE_ERROR_FORMAT, from, field->key, value, "it must be at least 1");
     if (fsm_config_check_field(config, target) == FSMOE_OK) return FSMOE_OK;
-    fsmoe_status status = target->type == FSM_CONFIG_CHOICE ? FSMOE_ERROR_UNSUPPORTED : FSMOE_ERROR_FORMAT;
+    status = target->type == FSM_CONFIG_CHOICE ? FSMOE_ERROR_UNSUPPORTED : FSMOE_ERROR_FORMAT;
     return fsm_fail_within(status, "'%s': %s", from->path, field->key);
 }
 
@@ -150,6 +132,13 @@ static fsmoe_status check_multiple(const source *from, const char *key, int64_t 
                     divisor_key, divisor);
 }
 
+/* What the file leaves open; where samples are capacity groups (gate soft), their length is no matter of the model. */
+static fsmoe_status derive(fsmoe_config *config)
+{
+    config->data.seq_len = 0;
+    return fsm_config_derive(config);
+}
+
 /* Derives what may be left out, and checks how the numbers fit together. */
 static fsmoe_status resolve(const source *from, fsmoe_config *config)
 {
@@ -157,7 +146,7 @@ static fsmoe_status resolve(const source *from, fsmoe_config *config)
     fsmoe_moe_config *moe = &config->moe;
     if (model->head_dim == 0)
         FSM_TRY(check_multiple(from, "hidden_size", model->hidden, "num_attention_heads", model->num_heads));
-    fsm_config_derive_numbers(config);
+    FSM_TRY(derive(config));
     FSM_TRY(check_multiple(from, "num_attention_heads", model->num_heads, "num_key_value_heads", model->num_kv_heads));
     if (strcmp(model->family, "mixtral") == 0) FSM_TRY(check_multiple(from, "head_dim", model->head_dim, "two:", 2));
     if (moe->top_k <= moe->num_experts) return FSMOE_OK;
@@ -178,21 +167,33 @@ static fsmoe_status read_type(source *from, json_t *json)
 }
 
 /* What a Mixtral always is, and its files need not say. */
-static void preset_mixtral(fsmoe_config *config)
+static const struct {
+    const char *key, *value;
+} of_mixtral[] = {
+    {"model.family", "mixtral"},
+    {"model.moe_every", "1"},
+    {"model.num_kv_heads", "0"},
+    {"model.head_dim", "0"},
+    {"model.tie_embeddings", "false"},
+    {"moe.expert", "mixtral"},
+    {"moe.activation", "swiglu"},
+    {"moe.bias", "false"},
+    {"moe.gate", "gshard"},
+    {"moe.shared_experts", "0"},
+    {"moe.noisy", "false"},
+    {"moe.normalize_top_k", "true"},
+    {"moe.capacity_factor", "0"},
+    {"moe.capacity_group", "0"},
+};
+
+static fsmoe_status preset_mixtral(const source *from, fsmoe_config *config)
 {
-    fsmoe_model_config *model = &config->model;
-    fsmoe_moe_config *moe = &config->moe;
-    model->family = moe->expert = "mixtral";
-    model->moe_every = 1;
-    model->num_kv_heads = model->head_dim = 0;
-    model->tie_embeddings = false;
-    moe->gate = "gshard";
-    moe->activation = moe->bias = "auto";
-    moe->shared_experts = 0;
-    moe->noisy = false;
-    moe->normalize_top_k = true;
-    moe->capacity_factor = 0;
-    moe->capacity_group = 0;
+    for (size_t i = 0; i < sizeof of_mixtral / sizeof *of_mixtral; i++) {
+        fsm_config_value value = {.shape = FSM_CONFIG_SCALAR, .text = (char *)of_mixtral[i].value};
+        FSM_TRY(
+            fsm_config_assign(config, fsm_config_find(of_mixtral[i].key), &value, FSM_CONFIG_BY_FOLDER, from->path));
+    }
+    return FSMOE_OK;
 }
 
 static fsmoe_status read_config(source *from, json_t *json, fsmoe_config *config)
@@ -200,7 +201,7 @@ static fsmoe_status read_config(source *from, json_t *json, fsmoe_config *config
     const char *key;
     json_t *value;
     FSM_TRY(read_type(from, json));
-    if (from->type == FSM_HF_MIXTRAL) preset_mixtral(config);
+    if (from->type == FSM_HF_MIXTRAL) FSM_TRY(preset_mixtral(from, config));
     json_object_foreach(json, key, value) FSM_TRY(read_key(from, key, value, config));
     FSM_TRY(check_present(from, json));
     if (from->type == FSM_HF_MIXTRAL) {
@@ -210,52 +211,40 @@ static fsmoe_status read_config(source *from, json_t *json, fsmoe_config *config
     return resolve(from, config);
 }
 
-static void free_choices(fsmoe_config *config)
+/* A configuration of its own with the values that the sections have. */
+static fsmoe_status copy_sections(const fsmoe_model_config *model, const fsmoe_moe_config *moe, fsmoe_config **copy)
 {
-    for (size_t i = 0; i < fsm_hf_field_count; i++) {
-        const fsm_config_field *field = fsm_config_find(fsm_hf_fields[i].config_key);
-        if (field->type == FSM_CONFIG_CHOICE) free(*(char **)((char *)config + field->offset));
-    }
-}
-
-/* Texts of its own for all choices that a file may have set; false: no memory, and none are left. */
-static bool own_choices(fsmoe_config *config)
-{
-    bool owned = true;
-    for (size_t i = 0; i < fsm_hf_field_count; i++) {
-        const fsm_config_field *field = fsm_config_find(fsm_hf_fields[i].config_key);
-        char **text = (char **)((char *)config + field->offset);
-        if (field->type != FSM_CONFIG_CHOICE) continue;
-        *text = owned ? strdup(*text) : NULL;
-        owned &= *text != NULL;
-    }
-    if (!owned) free_choices(config);
-    return owned;
-}
-
-/* Moves what was read into the sections. */
-static fsmoe_status commit(const fsmoe_config *read, fsmoe_model_config *model, fsmoe_moe_config *moe)
-{
-    fsmoe_config fresh = {.model = read->model, .moe = read->moe}, old = {.model = *model, .moe = *moe};
-    if (!own_choices(&fresh)) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a model's configuration");
-    free_choices(&old);
-    *model = fresh.model;
-    *moe = fresh.moe;
+    const fsmoe_config flat = {.model = *model, .moe = *moe};
+    FSM_TRY(fsmoe_config_create(copy));
+    for (size_t i = 0; i < fsm_config_field_count; i++)
+        if (fsm_config_fields[i].in_folder) FSM_TRY(fsm_field_copy(*copy, &flat, &fsm_config_fields[i]));
     return FSMOE_OK;
+}
+
+/* Moves what was read into the sections, and what they had into `read`. */
+static void commit(fsmoe_config *read, fsmoe_model_config *model, fsmoe_moe_config *moe)
+{
+    fsmoe_config flat = {.model = *model, .moe = *moe};
+    for (size_t i = 0; i < fsm_config_field_count; i++)
+        if (fsm_config_fields[i].in_folder) fsm_field_swap(read, &flat, &fsm_config_fields[i]);
+    *model = flat.model;
+    *moe = flat.moe;
 }
 
 fsmoe_status fsm_hf_config_read(const char *folder, fsmoe_model_config *model, fsmoe_moe_config *moe)
 {
     json_t *json = NULL;
+    fsmoe_config *config = NULL;
     char *path = fsm_file_join(folder, "config.json");
     if (!path) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", folder);
     source from = {.path = path};
-    fsmoe_config config = {.model = *model, .moe = *moe};
     fsmoe_status status;
+    FSM_TRY_GOTO(status, copy_sections(model, moe, &config), done);
     FSM_TRY_GOTO(status, fsm_json_read(path, &json), done);
-    FSM_TRY_GOTO(status, read_config(&from, json, &config), done);
-    status = commit(&config, model, moe);
+    FSM_TRY_GOTO(status, read_config(&from, json, config), done);
+    commit(config, model, moe);
 done:
+    fsmoe_config_destroy(config);
     json_decref(json);
     free(path);
     return status;

@@ -1,117 +1,95 @@
 #include "base/file.h"
-#include "config/config.h"
+#include "base/json.h"
+#include "config/field.h"
 #include "model/hf_config.h"
 #include "model/hf_config_keys.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { INDENT = 2, SHORT_DIGITS = 15 };
 
-/* "auto" resolved: experts are of the model's family. */
-static const char *expert_kind(const fsmoe_model_config *model, const fsmoe_moe_config *moe)
+static const char *what_mixtral_lacks(const fsmoe_config *derived)
 {
-    if (strcmp(moe->expert, "auto") != 0) return moe->expert;
-    return strcmp(model->family, "mixtral") == 0 ? "mixtral" : "gpt";
+    const fsmoe_model_config *model = &derived->model;
+    const fsmoe_moe_config *moe = &derived->moe;
+    if (strcmp(model->family, "mixtral") != 0) return "a family other than mixtral";
+    if (strcmp(moe->expert, "mixtral") != 0) return "experts other than mixtral";
+    if (model->moe_every != 1) return "layers without experts (moe_every)";
+    if (strcmp(moe->gate, "gshard") != 0) return "a gate other than gshard";
+    if (strcmp(moe->activation, "swiglu") != 0) return "another activation";
+    if (moe->shared_experts > 0) return "shared experts";
+    if (moe->noisy) return "a noisy gate";
+    if (moe->top_k == 1 && !moe->normalize_top_k) return "one expert a token, not normalised (normalize_top_k)";
+    return NULL;
+}
+
+/* Not to be freed. */
+static fsmoe_config derive(const fsmoe_model_config *model, const fsmoe_moe_config *moe)
+{
+    fsmoe_config flat = {.model = *model, .moe = *moe};
+    fsm_config_derive_flat(&flat);
+    return flat;
 }
 
 bool fsm_hf_config_is_mixtral(const fsmoe_model_config *model, const fsmoe_moe_config *moe, const char **why)
 {
-    const char *lacks = NULL;
-    if (strcmp(model->family, "mixtral") != 0) lacks = "a family other than mixtral";
-    else if (strcmp(expert_kind(model, moe), "mixtral") != 0) lacks = "experts other than mixtral";
-    else if (model->moe_every != 1) lacks = "layers without experts (moe_every)";
-    else if (strcmp(moe->gate, "gshard") != 0) lacks = "a gate other than gshard";
-    else if (strcmp(moe->activation, "auto") != 0 && strcmp(moe->activation, "swiglu") != 0)
-        lacks = "another activation";
-    else if (moe->shared_experts > 0) lacks = "shared experts";
-    else if (moe->noisy) lacks = "a noisy gate";
-    else if (moe->top_k == 1 && !moe->normalize_top_k) lacks = "one expert a token, not normalised (normalize_top_k)";
+    const fsmoe_config derived = derive(model, moe);
+    const char *lacks = what_mixtral_lacks(&derived);
     if (why) *why = lacks;
     return !lacks;
 }
 
-static json_t *field_value(const fsm_hf_field *field, const fsmoe_config *config)
-{
-    const fsm_config_field *from = fsm_config_find(field->config_key);
-    const void *at = fsm_config_at(config, from);
-    switch (from->type) {
-    case FSM_CONFIG_INT:
-        return json_integer(*(const int64_t *)at);
-    case FSM_CONFIG_FLOAT:
-        return json_real(*(const double *)at);
-    case FSM_CONFIG_BOOL:
-        return json_boolean(*(const bool *)at);
-    default: /* CHOICE */
-        return json_string(*(char *const *)at);
-    }
-}
-
 /* What transformers reads and fsmoe has no choice of. */
-static int add_mixtral_constants(json_t *json)
+static void add_mixtral_constants(json_t *json, bool *failed)
 {
-    int failed = json_object_set_new(json, "architectures", json_pack("[s]", "MixtralForCausalLM"));
+    fsm_json_set(json, "architectures", json_pack("[s]", "MixtralForCausalLM"), failed);
     for (size_t i = 0; i < fsm_hf_fixed_count; i++) {
         const fsm_hf_fixed *fixed = &fsm_hf_fixed_keys[i];
-        if (!fixed->written) continue;
-        failed |= json_object_set_new(json, fixed->key, json_loads(fixed->json, JSON_DECODE_ANY, NULL));
+        if (fixed->written) fsm_json_set(json, fixed->key, json_loads(fixed->json, JSON_DECODE_ANY, NULL), failed);
     }
-    failed |= json_object_set_new(json, "sliding_window", json_null());
-    failed |= json_object_set_new(json, "bos_token_id", json_null());
-    failed |= json_object_set_new(json, "eos_token_id", json_null());
-    failed |= json_object_set_new(json, "torch_dtype", json_string("float32"));
-    return failed;
+    fsm_json_set(json, "sliding_window", json_null(), failed);
+    fsm_json_set(json, "bos_token_id", json_null(), failed);
+    fsm_json_set(json, "eos_token_id", json_null(), failed);
+    fsm_json_set(json, "torch_dtype", json_string("float32"), failed);
 }
 
-static json_t *to_json(const fsmoe_config *config, fsm_hf_type type)
+static json_t *to_json(const fsmoe_config *config, fsm_hf_type type, bool *failed)
 {
     json_t *json = json_object();
-    int failed = json_object_set_new(json, "model_type", json_string(type == FSM_HF_MIXTRAL ? "mixtral" : "fsmoe"));
+    fsm_json_set(json, "model_type", json_string(type == FSM_HF_MIXTRAL ? "mixtral" : "fsmoe"), failed);
     for (size_t i = 0; i < fsm_hf_field_count; i++) {
         const fsm_hf_field *field = &fsm_hf_fields[i];
-        if (field->types & type) failed |= json_object_set_new(json, field->key, field_value(field, config));
+        if (!(field->types & type)) continue;
+        fsm_json_set(json, field->key, fsm_field_to_json(config, fsm_config_find(field->config_key)), failed);
     }
-    if (type == FSM_HF_MIXTRAL) failed |= add_mixtral_constants(json);
-    if (!failed) return json;
-    json_decref(json);
-    return NULL;
+    if (type == FSM_HF_MIXTRAL) add_mixtral_constants(json, failed);
+    return json;
 }
 
-/* Few digits where they say the same numbers (1e-05), otherwise all 17; ends in a newline. NULL: out of memory. */
-static char *to_text(const json_t *json)
+/* Few digits where they say the same numbers (1e-05), otherwise all 17, which are Jansson's default. */
+static size_t digits_of(const json_t *json)
 {
-    char *text = json_dumps(json, JSON_INDENT(INDENT) | JSON_REAL_PRECISION(SHORT_DIGITS));
+    char *text = json_dumps(json, JSON_REAL_PRECISION(SHORT_DIGITS));
     json_t *back = text ? json_loads(text, 0, NULL) : NULL;
-    if (!json_equal(json, back)) {
-        free(text);
-        text = json_dumps(json, JSON_INDENT(INDENT));
-    }
+    size_t flags = json_equal(json, back) ? JSON_REAL_PRECISION(SHORT_DIGITS) : 0;
     json_decref(back);
-    if (!text) return NULL;
-    size_t length = strlen(text);
-    char *line = realloc(text, length + 2);
-    if (line) memcpy(line + length, "\n", 2);
-    else free(text);
-    return line;
+    free(text);
+    return flags;
 }
 
 fsmoe_status fsm_hf_config_write(const char *folder, const fsmoe_model_config *model, const fsmoe_moe_config *moe)
 {
-    fsmoe_config config = {.model = *model, .moe = *moe};
+    bool failed = false;
     if (model->vocab_size == 0 || model->max_seq_len == 0)
         return fsm_fail(FSMOE_ERROR_INTERNAL, "the configuration of '%s' has no %s yet", folder,
                         model->vocab_size == 0 ? "vocab_size" : "max_seq_len");
-    fsm_config_derive_numbers(&config);
-    config.moe.expert = (char *)expert_kind(model, moe);
-    json_t *json = to_json(&config, fsm_hf_config_is_mixtral(model, moe, NULL) ? FSM_HF_MIXTRAL : FSM_HF_FSMOE);
-    char *text = json ? to_text(json) : NULL;
     char *path = fsm_file_join(folder, "config.json");
-    fsmoe_status status = FSMOE_OK;
-    if (text && path) status = fsm_file_replace(path, text, strlen(text));
-    else status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write the configuration of '%s'", folder);
+    if (!path) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write the configuration of '%s'", folder);
+    const fsmoe_config derived = derive(model, moe);
+    fsm_hf_type type = what_mixtral_lacks(&derived) ? FSM_HF_FSMOE : FSM_HF_MIXTRAL;
+    json_t *json = to_json(&derived, type, &failed);
+    fsmoe_status status = fsm_json_write(json, failed, JSON_INDENT(INDENT) | digits_of(json), path);
     free(path);
-    free(text);
-    json_decref(json);
     return status;
 }

@@ -2,6 +2,7 @@
 #include "moe/expert/expert.h"
 
 #include "base/status.h"
+#include "config/config.h"
 
 #include "moe/extend.h"
 #include "moe/registry.h"
@@ -27,7 +28,8 @@ const fsm_expert_kind *fsm_expert_at(int index)
 
 fsmoe_status fsm_add_expert(const fsm_expert_kind *kind)
 {
-    return fsm_registry_add(&registry, kind);
+    FSM_TRY(fsm_registry_add(&registry, kind));
+    return fsm_config_add_expert(kind->name, kind->activation, kind->has_bias);
 }
 
 bool fsm_expert_has_bias(const fsm_expert_kind *kind, const fsmoe_moe_config *config)

@@ -18,16 +18,9 @@ typedef struct directions {
     float *dtoken, *dcentroid;         /* scratch of backward */
 } directions;
 
-static int64_t width_of(const fsmoe_moe_config *config, int64_t hidden)
-{
-    if (config->proj_dim > 0) return config->proj_dim;
-    int64_t half = hidden / 2 > 0 ? hidden / 2 : 1;
-    return half < 32 ? half : 32;
-}
-
 static int list_params_xmoe(const fsmoe_moe_config *config, int64_t hidden, fsm_param_spec *specs)
 {
-    int64_t width = width_of(config, hidden);
+    int64_t width = config->proj_dim;
     specs[PROJ] = (fsm_param_spec){"proj", width, hidden, 2, FSM_SHARD_NONE, FSM_INIT_NORMAL, true};
     specs[CENTROIDS] =
         (fsm_param_spec){"centroids", config->num_experts, width, 2, FSM_SHARD_NONE, FSM_INIT_NORMAL, true};
@@ -38,7 +31,7 @@ static int list_params_xmoe(const fsmoe_moe_config *config, int64_t hidden, fsm_
 static void take_xmoe(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
 {
     directions *d = FSM_ARENA_ARRAY(arena, directions, 1);
-    int64_t width = width_of(gate->config, gate->hidden), experts = gate->num_experts;
+    int64_t width = gate->config->proj_dim, experts = gate->num_experts;
     directions arrays = {.width = width,
                          .token = FSM_ARENA_ARRAY(arena, float, max_tokens *width),
                          .token_length = FSM_ARENA_ARRAY(arena, float, max_tokens),
