@@ -93,11 +93,9 @@ static fsmoe_status read_state(const fsm_stepper *s, const char *folder, int64_t
     if (!json) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s', line %d: %s", path, error.line, error.text);
     int format;
     json_int_t steps[2];
-    const char *model_hash, *optimizer_hash;
     fsmoe_status status = FSMOE_OK;
-    if (json_unpack_ex(json, &error, 0, "{s:i, s:I, s:I, s:o, s:{s:s, s:s}}", "format", &format, "step", &steps[0],
-                       "optimizer_step", &steps[1], "data", &data, "xxh3", model_file, &model_hash, optimizer_file,
-                       &optimizer_hash) != 0)
+    if (json_unpack_ex(json, &error, 0, "{s:i, s:I, s:I, s:o}", "format", &format, "step", &steps[0], "optimizer_step",
+                       &steps[1], "data", &data) != 0)
         status = fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %s", path, error.text);
     else if (format != FORMAT_VERSION)
         status =
@@ -109,15 +107,48 @@ static fsmoe_status read_state(const fsm_stepper *s, const char *folder, int64_t
         status = fsm_fail(FSMOE_ERROR_CONFIG, "'train.steps' is %lld, but '%s' was saved after step %lld",
                           (long long)s->config->train.steps, path, (long long)steps[0]);
     if (status == FSMOE_OK) status = check_order(s, data, path);
-    bool checks = s->world->rank == 0; /* once for all ranks: they agree on the outcome */
-    if (status == FSMOE_OK && checks) status = check_hash(folder, model_file, model_hash);
-    if (status == FSMOE_OK && checks) status = check_hash(folder, optimizer_file, optimizer_hash);
     if (status == FSMOE_OK) {
         *step = steps[0];
         *optimizer_step = steps[1];
     }
     json_decref(json);
     return status;
+}
+
+/* ---- looking before loading ---- */
+
+static fsmoe_status check_hashes(const char *folder)
+{
+    char path[FSM_PATH_BYTES];
+    json_error_t error;
+    const char *model_hash, *optimizer_hash;
+    FSM_TRY(fsm_file_path(folder, state_file, path));
+    json_t *json = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    if (!json) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s', line %d: %s", path, error.line, error.text);
+    fsmoe_status status = FSMOE_OK;
+    if (json_unpack_ex(json, &error, 0, "{s:i, s:{s:s, s:s}}", "format", &(int){0}, "xxh3", model_file, &model_hash,
+                       optimizer_file, &optimizer_hash) != 0)
+        status = fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %s", path, error.text);
+    if (status == FSMOE_OK) status = check_hash(folder, model_file, model_hash);
+    if (status == FSMOE_OK) status = check_hash(folder, optimizer_file, optimizer_hash);
+    json_decref(json);
+    return status;
+}
+
+fsmoe_status fsm_checkpoint_check(const fsmoe_config *config, const char *folder)
+{
+    char path[FSM_PATH_BYTES];
+    const fsm_named_array moments[2] = {{"m.", NULL}, {"v.", NULL}};
+    FSM_TRY(check_hashes(folder));
+    FSM_TRY(fsm_checkpoint_check_model(config, folder));
+    FSM_TRY(fsm_file_path(folder, optimizer_file, path));
+    return fsm_file_tensors_check(config, moments, 2, path);
+}
+
+fsmoe_status fsm_checkpoint_check_model(const fsmoe_config *config, const char *folder)
+{
+    const fsm_named_array values = {"", NULL};
+    return fsm_file_tensors_check(config, &values, 1, folder);
 }
 
 /* ---- folders ---- */

@@ -182,6 +182,13 @@ static void introduce(const trainer *t)
             t->world->any_thread ? "parallel.progress is tasks" : "MPI gives no thread level SERIALIZED");
 }
 
+/* By the first rank for all, before any memory is reserved. */
+static fsmoe_status check_folder(const trainer *t, const char *folder)
+{
+    if (!folder || !speaks(t)) return FSMOE_OK;
+    return t->options->resume ? fsm_checkpoint_check(t->config, folder) : fsm_checkpoint_check_model(t->config, folder);
+}
+
 static fsmoe_status prepare(trainer *t)
 {
     char newest[FSM_PATH_BYTES];
@@ -192,6 +199,7 @@ static fsmoe_status prepare(trainer *t)
         from = newest;
     }
     if (status == FSMOE_OK) status = complete_config(t, from);
+    if (status == FSMOE_OK) status = check_folder(t, from);
     if (status == FSMOE_OK) status = check_sample(t);
     if (status == FSMOE_OK) status = check_trace_path(t);
     if (status == FSMOE_OK) status = open_data(t);
