@@ -44,7 +44,8 @@ typedef struct fsmoe_train_options {
  * place (vocab_size from the tokenizer, derived sizes). A run folder that already holds a run is moved aside to
  * run.dir.1, .2, … unless resumed. A checkpoint is complete or not there; the previous one stays until the next is whole.
  * ERROR_CONFIG, ERROR_LAYOUT, ERROR_IO, ERROR_FORMAT (a damaged or foreign checkpoint or model folder), ERROR_NUMERIC
- * (loss or gradient not finite: nothing of that step is kept), ERROR_MEMORY; ERROR_COMM on the ranks that know of a failure
+ * (loss or gradient not finite: nothing of that step is kept; or NaN or infinity in a tensor of the folder, which the
+ * message names), ERROR_MEMORY; ERROR_COMM on the ranks that know of a failure
  * inside a step, while others may still wait: the caller says what failed and calls fsmoe_world_abort. */
 FSMOE_API fsmoe_status fsmoe_train(fsmoe_world *world, fsmoe_config *config, const fsmoe_train_options *options);
 
