@@ -6,6 +6,7 @@
 
 #include <limits.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static bool is_block(const float *block, int s, int d, int64_t count)
 {
@@ -100,17 +101,36 @@ static bool gather_bytes(fsm_comm *comm, int variant)
     return good;
 }
 
-static bool check_gather_bytes(fsm_comm *comm)
+/* Bytes go in pieces, which may be of any size: as large as a block or a few of them, no divisor of one, a byte. */
+static const int64_t piece_bytes[] = {FSM_COMM_PIECE_BYTES, 1000, 64, 7, 1};
+
+static bool check_in_pieces(fsm_comm *comm, bool (*check)(fsm_comm *comm))
+{
+    bool good = true;
+    for (size_t i = 0; i < sizeof piece_bytes / sizeof *piece_bytes; i++) {
+        comm->piece_bytes = piece_bytes[i];
+        good &= check(comm);
+    }
+    comm->piece_bytes = FSM_COMM_PIECE_BYTES;
+    return good;
+}
+
+static bool gather_all(fsm_comm *comm)
 {
     bool good = true;
     for (int v = 0; v < VARIANTS; v++) good &= gather_bytes(comm, v) || complain(comm, "gather of bytes", v);
     return good;
 }
 
-static bool check_broadcast_bytes(fsm_comm *comm)
+static bool check_gather_bytes(fsm_comm *comm)
 {
-    const int64_t sizes[] = {0, 1, 1000, 100000};
-    static char buffer[100001];
+    return check_in_pieces(comm, gather_all);
+}
+
+static bool broadcast_all(fsm_comm *comm)
+{
+    const int64_t sizes[] = {0, 1, 1000, 20000};
+    static char buffer[20001];
     bool good = true;
     for (int root = 0; root < comm->size; root++)
         for (int v = 0; v < 4; v++) {
@@ -120,6 +140,11 @@ static bool check_broadcast_bytes(fsm_comm *comm)
             if (comm->rank != root) good &= buffer[sizes[v]] == '?';
         }
     return good || complain(comm, "broadcast", 0);
+}
+
+static bool check_broadcast_bytes(fsm_comm *comm)
+{
+    return check_in_pieces(comm, broadcast_all);
 }
 
 /* ---- messages ---- */
@@ -191,6 +216,63 @@ static bool check_messages(fsm_comm *comm)
 
 /* ---- limits ---- */
 
+/* Of these bytes, which no int counts, only a few are memory: those of the pages that hold one. */
+enum { MARK_STEP = 1 << 26 };
+static const int64_t beyond_int = ((int64_t)1 << 31) + 12345;
+
+static char *reserve(int64_t bytes)
+{
+    void *at = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED) abort();
+    return at;
+}
+
+static void mark(char *bytes, int64_t count, int of)
+{
+    for (int64_t i = 0; i < count; i += MARK_STEP) bytes[i] = (char)(1 + of + i / MARK_STEP);
+    bytes[count - 1] = (char)(101 + of);
+}
+
+static bool is_marked(const char *bytes, int64_t count, int of)
+{
+    bool good = bytes[count - 1] == (char)(101 + of) && bytes[count - 2] == 0;
+    for (int64_t i = 0; i < count - 1; i += MARK_STEP)
+        good &= bytes[i] == (char)(1 + of + i / MARK_STEP) && bytes[i + 1] == 0;
+    return good;
+}
+
+/* Two ranks: the last gives more than an int counts to the first, and gets it back. */
+static bool gather_and_broadcast_much(fsm_comm *comm)
+{
+    int last = comm->size - 1;
+    int64_t counts[2] = {100, 100}, mine;
+    counts[last] = beyond_int;
+    mine = counts[comm->rank];
+    char *send = reserve(mine), *recv = reserve(beyond_int + 100);
+    mark(send, mine, comm->rank);
+    bool good = comm->table->gather_bytes(comm, send, mine, recv, counts) == FSMOE_OK;
+    char *of_last = recv + (last > 0 ? counts[0] : 0);
+    if (comm->rank == 0) good &= is_marked(recv, counts[0], 0) && is_marked(of_last, counts[last], last);
+    char *back = comm->rank == 0 ? of_last : send;
+    if (comm->rank != 0) memset(send, 0, 200);
+    good &= comm->table->broadcast_bytes(comm, back, beyond_int, 0) == FSMOE_OK;
+    good &= is_marked(back, beyond_int, last);
+    munmap(send, (size_t)mine);
+    munmap(recv, (size_t)beyond_int + 100);
+    return good;
+}
+
+static void test_comm_bytes_beyond_int_arrive(void **state)
+{
+    (void)state;
+    fsm_comm *pair;
+    if (!getenv("FSMOE_TEST_LONG")) skip(); /* takes 4 GiB */
+    if (!all_true(world->table->split(world, world->rank / 2, &pair) == FSMOE_OK)) fail_msg("%s", fsmoe_last_error());
+    bool good = world->rank > 1 || gather_and_broadcast_much(pair) || complain(pair, "2 GiB", 0);
+    fsm_comm_destroy(pair);
+    assert_true(all_true(good));
+}
+
 /* MPI counts in ints: more is refused before anything is touched. A group of one has no such limit. */
 static bool check_count_limit(fsm_comm *comm)
 {
@@ -202,7 +284,6 @@ static bool check_count_limit(fsm_comm *comm)
     bool good = fsm_comm_all_gather_int64(comm, NULL, many, NULL) == FSMOE_ERROR_COMM;
     good &= strstr(fsmoe_last_error(), "2147483648") != NULL;
     good &= fsm_comm_all_reduce_double(comm, NULL, many) == FSMOE_ERROR_COMM;
-    good &= comm->table->broadcast_bytes(comm, NULL, many, 0) == FSMOE_ERROR_COMM;
     good &= fsm_comm_start_all_to_all(&op, comm, NULL, halves, NULL, counts) == FSMOE_ERROR_COMM;
     good &= fsm_comm_start_all_gather(&op, comm, NULL, NULL, halves) == FSMOE_ERROR_COMM;
     good &= comm->table->post_send(comm, 1, 0, NULL, many) == FSMOE_ERROR_COMM;
@@ -227,6 +308,7 @@ int main(void)
         cmocka_unit_test(test_comm_messages_of_both_slots_are_kept_apart),
         cmocka_unit_test(test_comm_gather_bytes_reaches_rank_0_in_order),
         cmocka_unit_test(test_comm_broadcast_bytes_reaches_all_from_any_root),
+        cmocka_unit_test(test_comm_bytes_beyond_int_arrive),
         cmocka_unit_test(test_comm_counts_beyond_int_are_refused),
     };
     if (!enter_world()) return 1;

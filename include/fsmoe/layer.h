@@ -20,7 +20,8 @@ typedef struct fsmoe_layer_options {
 /* Objective: sum of dy * y, plus aux_loss_coeff times the load-balancing loss, plus z_loss_coeff times the z-loss.
  * Collective over world; every rank returns the same status unless it is ERROR_COMM (see fsmoe_train).
  * ERROR_CONFIG, ERROR_LAYOUT, ERROR_IO, ERROR_FORMAT (a tensor that is missing, of another shape, or that nothing reads:
- * the message names it), ERROR_MEMORY, ERROR_COMM. */
+ * the message names it), ERROR_NUMERIC (NaN or infinity in a tensor that is read or in a result: likewise; nothing is
+ * written), ERROR_MEMORY, ERROR_COMM. */
 FSMOE_API fsmoe_status fsmoe_layer(fsmoe_world *world, const fsmoe_layer_options *options);
 
 #endif

@@ -31,7 +31,9 @@ typedef struct fsmoe_eval_result {
 /* Mean cross-entropy of the text in windows: window j holds tokens j L … j L + L, the last only as a target; a rest
  * shorter than that is left out. No token is dropped, no noise is added.
  * ERROR_CONFIG: seq_len beyond the model's positions, the text shorter than one window, a tokenizer with more ids than
- * the model, or none to be found; ERROR_IO, ERROR_FORMAT, ERROR_UNSUPPORTED, ERROR_MEMORY. */
+ * the model, or none to be found; ERROR_FORMAT: a tensor has another shape than config.json says, found before any memory is
+ * reserved; ERROR_NUMERIC: NaN or infinity in a tensor, which the message names, in a logit or in the loss; ERROR_IO,
+ * ERROR_UNSUPPORTED, ERROR_MEMORY. */
 FSMOE_API fsmoe_status fsmoe_eval(const char *model_dir, const fsmoe_eval_options *options, fsmoe_eval_result *result);
 
 typedef struct fsmoe_generate_options {
@@ -48,7 +50,8 @@ typedef struct fsmoe_generate_options {
 } fsmoe_generate_options;
 
 /* Continues the prompt with a key/value cache. *text: prompt and continuation, malloc'd, *size bytes and a 0 after them.
- * Stops early at the end of text or when the model's positions are used up. Errors as above. */
+ * Stops early at the end of text or when the model's positions are used up. Errors as above; ERROR_NUMERIC ends it at the
+ * token whose logits are not finite. */
 FSMOE_API fsmoe_status fsmoe_generate(const char *model_dir, const fsmoe_generate_options *options, char **text,
                                       size_t *size);
 

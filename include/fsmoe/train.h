@@ -61,8 +61,9 @@ typedef struct fsmoe_train_options {
  * stay until it is whole and has been read back.
  * ERROR_CONFIG, ERROR_LAYOUT, ERROR_IO, ERROR_FORMAT (a damaged or foreign checkpoint or model folder), ERROR_NUMERIC
  * (loss, gradient, weights or moments not finite: the state before that step is saved where it is untouched, and the
- * sentence says so), ERROR_MEMORY; ERROR_COMM on the ranks that know of a failure inside a step, while others may still
- * wait: the caller says what failed and calls fsmoe_world_abort. */
+ * sentence says so; or NaN or infinity in a tensor of the folder, which the sentence names), ERROR_MEMORY; ERROR_COMM on the
+ * ranks that know of a failure inside a step, while others may still wait: the caller says what failed and calls
+ * fsmoe_world_abort. */
 FSMOE_API fsmoe_status fsmoe_train(fsmoe_world *world, fsmoe_config *config, const fsmoe_train_options *options);
 
 #endif

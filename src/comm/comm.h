@@ -3,8 +3,8 @@
  * Out: the result in caller-owned memory. Every member of a group must make the same calls in the same order.
  * What begins with start_ or post_ returns at once; `test` says when it is there (comm/op.h makes collectives of it).
  * Until then all its arrays, counts too, stay as they are. A group of one rank (self.c) does nothing, or copies when two
- * arrays differ. Errors: ERROR_COMM with the transport's reason; a count too large for the transport. None of start_,
- * post_ and test allocates.
+ * arrays differ. Errors: ERROR_COMM with the transport's reason; of start_ and post_ also more elements than the transport
+ * counts (MPI: 2^31 - 1), before anything is touched. None of start_, post_ and test allocates.
  * Threads: at most one thread at a time is in any call of any group of a job, which one may change (`any_thread`), or it
  * is always the thread that created the world.
  */
@@ -21,6 +21,9 @@ typedef struct fsm_comm fsm_comm;
 
 /* Messages are posted in one of two slots, so that some can be waited for while others are under way. */
 enum { FSM_COMM_SLOTS = 2 };
+
+/* What blocks moves bytes in pieces: transports count in ints, and nobody needs room for a whole tensor more. */
+enum { FSM_COMM_PIECE_BYTES = 1 << 26 };
 
 typedef struct fsm_comm_table {
     const char *name;
@@ -39,7 +42,7 @@ typedef struct fsm_comm_table {
     /* *done: everything in the slot has been sent and received; moves whatever is under way */
     fsmoe_status (*test)(fsm_comm *comm, int slot, bool *done);
     /* Blocking: not while something of the group is under way. */
-    /* bytes of every rank to rank 0, in rank order; `recv`, `counts` are read on rank 0 only */
+    /* bytes of every rank to rank 0, in rank order, as many as there are; `recv`, `counts` are read on rank 0 only */
     fsmoe_status (*gather_bytes)(fsm_comm *comm, const void *send, int64_t count, void *recv, const int64_t *counts);
     fsmoe_status (*broadcast_bytes)(fsm_comm *comm, void *buffer, int64_t count, int root);
     fsmoe_status (*barrier)(fsm_comm *comm);
@@ -56,6 +59,8 @@ struct fsm_comm {
     const fsm_comm_table *table;
     int rank, size;
     bool any_thread; /* calls may come from one thread now and from another later */
+    int64_t
+        piece_bytes; /* of gather_bytes and broadcast_bytes, alike on all ranks: FSM_COMM_PIECE_BYTES, less in tests */
     /* of sums (comm/op.c); a group of one has none */
     int64_t segment_elems; /* the pieces that they are formed in */
     float *scratch;        /* [FSM_COMM_SLOTS, size, segment_elems] */

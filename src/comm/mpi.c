@@ -1,11 +1,12 @@
 /* Collectives over MPI (MPI-3.1; Open MPI and MPICH). The only file that includes mpi.h.
- * Counts above INT_MAX elements are refused: MPI-3.1 takes int counts.
+ * MPI-3.1 counts in ints. Bytes that are gathered or broadcast go in pieces; all else is refused above INT_MAX elements.
  */
 #include "comm/op.h"
 
 #include <limits.h>
 #include <mpi.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 typedef struct mpi_comm {
@@ -119,20 +120,55 @@ static fsmoe_status mpi_test(fsm_comm *comm, int slot, bool *done)
     return FSMOE_OK;
 }
 
+/* ---- bytes, in pieces ---- */
+
+enum { GATHER_TAG = FSM_COMM_SLOTS }; /* other messages have the numbers of slots */
+
+/* How much of `count` bytes comes after `done` of them in one piece. */
+static int piece_of(const fsm_comm *comm, int64_t count, int64_t done)
+{
+    int64_t left = count - done;
+    return (int)(left < 0 ? 0 : left < comm->piece_bytes ? left : comm->piece_bytes);
+}
+
+static fsmoe_status send_pieces(fsm_comm *comm, const char *send, int64_t count)
+{
+    for (int64_t done = 0; done < count; done += comm->piece_bytes)
+        FSM_TRY(translate(MPI_Send(send + done, piece_of(comm, count, done), MPI_BYTE, 0, GATHER_TAG, handle(comm)),
+                          "gather"));
+    return FSMOE_OK;
+}
+
+/* The piece after `done` bytes of every other rank; *any: some rank had one. */
+static fsmoe_status receive_pieces(mpi_comm *c, char *recv, const int64_t *counts, int64_t done, bool *any)
+{
+    int n = 0;
+    MPI_Request *requests = c->requests[0];
+    for (int r = 0; r < c->base.size; recv += counts[r++]) {
+        int bytes = piece_of(&c->base, counts[r], done);
+        if (r == 0 || bytes == 0) continue;
+        FSM_TRY(translate(MPI_Irecv(recv + done, bytes, MPI_BYTE, r, GATHER_TAG, c->handle, &requests[n++]), "gather"));
+    }
+    *any = n > 0;
+    return translate(MPI_Waitall(n, requests, MPI_STATUSES_IGNORE), "gather");
+}
+
 static fsmoe_status mpi_gather_bytes(fsm_comm *comm, const void *send, int64_t count, void *recv, const int64_t *counts)
 {
-    mpi_comm *c = (mpi_comm *)comm;
-    FSM_TRY(check_count(count, "gather"));
-    if (comm->rank == 0) FSM_TRY(narrow(comm->size, counts, c->recv_counts, c->recv_offsets, "gather"));
-    return translate(MPI_Gatherv(send, (int)count, MPI_BYTE, recv, c->recv_counts, c->recv_offsets, MPI_BYTE, 0,
-                                 c->handle),
-                     "gather");
+    if (comm->rank != 0) return send_pieces(comm, send, count);
+    if (count > 0 && recv != send) memmove(recv, send, (size_t)count);
+    bool any = true;
+    for (int64_t done = 0; any; done += comm->piece_bytes)
+        FSM_TRY(receive_pieces((mpi_comm *)comm, recv, counts, done, &any));
+    return FSMOE_OK;
 }
 
 static fsmoe_status mpi_broadcast_bytes(fsm_comm *comm, void *buffer, int64_t count, int root)
 {
-    FSM_TRY(check_count(count, "broadcast"));
-    return translate(MPI_Bcast(buffer, (int)count, MPI_BYTE, root, handle(comm)), "broadcast");
+    for (int64_t done = 0; done < count; done += comm->piece_bytes)
+        FSM_TRY(translate(MPI_Bcast((char *)buffer + done, piece_of(comm, count, done), MPI_BYTE, root, handle(comm)),
+                          "broadcast"));
+    return FSMOE_OK;
 }
 
 static fsmoe_status mpi_barrier(fsm_comm *comm)
@@ -237,6 +273,7 @@ static fsmoe_status wrap(MPI_Comm mpi, int owns_mpi, fsm_comm **comm)
     MPI_Comm_set_errhandler(mpi, MPI_ERRORS_RETURN);
     MPI_Query_thread(&level);
     c->base.any_thread = level >= MPI_THREAD_SERIALIZED;
+    c->base.piece_bytes = FSM_COMM_PIECE_BYTES;
     fsmoe_status status = allocate(c);
     if (status == FSMOE_OK) *comm = &c->base;
     else release(c);

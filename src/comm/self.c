@@ -129,7 +129,8 @@ fsmoe_status fsm_comm_create_self(fsm_comm **self)
 {
     fsm_comm *comm = malloc(sizeof *comm);
     if (!comm) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a communicator");
-    *comm = (fsm_comm){.table = &self_table, .rank = 0, .size = 1, .any_thread = true};
+    *comm =
+        (fsm_comm){.table = &self_table, .rank = 0, .size = 1, .any_thread = true, .piece_bytes = FSM_COMM_PIECE_BYTES};
     *self = comm;
     return FSMOE_OK;
 }

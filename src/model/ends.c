@@ -1,6 +1,8 @@
 /* The two ends of the model: embedding, and final norm with head and loss. */
+#include "model/finite.h"
 #include "model/model_parts.h"
 
+#include <math.h>
 #include <string.h>
 
 void fsm_model_embedding_forward(fsm_model *model)
@@ -32,6 +34,8 @@ void fsm_model_head_forward(fsm_model *model)
         int64_t n = model->n_local - at < FSM_HEAD_BLOCK ? model->n_local - at : FSM_HEAD_BLOCK;
         const float *h = model->h_final + at * hidden;
         ops->linear_forward(n, &model->head, NULL, h, hidden, model->logits, vocab);
+        /* a loss may be finite where a logit is -infinity; in training the gradients tell */
+        if (!model->train_step && fsm_first_not_finite(model->logits, n * vocab) < n * vocab) *loss = NAN;
         ops->cross_entropy(n, vocab, model->logits, model->batch.targets + model->local_first + at,
                            (float)model->loss_scale, model->train_step, loss);
         if (!model->train_step) continue;

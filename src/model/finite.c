@@ -39,15 +39,21 @@ static const char *word_of(float value)
     return value > 0 ? "infinity" : "-infinity";
 }
 
+fsmoe_status fsm_fail_not_finite(const char *name, float value, int64_t row, int64_t col)
+{
+    char rows[32] = "";
+    if (row >= 0) snprintf(rows, sizeof rows, "%" PRId64 ", ", row);
+    return fsm_fail(FSMOE_ERROR_NUMERIC, "tensor '%s' is not finite: it has %s at [%s%" PRId64 "]", name,
+                    word_of(value), rows, col);
+}
+
 fsmoe_status fsm_param_check_finite(const fsm_param *param, const char *name, const float *elems, int64_t first_row,
                                     int64_t rows)
 {
     int64_t n = rows * param->cols, at = fsm_first_not_finite(elems, n);
     if (at == n) return FSMOE_OK;
-    char row[32] = "";
-    if (param->spec.rank > 1) snprintf(row, sizeof row, "%" PRId64 ", ", param->row0 + first_row + at / param->cols);
-    return fsm_fail(FSMOE_ERROR_NUMERIC, "tensor '%s' is not finite: it has %s at [%s%" PRId64 "]", name,
-                    word_of(elems[at]), row, param->col0 + at % param->cols);
+    int64_t row = param->spec.rank > 1 ? param->row0 + first_row + at / param->cols : -1;
+    return fsm_fail_not_finite(name, elems[at], row, param->col0 + at % param->cols);
 }
 
 fsmoe_status fsm_params_check_finite(const fsm_params *params, const float *array, const char *prefix)

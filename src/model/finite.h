@@ -10,6 +10,9 @@
 /* The index of the first of x[n] that is not finite; n: all are. */
 int64_t fsm_first_not_finite(const float *x, int64_t n);
 
+/* ERROR_NUMERIC: the tensor `name` has `value`, which is not finite, at [row, col]; row -1: it is a vector. */
+fsmoe_status fsm_fail_not_finite(const char *name, float value, int64_t row, int64_t col);
+
 /* Rows first_row … first_row + rows - 1 of this rank's block of a tensor called `name`; they stand at `elems` one after
  * another. ERROR_NUMERIC. */
 fsmoe_status fsm_param_check_finite(const fsm_param *param, const char *name, const float *elems, int64_t first_row,

@@ -1,5 +1,6 @@
 #include "train/checkpoint.h"
 
+#include "model/file_tensors.h"
 #include "model/finite.h"
 #include "model/hf_config.h"
 #include "model/model_io.h"
@@ -251,6 +252,21 @@ fsmoe_status fsm_checkpoint_supersede(const char *run_dir, int64_t step, int *co
 }
 
 /* ---- loading ---- */
+
+fsmoe_status fsm_checkpoint_check_model(const fsmoe_config *config, const char *folder)
+{
+    const fsm_named_array values = {"", NULL};
+    return fsm_file_tensors_check(config, &values, 1, folder);
+}
+
+fsmoe_status fsm_checkpoint_check_tensors(const fsmoe_config *config, const char *folder)
+{
+    char path[FSM_PATH_BYTES];
+    const fsm_named_array moments[2] = {{"m.", NULL}, {"v.", NULL}};
+    FSM_TRY(fsm_checkpoint_check_model(config, folder));
+    FSM_TRY(fsm_file_path(folder, optimizer_file, path));
+    return fsm_file_tensors_check(config, moments, 2, path);
+}
 
 static fsmoe_status read_weights(fsm_stepper *s, const char *folder)
 {

@@ -32,6 +32,13 @@ fsmoe_status fsm_checkpoint_read_state(const fsm_stepper *stepper, const char *f
  * not fit, naming it. */
 fsmoe_status fsm_checkpoint_load(fsm_stepper *stepper, const char *folder, int64_t step);
 
+/* Before anything is allocated for the model of `config`, derived and checked: whether the files have its tensors, each of
+ * its shape. ERROR_FORMAT names a tensor and its shapes; ERROR_IO. Not collective. */
+fsmoe_status fsm_checkpoint_check_tensors(const fsmoe_config *config, const char *folder);
+
+/* The same of a model folder. */
+fsmoe_status fsm_checkpoint_check_model(const fsmoe_config *config, const char *folder);
+
 /* The number in "…checkpoint-N"; -1 for any other name. */
 int64_t fsm_checkpoint_number(const char *folder);
 
@@ -41,7 +48,7 @@ fsmoe_status fsm_checkpoint_supersede(const char *run_dir, int64_t step, int *co
 /* Writes a model folder, or replaces one of the run's. Collective. */
 fsmoe_status fsm_checkpoint_write_model(fsm_stepper *stepper, const char *folder, const fsm_run_id *run);
 
-/* Reads the weights of a model folder into the stepper. Collective. */
+/* Reads the weights of a model folder into the stepper. Collective. ERROR_NUMERIC names a tensor that is not finite. */
 fsmoe_status fsm_checkpoint_read_model(fsm_stepper *stepper, const char *folder);
 
 #endif

@@ -40,7 +40,7 @@ static fsmoe_status measure(fsm_inference *inference, const fsmoe_tokens *tokens
         .perplexity = exp(sums.loss / sums.tokens),
         .tokens = (int64_t)sums.tokens,
     };
-    if (!isfinite(sums.loss)) return fsm_fail(FSMOE_ERROR_NUMERIC, "the loss is not finite");
+    if (!isfinite(sums.loss)) return fsm_fail(FSMOE_ERROR_NUMERIC, "the loss is not finite, or a logit it is made of");
     return FSMOE_OK;
 }
 

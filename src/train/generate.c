@@ -2,6 +2,7 @@
 #include <fsmoe/model.h>
 
 #include "base/rng.h"
+#include "model/finite.h"
 #include "train/inference.h"
 
 #include <math.h>
@@ -55,6 +56,15 @@ typedef struct generation {
     size_t size;
 } generation;
 
+/* Whatever would be drawn from such logits is noise. */
+static fsmoe_status check_logits(const generation *g, const float *logits)
+{
+    int64_t vocab = g->inference.config->model.vocab_size, at = fsm_first_not_finite(logits, vocab);
+    if (at == vocab) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_NUMERIC, "after %zu tokens the logits are not finite: that of id %lld is %g", g->count,
+                    (long long)at, (double)logits[at]);
+}
+
 static fsmoe_status forward(generation *g, size_t from, size_t n, const float **logits)
 {
     fsm_model *model = g->inference.stepper.model;
@@ -62,7 +72,7 @@ static fsmoe_status forward(generation *g, size_t from, size_t n, const float **
     model->past = (int64_t)from;
     FSM_TRY(fsm_stepper_forward(&g->inference.stepper, &batch));
     *logits = fsm_model_last_logits(model);
-    return FSMOE_OK;
+    return check_logits(g, *logits);
 }
 
 /* Decodes all ids again, since a character may span tokens, and hands on what is new; *stop if the caller says so. */

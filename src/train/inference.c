@@ -30,6 +30,8 @@ fsmoe_status fsm_inference_open(const char *folder, const char *tokenizer, fsm_s
     fsmoe_status status = fsmoe_config_create(&inference->config);
     if (status == FSMOE_OK) status = fsm_hf_config_read(folder, &inference->config->model, &inference->config->moe);
     if (status == FSMOE_OK) status = settle(inference->config);
+    if (status == FSMOE_OK) status = fsm_config_derive(inference->config);
+    if (status == FSMOE_OK) status = fsm_checkpoint_check_model(inference->config, folder);
     if (status == FSMOE_OK)
         status =
             fsm_own_tokenizer(folder, inference->config->model.vocab_size, tokenizer, say, user, &inference->tokenizer);

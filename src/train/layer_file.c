@@ -3,6 +3,7 @@
 
 #include "comm/world.h"
 #include "config/config.h"
+#include "model/finite.h"
 #include "model/safetensors_writer.h"
 #include "train/layer.h"
 
@@ -135,18 +136,33 @@ static fsmoe_status check_names(const job *j)
     return FSMOE_OK;
 }
 
-static fsmoe_status read_tensors(job *j)
+/* This rank's tokens of a tensor of `width` numbers a token; the message counts tokens of the whole. */
+static fsmoe_status read_tokens(const job *j, const char *name, int rank, const int64_t *shape, int64_t width,
+                                float *to)
+{
+    const fsm_layer_run *r = &j->run;
+    FSM_TRY(fsm_safetensors_read_block(j->file, name, rank, shape, r->first, r->n, 0, width, to, width));
+    int64_t at = fsm_first_not_finite(to, r->n * width);
+    if (at == r->n * width) return FSMOE_OK;
+    return fsm_fail_not_finite(name, to[at], r->first + at / width, at % width);
+}
+
+static fsmoe_status read_all(job *j)
 {
     fsm_layer_run *r = &j->run;
     int64_t hidden = j->config->model.hidden, experts = j->config->moe.num_experts;
     const int64_t tokens[3] = {j->samples, j->seq_len, hidden}, noise[2] = {r->total, experts};
-    FSM_TRY(check_names(j));
-    FSM_TRY(fsm_safetensors_read_block(j->file, "x", 3, tokens, r->first, r->n, 0, hidden, r->x, hidden));
-    FSM_TRY(fsm_safetensors_read_block(j->file, "dy", 3, tokens, r->first, r->n, 0, hidden, r->dy, hidden));
-    if (r->noise)
-        FSM_TRY(
-            fsm_safetensors_read_block(j->file, "gate.noise", 2, noise, r->first, r->n, 0, experts, r->noise, experts));
+    FSM_TRY(read_tokens(j, "x", 3, tokens, hidden, r->x));
+    FSM_TRY(read_tokens(j, "dy", 3, tokens, hidden, r->dy));
+    if (r->noise) FSM_TRY(read_tokens(j, "gate.noise", 2, noise, experts, r->noise));
     return fsm_layer_params_read(j->file, &r->params);
+}
+
+static fsmoe_status read_tensors(job *j)
+{
+    FSM_TRY(check_names(j));
+    fsmoe_status status = read_all(j);
+    return status == FSMOE_ERROR_NUMERIC ? fsm_fail_within(status, "'%s'", j->options->in) : status;
 }
 
 /* ---- out ---- */
@@ -280,6 +296,21 @@ static fsmoe_status add_state(const job *j, output *out)
     return FSMOE_OK;
 }
 
+/* Tensors of more than one dimension are seen as rows of their last. */
+static fsmoe_status check_finite(const output *out)
+{
+    for (int i = 0; i < out->count; i++) {
+        const fsm_tensor_spec *spec = &out->specs[i];
+        int64_t elems = 1, cols = spec->shape[spec->rank - 1];
+        for (int k = 0; k < spec->rank; k++) elems *= spec->shape[k];
+        if (spec->dtype != FSM_DTYPE_F32) continue;
+        const float *values = out->data[i];
+        int64_t at = fsm_first_not_finite(values, elems);
+        if (at < elems) return fsm_fail_not_finite(spec->name, values[at], spec->rank > 1 ? at / cols : -1, at % cols);
+    }
+    return FSMOE_OK;
+}
+
 static fsmoe_status write_file(const job *j, const output *out)
 {
     fsm_safetensors_writer *writer;
@@ -304,6 +335,7 @@ static fsmoe_status write_results(const job *j)
     fsmoe_status rest = FSMOE_OK;
     if (status == FSMOE_OK) rest = add_sums(j, &out);
     if (status == FSMOE_OK && rest == FSMOE_OK) rest = add_state(j, &out);
+    if (status == FSMOE_OK && rest == FSMOE_OK && j->world->rank == 0) rest = check_finite(&out);
     if (status == FSMOE_OK && rest == FSMOE_OK && j->world->rank == 0) rest = write_file(j, &out);
     if (status == FSMOE_OK) status = fsm_comm_agree(j->world, rest);
     for (int i = 0; i < out.count; i++) free(out.data[i]);

@@ -1,5 +1,7 @@
 #include "train/layer_params.h"
 
+#include "model/finite.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -168,13 +170,20 @@ static int64_t first_row(const fsm_layer_params *params, const fsm_layer_param *
     return ((p->is_expert ? params->first_expert : 0) + e) * p->spec.rows + p->row0;
 }
 
+static fsmoe_status read_block(const fsm_safetensors *file, const fsm_layer_param *p, int64_t row0, float *to)
+{
+    FSM_TRY(fsm_safetensors_read_block(file, p->name, p->rank, p->shape, row0, p->rows, p->col0, p->cols, to, p->cols));
+    int64_t at = fsm_first_not_finite(to, p->rows * p->cols);
+    if (at == p->rows * p->cols) return FSMOE_OK;
+    return fsm_fail_not_finite(p->name, to[at], p->rank > 1 ? row0 + at / p->cols : -1, p->col0 + at % p->cols);
+}
+
 fsmoe_status fsm_layer_params_read(const fsm_safetensors *file, fsm_layer_params *params)
 {
     for (int i = 0; i < params->count; i++) {
         const fsm_layer_param *p = &params->items[i];
         for (int64_t e = 0; e < blocks_of(params, p); e++)
-            FSM_TRY(fsm_safetensors_read_block(file, p->name, p->rank, p->shape, first_row(params, p, e), p->rows,
-                                               p->col0, p->cols, p->value + e * stride_of(params, p), p->cols));
+            FSM_TRY(read_block(file, p, first_row(params, p, e), p->value + e * stride_of(params, p)));
     }
     return FSMOE_OK;
 }

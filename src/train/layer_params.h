@@ -38,7 +38,7 @@ void fsm_layer_params_take(fsm_arena *arena, fsm_layer_params *params);
 /* Into the layer's gate and experts. */
 void fsm_layer_params_bind(const fsm_layer_params *params, const fsmoe_config *config, fsm_moe *moe);
 
-/* ERROR_FORMAT names the tensor. */
+/* ERROR_FORMAT names the tensor, ERROR_NUMERIC also where it is not finite. */
 fsmoe_status fsm_layer_params_read(const fsm_safetensors *file, fsm_layer_params *params);
 
 /* whole [fsm_layer_param_elems] = this rank's part of the tensor's gradient, 0 elsewhere: the sum over all ranks is all of

@@ -46,6 +46,14 @@ static fsmoe_status complete_config(fsm_trainer *t, const char *model_folder)
     return fsm_config_derive(c);
 }
 
+/* By the first rank for all, before any memory is reserved. */
+static fsmoe_status check_folder(const fsm_trainer *t, const char *folder)
+{
+    if (!folder[0] || !fsm_trainer_speaks(t)) return FSMOE_OK;
+    if (t->options->resume) return fsm_checkpoint_check_tensors(t->config, folder);
+    return fsm_checkpoint_check_model(t->config, folder);
+}
+
 /* What would otherwise fail only when training is done. */
 static fsmoe_status check_sample(const fsm_trainer *t)
 {
@@ -236,6 +244,7 @@ fsmoe_status fsm_trainer_prepare(fsm_trainer *t)
     fsm_trainer_tell_stage(t, FSMOE_TRAIN_STARTS, 0);
     FSM_TRY(claim_folder(t, from));
     fsmoe_status status = complete_config(t, from[0] ? from : NULL);
+    if (status == FSMOE_OK) status = check_folder(t, from);
     if (status == FSMOE_OK) status = check_sample(t);
     if (status == FSMOE_OK) status = check_trace_path(t);
     if (status == FSMOE_OK) status = open_data(t);

@@ -19,10 +19,10 @@ static fsmoe_status write_all(const fsm_stepper *s, const fsm_timeline *planned,
                               const char *path)
 {
     fsm_step_times all;
-    int tasks = s->train_graph.count;
+    size_t tasks = (size_t)s->train_graph.count;
     FSM_TRY(fsm_step_times_create(&s->train_graph, planned, s->config->parallel.schedule, step, s->world->size, &all));
-    for (int rank = 0; rank < s->world->size; rank++)
-        fsm_step_times_set(&all, rank, times + 2 * rank * tasks, times + (2 * rank + 1) * tasks);
+    for (int rank = 0; rank < s->world->size; rank++, times += 2 * tasks)
+        fsm_step_times_set(&all, rank, times, times + tasks);
     fsmoe_status status = fsm_step_times_write(&all, path);
     fsm_step_times_destroy(&all);
     return status;
