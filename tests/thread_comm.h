@@ -308,7 +308,8 @@ static inline fsm_comm *thread_comm_of(thread_group *group, int rank)
 {
     thread_comm *c = calloc(1, sizeof *c);
     thread_comm_check(c, "no memory");
-    c->base = (fsm_comm){.table = &thread_comm_table, .rank = rank, .size = group->size, .any_thread = true};
+    c->base = (fsm_comm){
+        .table = &thread_comm_table, .rank = rank, .size = group->size, .launched_as = rank, .any_thread = true};
     c->group = group;
     thread_comm_check(fsm_comm_scratch_create(&c->base) == FSMOE_OK, "no memory");
     return &c->base;
