@@ -1,6 +1,7 @@
 /* fsmoe train CONFIG.yaml: train a model, alone or under mpirun. */
 #include "command.h"
 #include "config_source.h"
+#include "launch.h"
 #include "progress.h"
 #include "signals.h"
 
@@ -13,10 +14,12 @@ enum { KEY_INIT = 1000, KEY_RESUME, KEY_TRACE };
 typedef struct arguments {
     config_source source;
     fsmoe_train_options options;
+    bool alone;
 } arguments;
 
 static const struct argp_option options[] = {
     CONFIG_SOURCE_OPTION,
+    LAUNCH_OPTION,
     {"init", KEY_INIT, "MODEL_DIR", 0, "Start from the weights of a model folder", 0},
     {"resume", KEY_RESUME, NULL, 0, "Go on from the newest checkpoint of run.dir", 0},
     {"trace", KEY_TRACE, "FILE", 0, "Write a Chrome trace (Perfetto) of the first 100 steps", 0},
@@ -27,6 +30,9 @@ static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
     switch (key) {
+    case LAUNCH_KEY_ALONE:
+        a->alone = true;
+        return 0;
     case CONFIG_SOURCE_KEY_SET:
         config_source_add(&a->source, state, value);
         return 0;
@@ -113,14 +119,14 @@ int command_train(int argc, char **argv)
     command_parse(&argp, argc, argv, &a);
     a.options.command = line;
     signals_begin();
-    fsmoe_status status = fsmoe_world_create(&world);
-    if (status != FSMOE_OK) {
+    int exit_code = launch_world(a.alone, &world);
+    if (exit_code != 0) {
         free(line);
-        return command_fail(status);
+        return exit_code;
     }
-    status = train(world, &a);
+    fsmoe_status status = train(world, &a);
     progress_end_line(&shown);
-    int exit_code = fsmoe_status_exit_code(status);
+    exit_code = fsmoe_status_exit_code(status);
     if (status == FSMOE_OK && signals_stopped_by()) {
         exit_code = 128 + signals_stopped_by(); /* as shells report it */
         if (fsmoe_world_rank(world) == 0) signals_tell();
