@@ -1,6 +1,7 @@
 #include "train/costs.h"
 
 #include "plan/plan.h"
+#include "train/same.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -67,13 +68,13 @@ static fsmoe_status measure(fsm_stepper *s, const fsm_schedule *schedule, const 
     FSM_TRY(fsm_costs_share(s->world, cluster));
     if (s->world->size == 1) return FSMOE_OK; /* nobody to wait for */
     for (int round = 0; round < OVERLAP_ROUNDS; round++) {
-        FSM_TRY(fsm_comm_agree(s->world, use_plan(s, schedule, cluster)));
+        FSM_TRY(fsm_same_graph(s->world, use_plan(s, schedule, cluster), &s->train_graph));
         if (!fsm_graph_overlaps(&s->train_graph)) break; /* there is nothing to gain, so nothing to measure */
         FSM_TRY(run_recorded(s, run, user));
         FSM_TRY(fsm_profile_overlap(s, cluster));
         FSM_TRY(fsm_costs_share(s->world, cluster));
     }
-    return fsm_comm_agree(s->world, fsm_stepper_use_order(s));
+    return fsm_same_graph(s->world, fsm_stepper_use_order(s), &s->train_graph);
 }
 
 fsmoe_status fsm_costs_measure(fsm_stepper *s, const fsm_schedule *schedule, const fsm_profile_options *options,

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "plan/predict.h"
 #include "train/costs.h"
+#include "train/same.h"
 #include "train/trial.h"
 
 #include <math.h>
@@ -54,7 +55,7 @@ static fsmoe_status use_plan(fsm_planning *p, fsm_stepper *s, fsm_plan *plan)
     p->timeline = plan->timeline;
     plan->timeline = (fsm_timeline){0};
     s->trace = NULL; /* a trace is of one graph, and ends with it */
-    FSM_TRY(fsm_comm_agree(s->world, fsm_stepper_use_graph(s, graph)));
+    FSM_TRY(fsm_same_graph(s->world, fsm_stepper_use_graph(s, graph), &s->train_graph));
     return s->config->parallel.replan_every > 0 ? watch(p, s) : FSMOE_OK;
 }
 
