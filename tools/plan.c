@@ -188,16 +188,6 @@ static void ratio(double baseline_s, double step_s, char text[16])
     else snprintf(text, 16, "-");
 }
 
-/* Costs of collectives depend on how many ranks they join. */
-static void warn_of_other_layout(const fsmoe_plan_summary *s)
-{
-    char sentence[256];
-    if (s->cluster_ranks == 0 || (s->cluster_ranks == s->ranks && s->cluster_nodes == s->nodes)) return;
-    snprintf(sentence, sizeof sentence, "the costs are of %d ranks on %d nodes, the plan is for %d on %d",
-             s->cluster_ranks, s->cluster_nodes, s->ranks, s->nodes);
-    command_note(sentence);
-}
-
 static void print_memory(const fsmoe_memory *m)
 {
     if (m->activations == INT64_MAX) {
@@ -213,7 +203,7 @@ static void print_table(const plans *made)
 {
     fsmoe_plan_summary s;
     fsmoe_plan_summarize(made->of[0], &s);
-    warn_of_other_layout(&s);
+    if (s.other_layout) command_note(s.other_layout);
     printf("%d layers, %d with experts, on %d ranks of %d nodes\n", s.layers, s.moe_layers, s.ranks, s.nodes);
     print_memory(&made->memory);
     printf("%-15s %12s %10s %10s %12s %8s  %-8s %s\n", "schedule", "step, ms", "over dsmoe", "over tutel", "bound, ms",

@@ -93,7 +93,7 @@ static fsmoe_status find_costs(bench *b)
     fsm_profile_options options = {.budget_s = b->options->budget_s > 0 ? b->options->budget_s : 15,
                                    .points = 7,
                                    .repeats = 7};
-    if (b->options->cluster) return fsm_costs_read(b->world, "--cluster", b->options->cluster, &b->cluster);
+    if (b->options->cluster) return fsm_costs_read_given(&b->stepper, "--cluster", b->options->cluster, &b->cluster);
     FSM_TRY(fsm_profile_fit_sizes(&b->stepper, &options));
     return fsm_costs_measure(&b->stepper, &fsm_schedule_fsmoe, &options, run_recorded, b, &b->cluster);
 }

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 enum { NAMED_RANKS = 8 };
 
@@ -85,31 +84,6 @@ static bool is_common(const fsm_config_field *field)
            strncmp(field->key, "run.", 4) != 0 && strcmp(field->key, "parallel.threads") != 0;
 }
 
-static uint64_t hash_text(const char *text, uint64_t hash)
-{
-    return XXH3_64bits_withSeed(text, strlen(text) + 1, hash);
-}
-
-static uint64_t hash_value(const fsmoe_config *config, const fsm_config_field *field)
-{
-    const void *at = fsm_config_at(config, field);
-    const fsmoe_strings *list = at;
-    uint64_t hash = 0;
-    switch (field->type) {
-    case FSM_CONFIG_BOOL:
-        return *(const bool *)at;
-    case FSM_CONFIG_INT:
-        return XXH3_64bits(at, sizeof(int64_t));
-    case FSM_CONFIG_FLOAT:
-        return XXH3_64bits(at, sizeof(double));
-    case FSM_CONFIG_STRINGS:
-        for (size_t i = 0; i < list->count; i++) hash = hash_text(list->items[i], hash);
-        return hash;
-    default:
-        return hash_text(*(char *const *)at, hash);
-    }
-}
-
 fsmoe_status fsm_same_config(fsm_comm *world, const fsmoe_config *config)
 {
     int item, count = (int)fsm_config_field_count;
@@ -119,7 +93,7 @@ fsmoe_status fsm_same_config(fsm_comm *world, const fsmoe_config *config)
     fsmoe_status status = mine ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to compare configurations");
     FSM_TRY_GOTO(status, fsm_comm_agree(world, status), done);
     for (int i = 0; i < count; i++)
-        if (is_common(&fsm_config_fields[i])) mine[i] = (int64_t)hash_value(config, &fsm_config_fields[i]);
+        if (is_common(&fsm_config_fields[i])) mine[i] = (int64_t)fsm_config_hash(config, &fsm_config_fields[i]);
     FSM_TRY_GOTO(status, compare(world, mine, count, &item, who), done);
     if (item >= 0)
         status =
