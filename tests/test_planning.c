@@ -146,9 +146,15 @@ static void test_planning_ahead_says_that_costs_are_of_another_layout(void **sta
     static const char says[] = "the costs are of MP 1, the plan is for 2 nodes, 2 ranks a node, EP 2, ESP 2, MP 2";
     command_case *c = *state;
     write_layout(c, "\"mp_size\": 1");
-    outcome o = run(c, ARGS("plan", "config.yaml", LAYOUT, "--cluster", "other.json"));
-    assert_has(o.err, says);
-    assert_works(o);
+    const char *const *const commands[] = {ARGS("plan", "config.yaml", LAYOUT, "--cluster", "other.json"),
+                                           ARGS("plan", "config.yaml", LAYOUT, "--cluster", "other.json", "--json"),
+                                           ARGS("simulate", "config.yaml", LAYOUT, "--cluster", "other.json")};
+    outcome o;
+    for (int i = 0; i < 3; i++) {
+        o = run(c, commands[i]);
+        assert_has(o.err, says);
+        assert_works(o);
+    }
     write_layout(c, "\"mp_size\": 2");
     o = run(c, ARGS("plan", "config.yaml", LAYOUT, "--cluster", "other.json"));
     assert_null(strstr(o.err, "the costs are of"));

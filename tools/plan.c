@@ -203,7 +203,6 @@ static void print_table(const plans *made)
 {
     fsmoe_plan_summary s;
     fsmoe_plan_summarize(made->of[0], &s);
-    if (s.other_layout) command_note(s.other_layout);
     printf("%d layers, %d with experts, on %d ranks of %d nodes\n", s.layers, s.moe_layers, s.ranks, s.nodes);
     print_memory(&made->memory);
     printf("%-15s %12s %10s %10s %12s %8s  %-8s %s\n", "schedule", "step, ms", "over dsmoe", "over tutel", "bound, ms",
@@ -263,6 +262,7 @@ static fsmoe_status plan_model(const arguments *a)
 {
     plans made = {.count = 0};
     fsmoe_status status = make_plans(a, &made);
+    if (status == FSMOE_OK) plan_source_warn(made.of[0]);
     if (status == FSMOE_OK && a->json) status = print_json(&made);
     else if (status == FSMOE_OK) print_table(&made);
     if (status == FSMOE_OK && a->explain) status = explain_all(&made, a->json);
