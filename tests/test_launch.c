@@ -1,9 +1,12 @@
 /* One rank where a launcher's environment says that there are more: refused, unless somebody insists. */
 #include "command_case.h"
 
+#define NO_LEAKS "ASAN_OPTIONS=detect_leaks=0" /* of MPI's, which only some variables start (tests/CMakeLists.txt) */
+
 static outcome run_told(const command_case *c, const char *told, const char *const *args)
 {
-    const char *argv[MOST_ARGS] = {"env", "SLURM_JOB_ID=1", "SLURM_NTASKS=4", told, FSMOE_COMMAND};
+    const char *first = strncmp(told, "SLURM", 5) == 0 ? "SLURM_JOB_ID=1" : NO_LEAKS;
+    const char *argv[MOST_ARGS] = {"env", first, "SLURM_NTASKS=4", told, FSMOE_COMMAND};
     for (int i = 0; args[i]; i++) argv[i + 5] = args[i];
     return spawn(c, argv, (streams){0});
 }
@@ -59,7 +62,7 @@ static void test_launch_of_ranks_that_find_each_other_is_right(void **state)
     const command_case *c = *state;
     if (!has_mpi(c)) skip();
     const char *const argv[] = {
-        "env", "SLURM_STEP_NUM_TASKS=4", FSMOE_SOURCE_DIR "/scripts/mpirun", "2", FSMOE_COMMAND, TRAIN, NULL};
+        "env", NO_LEAKS, "SLURM_STEP_NUM_TASKS=4", FSMOE_SOURCE_DIR "/scripts/mpirun", "2", FSMOE_COMMAND, TRAIN, NULL};
     assert_works(spawn(c, argv, (streams){0}));
 }
 
