@@ -257,6 +257,10 @@ static void test_cluster_errors_name_file_and_key(void **state)
         {plain, "\"nodes\": 2.0,", "nodes"},
         {plain, "\"ranks_per_node\": -1,", "ranks_per_node"},
         {plain, "\"ranks_per_node\": 3000000000,", "ranks_per_node"},
+        {plain, "\"ep_size\": 0,", "ep_size"},
+        {plain, "\"esp_size\": \"2\",", "esp_size"},
+        {plain, "\"mp_size\": 1.5,", "mp_size"},
+        {plain, "\"work\": \"0123456789abcdef0\",", "work has more than 16 bytes"},
         {plain, "\"node\": 2,", "unknown key 'node'; did you mean 'nodes'"},
         {plain, "\"date\": \"12345678901234567890123456789012\",", "date has more than 31 bytes"},
         {plain, "\"tasks\": [],", "tasks is not an object"},
@@ -321,7 +325,14 @@ static fsm_cost draw_cost(uint64_t index, bool two)
 
 static void draw_cluster(uint64_t seed, fsm_cluster *cluster)
 {
-    *cluster = (fsm_cluster){.name = "a \"name\" with ü", .machine = "eight cores", .date = "2024-05-06", .nodes = 3};
+    *cluster = (fsm_cluster){.name = "a \"name\" with ü",
+                             .machine = "eight cores",
+                             .date = "2024-05-06",
+                             .nodes = 3,
+                             .ep_size = 5,
+                             .esp_size = 1,
+                             .mp_size = 2,
+                             .work = "0123456789abcdef"};
     for (uint64_t op = 0; op < FSM_COST_OP_COUNT; op++) {
         fsm_measured *m = &cluster->op[op];
         m->cost = draw_cost(1000 * seed + 20 * op, op % 2);
@@ -352,6 +363,10 @@ static void assert_same_cluster(const fsm_cluster *a, const fsm_cluster *b)
     assert_string_equal(a->date, b->date);
     assert_int_equal(a->nodes, b->nodes);
     assert_int_equal(a->ranks_per_node, b->ranks_per_node);
+    assert_int_equal(a->ep_size, b->ep_size);
+    assert_int_equal(a->esp_size, b->esp_size);
+    assert_int_equal(a->mp_size, b->mp_size);
+    assert_string_equal(a->work, b->work);
     for (int op = 0; op < FSM_COST_OP_COUNT; op++) {
         const fsm_measured *x = &a->op[op], *y = &b->op[op];
         assert_same_cost(&x->cost, &y->cost);

@@ -73,6 +73,94 @@ static void test_planning_resumes_with_the_costs_of_the_beginning(void **state)
 #undef PLANNED
 }
 
+/* Costs of a layout, a batch or a number of threads that the run no longer has. */
+static void test_planning_measures_anew_where_costs_no_longer_hold(void **state)
+{
+    command_case *c = *state;
+    if (!has_mpi(c)) skip();
+    static const struct {
+        const char *const changes[7], *why;
+    } cases[] = {
+        {{"--set", "parallel.ep_size=4", "--set", "parallel.esp_size=1"},
+         "are of 2 nodes, 2 ranks a node, EP 2, ESP 2, MP 2"},
+        {{"--set", "parallel.mp_size=1"}, "are of 2 nodes, 2 ranks a node, EP 4, ESP 1, MP 2"},
+        {{"--set", "parallel.nodes=4", "--set", "parallel.ranks_per_node=1"},
+         "are of 2 nodes, 2 ranks a node, EP 4, ESP 1, MP 1"},
+        {{"--set", "train.micro_batch=2"}, "are of another model or batch"},
+        {{"--set", "parallel.threads=2"}, "4 ranks x 1 threads"},
+    };
+    const char *args[MOST_ARGS] = {TRAIN("run"), "--set", "parallel.schedule=fsmoe", "--set", "train.steps=1"};
+    int n = 0;
+    while (args[n]) n++;
+    assert_works(run_ranks(c, "4", args));
+    args[n++] = "--resume";
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) { /* each on top of those before it */
+        for (int j = 0; cases[i].changes[j]; j++) args[n++] = cases[i].changes[j];
+        outcome o = run_ranks(c, "4", args);
+        assert_has(o.err, "planned from costs measured now (those of the run's beginning ");
+        assert_has(o.err, cases[i].why);
+        assert_works(o);
+    }
+    outcome o = run_ranks(c, "4", args);
+    assert_has(o.err, "planned from the costs of the run's beginning: ");
+    assert_works(o);
+}
+
+static void write_layout(const command_case *c, const char *layout)
+{
+    char text[1024];
+    snprintf(text, sizeof text, "{%s,%s", layout, strchr(slow_cluster, '\n')); /* instead of the first line */
+    write_text(c, "other.json", text, strlen(text));
+}
+
+static void test_planning_refuses_costs_of_another_layout(void **state)
+{
+    command_case *c = *state;
+    static const struct {
+        const char *file, *names;
+    } layouts[] = {{"\"nodes\": 4, \"ranks_per_node\": 1", "has costs of 4 nodes, 1 rank a node,"},
+                   {"\"nodes\": 2, \"ranks_per_node\": 4", "has costs of 2 nodes, 4 ranks a node,"},
+                   {"\"ep_size\": 4, \"esp_size\": 1", "has costs of EP 4, ESP 1,"},
+                   {"\"mp_size\": 1", "has costs of MP 1,"}};
+    if (!has_mpi(c)) skip();
+    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
+        static const char here[] = "but this runs on 2 nodes, 2 ranks a node, EP 2, ESP 2, MP 2";
+        write_layout(c, layouts[i].file);
+        assert_fails(run_ranks(c, "4",
+                               ARGS(TRAIN("run"), "--set", "parallel.schedule=fsmoe", "--set",
+                                    "parallel.cluster=other.json")),
+                     FSMOE_ERROR_CONFIG, ARGS("parallel.cluster", "other.json", layouts[i].names, here));
+        assert_fails(run_ranks(c, "4", ARGS("bench", "schedules", "config.yaml", LAYOUT, "--cluster", "other.json")),
+                     FSMOE_ERROR_CONFIG, ARGS("--cluster", "other.json", layouts[i].names, here));
+    }
+    assert_false(has(c, "run"));
+    write_layout(c, "\"nodes\": 2, \"ep_size\": 2, \"mp_size\": 2"); /* what is not said is taken to fit */
+    assert_works(
+        run_ranks(c, "4",
+                  ARGS(TRAIN("run"), "--set", "parallel.schedule=fsmoe", "--set", "parallel.cluster=other.json")));
+}
+
+/* A plan is a forecast: it says so, and goes on. */
+static void test_planning_ahead_says_that_costs_are_of_another_layout(void **state)
+{
+    static const char says[] = "the costs are of MP 1, the plan is for 2 nodes, 2 ranks a node, EP 2, ESP 2, MP 2";
+    command_case *c = *state;
+    write_layout(c, "\"mp_size\": 1");
+    const char *const *const commands[] = {ARGS("plan", "config.yaml", LAYOUT, "--cluster", "other.json"),
+                                           ARGS("plan", "config.yaml", LAYOUT, "--cluster", "other.json", "--json"),
+                                           ARGS("simulate", "config.yaml", LAYOUT, "--cluster", "other.json")};
+    outcome o;
+    for (int i = 0; i < 3; i++) {
+        o = run(c, commands[i]);
+        assert_has(o.err, says);
+        assert_works(o);
+    }
+    write_layout(c, "\"mp_size\": 2");
+    o = run(c, ARGS("plan", "config.yaml", LAYOUT, "--cluster", "other.json"));
+    assert_null(strstr(o.err, "the costs are of"));
+    assert_works(o);
+}
+
 static void test_planning_renews_the_plan_between_steps(void **state)
 {
     command_case *c = *state;
@@ -119,6 +207,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_planning_keeps_the_losses_of_every_schedule, make_case, remove_case),
         cmocka_unit_test_setup_teardown(test_planning_measures_when_there_is_no_cluster_file, make_case, remove_case),
         cmocka_unit_test_setup_teardown(test_planning_resumes_with_the_costs_of_the_beginning, make_case, remove_case),
+        cmocka_unit_test_setup_teardown(test_planning_measures_anew_where_costs_no_longer_hold, make_case, remove_case),
+        cmocka_unit_test_setup_teardown(test_planning_refuses_costs_of_another_layout, make_case, remove_case),
+        cmocka_unit_test_setup_teardown(test_planning_ahead_says_that_costs_are_of_another_layout, make_case,
+                                        remove_case),
         cmocka_unit_test_setup_teardown(test_planning_renews_the_plan_between_steps, make_case, remove_case),
         cmocka_unit_test_setup_teardown(test_planning_says_what_is_wrong_with_its_keys, make_case, remove_case),
     };

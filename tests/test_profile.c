@@ -326,6 +326,9 @@ static void check_cluster(const fsm_cluster *cluster)
     assert_string_equal(cluster->name, "desk");
     assert_int_equal(cluster->nodes, alone ? 1 : 2);
     assert_int_equal(cluster->ranks_per_node, alone ? 1 : 2);
+    assert_int_equal(cluster->ep_size * cluster->esp_size, alone ? 1 : 4);
+    assert_int_equal(cluster->mp_size, alone ? 1 : 2);
+    assert_int_equal(strlen(cluster->work), 16);
     assert_non_null(strstr(cluster->machine, alone ? "1 ranks x 1 threads" : "4 ranks x 1 threads"));
     assert_int_equal(strlen(cluster->date), strlen("2026-01-01T00:00:00Z"));
     for (int op = 0; op < FSM_COST_OP_COUNT; op++) {

@@ -166,10 +166,10 @@ expect_rates $intra_mbit $inter_mbit
 expect_rates 200 200
 
 # shellcheck disable=SC2016
-FSMOE_SEED="a b" "${cluster[@]}" run sh -c 'echo "$OMPI_COMM_WORLD_RANK $FSMOE_RANKS_PER_NODE $FSMOE_SEED $PWD"' |
+FSMOE_SEED="a b" "${cluster[@]}" run sh -c 'echo "$OMPI_COMM_WORLD_RANK $FSMOE_NODE $FSMOE_SEED $PWD"' |
   sort > environment
 for rank in 0 1 2 3; do
-  echo "$rank 2 a b $work"
+  echo "$rank $((rank / 2)) a b $work"
 done | diff - environment || fail "the ranks' environment or folder differs"
 [[ $("${cluster[@]}" run -n 2 -- echo -n x) == xx ]] || fail "mpirun's options are not handed on"
 # the timeout: not to wait half a minute for a job that ends by itself

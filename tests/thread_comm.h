@@ -311,6 +311,7 @@ static inline fsm_comm *thread_comm_of(thread_group *group, int rank)
     c->base = (fsm_comm){.table = &thread_comm_table,
                          .rank = rank,
                          .size = group->size,
+                         .launched_as = rank,
                          .any_thread = true,
                          .piece_bytes = FSM_COMM_PIECE_BYTES};
     c->group = group;

@@ -1,6 +1,7 @@
 /* fsmoe bench schedules CONFIG.yaml: schedules held against one another on these ranks. */
 #include "command.h"
 #include "config_source.h"
+#include "launch.h"
 #include "progress.h"
 
 #include <fsmoe/bench.h>
@@ -24,6 +25,7 @@ typedef struct measured_case {
 typedef struct arguments {
     config_source source;
     fsmoe_bench_options options;
+    bool alone;
     const char *what, *csv, *picture, *cases_path;
     measured_case *cases; /* [count] */
     int count;
@@ -51,6 +53,7 @@ static const struct argp_option options[] = {
     {"cluster", KEY_CLUSTER, "CLUSTER.json", 0, "Plan from these costs instead of measuring", 0},
     {"csv", KEY_CSV, "FILE", 0, "Write the rows to a file, too", 0},
     CONFIG_SOURCE_OPTION,
+    LAUNCH_OPTION,
     {0},
 };
 
@@ -126,6 +129,9 @@ static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
     switch (key) {
+    case LAUNCH_KEY_ALONE:
+        a->alone = true;
+        return 0;
     case CONFIG_SOURCE_KEY_SET:
         config_source_add(&a->source, state, value);
         return 0;
@@ -348,6 +354,14 @@ static fsmoe_status run_bench(bench *b)
     return status;
 }
 
+static void release(const bench *b, arguments *a)
+{
+    for (int i = 0; i < a->count; i++) free(a->cases[i].line);
+    free(a->cases);
+    free(a->schedules);
+    free(b->results);
+}
+
 int command_bench(int argc, char **argv)
 {
     static const struct argp argp = {options,
@@ -363,21 +377,21 @@ int command_bench(int argc, char **argv)
     arguments a = {.options = {.on_message = progress_on_message, .user = &shown}};
     bench b = {.arguments = &a};
     command_parse(&argp, argc, argv, &a);
-    fsmoe_status status = fsmoe_world_create(&b.world);
-    if (status != FSMOE_OK) return command_fail(status);
+    int exit_code = launch_world(a.alone, &b.world);
+    if (exit_code != 0) {
+        release(&b, &a);
+        return exit_code;
+    }
     b.results = calloc((size_t)a.count, sizeof *b.results);
-    status = fsmoe_world_agree(b.world, b.results ? FSMOE_OK : FSMOE_ERROR_MEMORY);
+    fsmoe_status status = fsmoe_world_agree(b.world, b.results ? FSMOE_OK : FSMOE_ERROR_MEMORY);
     if (status == FSMOE_OK) status = run_bench(&b);
-    int exit_code = fsmoe_status_exit_code(status);
+    exit_code = fsmoe_status_exit_code(status);
     if (status != FSMOE_OK && (fsmoe_world_rank(b.world) == 0 || status == FSMOE_ERROR_COMM)) {
         if (b.error[0]) command_fail_with(status, b.error);
         else command_fail(status);
     }
     if (status == FSMOE_ERROR_COMM) fsmoe_world_abort(b.world, exit_code);
     fsmoe_world_destroy(b.world);
-    for (int i = 0; i < a.count; i++) free(a.cases[i].line);
-    free(a.cases);
-    free(a.schedules);
-    free(b.results);
+    release(&b, &a);
     return exit_code;
 }

@@ -188,16 +188,6 @@ static void ratio(double baseline_s, double step_s, char text[16])
     else snprintf(text, 16, "-");
 }
 
-/* Costs of collectives depend on how many ranks they join. */
-static void warn_of_other_layout(const fsmoe_plan_summary *s)
-{
-    char sentence[256];
-    if (s->cluster_ranks == 0 || (s->cluster_ranks == s->ranks && s->cluster_nodes == s->nodes)) return;
-    snprintf(sentence, sizeof sentence, "the costs are of %d ranks on %d nodes, the plan is for %d on %d",
-             s->cluster_ranks, s->cluster_nodes, s->ranks, s->nodes);
-    command_note(sentence);
-}
-
 static void print_memory(const fsmoe_memory *m)
 {
     if (m->activations == INT64_MAX) {
@@ -213,7 +203,6 @@ static void print_table(const plans *made)
 {
     fsmoe_plan_summary s;
     fsmoe_plan_summarize(made->of[0], &s);
-    warn_of_other_layout(&s);
     printf("%d layers, %d with experts, on %d ranks of %d nodes\n", s.layers, s.moe_layers, s.ranks, s.nodes);
     print_memory(&made->memory);
     printf("%-15s %12s %10s %10s %12s %8s  %-8s %s\n", "schedule", "step, ms", "over dsmoe", "over tutel", "bound, ms",
@@ -273,6 +262,7 @@ static fsmoe_status plan_model(const arguments *a)
 {
     plans made = {.count = 0};
     fsmoe_status status = make_plans(a, &made);
+    if (status == FSMOE_OK) plan_source_warn(made.of[0]);
     if (status == FSMOE_OK && a->json) status = print_json(&made);
     else if (status == FSMOE_OK) print_table(&made);
     if (status == FSMOE_OK && a->explain) status = explain_all(&made, a->json);

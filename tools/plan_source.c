@@ -52,3 +52,10 @@ fsmoe_status plan_source_create(const plan_source *source, const char *schedule,
     fsmoe_config_destroy(config);
     return status;
 }
+
+void plan_source_warn(const fsmoe_plan *plan)
+{
+    fsmoe_plan_summary s;
+    fsmoe_plan_summarize(plan, &s);
+    if (s.other_layout) command_note(s.other_layout);
+}

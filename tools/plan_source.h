@@ -28,4 +28,7 @@ error_t plan_source_parse(plan_source *source, const char *name, int key, char *
 fsmoe_status plan_source_create(const plan_source *source, const char *schedule, fsmoe_plan **plan,
                                 fsmoe_memory *memory); /* memory: NULL, or what a rank takes */
 
+/* Says that the costs are of another layout than the plan's, where they are known to be. */
+void plan_source_warn(const fsmoe_plan *plan);
+
 #endif

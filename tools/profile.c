@@ -1,6 +1,7 @@
 /* fsmoe profile [CONFIG.yaml]: what operations cost on these ranks, alone or under mpirun. */
 #include "command.h"
 #include "config_source.h"
+#include "launch.h"
 #include "progress.h"
 
 #include <fsmoe/profile.h>
@@ -15,11 +16,13 @@ typedef struct arguments {
     config_source source;
     fsmoe_profile_options options;
     const char *out;
+    bool alone;
 } arguments;
 
 static const struct argp_option options[] = {
     {"out", KEY_OUT, "CLUSTER.json", 0, "Where the cluster file goes", 0},
     CONFIG_SOURCE_OPTION,
+    LAUNCH_OPTION,
     {"min-elems", KEY_MIN_ELEMS, "N", 0, "Smallest size of a collective in float32 elements (2^14)", 0},
     {"max-elems", KEY_MAX_ELEMS, "N", 0, "Largest size (2^24)", 0},
     {"points", KEY_POINTS, "N", 0, "Sizes of each operation (11)", 0},
@@ -49,6 +52,9 @@ static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
     switch (key) {
+    case LAUNCH_KEY_ALONE:
+        a->alone = true;
+        return 0;
     case CONFIG_SOURCE_KEY_SET:
         config_source_add(&a->source, state, value);
         return 0;
@@ -153,11 +159,11 @@ int command_profile(int argc, char **argv)
     arguments a = {.options = {.on_message = progress_on_message, .on_progress = on_progress, .user = &shown}};
     fsmoe_world *world;
     command_parse(&argp, argc, argv, &a);
-    fsmoe_status status = fsmoe_world_create(&world);
-    if (status != FSMOE_OK) return command_fail(status);
-    status = profile(world, &a);
+    int exit_code = launch_world(a.alone, &world);
+    if (exit_code != 0) return exit_code;
+    fsmoe_status status = profile(world, &a);
     progress_end_line(&shown);
-    int exit_code = fsmoe_status_exit_code(status);
+    exit_code = fsmoe_status_exit_code(status);
     if (status != FSMOE_OK && (fsmoe_world_rank(world) == 0 || status == FSMOE_ERROR_COMM)) command_fail(status);
     if (status == FSMOE_ERROR_COMM) fsmoe_world_abort(world, exit_code);
     fsmoe_world_destroy(world);

@@ -157,6 +157,7 @@ static fsmoe_status simulate_step(const arguments *a)
     double class_s[MOST_CLASSES] = {0};
     fsmoe_status status = is_plan(a->source.config.path) ? take_plan(a, &plan) : make_plan(a, &plan);
     if (status == FSMOE_OK) fsmoe_plan_summarize(plan, &planned);
+    if (status == FSMOE_OK) plan_source_warn(plan);
     if (status == FSMOE_OK) status = fsmoe_plan_simulate(plan, a->classes, a->class_count, a->by_priority, class_s);
     if (status == FSMOE_OK) print_step(a, plan, planned.step_s, class_s);
     if (status == FSMOE_OK && a->gantt) status = fsmoe_plan_draw(plan, a->gantt);

@@ -2,6 +2,7 @@
 #include "command.h"
 #include "config_source.h"
 #include "invocation.h"
+#include "launch.h"
 #include "live_report.h"
 #include "progress.h"
 #include "signals.h"
@@ -16,10 +17,12 @@ enum { KEY_INIT = 1000, KEY_RESUME, KEY_RESUME_FROM, KEY_ALLOW_CHANGES, KEY_TRAC
 typedef struct arguments {
     config_source source;
     fsmoe_train_options options;
+    bool alone;
 } arguments;
 
 static const struct argp_option options[] = {
     CONFIG_SOURCE_OPTION,
+    LAUNCH_OPTION,
     {"init", KEY_INIT, "MODEL_DIR", 0, "Start from the weights of a model folder", 0},
     {"resume", KEY_RESUME, NULL, 0, "Go on from the newest checkpoint of run.dir", 0},
     {"resume-from", KEY_RESUME_FROM, "CHECKPOINT", 0, "Go on from this checkpoint of run.dir, such as checkpoint-500",
@@ -34,6 +37,9 @@ static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
     switch (key) {
+    case LAUNCH_KEY_ALONE:
+        a->alone = true;
+        return 0;
     case CONFIG_SOURCE_KEY_SET:
         config_source_add(&a->source, state, value);
         return 0;
@@ -173,10 +179,10 @@ int command_train(int argc, char **argv)
     fsmoe_world *world;
     command_parse(&argp, argc, argv, &a);
     signals_begin();
-    fsmoe_status status = fsmoe_world_create(&world);
-    if (status != FSMOE_OK) return command_fail(status);
-    status = train(world, &a, &told);
-    int exit_code = fsmoe_status_exit_code(status);
+    int exit_code = launch_world(a.alone, &world);
+    if (exit_code != 0) return exit_code;
+    fsmoe_status status = train(world, &a, &told);
+    exit_code = fsmoe_status_exit_code(status);
     if (status == FSMOE_OK && signals_stopped_by()) exit_code = 128 + signals_stopped_by(); /* as shells report it */
     if (status == FSMOE_ERROR_COMM) fsmoe_world_abort(world, exit_code);
     fsmoe_world_destroy(world);

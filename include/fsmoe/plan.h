@@ -50,6 +50,8 @@ typedef struct fsmoe_plan_summary {
     double busy[3];                   /* share of the step that compute, the intra-node and the inter-node link work */
     int ranks, nodes;                 /* it was planned for; 0: read from a file */
     int cluster_ranks, cluster_nodes; /* that the costs were measured on; 0: not known */
+    const char *other_layout; /* "the costs are of …, the plan is for …"; NULL: as far as known, both are the
+                                       * same; owned by the plan */
 } fsmoe_plan_summary;
 
 FSMOE_API void fsmoe_plan_summarize(const fsmoe_plan *plan, fsmoe_plan_summary *summary);

@@ -1,5 +1,6 @@
 /* The ranks of this job: MPI's when the process was started by mpirun, else one.
- * In:  nothing. Out: who I am, and how to end together.
+ * In:  nothing. Out: who I am, and how to end together. Ranks are numbered node by node, whatever order the launcher placed
+ * them in; rank 0 is the launcher's.
  * Create it once a process, before anything collective; destroy it last.
  */
 #ifndef FSMOE_WORLD_H

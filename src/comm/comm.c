@@ -39,6 +39,14 @@ fsmoe_status fsm_comm_agree(fsm_comm *comm, fsmoe_status mine)
     return fsm_fail(mine, "%s", text);
 }
 
+int fsm_comm_number_by_node(int size, const int *lowest, int rank)
+{
+    int before = 0;
+    for (int other = 0; other < size; other++)
+        before += lowest[other] < lowest[rank] || (lowest[other] == lowest[rank] && other < rank);
+    return before;
+}
+
 fsmoe_status fsm_comm_find_nodes(fsm_comm *comm, int *nodes, int *ranks_per_node)
 {
     int count, index;
@@ -46,10 +54,11 @@ fsmoe_status fsm_comm_find_nodes(fsm_comm *comm, int *nodes, int *ranks_per_node
     double sums[2] = {count, (double)count * count};
     FSM_TRY(fsm_comm_all_reduce_double(comm, sums, 2));
     if (sums[0] != (double)count * comm->size || sums[1] != (double)count * count * comm->size)
-        return fsm_fail(
-            FSMOE_ERROR_LAYOUT,
-            "the nodes hold different numbers of ranks (%d here); set parallel.nodes and parallel.ranks_per_node",
-            count);
+        return fsm_fail(FSMOE_ERROR_LAYOUT,
+                        "the nodes hold different numbers of ranks (%d here): start as many on each, or set "
+                        "parallel.ranks_per_node to "
+                        "a number that divides all of them",
+                        count);
     *ranks_per_node = count;
     *nodes = comm->size / count;
     return FSMOE_OK;

@@ -58,6 +58,7 @@ typedef struct fsm_comm_table {
 struct fsm_comm {
     const fsm_comm_table *table;
     int rank, size;
+    int launched_as; /* of the world: the number that the launcher has given this rank */
     bool any_thread; /* calls may come from one thread now and from another later */
     int64_t
         piece_bytes; /* of gather_bytes and broadcast_bytes, alike on all ranks: FSM_COMM_PIECE_BYTES, less in tests */
@@ -67,8 +68,9 @@ struct fsm_comm {
     int64_t *even;         /* [size] blocks of an all-reduce */
 };
 
-/* The group of all ranks of this job: MPI's when the process was started by mpirun, else a group of one.
- * MPI is initialised here and finalised when this group is destroyed. */
+/* The group of all ranks of this job: MPI's when the process was started by mpirun, else a group of one. Its ranks are
+ * numbered node by node, whatever order the launcher placed them in; rank 0 is the launcher's. MPI is initialised here and
+ * finalised when this group is destroyed. */
 fsmoe_status fsm_comm_create_world(fsm_comm **world);
 /* A group of one, whatever the job. */
 fsmoe_status fsm_comm_create_self(fsm_comm **self);
@@ -77,6 +79,10 @@ void fsm_comm_destroy(fsm_comm *comm); /* NULL is fine */
 /* All ranks learn whether all of them succeeded: everyone returns the status of the lowest rank that failed, and
  * fsmoe_last_error() is that rank's sentence. Collective over comm. */
 fsmoe_status fsm_comm_agree(fsm_comm *comm, fsmoe_status mine);
+
+/* The number of a rank where those of a node follow one another: nodes in the order of their lowest ranks, a node's ranks
+ * in theirs. lowest [size]: of the ranks of each rank's node. */
+int fsm_comm_number_by_node(int size, const int *lowest, int rank);
 
 /* The counts of every node, equal or ERROR_LAYOUT: how many nodes there are and how many ranks on each. */
 fsmoe_status fsm_comm_find_nodes(fsm_comm *comm, int *nodes, int *ranks_per_node);

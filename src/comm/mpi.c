@@ -13,6 +13,7 @@ typedef struct mpi_comm {
     fsm_comm base;
     MPI_Comm handle;
     int owns_mpi; /* the world: MPI_Finalize when destroyed */
+    int node;     /* of this rank, a number that no other node has */
     /* int copies of the caller's counts, which MPI reads until a collective ends; [size] each */
     int *send_counts, *send_offsets, *recv_counts, *recv_offsets;
     MPI_Request *requests[FSM_COMM_SLOTS]; /* [2 size] under way, and how many */
@@ -187,38 +188,31 @@ static void release(mpi_comm *c)
 static void mpi_destroy(fsm_comm *comm)
 {
     mpi_comm *c = (mpi_comm *)comm;
-    if (c->owns_mpi) MPI_Finalize();
-    else if (c->handle != MPI_COMM_NULL) MPI_Comm_free(&c->handle);
+    int owns_mpi = c->owns_mpi;
+    if (c->handle != MPI_COMM_WORLD && c->handle != MPI_COMM_NULL) MPI_Comm_free(&c->handle);
     release(c);
+    if (owns_mpi) MPI_Finalize();
 }
 
-static fsmoe_status wrap(MPI_Comm mpi, int owns_mpi, fsm_comm **comm);
+static fsmoe_status wrap(MPI_Comm mpi, int owns_mpi, int node, fsm_comm **comm);
 
 static fsmoe_status mpi_split(fsm_comm *comm, int color, fsm_comm **group)
 {
     MPI_Comm part = MPI_COMM_NULL;
     FSM_TRY(translate(MPI_Comm_split(handle(comm), color, comm->rank, &part), "split of a communicator"));
-    return wrap(part, 0, group);
+    return wrap(part, 0, ((mpi_comm *)comm)->node, group);
 }
 
-/* Ranks on one machine, unless a launcher says how many in succession make a node: those of a virtual cluster
- * (scripts/vcluster) each have a host of their own. */
 static fsmoe_status mpi_local_ranks(fsm_comm *comm, int *count, int *index)
 {
-    MPI_Comm node;
-    const char *told = getenv("FSMOE_RANKS_PER_NODE");
-    int per_node = told ? atoi(told) : 0;
-    if (per_node > 0) {
-        int first = comm->rank / per_node * per_node, last = first + per_node;
-        *count = (last < comm->size ? last : comm->size) - first;
-        *index = comm->rank - first;
-        return FSMOE_OK;
+    mpi_comm *c = (mpi_comm *)comm;
+    int *nodes = c->recv_counts; /* nothing is under way */
+    *count = *index = 0;
+    FSM_TRY(translate(MPI_Allgather(&c->node, 1, MPI_INT, nodes, 1, MPI_INT, c->handle), "exchange of nodes"));
+    for (int r = 0; r < comm->size; r++) {
+        *count += nodes[r] == c->node;
+        *index += nodes[r] == c->node && r < comm->rank;
     }
-    FSM_TRY(
-        translate(MPI_Comm_split_type(handle(comm), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node), "split by node"));
-    MPI_Comm_size(node, count);
-    MPI_Comm_rank(node, index);
-    MPI_Comm_free(&node);
     return FSMOE_OK;
 }
 
@@ -260,7 +254,7 @@ static fsmoe_status allocate(mpi_comm *c)
     return fsm_comm_scratch_create(&c->base);
 }
 
-static fsmoe_status wrap(MPI_Comm mpi, int owns_mpi, fsm_comm **comm)
+static fsmoe_status wrap(MPI_Comm mpi, int owns_mpi, int node, fsm_comm **comm)
 {
     int level = MPI_THREAD_SINGLE;
     mpi_comm *c = calloc(1, sizeof *c);
@@ -268,8 +262,10 @@ static fsmoe_status wrap(MPI_Comm mpi, int owns_mpi, fsm_comm **comm)
     c->base.table = &mpi_table;
     c->handle = mpi;
     c->owns_mpi = owns_mpi;
+    c->node = node;
     MPI_Comm_rank(mpi, &c->base.rank);
     MPI_Comm_size(mpi, &c->base.size);
+    MPI_Comm_rank(MPI_COMM_WORLD, &c->base.launched_as);
     MPI_Comm_set_errhandler(mpi, MPI_ERRORS_RETURN);
     MPI_Query_thread(&level);
     c->base.any_thread = level >= MPI_THREAD_SERIALIZED;
@@ -296,11 +292,59 @@ static void yield_when_oversubscribed(void)
     if (local && atol(local) > sysconf(_SC_NPROCESSORS_ONLN)) setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
 }
 
+/* ---- nodes ---- */
+
+/* The ranks of this one's node: on one machine, unless whoever started them says by FSMOE_NODE, a whole number, which node
+ * each is on: those of a virtual cluster (scripts/vcluster) each have a host of their own. */
+static fsmoe_status split_by_node(MPI_Comm *node)
+{
+    const char *told = getenv("FSMOE_NODE");
+    int mine = told && told[0] >= '0' && told[0] <= '9' ? atoi(told) : -1, least = -1;
+    FSM_TRY(translate(MPI_Allreduce(&mine, &least, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD), "exchange of nodes"));
+    int code = least >= 0 ? MPI_Comm_split(MPI_COMM_WORLD, mine, 0, node)
+                          : MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, node);
+    return translate(code, "split by node");
+}
+
+/* lowest [ranks]: the lowest rank of every rank's node. */
+static fsmoe_status find_lowest(int *lowest)
+{
+    MPI_Comm node;
+    int rank, mine;
+    FSM_TRY(split_by_node(&node));
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    mine = rank;
+    fsmoe_status status = translate(MPI_Bcast(&mine, 1, MPI_INT, 0, node), "exchange of nodes");
+    MPI_Comm_free(&node);
+    FSM_TRY(status);
+    return translate(MPI_Allgather(&mine, 1, MPI_INT, lowest, 1, MPI_INT, MPI_COMM_WORLD), "exchange of nodes");
+}
+
+/* Launchers may deal ranks out to nodes in turn (`mpirun --map-by node`, Slurm's cyclic distribution). */
+static fsmoe_status order_by_node(int size, int rank, const int *lowest, MPI_Comm *world)
+{
+    bool in_order = true;
+    for (int r = 1; r < size; r++) in_order &= lowest[r] >= lowest[r - 1];
+    if (in_order) return FSMOE_OK;
+    return translate(MPI_Comm_split(MPI_COMM_WORLD, 0, fsm_comm_number_by_node(size, lowest, rank), world),
+                     "ordering of ranks by node");
+}
+
 fsmoe_status fsm_comm_create_mpi(fsm_comm **world)
 {
+    int given = 0, size, rank;
+    MPI_Comm ordered = MPI_COMM_WORLD;
     yield_when_oversubscribed();
-    int given = 0;
     FSM_TRY(translate(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &given), "MPI_Init"));
     if (given < MPI_THREAD_FUNNELED) return fsm_fail(FSMOE_ERROR_COMM, "MPI gives no thread level FUNNELED");
-    return wrap(MPI_COMM_WORLD, 1, world);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    int *lowest = calloc((size_t)size, sizeof *lowest);
+    if (!lowest) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the nodes of %d ranks", size);
+    fsmoe_status status = find_lowest(lowest);
+    if (status == FSMOE_OK) status = order_by_node(size, rank, lowest, &ordered);
+    if (status == FSMOE_OK) status = wrap(ordered, 1, lowest[rank], world);
+    free(lowest);
+    return status;
 }

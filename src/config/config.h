@@ -132,6 +132,9 @@ bool fsm_config_is_added(const char *key, const char *name);
 /* Whether the field holds its default. */
 bool fsm_config_is_default(const fsmoe_config *config, const fsm_config_field *field);
 
+/* Equal for equal values of a key; XXH3-64. */
+uint64_t fsm_config_hash(const fsmoe_config *config, const fsm_config_field *field);
+
 /* A JSON number, all of `text` (so 1e-3 yes; 0x10, 010, 4_096, .5, inf no), in any locale. */
 bool fsm_config_parse_int(const char *text, int64_t *number);
 bool fsm_config_parse_float(const char *text, double *number);

@@ -80,6 +80,9 @@ fsm_graph fsm_graph_copy(const fsm_graph *graph);
 /* Every edge points backwards, every range is inside its array. ERROR_FORMAT names the task; ERROR_MEMORY. */
 fsmoe_status fsm_graph_check(const fsm_graph *graph);
 
+/* Of all that a task is, and of the order: graphs that differ have, but for luck of 2^-64, different ones. */
+uint64_t fsm_graph_hash(const fsm_graph *graph);
+
 const char *fsm_task_kind_name(fsm_task_kind kind);
 const char *fsm_phase_name(fsm_phase phase);
 void fsm_task_name(const fsm_task *task, char name[128]);

@@ -42,6 +42,21 @@ static fsmoe_status count_ranks(const fsmoe_config *c, const fsmoe_plan_options 
                     o->cluster);
 }
 
+/* What a collective costs is of the group and the link that its layout gave it. */
+static void compare_layouts(const fsm_step_shape *shape, fsmoe_plan *plan)
+{
+    char costs[FSM_CLUSTER_LAYOUT_BYTES], planned[FSM_CLUSTER_LAYOUT_BYTES];
+    const fsm_cluster here = {.nodes = plan->nodes,
+                              .ranks_per_node = plan->ranks_per_node,
+                              .ep_size = shape->group_size[FSM_GROUP_EP],
+                              .esp_size = shape->group_size[FSM_GROUP_ESP],
+                              .mp_size = shape->group_size[FSM_GROUP_MP]};
+    if (fsm_cluster_same_layout(&plan->cluster, &here)) return;
+    fsm_cluster_print_layout(&plan->cluster, costs);
+    fsm_cluster_print_layout(&here, planned);
+    snprintf(plan->other_layout, sizeof plan->other_layout, "the costs are of %s, the plan is for %s", costs, planned);
+}
+
 static fsmoe_status fill(fsmoe_config *config, const fsmoe_plan_options *options, const char *schedule,
                          fsmoe_plan *plan)
 {
@@ -51,6 +66,7 @@ static fsmoe_status fill(fsmoe_config *config, const fsmoe_plan_options *options
     FSM_TRY(fsm_cluster_read(options->cluster, &plan->cluster));
     FSM_TRY(count_ranks(config, options, plan));
     FSM_TRY(fsm_step_of_config(config, plan->nodes, plan->ranks_per_node, &shape));
+    compare_layouts(&shape, plan);
     return fsm_plan_create(&shape, &plan->cluster, chosen, &plan->plan);
 }
 
@@ -120,6 +136,7 @@ void fsmoe_plan_summarize(const fsmoe_plan *plan, fsmoe_plan_summary *summary)
         .nodes = plan->nodes,
         .ranks = plan->nodes * plan->ranks_per_node,
         .cluster_nodes = plan->cluster.nodes,
+        .other_layout = plan->other_layout[0] ? plan->other_layout : NULL,
         .cluster_ranks = plan->cluster.nodes * plan->cluster.ranks_per_node,
     };
     for (int i = 0; i < p->graph.count; i++)

@@ -9,7 +9,8 @@
 struct fsmoe_plan {
     fsm_plan plan;
     fsm_cluster cluster;
-    int nodes, ranks_per_node; /* 0: not known */
+    int nodes, ranks_per_node;                            /* 0: not known */
+    char other_layout[2 * FSM_CLUSTER_LAYOUT_BYTES + 64]; /* "": none */
 };
 
 #endif

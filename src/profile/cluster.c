@@ -28,6 +28,42 @@ void fsm_cluster_destroy(fsm_cluster *cluster)
     *cluster = (fsm_cluster){0};
 }
 
+/* ---- the layout ---- */
+
+enum { LAYOUT_PARTS = 5 };
+
+static void list_layout(const fsm_cluster *c, int parts[LAYOUT_PARTS])
+{
+    const int all[LAYOUT_PARTS] = {c->nodes, c->ranks_per_node, c->ep_size, c->esp_size, c->mp_size};
+    memcpy(parts, all, sizeof all);
+}
+
+void fsm_cluster_print_layout(const fsm_cluster *cluster, char text[FSM_CLUSTER_LAYOUT_BYTES])
+{
+    static const char *const names[LAYOUT_PARTS][2] = {
+        {"", " nodes"}, {"", " ranks a node"}, {"EP ", ""}, {"ESP ", ""}, {"MP ", ""}};
+    static const char *const single[LAYOUT_PARTS] = {" node", " rank a node", "", "", ""};
+    int parts[LAYOUT_PARTS], at = 0;
+    list_layout(cluster, parts);
+    strcpy(text, "an unknown layout");
+    for (int i = 0; i < LAYOUT_PARTS; i++)
+        if (parts[i] > 0)
+            at += snprintf(text + at, FSM_CLUSTER_LAYOUT_BYTES - (size_t)at, "%s%s%d%s", at > 0 ? ", " : "",
+                           names[i][0], parts[i], parts[i] == 1 ? single[i] : names[i][1]);
+}
+
+bool fsm_cluster_same_layout(const fsm_cluster *a, const fsm_cluster *b)
+{
+    int of_a[LAYOUT_PARTS], of_b[LAYOUT_PARTS];
+    list_layout(a, of_a);
+    list_layout(b, of_b);
+    for (int i = 0; i < LAYOUT_PARTS; i++)
+        if (of_a[i] > 0 && of_b[i] > 0 && of_a[i] != of_b[i]) return false;
+    return true;
+}
+
+/* ---- tasks ---- */
+
 static fsm_task_cost *find_task(const fsm_cluster *cluster, const char *task)
 {
     for (int i = 0; i < cluster->task_count; i++)

@@ -3,7 +3,8 @@
  *      "gemm": {"alpha", "beta"}, "alltoall", "allgather", "reducescatter", "allreduce": likewise}; each op may add
  *      "large": {"alpha", "beta", "from"} (a second line from that size on), "r2" and "points": [[size, time], …];
  *      "tasks": {"attention.forward": {"alpha", "beta", "overlap"}, …} gives tasks of a step a cost of their own, and
- *      how many times as long they take while other streams work, or one of both; "machine" and "date" are for people.
+ *      how many times as long they take while other streams work, or one of both. What was measured also says of what:
+ *      "ep_size", "esp_size", "mp_size", the "machine", and "work", a hash of the model and the batch. "date" is for people.
  * Out: the time of n elements moved (float32, as the FSMoE paper counts) or n multiply-adds: t = alpha + n beta.
  */
 #ifndef FSM_PROFILE_CLUSTER_H
@@ -56,11 +57,15 @@ typedef struct fsm_task_cost {
 
 typedef struct fsm_cluster {
     char name[64], machine[160], date[32];
-    int nodes, ranks_per_node; /* 0: not given */
+    int nodes, ranks_per_node;      /* 0: not given */
+    int ep_size, esp_size, mp_size; /* of the groups that collectives were measured in; 0: not given */
+    char work[17];                  /* hexadecimal digits; "": not given */
     fsm_measured op[FSM_COST_OP_COUNT];
     fsm_task_cost *tasks; /* owned */
     int task_count;
 } fsm_cluster;
+
+enum { FSM_CLUSTER_LAYOUT_BYTES = 128 };
 
 void fsm_cluster_destroy(fsm_cluster *cluster);
 
@@ -75,6 +80,12 @@ fsmoe_status fsm_cluster_from_json(const char *text, const char *source, fsm_clu
  * ERROR_MEMORY. */
 fsmoe_status fsm_cluster_to_json(const fsm_cluster *cluster, char **text);
 fsmoe_status fsm_cluster_write(const fsm_cluster *cluster, const char *path);
+
+/* "2 nodes, 2 ranks a node, EP 2, ESP 2, MP 2", as far as it is given. */
+void fsm_cluster_print_layout(const fsm_cluster *cluster, char text[FSM_CLUSTER_LAYOUT_BYTES]);
+
+/* Whether no part of the layout that both give differs. */
+bool fsm_cluster_same_layout(const fsm_cluster *a, const fsm_cluster *b);
 
 /* The cost of a task by its own entry, or NULL. */
 const fsm_cost *fsm_cluster_task(const fsm_cluster *cluster, const char *task);

@@ -28,6 +28,10 @@ static const char *const file_keys[] = {"name",
                                         "unit",
                                         "nodes",
                                         "ranks_per_node",
+                                        "ep_size",
+                                        "esp_size",
+                                        "mp_size",
+                                        "work",
                                         "machine",
                                         "date",
                                         "tasks",
@@ -236,6 +240,10 @@ static fsmoe_status get_cluster(reader *r, const json_t *root, fsm_cluster *clus
     FSM_TRY(get_text(r, root, "date", cluster->date, sizeof cluster->date));
     FSM_TRY(get_count(r, root, "nodes", &cluster->nodes));
     FSM_TRY(get_count(r, root, "ranks_per_node", &cluster->ranks_per_node));
+    FSM_TRY(get_count(r, root, "ep_size", &cluster->ep_size));
+    FSM_TRY(get_count(r, root, "esp_size", &cluster->esp_size));
+    FSM_TRY(get_count(r, root, "mp_size", &cluster->mp_size));
+    FSM_TRY(get_text(r, root, "work", cluster->work, sizeof cluster->work));
     for (int op = 0; op < FSM_COST_OP_COUNT; op++)
         FSM_TRY(get_op(r, fsm_cost_op_name((fsm_cost_op)op), root, &cluster->op[op]));
     return get_tasks(r, root, cluster);
@@ -344,7 +352,9 @@ static bool put_cluster(json_t *root, const fsm_cluster *cluster)
 {
     if (!put_text(root, "name", cluster->name) || !put_text(root, "unit", "ms") ||
         !put_text(root, "machine", cluster->machine) || !put_text(root, "date", cluster->date) ||
-        !put_count(root, "nodes", cluster->nodes) || !put_count(root, "ranks_per_node", cluster->ranks_per_node))
+        !put_count(root, "nodes", cluster->nodes) || !put_count(root, "ranks_per_node", cluster->ranks_per_node) ||
+        !put_count(root, "ep_size", cluster->ep_size) || !put_count(root, "esp_size", cluster->esp_size) ||
+        !put_count(root, "mp_size", cluster->mp_size) || !put_text(root, "work", cluster->work))
         return false;
     for (int op = 0; op < FSM_COST_OP_COUNT; op++)
         if (!put_op(root, (fsm_cost_op)op, &cluster->op[op])) return false;

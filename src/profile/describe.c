@@ -65,6 +65,9 @@ static void print_cluster(FILE *out, const fsm_cluster *cluster)
     if (cluster->nodes > 0) fprintf(out, ", %d node%s", cluster->nodes, cluster->nodes == 1 ? "" : "s");
     if (cluster->ranks_per_node > 0)
         fprintf(out, ", %d rank%s per node", cluster->ranks_per_node, cluster->ranks_per_node == 1 ? "" : "s");
+    if (cluster->ep_size > 0) fprintf(out, ", EP %d", cluster->ep_size);
+    if (cluster->esp_size > 0) fprintf(out, ", ESP %d", cluster->esp_size);
+    if (cluster->mp_size > 0) fprintf(out, ", MP %d", cluster->mp_size);
     if (cluster->machine[0]) fprintf(out, ", %s", cluster->machine);
     if (cluster->date[0]) fprintf(out, ", %s", cluster->date);
     fprintf(out, "\n%-18s %11s %11s %17s %9s %7s %9s\n", "op", "alpha (us)", "beta (ns)", "rate", "r2", "points",

@@ -7,6 +7,7 @@
 #include "plan/plan.h"
 #include "profile/measure.h"
 #include "train/costs.h"
+#include "train/same.h"
 #include "train/trial.h"
 
 #include <stdio.h>
@@ -49,7 +50,7 @@ static fsmoe_status prepare(bench *b)
     FSM_TRY(fsm_stepper_create(b->config, b->world, &options, &b->stepper));
     fsmoe_status status = fsm_trial_tokens(&b->stepper, b->samples, &b->ids);
     if (status == FSMOE_OK && b->options->layer) status = fsm_stepper_experts_only(&b->stepper);
-    return fsm_comm_agree(b->world, status);
+    return fsm_same_graph(b->world, status, &b->stepper.train_graph);
 }
 
 /* ---- a step ---- */
@@ -92,7 +93,7 @@ static fsmoe_status find_costs(bench *b)
     fsm_profile_options options = {.budget_s = b->options->budget_s > 0 ? b->options->budget_s : 15,
                                    .points = 7,
                                    .repeats = 7};
-    if (b->options->cluster) return fsm_costs_read(b->world, "--cluster", b->options->cluster, &b->cluster);
+    if (b->options->cluster) return fsm_costs_read_given(&b->stepper, "--cluster", b->options->cluster, &b->cluster);
     FSM_TRY(fsm_profile_fit_sizes(&b->stepper, &options));
     return fsm_costs_measure(&b->stepper, &fsm_schedule_fsmoe, &options, run_recorded, b, &b->cluster);
 }
@@ -120,6 +121,14 @@ static fsmoe_status add_runners(bench *b, const char *const *names)
 {
     for (int i = 0; names ? names[i] != NULL : fsm_schedules[i] != NULL; i++)
         FSM_TRY(add_runner(b, names ? names[i] : fsm_schedules[i]->name));
+    return FSMOE_OK;
+}
+
+/* Every schedule's plan, on all ranks. */
+static fsmoe_status compare_plans(const bench *b, fsmoe_status mine)
+{
+    FSM_TRY(fsm_comm_agree(b->world, mine));
+    for (int i = 0; i < b->count; i++) FSM_TRY(fsm_same_graph(b->world, FSMOE_OK, &b->runners[i].plan.graph));
     return FSMOE_OK;
 }
 
@@ -239,7 +248,7 @@ fsmoe_status fsmoe_bench_schedules(fsmoe_world *world, fsmoe_config *config, con
     FSM_TRY(check_names(names));
     fsmoe_status status = prepare(&b);
     if (status == FSMOE_OK) status = find_costs(&b);
-    if (status == FSMOE_OK) status = fsm_comm_agree(b.world, add_runners(&b, names));
+    if (status == FSMOE_OK) status = compare_plans(&b, add_runners(&b, names));
     if (status == FSMOE_OK) status = race(&b);
     if (status == FSMOE_OK) status = fsm_comm_agree(b.world, fill_rows(&b, rows, count));
     if (status != FSMOE_ERROR_COMM) destroy(&b); /* else groups cannot be taken apart together any more */

@@ -1,7 +1,9 @@
 #include "train/costs.h"
 
 #include "plan/plan.h"
+#include "train/same.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +39,54 @@ fsmoe_status fsm_costs_read(fsm_comm *world, const char *what, const char *path,
     return fsm_costs_share(world, cluster);
 }
 
+/* ---- what costs are of ---- */
+
+fsmoe_status fsm_costs_read_given(const fsm_stepper *s, const char *what, const char *path, fsm_cluster *cluster)
+{
+    char theirs[FSM_CLUSTER_LAYOUT_BYTES], ours[FSM_CLUSTER_LAYOUT_BYTES];
+    fsm_cluster here = {0};
+    FSM_TRY(fsm_costs_read(s->world, what, path, cluster));
+    fsm_profile_describe(s, NULL, &here);
+    if (fsm_cluster_same_layout(cluster, &here)) return FSMOE_OK;
+    fsm_cluster_print_layout(cluster, theirs);
+    fsm_cluster_print_layout(&here, ours);
+    fsm_cluster_destroy(cluster);
+    return fsm_fail(
+        FSMOE_ERROR_CONFIG,
+        "%s: '%s' has costs of %s, but this runs on %s: measure them there (`fsmoe profile`), or name no file", what,
+        path, theirs, ours);
+}
+
+/* Says in `why` what the costs are of where that is something else than they would be of now. All of it must be known. */
+static bool do_hold(const fsm_stepper *s, const fsm_cluster *kept, char why[FSM_COSTS_WHY_BYTES])
+{
+    fsm_cluster here = {0};
+    char layout[FSM_CLUSTER_LAYOUT_BYTES];
+    fsm_profile_describe(s, NULL, &here);
+    bool known =
+        kept->nodes && kept->ranks_per_node && kept->ep_size && kept->esp_size && kept->mp_size && kept->work[0];
+    fsm_cluster_print_layout(kept, layout);
+    why[0] = 0;
+    if (!fsm_cluster_same_layout(kept, &here)) snprintf(why, FSM_COSTS_WHY_BYTES, "are of %s", layout);
+    else if (!known) snprintf(why, FSM_COSTS_WHY_BYTES, "do not say what they are of");
+    else if (strcmp(kept->work, here.work) != 0) snprintf(why, FSM_COSTS_WHY_BYTES, "are of another model or batch");
+    else if (strcmp(kept->machine, here.machine) != 0) snprintf(why, FSM_COSTS_WHY_BYTES, "are of '%s'", kept->machine);
+    return !why[0];
+}
+
+fsmoe_status fsm_costs_read_kept(const fsm_stepper *s, const char *path, fsm_cluster *cluster, bool *hold,
+                                 char why[FSM_COSTS_WHY_BYTES])
+{
+    why[0] = 0;
+    *hold = false;
+    FSM_TRY(fsm_costs_read(s->world, "the run's costs", path, cluster));
+    int64_t verdict = s->world->rank == 0 && do_hold(s, cluster, why); /* machines may differ from rank to rank */
+    FSM_TRY(s->world->table->broadcast_bytes(s->world, &verdict, sizeof verdict, 0));
+    *hold = verdict;
+    if (!*hold) fsm_cluster_destroy(cluster);
+    return FSMOE_OK;
+}
+
 /* ---- measuring ---- */
 
 static fsmoe_status run_recorded(fsm_stepper *s, fsm_costs_run run, void *user)
@@ -67,13 +117,13 @@ static fsmoe_status measure(fsm_stepper *s, const fsm_schedule *schedule, const 
     FSM_TRY(fsm_costs_share(s->world, cluster));
     if (s->world->size == 1) return FSMOE_OK; /* nobody to wait for */
     for (int round = 0; round < OVERLAP_ROUNDS; round++) {
-        FSM_TRY(fsm_comm_agree(s->world, use_plan(s, schedule, cluster)));
+        FSM_TRY(fsm_same_graph(s->world, use_plan(s, schedule, cluster), &s->train_graph));
         if (!fsm_graph_overlaps(&s->train_graph)) break; /* there is nothing to gain, so nothing to measure */
         FSM_TRY(run_recorded(s, run, user));
         FSM_TRY(fsm_profile_overlap(s, cluster));
         FSM_TRY(fsm_costs_share(s->world, cluster));
     }
-    return fsm_comm_agree(s->world, fsm_stepper_use_order(s));
+    return fsm_same_graph(s->world, fsm_stepper_use_order(s), &s->train_graph);
 }
 
 fsmoe_status fsm_costs_measure(fsm_stepper *s, const fsm_schedule *schedule, const fsm_profile_options *options,

@@ -58,13 +58,13 @@ static const fsm_config_field *field(void)
 
 static const char *place_of_setting(const fsmoe_config *config)
 {
-    return ((const fsm_config *)config)->where[field() - fsm_config_fields];
+    return fsm_config_where(config, field());
 }
 
 static fsmoe_status set(fsmoe_config *config, const char *name, const char *where)
 {
     const fsm_config_value value = {.shape = FSM_CONFIG_SCALAR, .quoted = true, .text = (char *)name};
-    return fsm_config_assign(config, field(), &value, where);
+    return fsm_config_assign(config, field(), &value, FSM_CONFIG_BY_FOLDER, where);
 }
 
 /* What the run that is resumed was trained with. */

@@ -33,6 +33,22 @@ fsmoe_status fsm_use_threads(const fsmoe_config *config, fsm_comm *world, int *t
     return FSMOE_OK;
 }
 
+/* A machine may be called several nodes; several machines may not be called one, whose links would be taken for memory. */
+static fsmoe_status check_machines(fsm_comm *world, int nodes, int ranks_per_node)
+{
+    int count, index, first = world->rank / ranks_per_node * ranks_per_node;
+    FSM_TRY(world->table->local_ranks(world, &count, &index));
+    int machine_first = world->rank - index;
+    if (first >= machine_first && first + ranks_per_node <= machine_first + count) return FSMOE_OK;
+    return fsm_fail(
+        FSMOE_ERROR_LAYOUT,
+        "%d nodes x %d ranks (parallel.nodes, parallel.ranks_per_node): ranks %d to %d would be one node, but "
+        "the machine of rank %d holds ranks %d to %d alone; leave both keys 0, or give nodes that lie within "
+        "machines",
+        nodes, ranks_per_node, first, first + ranks_per_node - 1, world->rank, machine_first,
+        machine_first + count - 1);
+}
+
 fsmoe_status fsm_place(const fsmoe_config *config, fsm_comm *world, fsm_topo *topo)
 {
     const fsmoe_parallel_config *p = &config->parallel;
@@ -48,5 +64,6 @@ fsmoe_status fsm_place(const fsmoe_config *config, fsm_comm *world, fsm_topo *to
         return fsm_fail(FSMOE_ERROR_LAYOUT,
                         "parallel.nodes = %d x parallel.ranks_per_node = %d is not the %d ranks started", nodes,
                         ranks_per_node, size);
+    if (p->nodes > 0 || p->ranks_per_node > 0) FSM_TRY(check_machines(world, nodes, ranks_per_node));
     return fsm_topo_create(nodes, ranks_per_node, p, world->rank, topo);
 }

@@ -11,7 +11,7 @@
 fsmoe_status fsm_use_threads(const fsmoe_config *config, fsm_comm *world, int *threads);
 
 /* This rank's topology; nodes and ranks a node are found where the configuration says 0. Collective.
- * ERROR_LAYOUT: they are not the ranks that were started, or groups do not fit. */
+ * ERROR_LAYOUT: they are not the ranks that were started, a node would span machines, or groups do not fit. */
 fsmoe_status fsm_place(const fsmoe_config *config, fsm_comm *world, fsm_topo *topo);
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "plan/predict.h"
 #include "train/costs.h"
+#include "train/same.h"
 #include "train/trial.h"
 
 #include <math.h>
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MEASURED_STEPS = 4 };
+enum { MEASURED_STEPS = 4, FROM_BYTES = 352 };
 static const double FIRST_BUDGET_S = 6, LATER_BUDGET_S = 3, WORTH_CHANGING = 0.05;
 
 static const fsm_schedule *schedule_of(const fsm_stepper *s)
@@ -54,7 +55,7 @@ static fsmoe_status use_plan(fsm_planning *p, fsm_stepper *s, fsm_plan *plan)
     p->timeline = plan->timeline;
     plan->timeline = (fsm_timeline){0};
     s->trace = NULL; /* a trace is of one graph, and ends with it */
-    FSM_TRY(fsm_comm_agree(s->world, fsm_stepper_use_graph(s, graph)));
+    FSM_TRY(fsm_same_graph(s->world, fsm_stepper_use_graph(s, graph), &s->train_graph));
     return s->config->parallel.replan_every > 0 ? watch(p, s) : FSMOE_OK;
 }
 
@@ -88,19 +89,30 @@ static fsmoe_status measure_first(fsm_planning *p, fsm_stepper *s, fsm_batches *
     return FSMOE_OK;
 }
 
-static fsmoe_status take_costs(fsm_planning *p, fsm_stepper *s, fsm_batches *batches, bool resume,
-                               fsm_planning_announce announce, void *user, const char **from)
+/* What an earlier part of the run has left in its folder, if this one is like it. */
+static fsmoe_status take_kept(fsm_planning *p, const fsm_stepper *s, bool *taken, char from[FROM_BYTES])
 {
-    char path[FSM_PATH_BYTES];
-    const char *file = s->config->parallel.cluster;
-    *from = file;
-    if (file[0]) return fsm_costs_read(s->world, "parallel.cluster", file, &p->cluster);
+    char path[FSM_PATH_BYTES], why[FSM_COSTS_WHY_BYTES];
     FSM_TRY(fsm_comm_agree(s->world, fsm_file_path(s->config->run.dir, "cluster.json", path)));
-    *from = "the costs of the run's beginning";
-    int64_t kept = s->world->rank == 0 && resume && fsm_file_exists(path);
+    int64_t kept = s->world->rank == 0 && fsm_file_exists(path);
+    *taken = false;
     FSM_TRY(s->world->table->broadcast_bytes(s->world, &kept, sizeof kept, 0));
-    if (kept) return fsm_costs_read(s->world, "the run's costs", path, &p->cluster);
-    *from = "costs measured now";
+    if (!kept) return FSMOE_OK;
+    FSM_TRY(fsm_costs_read_kept(s, path, &p->cluster, taken, why));
+    if (*taken) snprintf(from, FROM_BYTES, "the costs of the run's beginning");
+    else snprintf(from, FROM_BYTES, "costs measured now (those of the run's beginning %s)", why);
+    return FSMOE_OK;
+}
+
+static fsmoe_status take_costs(fsm_planning *p, fsm_stepper *s, fsm_batches *batches, bool resume,
+                               fsm_planning_announce announce, void *user, char from[FROM_BYTES])
+{
+    const char *file = s->config->parallel.cluster;
+    bool taken = false;
+    snprintf(from, FROM_BYTES, "%s", file[0] ? file : "costs measured now");
+    if (file[0]) return fsm_costs_read_given(s, "parallel.cluster", file, &p->cluster);
+    if (resume) FSM_TRY(take_kept(p, s, &taken, from));
+    if (taken) return FSMOE_OK;
     announce(
         user,
         "measuring what this model's operations and tasks cost here: a few seconds and some steps that are undone");
@@ -111,10 +123,10 @@ fsmoe_status fsm_planning_begin(fsm_stepper *s, fsm_batches *batches, bool resum
                                 void *user, fsm_planning *p)
 {
     fsm_plan plan;
-    const char *from;
+    char from[FROM_BYTES];
     *p = (fsm_planning){.step_s = NAN};
     if (!schedule_of(s)->needs_costs || s->world->size == 1) return FSMOE_OK;
-    FSM_TRY(take_costs(p, s, batches, resume, announce, user, &from));
+    FSM_TRY(take_costs(p, s, batches, resume, announce, user, from));
     FSM_TRY(fsm_comm_agree(s->world, make_plan(s, &p->cluster, &plan)));
     fsmoe_status status = use_plan(p, s, &plan);
     snprintf(

@@ -1,6 +1,5 @@
 #include "train/profile.h"
 
-#include "base/machine.h"
 #include "moe/expert/expert.h"
 #include "plan/cost.h"
 #include "profile/measure.h"
@@ -9,25 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
-
-/* ---- what is known without measuring ---- */
-
-static void describe(const fsm_stepper *s, const char *name, fsm_cluster *cluster)
-{
-    char cpu[96];
-    time_t now = time(NULL);
-    struct tm utc;
-    if (name) snprintf(cluster->name, sizeof cluster->name, "%s", name);
-    else if (gethostname(cluster->name, sizeof cluster->name - 1) != 0) strcpy(cluster->name, "unnamed");
-    fsm_machine_cpu(cpu, sizeof cpu);
-    snprintf(cluster->machine, sizeof cluster->machine, "%s, %ld cores, %d ranks x %d threads, %s", cpu,
-             sysconf(_SC_NPROCESSORS_ONLN), s->topo.ranks, s->threads, s->model->ops->name);
-    strftime(cluster->date, sizeof cluster->date, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    cluster->nodes = s->topo.nodes;
-    cluster->ranks_per_node = s->topo.ranks_per_node;
-}
 
 /* ---- operations ---- */
 
@@ -187,7 +167,7 @@ static fsmoe_status read_tasks(const fsm_stepper *s, fsm_cluster *cluster)
 fsmoe_status fsm_profile_stepper(fsm_stepper *stepper, const fsm_profile_options *options, fsm_cluster *cluster)
 {
     *cluster = (fsm_cluster){0};
-    describe(stepper, options->name, cluster);
+    fsm_profile_describe(stepper, options->name, cluster);
     fsmoe_status status = measure_operations(stepper, options, cluster);
     if (status == FSMOE_OK) status = read_tasks(stepper, cluster);
     if (status != FSMOE_OK) fsm_cluster_destroy(cluster);
@@ -288,7 +268,7 @@ fsmoe_status fsm_profile_renew(fsm_stepper *stepper, const fsm_profile_options *
                                fsm_cluster *cluster)
 {
     *cluster = (fsm_cluster){0};
-    describe(stepper, options->name, cluster);
+    fsm_profile_describe(stepper, options->name, cluster);
     fsmoe_status status = measure_operations(stepper, options, cluster);
     if (status == FSMOE_OK) status = fsm_comm_agree(stepper->world, copy_tasks(before, cluster));
     if (status == FSMOE_OK) status = adjust_costs(stepper, renew, cluster);

@@ -21,6 +21,9 @@ fsmoe_status fsm_profile_check(const fsm_profile_options *options);
 /* The group that an operation is measured in; for GEMM, which has none, all ranks. */
 fsm_group fsm_profile_group(const fsm_topo *topo, fsm_cost_op op);
 
+/* Sets name (NULL: the host's), machine, date, layout and work: what costs measured now would be of. */
+void fsm_profile_describe(const fsm_stepper *stepper, const char *name, fsm_cluster *cluster);
+
 /* Measures the five operations within options->budget_s. Tasks come from stepper->recorder; without one, or before its
  * first step, there are none. A task that waits for other ranks gets its fastest rank's time, for that one waited
  * least; another task the slowest rank's. Collective over the stepper's world, all ranks return the same status unless

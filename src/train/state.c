@@ -1,7 +1,7 @@
 #include "train/state.h"
 
 #include "base/json.h"
-#include "config/config.h"
+#include "config/field.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -62,19 +62,8 @@ static json_t *describe_strings(const fsmoe_strings *strings, bool *failed)
 
 static json_t *describe_value(const fsmoe_config *config, const fsm_config_field *field, bool *failed)
 {
-    const void *at = fsm_config_at(config, field);
-    switch (field->type) {
-    case FSM_CONFIG_INT:
-        return json_integer(*(const int64_t *)at);
-    case FSM_CONFIG_FLOAT:
-        return json_real(*(const double *)at);
-    case FSM_CONFIG_BOOL:
-        return json_boolean(*(const bool *)at);
-    case FSM_CONFIG_STRINGS:
-        return describe_strings(at, failed);
-    default:
-        return json_string(*(char *const *)at);
-    }
+    if (field->type == FSM_CONFIG_STRINGS) return describe_strings(fsm_config_at(config, field), failed);
+    return fsm_field_to_json(config, field);
 }
 
 static json_t *describe_config(const fsmoe_config *config, bool *failed)

@@ -4,6 +4,7 @@
 #include "comm/groups.h"
 #include "cpu/cpu.h"
 #include "train/place.h"
+#include "train/same.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -91,11 +92,13 @@ fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, con
                                 fsm_stepper *stepper)
 {
     *stepper = (fsm_stepper){.config = config, .world = world};
+    FSM_TRY(fsm_same_config(world, config));
     fsmoe_status status = fsm_use_threads(config, world, &stepper->threads);
     if (status == FSMOE_OK) status = fsm_place(config, world, &stepper->topo);
     FSM_TRY_GOTO(status, fsm_comm_agree(world, status), failed);
     FSM_TRY_GOTO(status, fsm_comm_agree(world, fsm_groups_create(world, &stepper->topo, stepper->groups)), failed);
-    FSM_TRY_GOTO(status, fsm_comm_agree(world, build(stepper, options)), failed);
+    FSM_TRY_GOTO(status, fsm_same_graph(world, build(stepper, options), &stepper->forward_graph), failed);
+    FSM_TRY_GOTO(status, fsm_same_graph(world, FSMOE_OK, &stepper->train_graph), failed);
     return FSMOE_OK;
 failed:
     fsm_stepper_destroy(stepper);

@@ -41,7 +41,8 @@ typedef struct fsm_stepper {
     int64_t first_sample, micro_batch;
 } fsm_stepper;
 
-/* Discovers nodes, places the rank, makes groups, model and graphs; values are initialised from the seed.
+/* Discovers nodes, places the rank, makes groups, model and graphs, which must be the same on all ranks (same.h); values are
+ * initialised from the seed.
  * Collective over world, which is borrowed; all ranks return the same status. The stepper must not move. */
 fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
                                 fsm_stepper *stepper);

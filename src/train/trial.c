@@ -39,7 +39,7 @@ fsmoe_status fsm_trial_tokens(const fsm_stepper *s, int64_t samples, int32_t **i
 fsmoe_status fsm_step_failed(const fsm_comm *world, fsmoe_status status)
 {
     if (status == FSMOE_OK || status == FSMOE_ERROR_NUMERIC || world->size == 1) return status;
-    return fsm_fail_within(FSMOE_ERROR_COMM, "rank %d", world->rank);
+    return fsm_fail_within(FSMOE_ERROR_COMM, "rank %d", world->launched_as);
 }
 
 int64_t fsm_samples_a_group(const fsmoe_config *config, const fsm_comm *world)
