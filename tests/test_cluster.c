@@ -94,7 +94,7 @@ static void test_cluster_fit_takes_points_over(void **state)
     for (int round = 0; round < 2; round++) { /* the second replaces the first */
         fsm_point *points = malloc(10 * sizeof *points);
         for (int i = 0; i < 10; i++) points[i] = (fsm_point){1000.0 * (i + 1), (round + 1) * 1e-3 + 1e-6 * (i + 1)};
-        assert_int_equal(fsm_cluster_fit(&cluster, FSM_COST_ALLTOALL, points, 10), FSMOE_OK);
+        assert_int_equal(fsm_cluster_fit(&cluster, FSM_COST_ALLTOALL, points, 10, 2), FSMOE_OK);
         assert_ptr_equal(cluster.op[FSM_COST_ALLTOALL].points, points);
     }
     const fsm_measured *m = &cluster.op[FSM_COST_ALLTOALL];
@@ -102,7 +102,7 @@ static void test_cluster_fit_takes_points_over(void **state)
     assert_true(m->r2 > 0.999999 && m->point_count == 10 && m->cost.large_from == 0);
     fsm_point *single = malloc(sizeof *single);
     *single = (fsm_point){1, 1};
-    assert_int_equal(fsm_cluster_fit(&cluster, FSM_COST_ALLTOALL, single, 1), FSMOE_ERROR_NUMERIC);
+    assert_int_equal(fsm_cluster_fit(&cluster, FSM_COST_ALLTOALL, single, 1, 2), FSMOE_ERROR_NUMERIC);
     assert_non_null(strstr(fsmoe_last_error(), "alltoall"));
     assert_int_equal(m->point_count, 10);
     fsm_cluster_destroy(&cluster);

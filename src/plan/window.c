@@ -182,13 +182,9 @@ static double bound_from(const planner *pl, int degree)
     static const int resource_of[FSM_STAGE_COUNT] = {0, 1, 2, 2, 1, 0};
     for (int i = 0; i < FSM_STAGE_COUNT; i++) {
         const fsm_load *l = &pl->window->stage[i];
-        double alpha_s = l->cost.line[0].alpha_s, beta_s = l->cost.line[0].beta_s;
+        fsm_line least = fsm_cost_least(&l->cost);
         if (l->launches == 0) continue;
-        if (l->cost.large_from > 0) {
-            alpha_s = fmin(alpha_s, l->cost.line[1].alpha_s);
-            beta_s = fmin(beta_s, l->cost.line[1].beta_s);
-        }
-        load_s[resource_of[i]] += degree * l->launches * alpha_s + l->size * beta_s;
+        load_s[resource_of[i]] += degree * l->launches * least.alpha_s + l->size * least.beta_s;
     }
     return pl->window->dense_s +
            fmax(load_s[2], pl->freedom.one_stream ? load_s[0] + load_s[1] : fmax(load_s[0], load_s[1]));
