@@ -50,6 +50,20 @@ static void test_cluster_cost_takes_the_second_line_from_its_size_on(void **stat
     assert_true(fsm_cost_s(&two, 2, 200) == 2 * (10 + 25));
 }
 
+static void test_cluster_cost_takes_the_third_line_from_its_size_on(void **state)
+{
+    (void)state;
+    fsm_cost three = {.line = {{2, 0.5}, {10, 0.25}, {1, 1}}, .large_from = 100, .largest_from = 1000};
+    assert_int_equal(fsm_cost_line_count(&three), 3);
+    assert_true(fsm_cost_s(&three, 1, 99) == 2 + 49.5);
+    assert_true(fsm_cost_s(&three, 1, 999) == 10 + 249.75);
+    assert_true(fsm_cost_s(&three, 1, 1000) == 1001);
+    assert_true(fsm_cost_s(&three, 2, 1000) == 2 * (10 + 125)); /* each of them is large, not largest */
+    assert_true(fsm_cost_least(&three).alpha_s == 1 && fsm_cost_least(&three).beta_s == 0.25);
+    fsm_cost_scale(&three, 2);
+    assert_true(fsm_cost_s(&three, 1, 1000) == 2002 && fsm_cost_s(&three, 1, 99) == 103 && three.large_from == 100);
+}
+
 static void test_cluster_tasks_have_costs_of_their_own(void **state)
 {
     (void)state;
@@ -94,7 +108,7 @@ static void test_cluster_fit_takes_points_over(void **state)
     for (int round = 0; round < 2; round++) { /* the second replaces the first */
         fsm_point *points = malloc(10 * sizeof *points);
         for (int i = 0; i < 10; i++) points[i] = (fsm_point){1000.0 * (i + 1), (round + 1) * 1e-3 + 1e-6 * (i + 1)};
-        assert_int_equal(fsm_cluster_fit(&cluster, FSM_COST_ALLTOALL, points, 10), FSMOE_OK);
+        assert_int_equal(fsm_cluster_fit(&cluster, FSM_COST_ALLTOALL, points, 10, 2), FSMOE_OK);
         assert_ptr_equal(cluster.op[FSM_COST_ALLTOALL].points, points);
     }
     const fsm_measured *m = &cluster.op[FSM_COST_ALLTOALL];
@@ -102,7 +116,7 @@ static void test_cluster_fit_takes_points_over(void **state)
     assert_true(m->r2 > 0.999999 && m->point_count == 10 && m->cost.large_from == 0);
     fsm_point *single = malloc(sizeof *single);
     *single = (fsm_point){1, 1};
-    assert_int_equal(fsm_cluster_fit(&cluster, FSM_COST_ALLTOALL, single, 1), FSMOE_ERROR_NUMERIC);
+    assert_int_equal(fsm_cluster_fit(&cluster, FSM_COST_ALLTOALL, single, 1, 2), FSMOE_ERROR_NUMERIC);
     assert_non_null(strstr(fsmoe_last_error(), "alltoall"));
     assert_int_equal(m->point_count, 10);
     fsm_cluster_destroy(&cluster);
@@ -241,6 +255,13 @@ static void test_cluster_errors_name_file_and_key(void **state)
          "alltoall.large.alpha"},
         {"{\"alpha\": 1, \"beta\": 5, \"large\": {\"alpha\": 1, \"beta\": 2, \"from\": 0}}", "", "alltoall.large.from"},
         {"{\"alpha\": 1, \"beta\": 5, \"large\": {\"alpha\": 1, \"beta\": 2, \"to\": 0}}", "", "'alltoall.large.to'"},
+        {"{\"alpha\": 1, \"beta\": 5, \"largest\": {\"alpha\": 1, \"beta\": 2, \"from\": 3}}", "",
+         "alltoall.largest.from is 3, not above alltoall.large.from"},
+        {"{\"alpha\": 1, \"beta\": 5, \"large\": {\"alpha\": 1, \"beta\": 2, \"from\": 3},"
+         " \"largest\": {\"alpha\": 1, \"beta\": 2, \"from\": 3}}",
+         "", "alltoall.largest.from is 3, not above alltoall.large.from, which is 3"},
+        {"{\"alpha\": 1, \"beta\": 5, \"largest\": {\"alpha\": 1, \"beta\": 2}}", "",
+         "'alltoall.largest.from' is missing"},
         {"{\"alpha\": 1, \"beta\": 5, \"r2\": \"good\"}", "", "alltoall.r2"},
         {"{\"alpha\": 1, \"beta\": 5, \"r2\": 1.5}", "", "alltoall.r2 is 1.5"},
         {"{\"alpha\": 1, \"beta\": 5, \"points\": 3}", "", "alltoall.points is not a list"},
@@ -313,12 +334,17 @@ static double draw(uint64_t index)
     return exp(10 * fsm_rng_normal(1, FSM_RNG_TEST, index));
 }
 
-static fsm_cost draw_cost(uint64_t index, bool two)
+static fsm_cost draw_cost(uint64_t index, int lines)
 {
     fsm_cost cost = {.line[0] = {draw(index), draw(index + 1)}};
-    if (two) {
+    if (lines > 1) {
         cost.line[1] = (fsm_line){draw(index + 2), draw(index + 3)};
         cost.large_from = draw(index + 4);
+    }
+    if (lines > 2) {
+        cost.line[2] = (fsm_line){draw(index + 8), draw(index + 9)};
+        cost.largest_from = cost.large_from * (1 + draw(index + 10));
+        if (!(cost.largest_from > cost.large_from)) cost.largest_from = 2 * cost.large_from; /* rounded away */
     }
     return cost;
 }
@@ -335,7 +361,7 @@ static void draw_cluster(uint64_t seed, fsm_cluster *cluster)
                              .work = "0123456789abcdef"};
     for (uint64_t op = 0; op < FSM_COST_OP_COUNT; op++) {
         fsm_measured *m = &cluster->op[op];
-        m->cost = draw_cost(1000 * seed + 20 * op, op % 2);
+        m->cost = draw_cost(1000 * seed + 20 * op, 1 + (int)op % 3);
         m->r2 = op == 2 ? NAN : 1 - draw(1000 * seed + 20 * op + 7);
         if (op < 3) continue;
         m->point_count = 4;
@@ -343,17 +369,17 @@ static void draw_cluster(uint64_t seed, fsm_cluster *cluster)
         for (uint64_t i = 0; i < 4; i++)
             m->points[i] = (fsm_point){draw(1000 * seed + 200 + 8 * op + i), draw(1000 * seed + 300 + 8 * op + i)};
     }
-    assert_int_equal(fsm_cluster_set_task(cluster, "attention.forward", draw_cost(1000 * seed + 400, false)), FSMOE_OK);
-    assert_int_equal(fsm_cluster_set_task(cluster, "gate.backward", draw_cost(1000 * seed + 410, true)), FSMOE_OK);
+    assert_int_equal(fsm_cluster_set_task(cluster, "attention.forward", draw_cost(1000 * seed + 400, 1)), FSMOE_OK);
+    assert_int_equal(fsm_cluster_set_task(cluster, "gate.backward", draw_cost(1000 * seed + 410, 3)), FSMOE_OK);
     assert_int_equal(fsm_cluster_set_overlap(cluster, "gate.backward", draw(1000 * seed + 420)), FSMOE_OK);
     assert_int_equal(fsm_cluster_set_overlap(cluster, "a2a_combine.forward", draw(1000 * seed + 421)), FSMOE_OK);
 }
 
 static void assert_same_cost(const fsm_cost *a, const fsm_cost *b)
 {
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < FSM_COST_LINES; i++)
         assert_true(near(a->line[i].alpha_s, b->line[i].alpha_s) && near(a->line[i].beta_s, b->line[i].beta_s));
-    assert_true(a->large_from == b->large_from);
+    assert_true(a->large_from == b->large_from && a->largest_from == b->largest_from);
 }
 
 static void assert_same_cluster(const fsm_cluster *a, const fsm_cluster *b)
@@ -438,6 +464,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cluster_cost_of_launches_shares_the_size),
         cmocka_unit_test(test_cluster_cost_takes_the_second_line_from_its_size_on),
+        cmocka_unit_test(test_cluster_cost_takes_the_third_line_from_its_size_on),
         cmocka_unit_test(test_cluster_tasks_have_costs_of_their_own),
         cmocka_unit_test(test_cluster_tasks_may_say_only_what_overlap_costs),
         cmocka_unit_test(test_cluster_fit_takes_points_over),

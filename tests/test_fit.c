@@ -150,6 +150,9 @@ static void test_fit_refuses_points_that_make_no_line(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fsm_line lines[2];
         double from, r2;
+        fsm_fit three;
+        assert_int_equal(fsm_fit_three_lines(cases[i].points, cases[i].n, &three), FSMOE_ERROR_NUMERIC);
+        assert_non_null(strstr(fsmoe_last_error(), cases[i].says));
         assert_int_equal(fsm_fit_line(cases[i].points, cases[i].n, lines, &r2), FSMOE_ERROR_NUMERIC);
         assert_non_null(strstr(fsmoe_last_error(), cases[i].says));
         assert_int_equal(fsm_fit_two_lines(cases[i].points, cases[i].n, lines, &from, &r2), FSMOE_ERROR_NUMERIC);
@@ -225,6 +228,77 @@ static void test_fit_two_lines_needs_three_points_and_two_sizes_a_side(void **st
     assert_true(fabs(lines[1].beta_s - 100) < 1e-9);
 }
 
+/* ---- three ---- */
+
+/* Changes of protocol at 2^12 and 2^18, which two lines cannot follow. */
+static void make_three(double noise, uint64_t seed, fsm_point points[POINT_COUNT], fsm_line truth[3])
+{
+    const fsm_line lines[] = {{2e-6, 1e-10}, {1.5e-5, 2e-10}, {5e-4, 1e-9}};
+    for (int i = 0; i < 3; i++) truth[i] = lines[i];
+    make_points(lines[0], noise, seed, points, POINT_COUNT);
+    for (int i = 0; i < POINT_COUNT; i++) {
+        double size = points[i].size;
+        fsm_line line = lines[(size >= 4096) + (size >= 262144)];
+        points[i].time_s *= fsm_line_at(line, size) / fsm_line_at(lines[0], size);
+    }
+}
+
+static void test_fit_three_lines_finds_three_regimes(void **state)
+{
+    (void)state;
+    const double noises[] = {0, 0.02}, bands[] = {1e-9, 0.1};
+    for (int c = 0; c < 2; c++)
+        for (uint64_t seed = 0; seed < 20; seed++) {
+            fsm_point points[POINT_COUNT];
+            fsm_line truth[3];
+            fsm_fit found;
+            make_three(noises[c], seed, points, truth);
+            assert_int_equal(fsm_fit_three_lines(points, POINT_COUNT, &found), FSMOE_OK);
+            assert_true(found.from[0] == 4096 && found.from[1] == 262144);
+            for (int i = 0; i < 3; i++) assert_true(fabs(found.line[i].alpha_s / truth[i].alpha_s - 1) <= 2 * bands[c]);
+            assert_true(fabs(found.line[2].beta_s / truth[2].beta_s - 1) <= bands[c]);
+            assert_true(found.r2 > 0.98 && !fsm_fit_is_bad(found.r2, 0.29) && fsm_fit_is_bad(found.r2, 0.31));
+        }
+}
+
+/* What one line or two meet well is not cut further, nor what three do not meet much better. */
+static void test_fit_three_lines_keeps_fewer_where_they_do(void **state)
+{
+    (void)state;
+    const fsm_line one = {5e-5, 3e-10}, small = {2e-5, 1e-10}, large = {4e-4, 1e-9};
+    const double noises[] = {0.02, 0.08, 0.3};
+    for (int c = 0; c < 3; c++)
+        for (uint64_t seed = 0; seed < 20; seed++) {
+            fsm_point points[POINT_COUNT];
+            fsm_line two[2];
+            fsm_fit found;
+            double from, r2;
+            make_points(c == 0 ? small : one, noises[c], seed, points, POINT_COUNT);
+            for (int i = 0; c == 0 && i < POINT_COUNT; i++)
+                if (points[i].size >= 65536)
+                    points[i].time_s *= fsm_line_at(large, points[i].size) / fsm_line_at(small, points[i].size);
+            assert_int_equal(fsm_fit_two_lines(points, POINT_COUNT, two, &from, &r2), FSMOE_OK);
+            assert_int_equal(fsm_fit_three_lines(points, POINT_COUNT, &found), FSMOE_OK);
+            assert_true(found.from[0] == from && found.from[1] == 0 && found.r2 == r2);
+            assert_memory_equal(found.line, two, sizeof two);
+            if (c == 2) assert_true(fsm_fit_is_bad(r2, 0));
+        }
+}
+
+/* Thousands of sizes are cut at some of them, three points a line. */
+static void test_fit_three_lines_of_many_points(void **state)
+{
+    (void)state;
+    enum { MANY = 3000 };
+    static fsm_point points[MANY];
+    const fsm_line lines[] = {{1e-3, 1e-6}, {1e-2, 1e-6}, {0.1, 1e-6}};
+    fsm_fit found;
+    for (int i = 0; i < MANY; i++)
+        points[i] = (fsm_point){i + 1, fsm_line_at(lines[(i >= MANY / 3) + (i >= 2 * MANY / 3)], i + 1)};
+    assert_int_equal(fsm_fit_three_lines(points, MANY, &found), FSMOE_OK);
+    assert_true(fabs(found.from[0] - MANY / 3) <= MANY / 64 + 1 && fabs(found.from[1] - 2 * MANY / 3) <= MANY / 64 + 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +311,9 @@ int main(void)
         cmocka_unit_test(test_fit_two_lines_finds_where_the_slope_changes),
         cmocka_unit_test(test_fit_two_lines_keeps_one_line_as_one),
         cmocka_unit_test(test_fit_two_lines_needs_three_points_and_two_sizes_a_side),
+        cmocka_unit_test(test_fit_three_lines_finds_three_regimes),
+        cmocka_unit_test(test_fit_three_lines_keeps_fewer_where_they_do),
+        cmocka_unit_test(test_fit_three_lines_of_many_points),
     };
     return cmocka_run_group_tests_name("fit", tests, NULL, NULL);
 }

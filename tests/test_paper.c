@@ -138,6 +138,9 @@ static fsm_load random_load(uint64_t *next)
         l.cost.line[1] = l.cost.line[0];
         l.cost.line[1].beta_s *= 0.5 + uniform(next);
         l.cost.large_from = l.size * uniform(next);
+        l.cost.line[2] = l.cost.line[1];
+        l.cost.line[2].beta_s *= 0.5 + uniform(next);
+        if (uniform(next) < 0.3) l.cost.largest_from = l.cost.large_from * (1 + uniform(next));
     }
     return l;
 }

@@ -123,6 +123,9 @@ static void random_cluster(fsm_cluster *cluster)
         cost->line[1].beta_s = cost->line[0].beta_s * draw_uniform();
         cost->line[1].alpha_s =
             cost->line[0].alpha_s + cost->large_from * (cost->line[0].beta_s - cost->line[1].beta_s);
+        if (draw(3)) continue; /* a third that jumps up */
+        cost->largest_from = cost->large_from * (1 + 20 * draw_uniform());
+        cost->line[2] = (fsm_line){2 * cost->line[1].alpha_s, cost->line[0].beta_s * draw_uniform()};
     }
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
         if (draw(4)) continue;

@@ -238,15 +238,52 @@ static void test_window_best_is_the_optimum_of_every_order(void **state)
     }
 }
 
-/* Costs of two lines, which go on from one another or jump up or down. */
-static void add_second_line(fsm_load *load)
+/* A line for sizes from `from` on, which goes on from the one before or jumps up or down. */
+static void follow_line(fsm_line *line, double from)
 {
-    fsm_line *line = load->cost.line;
-    if (draw(2) == 0) return;
-    load->cost.large_from = load->size * draw_uniform();
     line[1].beta_s = 2 * line[0].beta_s * draw_uniform();
-    line[1].alpha_s = line[0].alpha_s + load->cost.large_from * (line[0].beta_s - line[1].beta_s);
+    line[1].alpha_s = line[0].alpha_s + from * (line[0].beta_s - line[1].beta_s);
     if (line[1].alpha_s < 0 || draw(3) == 0) line[1].alpha_s = 0.3 * draw_uniform();
+}
+
+/* Costs of one line, two or three. */
+static void add_lines(fsm_load *load)
+{
+    fsm_cost *cost = &load->cost;
+    int64_t more = draw(3);
+    if (more == 0) return;
+    cost->large_from = load->size * draw_uniform();
+    follow_line(&cost->line[0], cost->large_from);
+    if (more == 1) return;
+    cost->largest_from = cost->large_from + (load->size - cost->large_from) * draw_uniform();
+    follow_line(&cost->line[1], cost->largest_from);
+}
+
+/* Where nothing but an all-reduce is to be done: its bound is below every way to cut it, found by trying all of whole
+ * elements; and the plan takes little more than the best of them. */
+static void test_window_sends_in_the_best_pieces(void **state)
+{
+    (void)state;
+    enum { MOST_ELEMS = 200 };
+    for (int i = 0; i < 3000; i++) {
+        double best_s[MOST_ELEMS + 1] = {0};
+        fsm_window w = {.allreduce = random_load(), .max_degree = 1};
+        int elems = (int)(w.allreduce.size = (double)(1 + draw(MOST_ELEMS)));
+        w.allreduce.launches = 1;
+        add_lines(&w.allreduce);
+        w.allreduce.cost.large_from = ceil(w.allreduce.cost.large_from);
+        w.allreduce.cost.largest_from = ceil(w.allreduce.cost.largest_from);
+        for (int n = 1; n <= elems; n++) {
+            best_s[n] = INFINITY;
+            for (int piece = 1; piece <= n; piece++)
+                best_s[n] = fmin(best_s[n], fsm_cost_s(&w.allreduce.cost, 1, piece) + best_s[n - piece]);
+        }
+        fsm_window_plan plan = best_of(&w, (fsm_freedom){0});
+        assert_at_most(plan.bound_s, best_s[elems]);
+        assert_at_most(plan.bound_s, plan.makespan_s);
+        bool proven = fsm_cost_line_count(&w.allreduce.cost) < 3;
+        assert_at_most(plan.makespan_s, (proven ? 1 : 1.01) * best_s[elems]);
+    }
 }
 
 /* ---- other schedules ---- */
@@ -263,7 +300,7 @@ static void test_window_best_never_loses_to_other_schedules(void **state)
             layer[1].allreduce.cost.line[0].beta_s *= layer[1].allreduce.size;
             layer[1].allreduce.size = pow(10, 5 + 3 * draw_uniform());
             layer[1].allreduce.cost.line[0].beta_s /= layer[1].allreduce.size;
-            add_second_line(&layer[1].allreduce);
+            add_lines(&layer[1].allreduce);
         }
         fsm_window_plan x[2], fsmoe[2], no_iio[2];
         assert_int_equal(fsm_schedule_fsmoe_x.plan_layer(layer, x), FSMOE_OK);
@@ -359,7 +396,7 @@ static void test_window_bound_holds_for_chunks_of_whole_rows(void **state)
         int count;
         w.rows = w.max_degree;
         w.dense_s = w.allreduce.launches = 0;
-        for (int stage = 0; stage < FSM_STAGE_COMBINE; stage++) add_second_line(&w.stage[stage]);
+        for (int stage = 0; stage < FSM_STAGE_COMBINE; stage++) add_lines(&w.stage[stage]);
         int alone =
             (int)draw(2 * FSM_STAGE_COMBINE); /* often one stage, whose load is all there is and the bound exact */
         for (int stage = 0; stage < FSM_STAGE_COMBINE && alone < FSM_STAGE_COMBINE; stage++)
@@ -415,6 +452,7 @@ int main(void)
         cmocka_unit_test(test_window_best_holds_up_on_random_small_windows),
         cmocka_unit_test(test_window_best_is_the_optimum_of_every_placement),
         cmocka_unit_test(test_window_best_is_the_optimum_of_every_order),
+        cmocka_unit_test(test_window_sends_in_the_best_pieces),
         cmocka_unit_test(test_window_best_never_loses_to_other_schedules),
         cmocka_unit_test(test_window_gap_is_below_a_percent_on_large_windows),
         cmocka_unit_test(test_window_bound_holds_for_chunks_of_whole_rows),

@@ -117,6 +117,12 @@ static error_t parse_import(int key, char *value, struct argp_state *state)
     }
 }
 
+static void note(void *user, const char *sentence)
+{
+    (void)user;
+    command_note(sentence);
+}
+
 static int run_import(int argc, char **argv)
 {
     static const struct argp argp = {
@@ -124,12 +130,14 @@ static int run_import(int argc, char **argv)
         parse_import,
         "[OP=]FILE...",
         "Turns logs of nccl-tests and of the OSU micro-benchmarks into a cluster file.\v"
-        "A FILE holds one log or several. Logs that do not say what they measure take it from OP (alltoall, allgather, "
+        "A FILE holds one log or several, with whatever mpirun or srun put before each line; other benchmarks in it "
+        "are "
+        "skipped. Logs that do not say what they measure take it from OP (alltoall, allgather, "
         "reducescatter, allreduce) or from the FILE's name.",
         0,
         0,
         0};
-    import_arguments a = {.logs = calloc((size_t)argc, sizeof *a.logs)};
+    import_arguments a = {.options.on_message = note, .logs = calloc((size_t)argc, sizeof *a.logs)};
     if (!a.logs) return command_fail(FSMOE_ERROR_MEMORY);
     a.options.logs = a.logs;
     command_parse(&argp, argc, argv, &a);

@@ -95,7 +95,7 @@ static void tell_wait(void)
 
 static void look(void)
 {
-    if (run.ranks == 1) return; /* there is nobody to wait for */
+    if (run.ranks <= 1) return; /* there is nobody to wait for */
     patience_verdict verdict = patience_look(&run.patience, now_s());
     if (verdict == PATIENCE_GIVE_UP) give_up();
     if (verdict == PATIENCE_TELL) tell_wait();
@@ -152,6 +152,7 @@ static void add_signal(int number)
 void signals_begin(void)
 {
     pthread_t thread;
+    patience_enter(&run.patience, FSMOE_TRAIN_STARTS, 0, now_s());
     sigemptyset(&run.signals);
     for (int i = 0; i < KNOWN; i++)
         if (known[i].number != SIGPIPE) add_signal(known[i].number);

@@ -175,7 +175,7 @@ class Trainer:
                                 else [Bucket(sharded + copied, fabric, True)])
         ends = list(dict.fromkeys([self.model.embedding, self.model.head, *self.model.norm.parameters()]))
         self.buckets.append([Bucket(ends, fabric, True)])
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=options.lr, foreach=True)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=options.lr, fused=True)
         self.gradients = [weight.grad for weight in self.model.parameters()]
         self.ids = self._samples()
         self.set_mode("in-order", 1)

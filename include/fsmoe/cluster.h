@@ -20,25 +20,31 @@ typedef struct fsmoe_cluster_log {
 typedef struct fsmoe_cluster_import_options {
     const fsmoe_cluster_log *logs;
     size_t log_count;
-    int ranks;           /* of the OSU logs, which do not say it; 0: not given */
-    int alltoall_ranks;  /* of the OSU logs of one collective; 0: ranks */
+    int ranks;          /* of the OSU logs, which do not say it; 0: not given */
+    int alltoall_ranks; /* of the OSU logs of one collective; 0: ranks */
     int allgather_ranks;
-    const char *base;    /* cluster file that gives what nothing else does; may be NULL */
-    const char *name;    /* NULL: the base's, else the output file's name without .json */
-    int nodes;           /* 0: the base's, else not given */
+    const char *base; /* cluster file that gives what nothing else does; may be NULL */
+    const char *name; /* NULL: the base's, else the output file's name without .json */
+    int nodes;        /* 0: the base's, else not given */
     int ranks_per_node;
-    double gemm_flops;   /* FLOP/s that GEMMs reach; 0: gemm is the base's */
+    double gemm_flops; /* FLOP/s that GEMMs reach; 0: gemm is the base's */
     double gemm_latency_s;
+    void (*on_message)(void *user, const char *sentence); /* what a person should know: benchmarks that are skipped,
+                                                             lines that fit badly; may be NULL */
+    void *user;
 } fsmoe_cluster_import_options;
 
-/* Reads the logs, fits each collective's times (out of place, mean of the ranks) by one line or two and writes out_path.
+/* Reads the logs, fits each collective's times (out of place, mean of the ranks) by one line, two, or three where two fit
+ * badly (r2 < 0.98, or a time more than 30 % off), and writes out_path. Labels and tags that launchers put before lines
+ * are taken off, logs of other benchmarks skipped.
  * nccl-tests: all_reduce_perf, all_gather_perf, reduce_scatter_perf, alltoall_perf; its "size" is the larger of what a
  * rank sends and receives, which is n in bytes for all four. A log that does not name its collective (before version
  * 2.16.7 none did) takes it from a command line in the file, else from the file's name.
  * OSU: osu_alltoall, osu_allgather, osu_reduce_scatter, osu_allreduce, with or without -f; "Size" is one block of an
  * all-to-all and a rank's part of an all-gather, so n is that times the ranks; it is n of the other two.
- * ERROR_IO; ERROR_FORMAT: names file and line: a malformed row, a log cut off, wrong results, logs of one collective on
- * different numbers of ranks; ERROR_UNSUPPORTED: another benchmark; ERROR_CONFIG: ranks are not given or an op is in
+ * ERROR_IO; ERROR_FORMAT: names file and line: a malformed row, a log cut off, wrong results, one rank alone (nccl-tests
+ * built without MPI), logs of one collective on different numbers of ranks; ERROR_UNSUPPORTED: other benchmarks alone;
+ * ERROR_CONFIG: ranks are not given or an op is in
  * neither logs nor base; ERROR_NUMERIC: times that make no line; ERROR_MEMORY. */
 FSMOE_API fsmoe_status fsmoe_cluster_import(const fsmoe_cluster_import_options *options, const char *out_path);
 
@@ -51,7 +57,7 @@ typedef struct fsmoe_cluster_links {
     double inter_latency_s;
     double intra_bytes_per_s; /* inside a node; with one rank a node and several nodes, not used */
     double intra_latency_s;
-    double flops;             /* FLOP/s that GEMMs reach */
+    double flops; /* FLOP/s that GEMMs reach */
     double gemm_latency_s;
 } fsmoe_cluster_links;
 

@@ -1,13 +1,13 @@
 #include "base/fit.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
-enum { LEAST_POINTS_A_SIDE = 3 };
+enum { LEAST_POINTS_A_LINE = 3, MOST_CUTS = 64 };
 
 static const double good_enough = 0.10; /* largest relative residual at which one line is kept */
-static const double worth_it = 0.5;     /* two lines must bring the root mean square down to this part */
+static const double worth_it = 0.5;     /* a line more must bring the root mean square down to this part */
+static const double least_r2 = 0.98, largest_worst = 0.30;
 
 static bool is_sound(fsm_point p)
 {
@@ -68,15 +68,17 @@ static fsm_line fit(const fsm_point *points, int n)
     return (fsm_line){alpha * unit_s, beta * unit_s / unit_size};
 }
 
-/* Two lines and where the second begins; 0: never. */
+/* Lines and where the second and the third begin; 0: never. */
 typedef struct pieces {
-    fsm_line line[2];
-    double from;
+    fsm_line line[3];
+    double from[2];
 } pieces;
 
 static double residual_s(const pieces *p, fsm_point point)
 {
-    return point.time_s - fsm_line_at(p->line[p->from > 0 && point.size >= p->from], point.size);
+    int i = 0;
+    while (i < 2 && p->from[i] > 0 && point.size >= p->from[i]) i++;
+    return point.time_s - fsm_line_at(p->line[i], point.size);
 }
 
 static double r_squared(const fsm_point *points, int n, const pieces *p)
@@ -107,10 +109,15 @@ static double worst_relative(const fsm_point *points, int n, const pieces *p)
     return worst;
 }
 
+bool fsm_fit_is_bad(double r2, double worst)
+{
+    return r2 < least_r2 || worst > largest_worst;
+}
+
 fsmoe_status fsm_fit_line(const fsm_point *points, int n, fsm_line *line, double *r2)
 {
     FSM_TRY(check_points(points, n));
-    pieces one = {{fit(points, n)}, 0};
+    pieces one = {{fit(points, n)}, {0}};
     *line = one.line[0];
     *r2 = r_squared(points, n, &one);
     return FSMOE_OK;
@@ -122,14 +129,30 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The best cut of sorted points; equal sizes stay on one side. Without any allowed cut *best is left as it is. */
+/* Where sorted points may be cut: equal sizes stay on one side. Returns how many places there are. */
+static int find_cuts(const fsm_point *points, int n, int cuts[MOST_CUTS])
+{
+    int places = 0, count = 0;
+    for (int i = 1; i < n; i++) places += points[i].size != points[i - 1].size;
+    int every = (places + MOST_CUTS - 1) / MOST_CUTS, place = 0;
+    for (int i = 1; i < n; i++)
+        if (points[i].size != points[i - 1].size && place++ % every == 0) cuts[count++] = i;
+    return count;
+}
+
+static bool makes_a_line(const fsm_point *points, int n)
+{
+    return n >= LEAST_POINTS_A_LINE && has_two_sizes(points, n);
+}
+
+/* The best cut of sorted points at all places; without any allowed cut *best is left as it is. */
 static double best_cut(const fsm_point *points, int n, pieces *best)
 {
     double least = INFINITY;
-    for (int cut = LEAST_POINTS_A_SIDE; cut <= n - LEAST_POINTS_A_SIDE; cut++) {
+    for (int cut = 1; cut < n; cut++) {
         if (points[cut].size == points[cut - 1].size) continue;
-        if (!has_two_sizes(points, cut) || !has_two_sizes(points + cut, n - cut)) continue;
-        pieces two = {{fit(points, cut), fit(points + cut, n - cut)}, points[cut].size};
+        if (!makes_a_line(points, cut) || !makes_a_line(points + cut, n - cut)) continue;
+        pieces two = {{fit(points, cut), fit(points + cut, n - cut)}, {points[cut].size}};
         double squares = relative_squares(points, n, &two);
         if (squares >= least) continue;
         least = squares;
@@ -138,22 +161,72 @@ static double best_cut(const fsm_point *points, int n, pieces *best)
     return least;
 }
 
+static double best_two_cuts(const fsm_point *points, int n, pieces *best)
+{
+    double least = INFINITY;
+    int cuts[MOST_CUTS], count = find_cuts(points, n, cuts);
+    for (int i = 0; i < count; i++)
+        for (int j = i + 1; j < count; j++) {
+            int first = cuts[i], second = cuts[j];
+            if (!makes_a_line(points, first) || !makes_a_line(points + first, second - first) ||
+                !makes_a_line(points + second, n - second))
+                continue;
+            pieces three = {{fit(points, first), fit(points + first, second - first), fit(points + second, n - second)},
+                            {points[first].size, points[second].size}};
+            double squares = relative_squares(points, n, &three);
+            if (squares >= least) continue;
+            least = squares;
+            *best = three;
+        }
+    return least;
+}
+
+static fsmoe_status sort_points(const fsm_point *points, int n, fsm_point **sorted)
+{
+    *sorted = malloc((size_t)n * sizeof **sorted);
+    if (!*sorted) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to sort %d points", n);
+    for (int i = 0; i < n; i++) (*sorted)[i] = points[i];
+    qsort(*sorted, (size_t)n, sizeof **sorted, by_size);
+    return FSMOE_OK;
+}
+
+/* What is better by a line more replaces what is kept, if it is better by enough. */
+static void add_line(const fsm_point *sorted, int n, double (*best)(const fsm_point *, int, pieces *), pieces *kept)
+{
+    pieces more;
+    if (best(sorted, n, &more) <= worth_it * worth_it * relative_squares(sorted, n, kept)) *kept = more;
+}
+
+static fsmoe_status fit_pieces(const fsm_point *points, int n, int most_lines, pieces *kept)
+{
+    fsm_point *sorted;
+    FSM_TRY(check_points(points, n));
+    *kept = (pieces){{fit(points, n)}, {0}};
+    if (worst_relative(points, n, kept) <= good_enough) return FSMOE_OK;
+    FSM_TRY(sort_points(points, n, &sorted));
+    add_line(sorted, n, best_cut, kept);
+    if (most_lines > 2 && fsm_fit_is_bad(r_squared(points, n, kept), worst_relative(points, n, kept)))
+        add_line(sorted, n, best_two_cuts, kept);
+    free(sorted);
+    return FSMOE_OK;
+}
+
 fsmoe_status fsm_fit_two_lines(const fsm_point *points, int n, fsm_line lines[2], double *large_from, double *r2)
 {
-    FSM_TRY(check_points(points, n));
-    pieces kept = {{fit(points, n)}, 0}, two;
-    if (worst_relative(points, n, &kept) > good_enough) {
-        fsm_point *sorted = malloc((size_t)n * sizeof *sorted);
-        if (!sorted) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to sort %d points", n);
-        for (int i = 0; i < n; i++) sorted[i] = points[i];
-        qsort(sorted, (size_t)n, sizeof *sorted, by_size);
-        double squares = best_cut(sorted, n, &two);
-        if (squares <= worth_it * worth_it * relative_squares(points, n, &kept)) kept = two;
-        free(sorted);
-    }
+    pieces kept;
+    FSM_TRY(fit_pieces(points, n, 2, &kept));
     lines[0] = kept.line[0];
     lines[1] = kept.line[1];
-    *large_from = kept.from;
+    *large_from = kept.from[0];
     *r2 = r_squared(points, n, &kept);
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_fit_three_lines(const fsm_point *points, int n, fsm_fit *fit)
+{
+    pieces kept;
+    FSM_TRY(fit_pieces(points, n, 3, &kept));
+    *fit = (fsm_fit){.line = {kept.line[0], kept.line[1], kept.line[2]}, .from = {kept.from[0], kept.from[1]}};
+    fit->r2 = r_squared(points, n, &kept);
     return FSMOE_OK;
 }

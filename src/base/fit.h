@@ -8,6 +8,8 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
+
 /* t(n) = alpha_s + n beta_s, seconds; n in elements moved or multiply-adds. */
 typedef struct fsm_line {
     double alpha_s, beta_s;
@@ -32,5 +34,18 @@ fsmoe_status fsm_fit_line(const fsm_point *points, int n, fsm_line *line, double
  * line, or 0, with lines[1] all 0, when one line is kept: when it meets every point to 10 %, or two lines do not halve
  * the root mean square relative residual. Errors as above; ERROR_MEMORY. */
 fsmoe_status fsm_fit_two_lines(const fsm_point *points, int n, fsm_line lines[2], double *large_from, double *r2);
+
+/* One line or two as above; and three where those fit badly (r2 < 0.98, or a point is more than 30 % off) and three halve
+ * the root mean square once more. Of more than 64 places to cut at, every second, third … is tried. from[i]: the smallest
+ * size of line i + 1, or 0. Errors as above. */
+typedef struct fsm_fit {
+    fsm_line line[3];
+    double from[2], r2;
+} fsm_fit;
+
+fsmoe_status fsm_fit_three_lines(const fsm_point *points, int n, fsm_fit *fit);
+
+/* Whether lines should be trusted: what fsm_fit_three_lines calls badly. */
+bool fsm_fit_is_bad(double r2, double worst);
 
 #endif

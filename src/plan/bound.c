@@ -63,10 +63,8 @@ fsmoe_status fsm_bound_graph(const fsm_graph *graph, const double *seconds, fsm_
 static double least_s(const fsm_load *load)
 {
     if (load->launches == 0) return 0;
-    const fsm_line *line = load->cost.line;
-    double alpha_s = line[0].alpha_s, beta_s = line[0].beta_s;
-    if (load->cost.large_from > 0) alpha_s = fmin(alpha_s, line[1].alpha_s), beta_s = fmin(beta_s, line[1].beta_s);
-    return alpha_s * load->launches + beta_s * load->size;
+    fsm_line least = fsm_cost_least(&load->cost);
+    return least.alpha_s * load->launches + least.beta_s * load->size;
 }
 
 /* The step as it goes through a plain graph: `now_s` is the bound of the chain so far. */

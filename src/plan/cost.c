@@ -37,14 +37,6 @@ static int op_of(fsm_task_kind kind)
     }
 }
 
-static void scale(fsm_cost *cost, double times)
-{
-    for (int i = 0; i < 2; i++) {
-        cost->line[i].alpha_s *= times;
-        cost->line[i].beta_s *= times;
-    }
-}
-
 fsm_price fsm_cost_find(const fsm_cluster *cluster, fsm_task_kind kind, fsm_phase phase, bool overlapped)
 {
     char name[64];
@@ -55,7 +47,7 @@ fsm_price fsm_cost_find(const fsm_cluster *cluster, fsm_task_kind kind, fsm_phas
     snprintf(name, sizeof name, "%s.%s", fsm_task_kind_name(kind), fsm_phase_name(phase));
     const fsm_cost *own = fsm_cluster_task(cluster, name);
     if (own) price = (fsm_price){*own, true, true};
-    if (overlapped) scale(&price.cost, fsm_cluster_overlap(cluster, name));
+    if (overlapped) fsm_cost_scale(&price.cost, fsm_cluster_overlap(cluster, name));
     return price;
 }
 

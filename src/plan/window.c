@@ -59,26 +59,70 @@ double fsm_window_link_s(const fsm_window *window, fsm_freedom freedom, int degr
     return link_of(&p, freedom);
 }
 
-/* The least time of an all-reduce of that share in however many pieces. Of one line that is one piece. Of two, it is
- * one piece, or all are below the second line's first size, or one is above it and as many as possible just below: in
- * between, times are linear. */
+/* As many pieces as go just below the first size of line i + 1, beside one of `least` or more. */
+static double beside_one_s(const fsm_cost *cost, int i, double size, double least)
+{
+    double piece = fsm_cost_line_from(cost, i + 1), beside = floor((size - least) / piece);
+    return beside * fsm_line_at(cost->line[i], piece) + fsm_cost_s(cost, 1, fmax(least, size - beside * piece));
+}
+
+/* The least time found of so many elements in however many pieces. Of one line that is one piece. Of two, it is one
+ * piece, or all are below the second line's first size, or one is above it and as many as possible just below: in
+ * between, times are linear, so it is the least there is. Of three, the same for each size where a line begins, and
+ * pieces just below the last of them beside what is left in its best pieces. */
+static double pieces_s(const fsm_cost *cost, double size)
+{
+    double best_s = fsm_cost_s(cost, 1, size);
+    int lines = fsm_cost_line_count(cost);
+    for (int i = 0; i + 1 < lines && size >= fsm_cost_line_from(cost, i + 1); i++) {
+        double from = fsm_cost_line_from(cost, i + 1), whole = floor(size / from);
+        fsm_line line = cost->line[i];
+        bool equal_too = i == 0 || size / (whole + 1) >= fsm_cost_line_from(cost, i);
+        if (equal_too) best_s = fmin(best_s, (whole + 1) * line.alpha_s + size * line.beta_s);
+        if (i > 0) best_s = fmin(best_s, whole * fsm_line_at(line, from) + pieces_s(cost, size - whole * from));
+        for (int j = i; j + 1 < lines && size >= fsm_cost_line_from(cost, j + 1); j++)
+            best_s = fmin(best_s, beside_one_s(cost, i, size, fsm_cost_line_from(cost, j + 1)));
+    }
+    return best_s;
+}
+
 static double sent_s(const fsm_load *load, double share)
 {
-    const fsm_line *line = load->cost.line;
-    double size = load->size * share, from = load->cost.large_from, best_s = fsm_load_s(load, share);
-    if (load->launches == 0 || from <= 0 || size < from) return best_s;
-    double small = floor(size / from) + 1, beside = floor((size - from) / from);
-    best_s = fmin(best_s, small * line[0].alpha_s + size * line[0].beta_s);
-    return fmin(best_s,
-                beside * line[0].alpha_s + beside * from * line[0].beta_s + fsm_line_at(line[1], size - beside * from));
+    bool one = load->launches == 0 || fsm_cost_line_count(&load->cost) == 1;
+    return one ? fsm_load_s(load, share) : pieces_s(&load->cost, load->size * share);
+}
+
+/* The cost of lines up to `last` as one line that is nowhere above them, and what is from there on likewise. */
+static fsm_load with_two_lines(const fsm_load *load, int last)
+{
+    fsm_cost first = load->cost, rest = load->cost, two = {.large_from = fsm_cost_line_from(&load->cost, last + 1)};
+    if (last == 0) first.large_from = 0;
+    first.largest_from = 0;
+    rest = (fsm_cost){{rest.line[last + 1], rest.line[FSM_COST_LINES - 1]}, 1, 0};
+    two.line[0] = fsm_cost_least(&first);
+    two.line[1] = fsm_cost_least(&rest);
+    return (fsm_load){two, load->launches, load->size};
+}
+
+/* No pieces take less. */
+static double least_sent_s(const fsm_load *load, double share)
+{
+    if (fsm_cost_line_count(&load->cost) < 3) return sent_s(load, share);
+    fsm_load early = with_two_lines(load, 0), late = with_two_lines(load, 1);
+    return fmax(sent_s(&early, share), sent_s(&late, share));
 }
 
 double fsm_window_piece_elems(const fsm_cost *allreduce)
 {
-    const fsm_line *line = allreduce->line;
-    double from = allreduce->large_from;
-    if (from <= 16) return 0;
-    return fsm_line_at(line[0], from) / from < line[1].beta_s ? from - 16 : 0;
+    int lines = fsm_cost_line_count(allreduce);
+    double elems = 0, best_s = allreduce->line[lines - 1].beta_s; /* of an element */
+    for (int i = 0; i + 1 < lines; i++) {
+        double from = fsm_cost_line_from(allreduce, i + 1), each_s = fsm_line_at(allreduce->line[i], from) / from;
+        if (from <= 16 || each_s >= best_s) continue;
+        elems = from - 16;
+        best_s = each_s;
+    }
+    return elems;
 }
 
 /* The largest share of the all-reduce that takes at most `room_s`; 0 when not even the least does. */
@@ -107,12 +151,12 @@ double fsm_window_s(const fsm_window *window, double moe_s, double link_s)
 }
 
 /* The same for bounds. Of one line, one piece more always costs one alpha more, and what fsm_window_s does is best.
- * Of two, more pieces may cost less, but all of them together no less than the whole in its best pieces. */
+ * Of more, more pieces may cost less, but all of them together no less than the whole in its best pieces. */
 static double window_bound(const fsm_window *window, double moe_s, double link_s)
 {
-    if (window->allreduce.launches == 0 || window->allreduce.cost.large_from <= 0 || window->dense_s == 0)
+    if (window->allreduce.launches == 0 || fsm_cost_line_count(&window->allreduce.cost) == 1)
         return fsm_window_s(window, moe_s, link_s);
-    return fmax(window->dense_s + moe_s, link_s + sent_s(&window->allreduce, 1));
+    return fmax(window->dense_s + moe_s, link_s + least_sent_s(&window->allreduce, 1));
 }
 
 /* The window's bound when chunks are whole rows, floor(rows / r) or one more: what holds for equal chunks holds for
@@ -182,13 +226,9 @@ static double bound_from(const planner *pl, int degree)
     static const int resource_of[FSM_STAGE_COUNT] = {0, 1, 2, 2, 1, 0};
     for (int i = 0; i < FSM_STAGE_COUNT; i++) {
         const fsm_load *l = &pl->window->stage[i];
-        double alpha_s = l->cost.line[0].alpha_s, beta_s = l->cost.line[0].beta_s;
+        fsm_line least = fsm_cost_least(&l->cost);
         if (l->launches == 0) continue;
-        if (l->cost.large_from > 0) {
-            alpha_s = fmin(alpha_s, l->cost.line[1].alpha_s);
-            beta_s = fmin(beta_s, l->cost.line[1].beta_s);
-        }
-        load_s[resource_of[i]] += degree * l->launches * alpha_s + l->size * beta_s;
+        load_s[resource_of[i]] += degree * l->launches * least.alpha_s + l->size * least.beta_s;
     }
     return pl->window->dense_s +
            fmax(load_s[2], pl->freedom.one_stream ? load_s[0] + load_s[1] : fmax(load_s[0], load_s[1]));

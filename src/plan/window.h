@@ -48,13 +48,13 @@ void fsm_window_pipeline(const fsm_window *window, fsm_freedom freedom, int degr
 /* Time on the all-to-alls' link at that degree, without the all-reduce. */
 double fsm_window_link_s(const fsm_window *window, fsm_freedom freedom, int degree);
 
-/* The largest piece that a two-line all-reduce should be cut into, because larger ones go slower; 0: it should not be
+/* The largest piece that an all-reduce of more than one line should be cut into, because larger ones go slower; 0: it should not be
  * cut. */
 double fsm_window_piece_elems(const fsm_cost *allreduce);
 
 /* The whole window when the MoE part alone takes moe_s: the all-reduce goes between the last dispatch and the first
  * combine, or beside dense work, or part of it here and the rest there; whichever ends first. In one piece a place,
- * or in more where costs are two lines and small pieces go faster. */
+ * or in more where costs are more than one line and small pieces go faster. */
 double fsm_window_s(const fsm_window *window, double moe_s, double link_s);
 
 /* The best degree. ERROR_NUMERIC when a time is not finite; ERROR_MEMORY. */

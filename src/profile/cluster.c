@@ -1,5 +1,6 @@
 #include "profile/cluster.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,37 @@ double fsm_cost_s(const fsm_cost *cost, int launches, double size)
 {
     if (launches < 1) launches = 1;
     double each = size / launches;
-    return launches * fsm_line_at(cost->line[cost->large_from > 0 && each >= cost->large_from], each);
+    int i = fsm_cost_line_count(cost) - 1;
+    while (i > 0 && each < fsm_cost_line_from(cost, i)) i--;
+    return launches * fsm_line_at(cost->line[i], each);
+}
+
+int fsm_cost_line_count(const fsm_cost *cost)
+{
+    return 1 + (cost->large_from > 0) + (cost->large_from > 0 && cost->largest_from > 0);
+}
+
+double fsm_cost_line_from(const fsm_cost *cost, int i)
+{
+    return i == 1 ? cost->large_from : cost->largest_from;
+}
+
+fsm_line fsm_cost_least(const fsm_cost *cost)
+{
+    fsm_line least = cost->line[0];
+    for (int i = 1; i < fsm_cost_line_count(cost); i++) {
+        least.alpha_s = fmin(least.alpha_s, cost->line[i].alpha_s);
+        least.beta_s = fmin(least.beta_s, cost->line[i].beta_s);
+    }
+    return least;
+}
+
+void fsm_cost_scale(fsm_cost *cost, double times)
+{
+    for (int i = 0; i < FSM_COST_LINES; i++) {
+        cost->line[i].alpha_s *= times;
+        cost->line[i].beta_s *= times;
+    }
 }
 
 void fsm_cluster_destroy(fsm_cluster *cluster)
@@ -117,10 +148,21 @@ fsmoe_status fsm_cluster_set_overlap(fsm_cluster *cluster, const char *task, dou
     return FSMOE_OK;
 }
 
-fsmoe_status fsm_cluster_fit(fsm_cluster *cluster, fsm_cost_op op, fsm_point *points, int n)
+static fsmoe_status fit_cost(const fsm_point *points, int n, int most_lines, fsm_measured *measured)
+{
+    fsm_fit three;
+    fsm_cost *cost = &measured->cost;
+    if (most_lines < FSM_COST_LINES) return fsm_fit_two_lines(points, n, cost->line, &cost->large_from, &measured->r2);
+    FSM_TRY(fsm_fit_three_lines(points, n, &three));
+    *cost = (fsm_cost){{three.line[0], three.line[1], three.line[2]}, three.from[0], three.from[1]};
+    measured->r2 = three.r2;
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_cluster_fit(fsm_cluster *cluster, fsm_cost_op op, fsm_point *points, int n, int most_lines)
 {
     fsm_measured measured = {.points = points, .point_count = n};
-    fsmoe_status status = fsm_fit_two_lines(points, n, measured.cost.line, &measured.cost.large_from, &measured.r2);
+    fsmoe_status status = fit_cost(points, n, most_lines, &measured);
     if (status != FSMOE_OK) {
         free(points);
         return fsm_fail_within(status, "%s", fsm_cost_op_name(op));
@@ -128,4 +170,16 @@ fsmoe_status fsm_cluster_fit(fsm_cluster *cluster, fsm_cost_op op, fsm_point *po
     free(cluster->op[op].points);
     cluster->op[op] = measured;
     return FSMOE_OK;
+}
+
+double fsm_measured_worst(const fsm_measured *measured, double *size)
+{
+    double worst = 0;
+    *size = 0;
+    for (int i = 0; i < measured->point_count; i++) {
+        fsm_point p = measured->points[i];
+        double relative = fabs(fsm_cost_s(&measured->cost, 1, p.size) / p.time_s - 1);
+        if (relative > worst) worst = relative, *size = p.size;
+    }
+    return worst;
 }

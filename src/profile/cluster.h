@@ -1,7 +1,7 @@
 /* What operations cost on a cluster, as a value: measured by `fsmoe profile`, imported, written by hand.
  * In:  a cluster file: {"name", "unit": "ms" | "us" | "s", "nodes", "ranks_per_node",
  *      "gemm": {"alpha", "beta"}, "alltoall", "allgather", "reducescatter", "allreduce": likewise}; each op may add
- *      "large": {"alpha", "beta", "from"} (a second line from that size on), "r2" and "points": [[size, time], …];
+ *      "large": {"alpha", "beta", "from"} (a second line from that size on), "largest" likewise (a third), "r2" and "points": [[size, time], …];
  *      "tasks": {"attention.forward": {"alpha", "beta", "overlap"}, …} gives tasks of a step a cost of their own, and
  *      how many times as long they take while other streams work, or one of both. What was measured also says of what:
  *      "ep_size", "esp_size", "mp_size", the "machine", and "work", a hash of the model and the batch. "date" is for people.
@@ -31,11 +31,25 @@ typedef enum fsm_cost_op {
 
 const char *fsm_cost_op_name(fsm_cost_op op);
 
-/* One line, or two: line[1] holds for sizes from large_from on when that is not 0. */
+enum { FSM_COST_LINES = 3 };
+
+/* One line, two or three: line[1] holds for sizes from large_from on when that is not 0, line[2] for those from
+ * largest_from > large_from on when that is not 0. */
 typedef struct fsm_cost {
-    fsm_line line[2];
-    double large_from;
+    fsm_line line[FSM_COST_LINES];
+    double large_from, largest_from;
 } fsm_cost;
+
+/* Of 1 to FSM_COST_LINES; the size that line i > 0 holds from. */
+int fsm_cost_line_count(const fsm_cost *cost);
+double fsm_cost_line_from(const fsm_cost *cost, int i);
+
+/* No size costs less than this line says, in however many operations of at least one element: the least alpha and the
+ * least beta of all lines. */
+fsm_line fsm_cost_least(const fsm_cost *cost);
+
+/* All times of it multiplied. */
+void fsm_cost_scale(fsm_cost *cost, double times);
 
 /* Seconds of `launches` equal operations that together have `size`; launches below 1 count as 1. The line is chosen by
  * the size of one of them. */
@@ -97,9 +111,13 @@ double fsm_cluster_overlap(const fsm_cluster *cluster, const char *task);
 fsmoe_status fsm_cluster_set_task(fsm_cluster *cluster, const char *task, fsm_cost cost);
 fsmoe_status fsm_cluster_set_overlap(fsm_cluster *cluster, const char *task, double times);
 
-/* Fits the op's points to one line or two and replaces what the cluster knew of the op. The points (malloc'd) are the
+/* Fits the op's points to one line or two, or three where most_lines is 3 (fsm_fit_three_lines), and replaces what the
+ * cluster knew of the op. The points (malloc'd) are the
  * cluster's from then on; on failure they are freed and the op stays as it was. Errors as fsm_fit_two_lines, with the
  * op's name. */
-fsmoe_status fsm_cluster_fit(fsm_cluster *cluster, fsm_cost_op op, fsm_point *points, int n);
+fsmoe_status fsm_cluster_fit(fsm_cluster *cluster, fsm_cost_op op, fsm_point *points, int n, int most_lines);
+
+/* The largest relative distance of a measured time from the cost, and the size where that is; 0 without points. */
+double fsm_measured_worst(const fsm_measured *measured, double *size);
 
 #endif

@@ -39,8 +39,8 @@ static const char *const file_keys[] = {"name",
                                         FSM_COST_OPS(OP_KEY)
 #undef OP_KEY
 };
-static const char *const op_keys[] = {"alpha", "beta", "large", "r2", "points"};
-static const char *const task_keys[] = {"alpha", "beta", "large", "overlap"};
+static const char *const op_keys[] = {"alpha", "beta", "large", "largest", "r2", "points"};
+static const char *const task_keys[] = {"alpha", "beta", "large", "largest", "overlap"};
 static const char *const large_keys[] = {"alpha", "beta", "from"};
 
 /* `where` is "" at the top, else "alltoall." or "alltoall.large.". */
@@ -96,18 +96,29 @@ static fsmoe_status get_line(const reader *r, const char *where, const json_t *o
     return get_seconds(r, where, object, "beta", &line->beta_s);
 }
 
+/* A line for sizes from `from` on; without the key both are left as they are. */
+static fsmoe_status get_line_from(const reader *r, const char *where, const json_t *object, const char *key,
+                                  fsm_line *line, double *from)
+{
+    const json_t *value = json_object_get(object, key);
+    if (!value) return FSMOE_OK;
+    char inside[WHERE_BYTES];
+    snprintf(inside, sizeof inside, "%s%s.", where, key);
+    FSM_TRY(check_object(r, inside, value, large_keys, COUNT_OF(large_keys)));
+    FSM_TRY(get_line(r, inside, value, line));
+    FSM_TRY(get_number(r, inside, value, "from", from));
+    if (!(*from > 0)) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %sfrom is %g, not positive", r->source, inside, *from);
+    return FSMOE_OK;
+}
+
 static fsmoe_status get_cost(const reader *r, const char *where, const json_t *object, fsm_cost *cost)
 {
     FSM_TRY(get_line(r, where, object, &cost->line[0]));
-    const json_t *large = json_object_get(object, "large");
-    if (!large) return FSMOE_OK;
-    char inside[WHERE_BYTES];
-    snprintf(inside, sizeof inside, "%slarge.", where);
-    FSM_TRY(check_object(r, inside, large, large_keys, COUNT_OF(large_keys)));
-    FSM_TRY(get_line(r, inside, large, &cost->line[1]));
-    FSM_TRY(get_number(r, inside, large, "from", &cost->large_from));
-    if (!(cost->large_from > 0))
-        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %sfrom is %g, not positive", r->source, inside, cost->large_from);
+    FSM_TRY(get_line_from(r, where, object, "large", &cost->line[1], &cost->large_from));
+    FSM_TRY(get_line_from(r, where, object, "largest", &cost->line[2], &cost->largest_from));
+    if (cost->largest_from > 0 && !(cost->large_from > 0 && cost->largest_from > cost->large_from))
+        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %slargest.from is %g, not above %slarge.from, which is %g",
+                        r->source, where, cost->largest_from, where, cost->large_from);
     return FSMOE_OK;
 }
 
@@ -294,13 +305,19 @@ static bool put_line(json_t *object, fsm_line line)
            put(object, "beta", json_real(line.beta_s * ms_per_s));
 }
 
+static bool put_line_from(json_t *object, const char *key, fsm_line line, double from)
+{
+    json_t *inside = json_object();
+    return put(object, key, inside) && put_line(inside, line) && put(inside, "from", json_real(from));
+}
+
 static bool put_cost(json_t *object, const fsm_cost *cost)
 {
-    if (!put_line(object, cost->line[0])) return false;
-    if (!(cost->large_from > 0)) return true;
-    json_t *large = json_object();
-    return put(object, "large", large) && put_line(large, cost->line[1]) &&
-           put(large, "from", json_real(cost->large_from));
+    static const char *const keys[FSM_COST_LINES] = {NULL, "large", "largest"};
+    bool written = put_line(object, cost->line[0]);
+    for (int i = 1; written && i < fsm_cost_line_count(cost); i++)
+        written = put_line_from(object, keys[i], cost->line[i], fsm_cost_line_from(cost, i));
+    return written;
 }
 
 static bool put_points(json_t *object, const fsm_measured *measured)

@@ -20,9 +20,7 @@ static void print_rate(char cell[CELL_BYTES], fsm_cost_op op, double beta_s)
 
 static void print_worst(char cell[CELL_BYTES], const fsm_measured *m)
 {
-    double worst = 0;
-    for (int i = 0; i < m->point_count; i++)
-        worst = fmax(worst, fabs(fsm_cost_s(&m->cost, 1, m->points[i].size) / m->points[i].time_s - 1));
+    double size, worst = fsm_measured_worst(m, &size);
     if (m->point_count > 0) snprintf(cell, CELL_BYTES, "%.1f %%", 100 * worst);
     else snprintf(cell, CELL_BYTES, "-");
 }
@@ -42,10 +40,11 @@ static void print_op(FILE *out, fsm_cost_op op, const fsm_measured *m)
     if (m->point_count > 0) snprintf(points, sizeof points, "%d", m->point_count);
     print_line(out, fsm_cost_op_name(op), op, m->cost.line[0]);
     fprintf(out, " %9s %7s %9s\n", r2, points, worst);
-    if (!(m->cost.large_from > 0)) return;
-    snprintf(from, sizeof from, " n >= %.12g", m->cost.large_from);
-    print_line(out, from, op, m->cost.line[1]);
-    fputc('\n', out);
+    for (int i = 1; i < fsm_cost_line_count(&m->cost); i++) {
+        snprintf(from, sizeof from, " n >= %.12g", fsm_cost_line_from(&m->cost, i));
+        print_line(out, from, op, m->cost.line[i]);
+        fputc('\n', out);
+    }
 }
 
 static void print_task(FILE *out, const fsm_task_cost *task, bool first)

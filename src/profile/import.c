@@ -18,7 +18,7 @@ static fsmoe_status find_op(const char *name, int *op)
 
 static fsmoe_status read_logs(const fsmoe_cluster_import_options *options, fsm_imported *imported)
 {
-    fsm_benchlog_hints hints = {.op = -1};
+    fsm_benchlog_hints hints = {.op = -1, .on_message = options->on_message, .user = options->user};
     for (int op = 0; op < FSM_COST_OP_COUNT; op++) hints.ranks[op] = options->ranks;
     if (options->alltoall_ranks > 0) hints.ranks[FSM_COST_ALLTOALL] = options->alltoall_ranks;
     if (options->allgather_ranks > 0) hints.ranks[FSM_COST_ALLGATHER] = options->allgather_ranks;
@@ -31,14 +31,27 @@ static fsmoe_status read_logs(const fsmoe_cluster_import_options *options, fsm_i
     return FSMOE_OK;
 }
 
+static void warn_of_bad_fit(const fsmoe_cluster_import_options *options, fsm_cost_op op, const fsm_measured *m)
+{
+    static const char *const lines[] = {"one line fits", "two lines fit", "three lines fit"};
+    double size, worst = fsm_measured_worst(m, &size);
+    char sentence[256];
+    if (!options->on_message || !fsm_fit_is_bad(m->r2, worst)) return;
+    snprintf(sentence, sizeof sentence, "%s: %s badly: r2 is %.4f, and at %.12g elements the time is %.0f %% off",
+             fsm_cost_op_name(op), lines[fsm_cost_line_count(&m->cost) - 1], m->r2, size, 100 * worst);
+    options->on_message(options->user, sentence);
+}
+
 /* given[op]: the cluster has a cost of it. */
-static fsmoe_status fit(fsm_imported *imported, fsm_cluster *cluster, bool *given)
+static fsmoe_status fit(const fsmoe_cluster_import_options *options, fsm_imported *imported, fsm_cluster *cluster,
+                        bool *given)
 {
     for (int op = 0; op < FSM_COST_OP_COUNT; op++) {
         if (imported[op].count == 0) continue;
         fsm_point *points = imported[op].points;
         imported[op].points = NULL;
-        FSM_TRY(fsm_cluster_fit(cluster, (fsm_cost_op)op, points, imported[op].count));
+        FSM_TRY(fsm_cluster_fit(cluster, (fsm_cost_op)op, points, imported[op].count, FSM_COST_LINES));
+        warn_of_bad_fit(options, (fsm_cost_op)op, &cluster->op[op]);
         given[op] = true;
     }
     return FSMOE_OK;
@@ -93,7 +106,7 @@ static fsmoe_status build(const fsmoe_cluster_import_options *options, const cha
         for (int op = 0; op < FSM_COST_OP_COUNT; op++) given[op] = true;
     }
     FSM_TRY(read_logs(options, imported));
-    FSM_TRY(fit(imported, cluster, given));
+    FSM_TRY(fit(options, imported, cluster, given));
     FSM_TRY(set_gemm(options, &cluster->op[FSM_COST_GEMM], &given[FSM_COST_GEMM]));
     FSM_TRY(check_complete(given));
     if (options->name || !cluster->name[0]) FSM_TRY(fsm_cluster_set_name(cluster, options->name, out_path));

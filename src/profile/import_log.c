@@ -2,7 +2,6 @@
 
 #include "base/file.h"
 
-#include <ctype.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,22 +18,6 @@ fsmoe_status fsm_benchlog_fail(const fsm_log *log, const char *format, ...)
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' line %d: %s", log->path, log->line, text);
-}
-
-int fsm_benchlog_split(const char *line, char copy[FSM_LOG_LINE_BYTES], char *words[FSM_LOG_WORDS])
-{
-    int count = 0;
-    char *rest;
-    snprintf(copy, FSM_LOG_LINE_BYTES, "%s", line);
-    for (char *word = strtok_r(copy, " \t\r", &rest); word && count < FSM_LOG_WORDS;
-         word = strtok_r(NULL, " \t\r", &rest))
-        words[count++] = word;
-    return count;
-}
-
-bool fsm_benchlog_is_row(const char *line)
-{
-    return isdigit((unsigned char)line[strspn(line, " \t")]);
 }
 
 fsmoe_status fsm_benchlog_number(const fsm_log *log, const char *what, const char *word, double *number)
@@ -76,62 +59,83 @@ fsmoe_status fsm_benchlog_add(fsm_log *log, double bytes, double time_us, int ra
     to->points[to->count++] = (fsm_point){bytes / bytes_per_element, time_us * 1e-6};
     if (ranks > 0) to->ranks = ranks;
     log->rows++;
+    log->any = true;
     return FSMOE_OK;
 }
 
-/* mpirun --tag-output puts "[1,0]<stdout>:" before every line. */
-static const char *without_tag(const char *line)
+void fsm_benchlog_skip(fsm_log *log, const char *name)
 {
-    static const char tag[] = "<stdout>:";
-    const char *found = line[0] == '[' ? strstr(line, tag) : NULL;
-    return found ? found + strlen(tag) : line;
+    char sentence[FSM_LOG_LINE_BYTES];
+    int length = (int)strcspn(name, "\r");
+    log->skipped = true;
+    if (log->first_skipped_line == 0) {
+        log->first_skipped_line = log->line;
+        snprintf(log->first_skipped, sizeof log->first_skipped, "%.*s", length, name);
+    }
+    snprintf(sentence, sizeof sentence, "'%s' line %d: '%.*s' is another benchmark and skipped", log->path, log->line,
+             length, name);
+    if (log->hints->on_message) log->hints->on_message(log->hints->user, sentence);
 }
 
 /* Forgets the log before. */
 static void begin_log(fsm_log *log, const fsm_benchlog_format *format)
 {
-    *log = (fsm_log){.path = log->path,
-                     .line = log->line,
-                     .hints = log->hints,
-                     .imported = log->imported,
-                     .command_op = log->command_op,
-                     .format = format,
-                     .first_line = log->line,
-                     .op = -1};
+    log->format = format;
+    log->first_line = log->line;
+    log->op = -1;
+    log->skipped = log->has_rank_0 = false;
+    log->ranks = log->group = log->columns = log->time_column = log->rows = 0;
+}
+
+static fsmoe_status end_log(const fsm_log *log)
+{
+    return !log->format || log->skipped ? FSMOE_OK : log->format->end(log);
 }
 
 static fsmoe_status read_line(fsm_log *log, const char *line)
 {
-    static const fsm_benchlog_format *const formats[] = {&fsm_benchlog_nccl, &fsm_benchlog_osu};
-    int named = fsm_benchlog_command_op(line);
-    if (named >= 0) log->command_op = named;
-    for (int i = 0; i < 2; i++) {
+    static const fsm_benchlog_format *const formats[] = {&fsm_benchlog_nccl, &fsm_benchlog_osu, &fsm_benchlog_other};
+    if (fsm_benchlog_is_death(line)) {
+        if (!log->format || log->skipped) return FSMOE_OK;
+        return fsm_benchlog_fail(log, "the log is cut off: processes were killed or failed: '%.*s'",
+                                 (int)strcspn(line, "\r"), line);
+    }
+    const fsm_benchlog_program *named = fsm_benchlog_command(line);
+    if (named) log->command = named;
+    for (int i = 0; i < 3; i++) {
         if (!formats[i]->begins(log, line)) continue;
-        if (log->format) FSM_TRY(log->format->end(log));
+        FSM_TRY(end_log(log));
         begin_log(log, formats[i]);
     }
     return log->format ? log->format->read(log, line) : FSMOE_OK;
 }
 
+static fsmoe_status check_any(const fsm_log *log)
+{
+    if (log->any) return FSMOE_OK;
+    if (log->first_skipped_line > 0)
+        return fsm_fail(FSMOE_ERROR_UNSUPPORTED,
+                        "'%s' line %d: '%s' is none of all_reduce_perf, all_gather_perf, reduce_scatter_perf, "
+                        "alltoall_perf, osu_alltoall, osu_allgather, osu_reduce_scatter, osu_allreduce",
+                        log->path, log->first_skipped_line, log->first_skipped);
+    return fsm_fail(FSMOE_ERROR_FORMAT,
+                    "'%s' holds no log of nccl-tests ('# nThread …') or of the OSU micro-benchmarks ('# OSU MPI …')",
+                    log->path);
+}
+
 static fsmoe_status read_lines(fsm_log *log, char *text)
 {
-    bool any = false;
     for (char *line = text; *line;) {
         char *end = strchr(line, '\n');
         log->line++;
         if (end) *end = 0;
-        else if (log->format && fsm_benchlog_is_row(without_tag(line)))
+        else if (log->format && !log->skipped && fsm_benchlog_is_row(fsm_benchlog_text(line)))
             return fsm_benchlog_fail(log, "the file ends in the middle of a row, without a newline");
-        FSM_TRY(read_line(log, without_tag(line)));
-        any = any || log->format;
+        FSM_TRY(read_line(log, fsm_benchlog_text(line)));
         line = end ? end + 1 : line + strlen(line);
     }
-    if (!any)
-        return fsm_fail(
-            FSMOE_ERROR_FORMAT,
-            "'%s' holds no log of nccl-tests ('# nThread …') or of the OSU micro-benchmarks ('# OSU MPI …')",
-            log->path);
-    return log->format ? log->format->end(log) : FSMOE_OK;
+    FSM_TRY(end_log(log));
+    return check_any(log);
 }
 
 fsmoe_status fsm_benchlog_read(const char *path, const fsm_benchlog_hints *hints,
@@ -139,7 +143,7 @@ fsmoe_status fsm_benchlog_read(const char *path, const fsm_benchlog_hints *hints
 {
     char *text;
     size_t size;
-    fsm_log log = {.path = path, .hints = hints, .imported = imported, .command_op = -1, .op = -1};
+    fsm_log log = {.path = path, .hints = hints, .imported = imported, .op = -1};
     FSM_TRY(fsm_file_read(path, &text, &size));
     fsmoe_status status = strlen(text) == size
                               ? read_lines(&log, text)

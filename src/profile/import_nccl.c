@@ -21,25 +21,30 @@ static bool starts_with(const char *line, const char *prefix)
     return strncmp(line, prefix, strlen(prefix)) == 0;
 }
 
-static int program_in(const char *text)
+/* The longer of two names that contain one another comes first. */
+static const fsm_benchlog_program *program_in(const char *text)
 {
-    static const struct {
-        const char *program;
-        fsm_cost_op op;
-    } programs[] = {
+    static const fsm_benchlog_program programs[] = {
         {"all_reduce_perf", FSM_COST_ALLREDUCE},
         {"all_gather_perf", FSM_COST_ALLGATHER},
         {"reduce_scatter_perf", FSM_COST_REDUCESCATTER},
         {"alltoall_perf", FSM_COST_ALLTOALL},
+        {"alltoallv_perf", -1},
+        {"broadcast_perf", -1},
+        {"reduce_perf", -1},
+        {"scatter_perf", -1},
+        {"gather_perf", -1},
+        {"sendrecv_perf", -1},
+        {"hypercube_perf", -1},
     };
     for (size_t i = 0; i < COUNT_OF(programs); i++)
-        if (strstr(text, programs[i].program)) return (int)programs[i].op;
-    return -1;
+        if (strstr(text, programs[i].name)) return &programs[i];
+    return NULL;
 }
 
-int fsm_benchlog_command_op(const char *line)
+const fsm_benchlog_program *fsm_benchlog_command(const char *line)
 {
-    return starts_with(line, concluded) ? -1 : program_in(line);
+    return starts_with(line, concluded) ? NULL : program_in(line);
 }
 
 /* The op that the file's own name tells: "allreduce.log", "all-gather_8.txt"; -1: none, or more than one. */
@@ -64,18 +69,29 @@ static bool nccl_begins(const fsm_log *log, const char *line)
     return log->format != &fsm_benchlog_nccl || log->columns > 0; /* else a further line of the same head */
 }
 
+static const char without_mpi[] = "nccl-tests was built without MPI, so that every process measured itself alone";
+
 /* "#  Rank  3 Group  0 Pid …": with groups, each does the collective for itself, so the first one's ranks count. */
-static void count_rank(fsm_log *log, char *const *words, int count)
+static fsmoe_status count_rank(fsm_log *log, char *const *words, int count)
 {
     int group = count > 4 && strcmp(words[3], "Group") == 0 ? (int)strtol(words[4], NULL, 10) : 0;
+    bool is_rank_0 = strcmp(words[2], "0") == 0;
     if (log->ranks == 0) log->group = group;
-    if (group == log->group) log->ranks++;
+    if (group != log->group) return FSMOE_OK;
+    if (is_rank_0 && log->has_rank_0) return fsm_benchlog_fail(log, "rank 0 is listed twice: %s", without_mpi);
+    log->has_rank_0 |= is_rank_0;
+    log->ranks++;
+    return FSMOE_OK;
 }
 
 static fsmoe_status find_op(fsm_log *log)
 {
     if (log->op >= 0) return FSMOE_OK;
-    if (log->command_op >= 0) return fsm_benchlog_set_op(log, (fsm_cost_op)log->command_op);
+    if (log->command && log->command->op >= 0) return fsm_benchlog_set_op(log, (fsm_cost_op)log->command->op);
+    if (log->command) {
+        fsm_benchlog_skip(log, log->command->name);
+        return FSMOE_OK;
+    }
     log->op = log->hints->op >= 0 ? log->hints->op : op_in_name(log->path);
     if (log->op >= 0) return FSMOE_OK;
     return fsm_benchlog_fail(log,
@@ -94,6 +110,20 @@ static fsmoe_status read_head(fsm_log *log, char *const *words, int count)
     if (!log->time_column) return fsm_benchlog_fail(log, "the table has no column 'time' before 'algbw'");
     log->columns = count - 1;
     return find_op(log);
+}
+
+/* What every rank of two or more sends is half of what algbw counts at least: a bus bandwidth of 0 beside it says that
+ * nothing was sent. */
+static fsmoe_status check_moved(const fsm_log *log, char *const *words)
+{
+    const double shown = 0.02; /* GB/s whose half two decimals do not round to 0 */
+    const char *algbw = words[log->time_column + 1], *busbw = words[log->time_column + 2];
+    if (log->ranks == 1)
+        return fsm_benchlog_fail(log, "a log of one rank, where nothing moves: perhaps %s", without_mpi);
+    if (log->columns > log->time_column + 2 && strtod(algbw, NULL) >= shown && strtod(busbw, NULL) == 0)
+        return fsm_benchlog_fail(log, "no bus bandwidth where algbw is %s GB/s: one rank, so nothing moves; perhaps %s",
+                                 algbw, without_mpi);
+    return FSMOE_OK;
 }
 
 static double bytes_of_type(const char *type)
@@ -134,6 +164,7 @@ static fsmoe_status read_row(fsm_log *log, char *const *words, int count)
     if (bytes == 0) return FSMOE_OK; /* too small to split over the ranks: nothing was moved */
     double type = bytes_of_type(words[2]);
     if (type == 0) return fsm_benchlog_fail(log, "unknown type '%s'", words[2]);
+    FSM_TRY(check_moved(log, words));
     double blocks = bytes / (elements * type);
     FSM_TRY(check_blocks(log, blocks));
     return fsm_benchlog_add(log, bytes, time_us, log->op == FSM_COST_ALLREDUCE ? log->ranks : (int)blocks);
@@ -148,34 +179,47 @@ static fsmoe_status read_errors(const fsm_log *log, char *const *words, int coun
 
 static fsmoe_status read_starting(fsm_log *log, const char *line)
 {
-    int op = program_in(line);
-    if (op >= 0) return fsm_benchlog_set_op(log, (fsm_cost_op)op);
-    return fsm_fail(
-        FSMOE_ERROR_UNSUPPORTED,
-        "'%s' line %d: '%s' is none of all_reduce_perf, all_gather_perf, reduce_scatter_perf, alltoall_perf", log->path,
-        log->line, line + strlen(starting) + strspn(line + strlen(starting), " "));
+    const char *name = line + strlen(starting) + strspn(line + strlen(starting), " ");
+    const fsm_benchlog_program *program = program_in(name);
+    if (program && program->op >= 0) return fsm_benchlog_set_op(log, (fsm_cost_op)program->op);
+    fsm_benchlog_skip(log, name);
+    return FSMOE_OK;
+}
+
+static fsmoe_status read_foot(fsm_log *log)
+{
+    if (!log->skipped && log->rows == 0) return fsm_benchlog_fail(log, "a log without a row that moves anything");
+    log->format = NULL; /* whole */
+    log->command = NULL;
+    return FSMOE_OK;
+}
+
+/* Of a skipped log only its table's head and its foot count, by which the next log's head is known from its own. */
+static fsmoe_status read_skipped(fsm_log *log, char *const *words, int count)
+{
+    if (count > 2 && strcmp(words[1], "size") == 0) log->columns = count - 1;
+    return FSMOE_OK;
 }
 
 static fsmoe_status nccl_read(fsm_log *log, const char *line)
 {
     char copy[FSM_LOG_LINE_BYTES], *words[FSM_LOG_WORDS];
     int count = fsm_benchlog_split(line, copy, words);
+    bool is_remark = count > 2 && words[0][0] == '#';
+    if (starts_with(line, "# Avg bus bandwidth")) return read_foot(log);
+    if (log->skipped) return read_skipped(log, words, count);
     if (starts_with(line, starting)) return read_starting(log, line);
     if (starts_with(line, "# Out of bounds values")) return read_errors(log, words, count);
-    if (count > 2 && words[0][0] == '#' && strcmp(words[1], "Rank") == 0) count_rank(log, words, count);
-    if (count > 2 && words[0][0] == '#' && strcmp(words[1], "size") == 0) return read_head(log, words, count);
-    if (log->columns > 0 && fsm_benchlog_is_row(line)) return read_row(log, words, count);
-    if (!starts_with(line, "# Avg bus bandwidth")) return FSMOE_OK;
-    FSM_TRY(log->rows > 0 ? FSMOE_OK : fsm_benchlog_fail(log, "a log without a row that moves anything"));
-    log->format = NULL; /* whole */
-    log->command_op = -1;
-    return FSMOE_OK;
+    if (is_remark && strcmp(words[1], "Rank") == 0) return count_rank(log, words, count);
+    if (is_remark && strcmp(words[1], "size") == 0) return read_head(log, words, count);
+    return log->columns > 0 && fsm_benchlog_is_row(line) ? read_row(log, words, count) : FSMOE_OK;
 }
 
 static fsmoe_status nccl_end(const fsm_log *log)
 {
-    return fsm_benchlog_fail(log, "the log that begins in line %d is cut off: it has no line '# Avg bus bandwidth'",
-                             log->first_line);
+    return fsm_benchlog_fail(log, "the log that begins in line %d is cut off: it has no line '# Avg bus bandwidth'%s%s",
+                             log->first_line, log->ranks == 1 ? "; it has one rank: perhaps " : "",
+                             log->ranks == 1 ? without_mpi : "");
 }
 
 const fsm_benchlog_format fsm_benchlog_nccl = {nccl_begins, nccl_read, nccl_end};

@@ -7,7 +7,6 @@
  * (the calls in mpi/collective/blocking/osu_*.c). */
 #include "profile/import.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
@@ -42,9 +41,8 @@ static fsmoe_status read_title(fsm_log *log, const char *line)
         if (strncmp(name + length, latency_test, strlen(latency_test)) == 0)
             return fsm_benchlog_set_op(log, benchmarks[i].op);
     }
-    return fsm_fail(FSMOE_ERROR_UNSUPPORTED,
-                    "'%s' line %d: '%s' is none of osu_alltoall, osu_allgather, osu_reduce_scatter, osu_allreduce",
-                    log->path, log->line, line + 2);
+    fsm_benchlog_skip(log, line + 2);
+    return FSMOE_OK;
 }
 
 /* Columns stand at least two blanks apart; their names have single ones. */
@@ -104,6 +102,7 @@ static fsmoe_status read_row(fsm_log *log, const char *line)
 static fsmoe_status osu_read(fsm_log *log, const char *line)
 {
     if (osu_begins(log, line)) return read_title(log, line);
+    if (log->skipped) return FSMOE_OK;
     if (strncmp(line, "# Size", strlen("# Size")) == 0) return read_head(log, line);
     if (!fsm_benchlog_is_row(line)) return FSMOE_OK;
     if (log->columns == 0) return fsm_benchlog_fail(log, "a row before the line '# Size'");

@@ -257,7 +257,8 @@ static fsmoe_status fit(const measurement *m, const int64_t *sizes, const fsm_ti
     fsm_point *points = malloc(sizeof *points * (size_t)timed);
     if (!points) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %d points", timed);
     for (int i = 0; i < timed; i++) points[i] = (fsm_point){unit * (double)sizes[i], timing[i].time_s};
-    return fsm_cluster_fit(cluster, m->op, points, timed);
+    const int most_lines = 2; /* a third through a dozen sizes would follow the noise of a shared machine */
+    return fsm_cluster_fit(cluster, m->op, points, timed, most_lines);
 }
 
 /* What a collective of an element a rank takes: no alpha is below that, though a line through larger ones may say so,
@@ -310,7 +311,7 @@ static fsmoe_status measure(measurement *m, fsm_cluster *cluster)
     FSM_TRY(status);
     explain(m, timing, timed, count);
     FSM_TRY(fsm_comm_agree(m->site->world, fit(m, sizes, timing, timed, cluster)));
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < FSM_COST_LINES; i++) {
         double *alpha_s = &cluster->op[m->op].cost.line[i].alpha_s;
         *alpha_s = fmax(*alpha_s, latency_s);
     }

@@ -237,10 +237,7 @@ fsmoe_status fsm_profile_overlap(fsm_stepper *stepper, fsm_cluster *cluster)
 static fsm_cost scaled(const fsm_cost *cost, double factor)
 {
     fsm_cost more = *cost;
-    for (int i = 0; i < 2; i++) {
-        more.line[i].alpha_s *= factor;
-        more.line[i].beta_s *= factor;
-    }
+    fsm_cost_scale(&more, factor);
     return more;
 }
 

@@ -126,22 +126,13 @@ static fsmoe_status measure(profile *p)
 
 /* ---- the result ---- */
 
-static double worst_residual(const fsm_measured *measured)
-{
-    double worst = 0;
-    for (int i = 0; i < measured->point_count; i++) {
-        const fsm_point *point = &measured->points[i];
-        worst = fmax(worst, fabs(fsm_cost_s(&measured->cost, 1, point->size) - point->time_s) / point->time_s);
-    }
-    return worst;
-}
-
 static void read_operation(const profile *p, fsm_cost_op op, fsmoe_profile_op *out)
 {
     static const char *const group_names[FSM_GROUP_COUNT] = {"all", "DP", "MP", "EP", "ESP", "expert-DP", "EP x ESP"};
     const fsm_measured *measured = &p->cluster.op[op];
     const fsm_topo *topo = &p->stepper.topo;
     bool is_gemm = op == FSM_COST_GEMM;
+    double worst_size;
     fsm_group group = fsm_profile_group(topo, op);
     *out = (fsmoe_profile_op){.name = fsm_cost_op_name(op),
                               .group = is_gemm ? "" : group_names[group],
@@ -149,7 +140,7 @@ static void read_operation(const profile *p, fsm_cost_op op, fsmoe_profile_op *o
                               .ranks = is_gemm ? 1 : fsm_topo_group_size(topo, group),
                               .large_from = measured->cost.large_from,
                               .r2 = measured->r2,
-                              .worst_residual = worst_residual(measured)};
+                              .worst_residual = fsm_measured_worst(measured, &worst_size)};
     for (int i = 0; i < 2; i++) {
         out->alpha_s[i] = measured->cost.line[i].alpha_s;
         out->beta_s[i] = measured->cost.line[i].beta_s;
