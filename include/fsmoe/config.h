@@ -137,8 +137,9 @@ FSMOE_API void fsmoe_config_destroy(fsmoe_config *config);
  * key and the nearest valid key; ERROR_MEMORY. After a failure the keys before it have their new values. */
 FSMOE_API fsmoe_status fsmoe_config_load(fsmoe_config *config, const char *path);
 
-/* One override, "section.key=value"; value is YAML, lists are written [a, b]; none is the empty text. It wins over
- * earlier ones and over files loaded before. Errors as above, naming --set; after a failure the old value stays. */
+/* One override, "section.key=value"; value is YAML, lists are written [a, b], and nothing is the empty string where the
+ * key takes a string. It wins over earlier ones and over files loaded before. Errors as above, naming --set; after a
+ * failure the old value stays. */
 FSMOE_API fsmoe_status fsmoe_config_set(fsmoe_config *config, const char *assignment);
 
 /* `on_warning` is called with a sentence about the configuration that is worth a person's attention and no error, while
