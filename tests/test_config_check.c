@@ -266,7 +266,8 @@ static void test_config_derive_fills_what_depends_on_other_keys(void **state)
     fsmoe_config_destroy(config);
 }
 
-/* It may read any key that a gate of the library reads; those of the rest are refused as ever. The last test: names stay. */
+/* It may read any key that a gate of the library reads; those of the rest are refused as ever. The last test: names
+ * stay. */
 static void test_config_check_leaves_keys_of_gates_to_a_gate_from_outside(void **state)
 {
     (void)state;

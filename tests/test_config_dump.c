@@ -5,6 +5,7 @@
 #include "config_case.h"
 
 #include "base/rng.h"
+#include "config/field.h"
 
 #include <math.h>
 
@@ -44,6 +45,39 @@ static void test_config_table_has_every_field_in_a_known_section(void **state)
     }
     /* What is not a field can only be the padding after a row of bools: of model, moe (three), parallel and data. */
     assert_in_range(sizeof(fsmoe_config) - bytes, 0, 6 * 7);
+}
+
+/* One key of each type, and another value of it. */
+static void test_config_values_are_compared_copied_and_swapped_by_type(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key, *assignment, *text;
+    } cases[] = {
+        {"model.hidden", "model.hidden=96", "96"},
+        {"train.lr", "train.lr=0.1", "0.1"},
+        {"moe.noisy", "moe.noisy=true", "true"},
+        {"run.dir", "run.dir=here", "\"here\""},
+        {"moe.gate", "moe.gate=switch", "switch"},
+        {"data.train", "data.train=[a, b]", "[\"a\", \"b\"]"},
+        {"data.valid", "data.valid=[a, c]", "[\"a\", \"c\"]"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        const fsm_config_field *field = fsm_config_find(cases[i].key);
+        fsmoe_config *plain = create(), *other = create(), *copy = create();
+        expect_ok(fsmoe_config_set(other, cases[i].assignment));
+        assert_false(fsm_field_equal(plain, other, field));
+        expect_ok(fsm_field_copy(copy, other, field));
+        assert_true(fsm_field_equal(copy, other, field) && !fsm_config_is_default(copy, field));
+        fsm_field_swap(plain, other, field);
+        assert_true(fsm_field_equal(copy, plain, field) && fsm_config_is_default(other, field));
+        assert_string_equal(fsm_field_excerpt(plain, field).text, cases[i].text);
+        expect_ok(fsm_config_reset(plain, field));
+        assert_true(fsm_field_equal(plain, other, field));
+        fsmoe_config_destroy(plain);
+        fsmoe_config_destroy(other);
+        fsmoe_config_destroy(copy);
+    }
 }
 
 static void test_config_dump_reads_back_to_the_same_values(void **state)
@@ -181,6 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_config_defaults_are_as_documented),
         cmocka_unit_test(test_config_table_has_every_field_in_a_known_section),
+        cmocka_unit_test(test_config_values_are_compared_copied_and_swapped_by_type),
         cmocka_unit_test(test_config_dump_reads_back_to_the_same_values),
         cmocka_unit_test(test_config_dump_keeps_every_bit_of_a_float),
         cmocka_unit_test(test_config_dump_carries_any_text),

@@ -229,7 +229,8 @@ static void must_equal(const fsmoe_config *a, const fsmoe_config *b)
     free(right);
 }
 
-/* Writes `config`, reads it over `blank` and compares what they mean; returns the model_type in static storage. Destroys both. */
+/* Writes `config`, reads it over `blank` and compares what they mean; returns the model_type in static storage.
+ * Destroys both. */
 static const char *round_trip(fsmoe_config *config, fsmoe_config *blank)
 {
     static char type[16];

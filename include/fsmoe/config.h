@@ -141,8 +141,9 @@ FSMOE_API void fsmoe_config_destroy(fsmoe_config *config);
  * key and the nearest valid key; ERROR_MEMORY. After a failure the keys before it have their new values. */
 FSMOE_API fsmoe_status fsmoe_config_load(fsmoe_config *config, const char *path);
 
-/* One override, "section.key=value"; value is YAML, lists are written [a, b]; none is the empty text. It wins over earlier ones
- * and over files loaded before. Errors as above, naming --set; after a failure the old value stays. */
+/* One override, "section.key=value"; value is YAML, lists are written [a, b], and nothing is the empty string where the
+ * key takes a string. It wins over earlier ones and over files loaded before. Errors as above, naming --set; after a
+ * failure the old value stays. */
 FSMOE_API fsmoe_status fsmoe_config_set(fsmoe_config *config, const char *assignment);
 
 /* `on_warning` is called with a sentence about the configuration that is worth a person's attention and no error, while
@@ -150,11 +151,11 @@ FSMOE_API fsmoe_status fsmoe_config_set(fsmoe_config *config, const char *assign
 FSMOE_API void fsmoe_config_on_warning(fsmoe_config *config, void (*on_warning)(void *user, const char *sentence),
                                        void *user);
 
-/* Sets back to its default, with a warning, every key that a file gave and that a later fsmoe_config_set left without any
- * effect (a train.warmup_steps that a smaller train.steps cut off becomes that). Whatever checks a configuration
- * (fsmoe_train, fsmoe_profile, ...) begins with this; it is for a program that only prints one. A key that is without
- * effect by what stands in its own file, or was itself given by fsmoe_config_set, stays, and is an error of those checks.
- * ERROR_MEMORY. */
+/* Sets back to its default, with a warning, every key that a file gave and that a later fsmoe_config_set left
+ * without any effect (a train.warmup_steps that a smaller train.steps cut off becomes that). Whatever checks a
+ * configuration (fsmoe_train, fsmoe_profile, ...) begins with this; it is for a program that only prints one. A key
+ * that is without effect by what stands in its own file, or was itself given by fsmoe_config_set, stays, and is an
+ * error of those checks. ERROR_MEMORY. */
 FSMOE_API fsmoe_status fsmoe_config_drop_silenced(fsmoe_config *config);
 
 /* Everything as YAML that fsmoe_config_load reads back to the same values, bit by bit; `comments` adds each key's help

@@ -166,8 +166,8 @@ fsmoe_status fsm_config_check_given(const fsmoe_config *config);
  * written there without its section. Errors as of fsmoe_config_load. */
 fsmoe_status fsm_config_load_flat(fsmoe_config *config, const char *path, const char *const *keys, size_t count);
 
-/* Fills the zeros and "auto"s that depend on other keys only (the table in derive.c), and capacity_group of soft. Wants a
- * checked configuration. ERROR_MEMORY. */
+/* Fills the zeros and "auto"s that depend on other keys only (the table in derive.c), and capacity_group of soft.
+ * Wants a checked configuration. ERROR_MEMORY. */
 fsmoe_status fsm_config_derive(fsmoe_config *config);
 
 /* The same for a flat copy, which must not be freed: names that were "auto" are static text then. */

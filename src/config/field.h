@@ -22,8 +22,8 @@ void fsm_field_swap(fsmoe_config *a, fsmoe_config *b, const fsm_config_field *fi
 /* Frees what the value owns. */
 void fsm_field_free(fsmoe_config *config, const fsm_config_field *field);
 
-/* Writes the value as it stands in a file, to the end of the line: floats in the fewest digits that read back to the same
- * bits, strings in quotes. ERROR_CONFIG: a string that is not UTF-8; ERROR_MEMORY. */
+/* Writes the value as it stands in a file, to the end of the line: floats in the fewest digits that read back to the
+ * same bits, strings in quotes. ERROR_CONFIG: a string that is not UTF-8; ERROR_MEMORY. */
 fsmoe_status fsm_field_write(FILE *out, const fsmoe_config *config, const fsm_config_field *field);
 
 /* The same for a message: on one line and not long. */

@@ -14,7 +14,7 @@
 
 /* Reads FOLDER/config.json over the sections, whose strings are freed and replaced; untouched on failure.
  * Not in the file, so kept as they are: order, alltoall, and for "mixtral" z_loss_coeff.
- * num_kv_heads and head_dim are resolved (never 0), expert is never "auto".
+ * What it fills is derived: nothing of it is left open (0, "auto"), but capacity_group of gate soft, which is 0.
  * ERROR_IO: cannot read; ERROR_FORMAT: not JSON, a missing or ill-typed key, a value out of range; ERROR_UNSUPPORTED:
  * another model_type, an unknown key, or a value that asks for what fsmoe does not do; ERROR_MEMORY. */
 fsmoe_status fsm_hf_config_read(const char *folder, fsmoe_model_config *model, fsmoe_moe_config *moe);

@@ -31,8 +31,8 @@ static fsmoe_status take(fsmoe_config *config, const fsmoe_config *saved, const 
     return FSMOE_OK;
 }
 
-/* Both sides are derived by now: nothing is open in what was read, and what was open in the configuration has been taken.
- * A key that has an effect in neither may say what it likes. */
+/* Both sides are derived by now: nothing is open in what was read, and what was open in the configuration has been
+ * taken. A key that has an effect in neither may say what it likes. */
 static bool differs(const fsmoe_config *config, const fsmoe_config *saved, const fsm_config_field *field)
 {
     if (field->in_folder != FSM_CONFIG_FOLDER_DECIDES || fsm_field_equal(config, saved, field)) return false;
