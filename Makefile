@@ -39,12 +39,12 @@ test-sanitize:
 	@cmake --build build-sanitize -j $(JOBS)
 	@cd build-sanitize && ctest --output-on-failure -LE install
 
-# What several threads share under ThreadSanitizer: the executor, and steps of four ranks in one process.
+# What several threads share under ThreadSanitizer: the executor, steps of four ranks in one process, and models side by side.
 test-thread:
 	@scripts/setup
 	@cmake -S . -B build-thread -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFSMOE_SANITIZE=thread > /dev/null
-	@cmake --build build-thread -j $(JOBS) --target test_exec test_thread_ranks
-	@cd build-thread && ctest --output-on-failure -R '^(test_exec|test_thread_ranks)$$'
+	@cmake --build build-thread -j $(JOBS) --target test_exec test_thread_ranks test_side_by_side
+	@cd build-thread && ctest --output-on-failure -R '^(test_exec|test_thread_ranks|test_side_by_side)$$'
 
 bench: $(BUILD)/CMakeCache.txt
 	@cmake --build $(BUILD) -j $(JOBS) --target benchmarks

@@ -57,14 +57,14 @@ static void run_products(const fsm_moe *moe, const float *x, float *y)
     for (int64_t first = 0; m->slots > 0 && first < TOKENS; first += GROUP) {
         const float *rows = x + first * HIDDEN;
         for (int i = 0; i < 2; i++) { /* dispatch; combine's backward */
-            moe->ops->gemm(true, false, m->columns, HIDDEN, GROUP, 1, m->scratch->matrix, m->columns, rows, HIDDEN, 0,
-                           m->scratch->slots, HIDDEN);
+            moe->ops->gemm(moe->ops, true, false, m->columns, HIDDEN, GROUP, 1, m->scratch->matrix, m->columns, rows,
+                           HIDDEN, 0, m->scratch->slots, HIDDEN);
         }
         for (int i = 0; i < 2; i++) { /* combine; dispatch's backward */
-            moe->ops->gemm(false, false, GROUP, HIDDEN, m->columns, 1, m->scratch->matrix, m->columns,
+            moe->ops->gemm(moe->ops, false, false, GROUP, HIDDEN, m->columns, 1, m->scratch->matrix, m->columns,
                            m->scratch->slots, HIDDEN, 1, y + first * HIDDEN, HIDDEN);
         }
-        moe->ops->gemm(false, true, GROUP, m->columns, HIDDEN, 1, rows, HIDDEN, m->scratch->slots, HIDDEN, 0,
+        moe->ops->gemm(moe->ops, false, true, GROUP, m->columns, HIDDEN, 1, rows, HIDDEN, m->scratch->slots, HIDDEN, 0,
                        m->scratch->d_combine, m->columns);
     }
 }

@@ -10,7 +10,6 @@
 #include "cpu/cpu.h"
 #include "cpu/simd.h"
 
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -34,7 +33,6 @@ typedef struct data {
     int32_t *row, *choice;
     fsm_weight up, down;
     fsm_attention_shape attention;
-    void *work;
 } data;
 
 typedef struct operation {
@@ -101,135 +99,135 @@ static double rows_7(const shape *s)
 
 static void run_up(const fsm_ops *ops, const data *d)
 {
-    ops->linear_forward(d->s->n, &d->up, NULL, d->a[0], d->s->hidden, d->a[1], d->s->ffn);
+    ops->linear_forward(ops, d->s->n, &d->up, NULL, d->a[0], d->s->hidden, d->a[1], d->s->ffn);
 }
 
 static void run_down(const fsm_ops *ops, const data *d)
 {
-    ops->linear_forward(d->s->n, &d->down, NULL, d->a[1], d->s->ffn, d->a[0], d->s->hidden);
+    ops->linear_forward(ops, d->s->n, &d->down, NULL, d->a[1], d->s->ffn, d->a[0], d->s->hidden);
 }
 
 static void run_up_input(const fsm_ops *ops, const data *d)
 {
-    ops->linear_backward_input(d->s->n, &d->up, d->a[1], d->s->ffn, 0, d->a[0], d->s->hidden);
+    ops->linear_backward_input(ops, d->s->n, &d->up, d->a[1], d->s->ffn, 0, d->a[0], d->s->hidden);
 }
 
 static void run_down_input(const fsm_ops *ops, const data *d)
 {
-    ops->linear_backward_input(d->s->n, &d->down, d->a[0], d->s->hidden, 0, d->a[1], d->s->ffn);
+    ops->linear_backward_input(ops, d->s->n, &d->down, d->a[0], d->s->hidden, 0, d->a[1], d->s->ffn);
 }
 
 static void run_up_weight(const fsm_ops *ops, const data *d)
 {
-    ops->linear_backward_weight(d->s->n, d->s->ffn, d->s->hidden, d->a[1], d->s->ffn, d->a[0], d->s->hidden, d->a[2],
-                                NULL);
+    ops->linear_backward_weight(ops, d->s->n, d->s->ffn, d->s->hidden, d->a[1], d->s->ffn, d->a[0], d->s->hidden,
+                                d->a[2], NULL);
 }
 
 static void run_attention(const fsm_ops *ops, const data *d)
 {
-    ops->attention_forward(&d->attention, d->a[0], d->a[1], d->a[2], d->a[3], d->a[4], d->work);
+    ops->attention_forward(ops, &d->attention, d->a[0], d->a[1], d->a[2], d->a[3], d->a[4]);
 }
 
 static void run_attention_backward(const fsm_ops *ops, const data *d)
 {
     float *const *a = d->a;
-    ops->attention_backward(&d->attention, a[0], a[1], a[2], a[3], a[4], a[2], a[5], a[6], a[7], d->work);
+    ops->attention_backward(ops, &d->attention, a[0], a[1], a[2], a[3], a[4], a[2], a[5], a[6], a[7]);
 }
 
 static void run_decode(const fsm_ops *ops, const data *d)
 {
     fsm_attention_shape s = d->attention;
     s.q_len = 1;
-    ops->attention_forward(&s, d->a[0], d->a[1], d->a[2], d->a[3], d->a[4], d->work);
+    ops->attention_forward(ops, &s, d->a[0], d->a[1], d->a[2], d->a[3], d->a[4]);
 }
 
 static void run_rope(const fsm_ops *ops, const data *d)
 {
-    ops->rope(d->s->n, d->s->heads, d->s->head_dim, d->row, d->a[1], d->a[2], 1, d->a[0], d->s->hidden);
+    ops->rope(ops, d->s->n, d->s->heads, d->s->head_dim, d->row, d->a[1], d->a[2], 1, d->a[0], d->s->hidden);
 }
 
 static void run_rmsnorm(const fsm_ops *ops, const data *d)
 {
-    ops->rmsnorm_forward(d->s->n, d->s->hidden, 1e-5f, d->a[0], d->a[1], d->a[2], d->a[3]);
+    ops->rmsnorm_forward(ops, d->s->n, d->s->hidden, 1e-5f, d->a[0], d->a[1], d->a[2], d->a[3]);
 }
 
 static void run_rmsnorm_backward(const fsm_ops *ops, const data *d)
 {
-    ops->rmsnorm_backward(d->s->n, d->s->hidden, d->a[0], d->a[1], d->a[3], d->a[2], d->a[4], d->a[5]);
+    ops->rmsnorm_backward(ops, d->s->n, d->s->hidden, d->a[0], d->a[1], d->a[3], d->a[2], d->a[4], d->a[5]);
 }
 
 static void run_layernorm(const fsm_ops *ops, const data *d)
 {
-    ops->layernorm_forward(d->s->n, d->s->hidden, 1e-5f, d->a[0], d->a[1], d->a[2], d->a[3], d->a[4], d->a[5]);
+    ops->layernorm_forward(ops, d->s->n, d->s->hidden, 1e-5f, d->a[0], d->a[1], d->a[2], d->a[3], d->a[4], d->a[5]);
 }
 
 static void run_layernorm_backward(const fsm_ops *ops, const data *d)
 {
     float *const *a = d->a;
-    ops->layernorm_backward(d->s->n, d->s->hidden, a[0], a[1], a[4], a[5], a[2], a[3], a[6], a[7]);
+    ops->layernorm_backward(ops, d->s->n, d->s->hidden, a[0], a[1], a[4], a[5], a[2], a[3], a[6], a[7]);
 }
 
 static void run_gelu(const fsm_ops *ops, const data *d)
 {
-    ops->gelu_forward(d->s->n * d->s->hidden, d->a[0], d->a[1]);
+    ops->gelu_forward(ops, d->s->n * d->s->hidden, d->a[0], d->a[1]);
 }
 
 static void run_swiglu(const fsm_ops *ops, const data *d)
 {
-    ops->swiglu_forward(d->s->n, d->s->ffn, d->a[0], d->a[1]);
+    ops->swiglu_forward(ops, d->s->n, d->s->ffn, d->a[0], d->a[1]);
 }
 
 static void run_swiglu_backward(const fsm_ops *ops, const data *d)
 {
-    ops->swiglu_backward(d->s->n, d->s->ffn, d->a[0], d->a[1], d->a[2]);
+    ops->swiglu_backward(ops, d->s->n, d->s->ffn, d->a[0], d->a[1], d->a[2]);
 }
 
 static void run_softmax(const fsm_ops *ops, const data *d)
 {
-    ops->softmax(d->s->n, d->s->experts, d->a[0], d->a[1], NULL);
+    ops->softmax(ops, d->s->n, d->s->experts, d->a[0], d->a[1], NULL);
 }
 
 static void run_top_k(const fsm_ops *ops, const data *d)
 {
-    ops->top_k(d->s->n, d->s->experts, 2, d->a[0], d->choice, d->a[1]);
+    ops->top_k(ops, d->s->n, d->s->experts, 2, d->a[0], d->choice, d->a[1]);
 }
 
 static void run_cross_entropy(const fsm_ops *ops, const data *d)
 {
     double loss = 0;
-    ops->cross_entropy(d->s->n, d->s->vocab, d->a[0], d->row, 1, true, &loss);
+    ops->cross_entropy(ops, d->s->n, d->s->vocab, d->a[0], d->row, 1, true, &loss);
 }
 
 static void run_gather(const fsm_ops *ops, const data *d)
 {
-    ops->gather_rows(d->s->n, d->s->hidden, d->row, d->a[0], d->a[1]);
+    ops->gather_rows(ops, d->s->n, d->s->hidden, d->row, d->a[0], d->a[1]);
 }
 
 static void run_combine(const fsm_ops *ops, const data *d)
 {
-    ops->combine_rows(d->s->n / 2, 2, d->s->hidden, d->row, d->a[2], d->a[0], d->a[1]);
+    ops->combine_rows(ops, d->s->n / 2, 2, d->s->hidden, d->row, d->a[2], d->a[0], d->a[1]);
 }
 
 static void run_combine_backward(const fsm_ops *ops, const data *d)
 {
-    ops->combine_rows_backward(d->s->n / 2, 2, d->s->hidden, d->row, d->row, d->a[2], d->a[0], d->a[1], d->a[3],
+    ops->combine_rows_backward(ops, d->s->n / 2, 2, d->s->hidden, d->row, d->row, d->a[2], d->a[0], d->a[1], d->a[3],
                                d->a[4]);
 }
 
 static void run_embedding_backward(const fsm_ops *ops, const data *d)
 {
-    ops->embedding_backward(d->s->n, d->s->hidden, d->row, d->a[0], d->a[1]);
+    ops->embedding_backward(ops, d->s->n, d->s->hidden, d->row, d->a[0], d->a[1]);
 }
 
 static void run_sum_squares(const fsm_ops *ops, const data *d)
 {
-    ops->sum_squares(d->s->n * d->s->hidden, d->a[0]);
+    ops->sum_squares(ops, d->s->n * d->s->hidden, d->a[0]);
 }
 
 static void run_adamw(const fsm_ops *ops, const data *d)
 {
     const fsm_adamw step = {1e-9f, 0.9f, 0.99f, 1e-8f, 0, 0.5f, 0.5f, 1};
-    ops->adamw(d->s->n * d->s->hidden, &step, d->a[0], d->a[1], d->a[2], d->a[3]);
+    ops->adamw(ops, d->s->n * d->s->hidden, &step, d->a[0], d->a[1], d->a[2], d->a[3]);
 }
 
 static const operation operations[] = {
@@ -260,6 +258,9 @@ static const operation operations[] = {
     {"adamw", run_adamw, NULL, rows_7},
 };
 
+static int threads;
+static fsm_ops *fast;
+
 enum { ACCUMULATORS = 112, FMA_STEPS = 100000, STREAM_ELEMS = 8 << 20 };
 
 FSM_CPU_BODY void fma_loop_body(float *sum)
@@ -278,16 +279,16 @@ static double fma_gflops(void)
 {
     double start = fsm_clock_s();
     float total = 0;
-#pragma omp parallel reduction(+ : total)
+#pragma omp parallel num_threads(threads) reduction(+ : total)
     fma_loop(&total);
     double seconds = fsm_clock_s() - start;
-    return total > 0 ? 2e-9 * ACCUMULATORS * FMA_STEPS * omp_get_max_threads() / seconds : 0;
+    return total > 0 ? 2e-9 * ACCUMULATORS * FMA_STEPS * threads / seconds : 0;
 }
 
 static double stream_gbytes(float *x, float *y)
 {
     double start = fsm_clock_s();
-    fsm_cpu_ops()->add(STREAM_ELEMS, x, y);
+    fast->add(fast, STREAM_ELEMS, x, y);
     return 1e-9 * 3 * sizeof(float) * STREAM_ELEMS / (fsm_clock_s() - start);
 }
 
@@ -314,10 +315,10 @@ static void measure(const operation *op, const data *d, float *stream)
 {
     double fast[ROUNDS], slow[ROUNDS], rate[ROUNDS];
     double work = op->flop ? op->flop(d->s) : (double)sizeof(float) * op->floats(d->s);
-    double once = time_once(op, fsm_cpu_ops(), d, 1);
+    double once = time_once(op, fast, d, 1);
     int repeats = once < LEAST_S ? (int)(LEAST_S / once) + 1 : 1, slow_rounds = work > REFERENCE_FLOP ? 0 : 3;
     for (int round = 0; round < ROUNDS; round++) {
-        fast[round] = time_once(op, fsm_cpu_ops(), d, repeats);
+        fast[round] = time_once(op, fast, d, repeats);
         if (round < slow_rounds) slow[round] = time_once(op, &fsm_ops_reference, d, 1);
         rate[round] = op->flop ? fma_gflops() : stream_gbytes(stream, stream + STREAM_ELEMS);
     }
@@ -348,30 +349,32 @@ static data prepare(fsm_arena *arena, const shape *s)
     d.down = (fsm_weight){fill(arena, s->ffn * s->hidden), s->hidden, s->ffn, NULL};
     d.attention = (fsm_attention_shape){s->n / s->length, s->length, s->length, s->heads,  s->kv_heads, s->head_dim,
                                         s->hidden,        s->hidden, s->hidden, s->hidden, s->length,   0.2f};
-    d.work = fsm_arena_take(arena, fsm_cpu_ops()->attention_work_bytes(&d.attention) + 4096);
+    if (!fast->attention_reserve(fast, &d.attention)) abort();
     return d;
 }
 
 int main(int argc, char **argv)
 {
-    omp_set_num_threads(argc > 1 ? atoi(argv[1]) : 1);
+    threads = argc > 1 ? atoi(argv[1]) : 1;
+    if (fsm_cpu_ops_create(threads, false, &fast) != FSMOE_OK) return 1;
     fsm_arena arena;
     if (fsm_arena_create((size_t)2 << 30, &arena) != FSMOE_OK) return 1;
     float *stream = fill(&arena, 2 * STREAM_ELEMS);
-    printf("%d thread(s); machine: %.1f GF/s, %.1f GB/s\n", omp_get_max_threads(), fma_gflops(),
+    printf("%d thread(s); machine: %.1f GF/s, %.1f GB/s\n", threads, fma_gflops(),
            stream_gbytes(stream, stream + STREAM_ELEMS));
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const shape *s = &shapes[i];
         data d = prepare(&arena, s);
-        if (!fsm_cpu_ops()->weight_create(&d.up) || !fsm_cpu_ops()->weight_create(&d.down)) return 1;
+        if (!fast->weight_create(fast, &d.up) || !fast->weight_create(fast, &d.down)) return 1;
         printf(
             "\n%s: n %ld, hidden %ld, ffn %ld, %ld heads of %ld, length %ld, weights %s\n%-32s %13s %9s %13s %8s %8s\n",
             s->name, (long)s->n, (long)s->hidden, (long)s->ffn, (long)s->heads, (long)s->head_dim, (long)s->length,
             d.up.pack ? "packed" : "plain", "operation", "median", "spread", "rate", "machine", "ref/cpu");
         for (size_t j = 0; j < sizeof operations / sizeof *operations; j++) measure(&operations[j], &d, stream);
-        fsm_cpu_ops()->weight_destroy(&d.up);
-        fsm_cpu_ops()->weight_destroy(&d.down);
+        fast->weight_destroy(fast, &d.up);
+        fast->weight_destroy(fast, &d.down);
     }
     fsm_arena_destroy(&arena);
+    fsm_ops_destroy(fast);
     return 0;
 }

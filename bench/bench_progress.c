@@ -12,7 +12,6 @@
 #include "profile/measure.h"
 
 #include <fsmoe/world.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -23,6 +22,7 @@ typedef struct scene {
     fsm_comm *comm; /* the message's */
     float sent, received;
     float *x, *y;
+    fsm_ops *ops;
     fsm_weight weight;
     double compute_s, others_s; /* processor time while it computes */
 } scene;
@@ -62,7 +62,7 @@ static fsmoe_status compute(void *object, const fsm_task *task)
     scene *s = object;
     (void)task;
     double mine_s = processor_s(CLOCK_THREAD_CPUTIME_ID), all_s = processor_s(CLOCK_PROCESS_CPUTIME_ID);
-    for (int i = 0; i < PRODUCTS; i++) fsm_cpu_ops()->linear_forward(ROWS, &s->weight, NULL, s->x, WIDTH, s->y, WIDTH);
+    for (int i = 0; i < PRODUCTS; i++) s->ops->linear_forward(s->ops, ROWS, &s->weight, NULL, s->x, WIDTH, s->y, WIDTH);
     s->compute_s = processor_s(CLOCK_THREAD_CPUTIME_ID) - mine_s;
     s->others_s = processor_s(CLOCK_PROCESS_CPUTIME_ID) - all_s - s->compute_s;
     return FSMOE_OK;
@@ -105,27 +105,29 @@ int main(void)
 {
     fsmoe_world *world;
     fsm_exec *exec;
-    omp_set_num_threads(1);
     scene s = {.x = calloc(ROWS * WIDTH, sizeof *s.x), .y = calloc(ROWS * WIDTH, sizeof *s.y)};
     float *values = calloc(WIDTH * WIDTH, sizeof *values);
     s.weight = (fsm_weight){.w = values, .out = WIDTH, .in = WIDTH};
-    if (!s.x || !s.y || !values || fsmoe_world_create(&world) != FSMOE_OK) return 1;
+    if (!s.x || !s.y || !values || fsm_cpu_ops_create(1, false, &s.ops) != FSMOE_OK ||
+        fsmoe_world_create(&world) != FSMOE_OK)
+        return 1;
     if (world->comm->size < 2) {
         printf("bench_progress: needs two ranks or more: scripts/mpirun 2 build/bench/bench_progress\n");
         fsmoe_world_destroy(world);
         return 0;
     }
     s.comm = world->comm;
-    fsmoe_status status = fsm_cpu_ops()->weight_create(&s.weight)
+    fsmoe_status status = s.ops->weight_create(s.ops, &s.weight)
                               ? fsm_exec_create(FSM_PROGRESS_THREAD, &exec)
                               : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a weight");
     if (status == FSMOE_OK) {
-        fsm_cpu_ops()->weight_update(&s.weight);
+        s.ops->weight_update(s.ops, &s.weight);
         status = measure(world->comm, exec, &s);
         fsm_exec_destroy(exec);
     }
     if (status != FSMOE_OK) fprintf(stderr, "bench_progress: %s\n", fsmoe_last_error());
-    fsm_cpu_ops()->weight_destroy(&s.weight);
+    s.ops->weight_destroy(s.ops, &s.weight);
+    fsm_ops_destroy(s.ops);
     fsmoe_world_destroy(world);
     free(values);
     free(s.x);

@@ -5,7 +5,7 @@
  *   GEMM rate    multiply-adds of the step / its time / the rate bare GEMM reaches
  */
 #include "base/clock.h"
-#include "cpu/cpu.h"
+#include "cpu/instance.h"
 #include "model_case.h"
 
 #include <math.h>
@@ -25,40 +25,41 @@ typedef struct tally {
 } tally;
 
 static tally now;
-static const fsm_ops *inner;
+static const fsm_ops *inner; /* whose slots are called with the timed instance: it is a copy */
 
-static void linear_forward(int64_t n, const fsm_weight *w, const float *bias, const float *x, int64_t ld_x, float *y,
-                           int64_t ld_y)
+static void linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *w, const float *bias, const float *x,
+                           int64_t ld_x, float *y, int64_t ld_y)
 {
     double start = fsm_clock_s();
-    inner->linear_forward(n, w, bias, x, ld_x, y, ld_y);
+    inner->linear_forward(self, n, w, bias, x, ld_x, y, ld_y);
     now.gemm_s += fsm_clock_s() - start;
     now.flops += 2.0 * (double)(n * w->out * w->in);
 }
 
-static void linear_backward_input(int64_t n, const fsm_weight *w, const float *dy, int64_t ld_dy, float beta, float *dx,
-                                  int64_t ld_dx)
+static void linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *w, const float *dy, int64_t ld_dy,
+                                  float beta, float *dx, int64_t ld_dx)
 {
     double start = fsm_clock_s();
-    inner->linear_backward_input(n, w, dy, ld_dy, beta, dx, ld_dx);
+    inner->linear_backward_input(self, n, w, dy, ld_dy, beta, dx, ld_dx);
     now.gemm_s += fsm_clock_s() - start;
     now.flops += 2.0 * (double)(n * w->out * w->in);
 }
 
-static void linear_backward_joined(int64_t n, const fsm_weight *w, int parts, const int64_t *part_rows,
-                                   const int64_t *leaf_rows, const float *dy, int64_t ld_dy, float *dx, int64_t ld_dx)
+static void linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *w, int parts,
+                                   const int64_t *part_rows, const int64_t *leaf_rows, const float *dy, int64_t ld_dy,
+                                   float *dx, int64_t ld_dx)
 {
     double start = fsm_clock_s();
-    inner->linear_backward_joined(n, w, parts, part_rows, leaf_rows, dy, ld_dy, dx, ld_dx);
+    inner->linear_backward_joined(self, n, w, parts, part_rows, leaf_rows, dy, ld_dy, dx, ld_dx);
     now.gemm_s += fsm_clock_s() - start;
     now.flops += 2.0 * (double)(n * w->out * w->in);
 }
 
-static void linear_backward_weight(int64_t n, int64_t out, int64_t in, const float *dy, int64_t ld_dy, const float *x,
-                                   int64_t ld_x, float *dw, float *dbias)
+static void linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, const float *dy,
+                                   int64_t ld_dy, const float *x, int64_t ld_x, float *dw, float *dbias)
 {
     double start = fsm_clock_s();
-    inner->linear_backward_weight(n, out, in, dy, ld_dy, x, ld_x, dw, dbias);
+    inner->linear_backward_weight(self, n, out, in, dy, ld_dy, x, ld_x, dw, dbias);
     now.gemm_s += fsm_clock_s() - start;
     now.flops += 2.0 * (double)(n * out * in);
 }
@@ -69,21 +70,21 @@ static double attention_flops(const fsm_attention_shape *s, int products)
     return products * (double)(s->batch * s->heads * s->q_len * s->k_len * s->head_dim);
 }
 
-static void attention_forward(const fsm_attention_shape *s, const float *q, const float *k, const float *v, float *o,
-                              float *lse, void *work)
+static void attention_forward(const fsm_ops *self, const fsm_attention_shape *s, const float *q, const float *k,
+                              const float *v, float *o, float *lse)
 {
     double start = fsm_clock_s();
-    inner->attention_forward(s, q, k, v, o, lse, work);
+    inner->attention_forward(self, s, q, k, v, o, lse);
     now.attention_s += fsm_clock_s() - start;
     now.flops += attention_flops(s, 2);
 }
 
-static void attention_backward(const fsm_attention_shape *s, const float *q, const float *k, const float *v,
-                               const float *o, const float *lse, const float *do_, float *dq, float *dk, float *dv,
-                               void *work)
+static void attention_backward(const fsm_ops *self, const fsm_attention_shape *s, const float *q, const float *k,
+                               const float *v, const float *o, const float *lse, const float *do_, float *dq, float *dk,
+                               float *dv)
 {
     double start = fsm_clock_s();
-    inner->attention_backward(s, q, k, v, o, lse, do_, dq, dk, dv, work);
+    inner->attention_backward(self, s, q, k, v, o, lse, do_, dq, dk, dv);
     now.attention_s += fsm_clock_s() - start;
     now.flops += attention_flops(s, 5);
 }
@@ -91,18 +92,18 @@ static void attention_backward(const fsm_attention_shape *s, const float *q, con
 /* The model's operations, timed. */
 static void time_operations(fsm_model *model)
 {
-    static fsm_ops timed;
+    static fsm_cpu timed;
     inner = model->ops;
-    timed = *inner;
-    timed.linear_forward = linear_forward;
-    timed.linear_backward_input = linear_backward_input;
-    timed.linear_backward_joined = linear_backward_joined;
-    timed.linear_backward_weight = linear_backward_weight;
-    timed.attention_forward = attention_forward;
-    timed.attention_backward = attention_backward;
-    model->ops = &timed;
+    timed = *fsm_cpu_of(inner);
+    timed.ops.linear_forward = linear_forward;
+    timed.ops.linear_backward_input = linear_backward_input;
+    timed.ops.linear_backward_joined = linear_backward_joined;
+    timed.ops.linear_backward_weight = linear_backward_weight;
+    timed.ops.attention_forward = attention_forward;
+    timed.ops.attention_backward = attention_backward;
+    model->ops = &timed.ops;
     for (int i = 0; i < model->config->model.num_layers; i++)
-        model->layers[i].moe.ops = model->layers[i].moe.gate.ops = &timed;
+        model->layers[i].moe.ops = model->layers[i].moe.gate.ops = &timed.ops;
 }
 
 /* Flops a second of the experts' first product: 1024 rows x 512 -> 2048. */
@@ -110,7 +111,7 @@ static double bare_gemm_rate(const fsm_ops *ops, const float *a, const float *b,
 {
     enum { ROWS = 1024, IN = 512, OUT = 2048, TIMES = 8 };
     double start = fsm_clock_s();
-    for (int i = 0; i < TIMES; i++) ops->gemm(false, true, ROWS, OUT, IN, 1, a, IN, b, IN, 0, c, OUT);
+    for (int i = 0; i < TIMES; i++) ops->gemm(ops, false, true, ROWS, OUT, IN, 1, a, IN, b, IN, 0, c, OUT);
     return TIMES * 2.0 * ROWS * IN * OUT / (fsm_clock_s() - start);
 }
 

@@ -27,6 +27,7 @@
 enum { TOKENS = 12, HIDDEN = 8, FFN = 8, EXPERTS = 4, MOST_SETTINGS = 8 };
 
 static fsmoe_world *world;
+static int layer_threads; /* of layers made from now on; 0: as many as there are cores */
 
 /* ---- a layer with random contents ---- */
 
@@ -52,6 +53,7 @@ static inline fsmoe_config *make_config(const char *const *settings, int64_t tok
     config->data.seq_len = tokens;
     config->train.global_batch = config->train.micro_batch = 1;
     config->moe.allow_non_causal = true;
+    config->parallel.threads = layer_threads;
     for (int i = 0; settings[i]; i++) {
         char text[128];
         snprintf(text, sizeof text, "moe.%s", settings[i]);

@@ -2,8 +2,6 @@
  * between its forward and its backward, to the bit. */
 #include "layer_case.h"
 
-#include <omp.h>
-
 /* ---- threads ---- */
 
 enum { MANY = 65536 / EXPERTS };
@@ -13,11 +11,11 @@ static void check_threads(const char *const *settings, const char *what)
 {
     subject s[2];
     for (int i = 0; i < 2; i++) {
+        layer_threads = i == 0 ? 1 : 3;
         if (make(settings, MANY, 9, &s[i]) != FSMOE_OK) fail_msg("%s: %s", what, fsmoe_last_error());
-        omp_set_num_threads(i == 0 ? 1 : 3); /* creation has set what the configuration says */
         objective(&s[i]);
     }
-    omp_set_num_threads(1);
+    layer_threads = 1;
     const fsm_layer_run *one = &s[0].run, *three = &s[1].run;
     if (decisions(&s[0]) != decisions(&s[1])) fail_msg("%s: threads decide", what);
     for (int64_t i = 0; i < MANY * HIDDEN; i++) {

@@ -287,14 +287,23 @@ static void test_measure_sizes_grow_by_one_factor(void **state)
 
 /* ---- operations ---- */
 
-static fake *gemm_fake; /* an op table has no object */
+/* Operations that spend a fake's time. */
+typedef struct fake_ops {
+    fsm_ops ops; /* first */
+    fake *fake;
+} fake_ops;
 
-static void fake_linear(int64_t n, const fsm_weight *weight, const float *bias, const float *x, int64_t ld_x, float *y,
-                        int64_t ld_y)
+static fake_ops make_ops(fake *f)
+{
+    return (fake_ops){fsm_ops_reference, f};
+}
+
+static void fake_linear(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *bias, const float *x,
+                        int64_t ld_x, float *y, int64_t ld_y)
 {
     (void)bias, (void)x, (void)y;
     assert_true(ld_x == weight->in && ld_y == weight->out);
-    spend(&gemm_fake->comm, (double)(n * weight->in * weight->out));
+    spend(&((const fake_ops *)self)->fake->comm, (double)(n * weight->in * weight->out));
 }
 
 static fsm_measure_site make_site(fake *f, const fsm_ops *ops)
@@ -320,12 +329,13 @@ static fsm_measure_options make_options(fake *f, notes *n)
                                  .user = n};
 }
 
-static void spend_unsteadily(int64_t n, const fsm_weight *weight, const float *bias, const float *x, int64_t ld_x,
-                             float *y, int64_t ld_y)
+static void spend_unsteadily(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *bias,
+                             const float *x, int64_t ld_x, float *y, int64_t ld_y)
 {
     (void)n, (void)weight, (void)bias, (void)x, (void)ld_x, (void)y, (void)ld_y;
-    gemm_fake->alpha_s = gemm_fake->alpha_s == 1 ? 3 : 1;
-    spend(&gemm_fake->comm, 0);
+    fake *f = ((const fake_ops *)self)->fake;
+    f->alpha_s = f->alpha_s == 1 ? 3 : 1;
+    spend(&f->comm, 0);
 }
 
 /* An operation that costs alpha + n beta for what its n counts, which the fakes count by themselves, is given back. An
@@ -334,15 +344,14 @@ static void test_measure_operations_give_their_lines_back(void **state)
 {
     (void)state;
     fake f = make_fake(2);
-    fsm_ops ops = fsm_ops_reference;
+    fake_ops ops = make_ops(&f);
     notes n = {0};
-    fsm_measure_site site = make_site(&f, &ops);
+    fsm_measure_site site = make_site(&f, &ops.ops);
     fsm_measure_options options = make_options(&f, &n);
     fsm_cluster cluster = {0};
     f.alpha_s = 3e-3;
     f.beta_s = 1e-5;
-    gemm_fake = &f;
-    ops.linear_forward = fake_linear;
+    ops.ops.linear_forward = fake_linear;
     if (fsm_measure_cluster(&site, &options, &cluster) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
     for (int op = 0; op < FSM_COST_OP_COUNT; op++) {
         const fsm_measured *m = &cluster.op[op];
@@ -364,17 +373,16 @@ static void test_measure_operations_give_their_lines_back(void **state)
 static fsm_cost measure_bursty(int in_a_row)
 {
     fake f = make_fake(2);
-    fsm_ops ops = fsm_ops_reference;
+    fake_ops ops = make_ops(&f);
     notes n = {0};
-    fsm_measure_site site = make_site(&f, &ops);
+    fsm_measure_site site = make_site(&f, &ops.ops);
     fsm_measure_options options = make_options(&f, &n);
     fsm_cluster cluster = {0};
     f.alpha_s = 1e-4;
     f.beta_s = 1e-5;
     f.burst = 48;
     options.in_a_row = in_a_row;
-    gemm_fake = &f;
-    ops.linear_forward = fake_linear;
+    ops.ops.linear_forward = fake_linear;
     assert_int_equal(fsm_measure_cluster(&site, &options, &cluster), FSMOE_OK);
     fsm_cost cost = cluster.op[FSM_COST_ALLTOALL].cost;
     fsm_cluster_destroy(&cluster);
@@ -398,14 +406,13 @@ static void test_measure_operations_of_one_rank_cost_nothing_and_say_so(void **s
 {
     (void)state;
     fake f = make_fake(1);
-    fsm_ops ops = fsm_ops_reference;
+    fake_ops ops = make_ops(&f);
     notes n = {0};
-    fsm_measure_site site = make_site(&f, &ops);
+    fsm_measure_site site = make_site(&f, &ops.ops);
     fsm_measure_options options = make_options(&f, &n);
     fsm_cluster cluster = {0};
     f.beta_s = 1e-5;
-    gemm_fake = &f;
-    ops.linear_forward = fake_linear;
+    ops.ops.linear_forward = fake_linear;
     assert_int_equal(fsm_measure_cluster(&site, &options, &cluster), FSMOE_OK);
     for (int op = FSM_COST_ALLTOALL; op < FSM_COST_OP_COUNT; op++) {
         assert_true(fsm_cost_s(&cluster.op[op].cost, 1, 1e6) == 0);
@@ -422,15 +429,14 @@ static void test_measure_operations_beyond_the_budget_say_what_is_left_out(void 
 {
     (void)state;
     fake f = make_fake(2);
-    fsm_ops ops = fsm_ops_reference;
+    fake_ops ops = make_ops(&f);
     notes n = {0};
-    fsm_measure_site site = make_site(&f, &ops);
+    fsm_measure_site site = make_site(&f, &ops.ops);
     fsm_measure_options options = make_options(&f, &n);
     fsm_cluster cluster = {0};
     f.beta_s = 1e-2;
     options.budget_s = 25;
-    gemm_fake = &f;
-    ops.linear_forward = fake_linear;
+    ops.ops.linear_forward = fake_linear;
     assert_int_equal(fsm_measure_cluster(&site, &options, &cluster), FSMOE_OK);
     assert_int_equal(cluster.op[FSM_COST_ALLREDUCE].point_count, 4);
     assert_int_equal(n.messages, 5);
@@ -443,14 +449,13 @@ static void test_measure_operations_that_take_now_this_now_that_say_so(void **st
 {
     (void)state;
     fake f = make_fake(1);
-    fsm_ops ops = fsm_ops_reference;
+    fake_ops ops = make_ops(&f);
     notes n = {0};
-    fsm_measure_site site = make_site(&f, &ops);
+    fsm_measure_site site = make_site(&f, &ops.ops);
     fsm_measure_options options = make_options(&f, &n);
     fsm_cluster cluster = {0};
     options.repeats = 3;
-    gemm_fake = &f;
-    ops.linear_forward = spend_unsteadily;
+    ops.ops.linear_forward = spend_unsteadily;
     assert_int_equal(fsm_measure_cluster(&site, &options, &cluster), FSMOE_OK);
     assert_non_null(strstr(n.text, "gemm: 9 of 9 sizes took more than twice"));
     fsm_cluster_destroy(&cluster);

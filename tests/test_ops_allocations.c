@@ -4,10 +4,9 @@
 #include "count_allocations.h"
 #include "cpu/cpu.h"
 #include "cpu/gemm.h"
+#include "cpu/slots.h"
 #include "moe/expert/activation.h"
 #include "test_ops_data.h"
-
-#include <omp.h>
 
 enum { N = 256, WIDTH = 128, HIDDEN = 96, ELEMS = N * WIDTH };
 
@@ -16,31 +15,30 @@ typedef struct buffers {
     int32_t *row;
     fsm_weight weight;
     fsm_attention_shape attention;
-    void *work;
 } buffers;
 
 static void run_products(const fsm_ops *ops, buffers *b)
 {
-    ops->gemm(false, true, N, HIDDEN, WIDTH, 1, b->a[0], WIDTH, b->weight.w, WIDTH, 0, b->a[1], HIDDEN);
-    ops->gemm(true, false, N, HIDDEN, 0, 1, b->a[0], N, b->a[2], HIDDEN, 0, b->a[1], HIDDEN);
-    ops->weight_update(&b->weight);
-    ops->linear_forward(N - 1, &b->weight, b->a[2], b->a[0], WIDTH, b->a[1], HIDDEN);
-    ops->linear_backward_input(N, &b->weight, b->a[0], HIDDEN, 0, b->a[1], WIDTH);
-    ops->linear_backward_input(N, &b->weight, b->a[0], HIDDEN, 1, b->a[1], WIDTH);
-    ops->linear_backward_weight(N, HIDDEN, WIDTH, b->a[0], HIDDEN, b->a[1], WIDTH, b->a[2], b->a[3]);
+    ops->gemm(ops, false, true, N, HIDDEN, WIDTH, 1, b->a[0], WIDTH, b->weight.w, WIDTH, 0, b->a[1], HIDDEN);
+    ops->gemm(ops, true, false, N, HIDDEN, 0, 1, b->a[0], N, b->a[2], HIDDEN, 0, b->a[1], HIDDEN);
+    ops->weight_update(ops, &b->weight);
+    ops->linear_forward(ops, N - 1, &b->weight, b->a[2], b->a[0], WIDTH, b->a[1], HIDDEN);
+    ops->linear_backward_input(ops, N, &b->weight, b->a[0], HIDDEN, 0, b->a[1], WIDTH);
+    ops->linear_backward_input(ops, N, &b->weight, b->a[0], HIDDEN, 1, b->a[1], WIDTH);
+    ops->linear_backward_weight(ops, N, HIDDEN, WIDTH, b->a[0], HIDDEN, b->a[1], WIDTH, b->a[2], b->a[3]);
 }
 
 static void run_layers(const fsm_ops *ops, buffers *b)
 {
     float **a = b->a;
-    ops->rmsnorm_forward(N, WIDTH, 1e-5f, a[0], a[1], a[2], a[3]);
-    ops->rmsnorm_backward(N, WIDTH, a[0], a[1], a[3], a[2], a[4], a[5]);
-    ops->layernorm_forward(N, WIDTH, 1e-5f, a[0], a[1], a[2], a[3], a[4], a[5]);
-    ops->layernorm_backward(N, WIDTH, a[0], a[1], a[4], a[5], a[2], a[3], a[6], a[7]);
-    ops->rope(N, 4, 32, b->row, a[0], a[1], 1, a[2], WIDTH);
-    ops->attention_work_bytes(&b->attention);
-    ops->attention_forward(&b->attention, a[0], a[0], a[0], a[1], a[2], b->work);
-    ops->attention_backward(&b->attention, a[0], a[0], a[0], a[1], a[2], a[3], a[4], a[5], a[6], b->work);
+    ops->rmsnorm_forward(ops, N, WIDTH, 1e-5f, a[0], a[1], a[2], a[3]);
+    ops->rmsnorm_backward(ops, N, WIDTH, a[0], a[1], a[3], a[2], a[4], a[5]);
+    ops->layernorm_forward(ops, N, WIDTH, 1e-5f, a[0], a[1], a[2], a[3], a[4], a[5]);
+    ops->layernorm_backward(ops, N, WIDTH, a[0], a[1], a[4], a[5], a[2], a[3], a[6], a[7]);
+    ops->rope(ops, N, 4, 32, b->row, a[0], a[1], 1, a[2], WIDTH);
+    ops->attention_work_bytes(ops, &b->attention);
+    ops->attention_forward(ops, &b->attention, a[0], a[0], a[0], a[1], a[2]);
+    ops->attention_backward(ops, &b->attention, a[0], a[0], a[0], a[1], a[2], a[3], a[4], a[5], a[6]);
     for (int i = 0; fsm_activation_at(i); i++) {
         fsm_activation_at(i)->forward(ops, N / 2, WIDTH, a[0], a[1]);
         fsm_activation_at(i)->backward(ops, N / 2, WIDTH, a[0], a[1], a[2]);
@@ -52,22 +50,22 @@ static void run_rest(const fsm_ops *ops, buffers *b)
     const fsm_adamw step = {1e-3f, 0.9f, 0.99f, 1e-8f, 0.1f, 0.5f, 0.5f, 1};
     float **a = b->a;
     double loss = 0;
-    ops->embedding_forward(N, WIDTH, b->row, a[0], b->row, a[1], a[2]);
-    ops->embedding_backward(N, WIDTH, b->row, a[2], a[0]);
-    ops->cross_entropy(N, WIDTH, a[0], b->row, 1, true, &loss);
-    ops->add(ELEMS, a[0], a[1]);
-    ops->scale(ELEMS, 2, a[0]);
-    ops->zero(ELEMS, a[0]);
-    ops->softmax(N, WIDTH, a[1], a[0], a[2]);
-    ops->softmax_backward(N, WIDTH, a[0], a[1], 0, a[2]);
-    ops->softmax_columns(N, WIDTH, a[1], a[0]);
-    ops->softmax_columns_backward(N, WIDTH, a[0], a[1], 0, a[2]);
-    ops->top_k(N, WIDTH, 2, a[0], (int32_t *)a[1], a[2]);
-    ops->gather_rows(N, WIDTH, b->row, a[0], a[1]);
-    ops->combine_rows(N, 1, WIDTH, b->row, a[2], a[0], a[1]);
-    ops->combine_rows_backward(N, 1, WIDTH, b->row, b->row, a[2], a[0], a[1], a[3], a[4]);
-    ops->sum_squares(ELEMS, a[0]);
-    ops->adamw(ELEMS, &step, a[0], a[1], a[2], a[3]);
+    ops->embedding_forward(ops, N, WIDTH, b->row, a[0], b->row, a[1], a[2]);
+    ops->embedding_backward(ops, N, WIDTH, b->row, a[2], a[0]);
+    ops->cross_entropy(ops, N, WIDTH, a[0], b->row, 1, true, &loss);
+    ops->add(ops, ELEMS, a[0], a[1]);
+    ops->scale(ops, ELEMS, 2, a[0]);
+    ops->zero(ops, ELEMS, a[0]);
+    ops->softmax(ops, N, WIDTH, a[1], a[0], a[2]);
+    ops->softmax_backward(ops, N, WIDTH, a[0], a[1], 0, a[2]);
+    ops->softmax_columns(ops, N, WIDTH, a[1], a[0]);
+    ops->softmax_columns_backward(ops, N, WIDTH, a[0], a[1], 0, a[2]);
+    ops->top_k(ops, N, WIDTH, 2, a[0], (int32_t *)a[1], a[2]);
+    ops->gather_rows(ops, N, WIDTH, b->row, a[0], a[1]);
+    ops->combine_rows(ops, N, 1, WIDTH, b->row, a[2], a[0], a[1]);
+    ops->combine_rows_backward(ops, N, 1, WIDTH, b->row, b->row, a[2], a[0], a[1], a[3], a[4]);
+    ops->sum_squares(ops, ELEMS, a[0]);
+    ops->adamw(ops, ELEMS, &step, a[0], a[1], a[2], a[3]);
 }
 
 static buffers make_buffers(fsm_arena *arena)
@@ -77,7 +75,6 @@ static buffers make_buffers(fsm_arena *arena)
     b.row = FSM_ARENA_ARRAY(arena, int32_t, N);
     for (int32_t i = 0; i < N; i++) b.row[i] = i % WIDTH;
     b.weight = (fsm_weight){test_floats(arena, HIDDEN * WIDTH), HIDDEN, WIDTH, NULL};
-    b.work = fsm_arena_take(arena, 1 << 20);
     return b;
 }
 
@@ -96,17 +93,19 @@ static void test_ops_allocations_none_in_any_operation(void **state)
     if (!COUNTS_ALLOCATIONS) skip();
     buffers b = make_buffers(*state);
     for (int threads = 1; threads <= 2; threads++) {
-        omp_set_num_threads(threads);
-        assert_true(fsm_cpu_weight_create_forced(&b.weight));
-        long before = n_allocations;
-        run_products(fsm_cpu_ops(), &b);
-        run_layers(fsm_cpu_ops(), &b);
-        run_rest(fsm_cpu_ops(), &b);
-        run_products(fsm_cpu_canonical_ops(), &b);
-        run_layers(fsm_cpu_canonical_ops(), &b);
-        run_rest(fsm_cpu_canonical_ops(), &b);
-        assert_int_equal(n_allocations - before, 0);
-        fsm_cpu_ops()->weight_destroy(&b.weight);
+        for (int canonical = 0; canonical < 2; canonical++) {
+            fsm_ops *ops;
+            assert_int_equal(fsm_cpu_ops_create(threads, canonical, &ops), FSMOE_OK);
+            assert_true(ops->attention_reserve(ops, &b.attention));
+            assert_true(fsm_cpu_weight_create_forced(ops, &b.weight));
+            long before = n_allocations;
+            run_products(ops, &b);
+            run_layers(ops, &b);
+            run_rest(ops, &b);
+            assert_int_equal(n_allocations - before, 0);
+            fsm_cpu_weight_destroy(ops, &b.weight);
+            fsm_ops_destroy(ops);
+        }
     }
 }
 

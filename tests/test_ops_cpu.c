@@ -2,6 +2,7 @@
  * number of threads must give the same bits every run. Rows and softmax: test_ops_cpu_rows.c. */
 #include "test_ops_cpu.h"
 #include "cpu/gemm.h"
+#include "cpu/slots.h"
 #include "moe/expert/activation.h"
 
 #include <stdlib.h>
@@ -14,7 +15,7 @@ static void check_gemm(fsm_arena *arena, int64_t m, int64_t n, int64_t k, int va
     const float *a = test_floats(arena, lda * (trans_a ? k : m)), *b = test_floats(arena, ldb * (trans_b ? n : k));
     outputs c = test_outputs(arena, m * ldc);
     for (int run = 0; run < RUNS; run++)
-        table_of(run)->gemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c.of[run], ldc);
+        table_of(run)->gemm(table_of(run), trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c.of[run], ldc);
     test_assert_agree("gemm", c, TOLERANCE);
 }
 
@@ -23,7 +24,7 @@ static void test_ops_cpu_gemm_agrees_with_reference(void **state)
     static const int64_t sizes[][3] = {{0, 5, 3},   {5, 0, 3},   {5, 3, 0},     {1, 1, 1},       {2, 3, 5},
                                        {1, 64, 32}, {64, 1, 32}, {33, 65, 129}, {130, 128, 257}, {300, 96, 31}};
     for (int threads = 1; threads <= 3; threads++) {
-        omp_set_num_threads(threads);
+        use_threads(threads);
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
             for (int variant = 0; variant < 8; variant++) {
                 ((fsm_arena *)*state)->used = 0;
@@ -39,16 +40,17 @@ static void test_ops_cpu_gemm_with_beta_0_ignores_what_c_held(void **state)
     (void)state;
     for (int run = 0; run < 2; run++) {
         c[0] = NAN;
-        table_of(run)->gemm(false, false, 1, 1, 1, 1, a, 1, b, 1, 0, c, 1);
+        table_of(run)->gemm(table_of(run), false, false, 1, 1, 1, 1, a, 1, b, 1, 0, c, 1);
         assert_true(c[0] == 6);
         nothing[0] = NAN;
-        table_of(run)->gemm(false, false, 1, 1, 0, 1, a, 1, b, 1, 0, nothing, 1);
+        table_of(run)->gemm(table_of(run), false, false, 1, 1, 0, 1, a, 1, b, 1, 0, nothing, 1);
         assert_true(nothing[0] == 0);
     }
 }
 
 /* The reference takes no pack; `make` gives the other table's weight one or none. */
-static void check_linear(fsm_arena *arena, int64_t n, int64_t out, int64_t in, int64_t gap, bool (*make)(fsm_weight *))
+static void check_linear(fsm_arena *arena, int64_t n, int64_t out, int64_t in, int64_t gap,
+                         bool (*make)(const fsm_ops *, fsm_weight *))
 {
     int64_t ld_x = in + gap, ld_y = out + gap;
     float *w = test_floats(arena, out * in);
@@ -57,22 +59,22 @@ static void check_linear(fsm_arena *arena, int64_t n, int64_t out, int64_t in, i
     outputs joined = test_outputs(arena, n * ld_x), dw = test_outputs(arena, out * in),
             dbias = test_outputs(arena, out);
     fsm_weight packed = {w, out, in, NULL}, plain = packed;
-    assert_true(make(&packed));
+    assert_true(make(fast, &packed));
     for (int64_t i = 0; i < out * in; i++) w[i] *= 0.5f;
-    fsm_cpu_ops()->weight_update(&packed);
+    fsm_cpu_weight_update(fast, &packed);
     for (int run = 0; run < RUNS; run++) {
         const fsm_ops *ops = table_of(run);
         const fsm_weight *weight = run == 0 ? &plain : &packed;
-        ops->linear_forward(n, weight, gap ? NULL : bias, x, ld_x, y.of[run], ld_y);
-        ops->linear_backward_input(n, weight, dy, ld_y, 0, dx.of[run], ld_x);
-        ops->linear_backward_input(n, weight, dy, ld_y, 1, more.of[run], ld_x);
+        ops->linear_forward(ops, n, weight, gap ? NULL : bias, x, ld_x, y.of[run], ld_y);
+        ops->linear_backward_input(ops, n, weight, dy, ld_y, 0, dx.of[run], ld_x);
+        ops->linear_backward_input(ops, n, weight, dy, ld_y, 1, more.of[run], ld_x);
         if (out % 2 == 0) {
             const int64_t halves[2] = {out / 2, out / 2}, leaves[2] = {7, 7};
-            ops->linear_backward_joined(n, weight, 2, halves, leaves, dy, ld_y, joined.of[run], ld_x);
+            ops->linear_backward_joined(ops, n, weight, 2, halves, leaves, dy, ld_y, joined.of[run], ld_x);
         }
-        ops->linear_backward_weight(n, out, in, dy, ld_y, x, ld_x, dw.of[run], gap ? NULL : dbias.of[run]);
+        ops->linear_backward_weight(ops, n, out, in, dy, ld_y, x, ld_x, dw.of[run], gap ? NULL : dbias.of[run]);
     }
-    fsm_cpu_ops()->weight_destroy(&packed);
+    fsm_cpu_weight_destroy(fast, &packed);
     test_assert_agree("linear_forward", y, TOLERANCE);
     test_assert_agree("linear_backward_input", dx, TOLERANCE);
     test_assert_agree("linear_backward_input, beta 1", more, TOLERANCE);
@@ -81,12 +83,12 @@ static void check_linear(fsm_arena *arena, int64_t n, int64_t out, int64_t in, i
     test_assert_agree("linear_backward_weight: bias", dbias, TOLERANCE);
 }
 
-static void check_linears(fsm_arena *arena, bool (*make)(fsm_weight *))
+static void check_linears(fsm_arena *arena, bool (*make)(const fsm_ops *, fsm_weight *))
 {
     static const int64_t sizes[][3] = {{0, 8, 8},    {1, 1, 1},     {15, 33, 20}, {16, 32, 48},
                                        {95, 70, 33}, {300, 48, 64}, {513, 24, 40}};
     for (int threads = 1; threads <= 3; threads++) {
-        omp_set_num_threads(threads);
+        use_threads(threads);
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
             for (int64_t gap = 0; gap <= 3; gap += 3) {
                 arena->used = 0;
@@ -114,8 +116,8 @@ static void check_rmsnorm(fsm_arena *arena, int64_t n, int64_t width)
     outputs y = test_outputs(arena, n * width), rstd = test_outputs(arena, n), dx = test_outputs(arena, n * width),
             dgain = test_outputs(arena, width);
     for (int run = 0; run < RUNS; run++) {
-        table_of(run)->rmsnorm_forward(n, width, 1e-5f, x, gain, y.of[run], rstd.of[run]);
-        table_of(run)->rmsnorm_backward(n, width, x, gain, rstd.of[run], dy, dx.of[run], dgain.of[run]);
+        table_of(run)->rmsnorm_forward(table_of(run), n, width, 1e-5f, x, gain, y.of[run], rstd.of[run]);
+        table_of(run)->rmsnorm_backward(table_of(run), n, width, x, gain, rstd.of[run], dy, dx.of[run], dgain.of[run]);
     }
     test_assert_agree("rmsnorm_forward", y, TOLERANCE);
     test_assert_agree("rmsnorm_forward: rstd", rstd, TOLERANCE);
@@ -137,8 +139,8 @@ static void check_layernorm(fsm_arena *arena, int64_t n, int64_t width)
     outputs dx = test_outputs(arena, n * width), dgain = test_outputs(arena, width), dbias = test_outputs(arena, width);
     for (int run = 0; run < RUNS; run++) {
         const fsm_ops *ops = table_of(run);
-        ops->layernorm_forward(n, width, 1e-5f, x, gain, bias, y.of[run], mean.of[run], rstd.of[run]);
-        ops->layernorm_backward(n, width, x, gain, mean.of[run], rstd.of[run], dy, dx.of[run], dgain.of[run],
+        ops->layernorm_forward(ops, n, width, 1e-5f, x, gain, bias, y.of[run], mean.of[run], rstd.of[run]);
+        ops->layernorm_backward(ops, n, width, x, gain, mean.of[run], rstd.of[run], dy, dx.of[run], dgain.of[run],
                                 dbias.of[run]);
     }
     test_assert_agree("layernorm_forward", y, TOLERANCE);
@@ -162,8 +164,8 @@ static void check_rope(fsm_arena *arena, int64_t n, int64_t width)
     const float *cosine = test_floats(arena, 50 * 3), *sine = test_floats(arena, 50 * 3);
     outputs x = test_outputs(arena, n * ld);
     for (int run = 0; run < RUNS; run++) {
-        table_of(run)->rope(n, width, head_dim, position, cosine, sine, 1, x.of[run], ld);
-        table_of(run)->rope(n, width / 2, head_dim, position, cosine, sine, -1, x.of[run], ld);
+        table_of(run)->rope(table_of(run), n, width, head_dim, position, cosine, sine, 1, x.of[run], ld);
+        table_of(run)->rope(table_of(run), n, width / 2, head_dim, position, cosine, sine, -1, x.of[run], ld);
     }
     test_assert_agree("rope", x, TOLERANCE);
 }
@@ -181,11 +183,11 @@ static void check_attention(fsm_arena *arena, fsm_attention_shape s)
     outputs o = test_outputs(arena, queries * s.ld_o), lse = test_outputs(arena, queries * s.heads);
     outputs dq = test_outputs(arena, queries * s.ld_q), dk = test_outputs(arena, keys * s.ld_k);
     outputs dv = test_outputs(arena, keys * s.ld_v);
+    assert_true(fast->attention_reserve(fast, &s));
     for (int run = 0; run < RUNS; run++) {
         const fsm_ops *ops = table_of(run);
-        void *work = fsm_arena_take(arena, ops->attention_work_bytes(&s));
-        ops->attention_forward(&s, q, k, v, o.of[run], lse.of[run], work);
-        ops->attention_backward(&s, q, k, v, o.of[run], lse.of[run], do_, dq.of[run], dk.of[run], dv.of[run], work);
+        ops->attention_forward(ops, &s, q, k, v, o.of[run], lse.of[run]);
+        ops->attention_backward(ops, &s, q, k, v, o.of[run], lse.of[run], do_, dq.of[run], dk.of[run], dv.of[run]);
     }
     test_assert_agree("attention_forward: o", o, TOLERANCE);
     test_assert_agree("attention_forward: lse", lse, TOLERANCE);
@@ -203,7 +205,7 @@ static void test_ops_cpu_attention_agrees_with_reference(void **state)
                   {3, 1, 40, 4, 2, 32, 5},    {1, 64, 64, 2, 1, 32, 0}, {2, 65, 65, 4, 1, 16, 1},
                   {1, 130, 200, 3, 3, 20, 2}, {0, 4, 4, 2, 2, 8, 0},    {2, 0, 7, 2, 1, 4, 1}};
     for (int threads = 1; threads <= 3; threads++) {
-        omp_set_num_threads(threads);
+        use_threads(threads);
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
             int64_t gap = shapes[i].gap, query = shapes[i].heads * shapes[i].head_dim,
                     key = shapes[i].kv_heads * shapes[i].head_dim;
@@ -246,14 +248,14 @@ static void test_ops_cpu_activations_agree_with_reference(void **state)
 }
 
 /* Not only relative to the largest: every value on [-limit, limit]. */
-static void check_tails(void (*want_of)(int64_t, const float *, float *),
-                        void (*got_of)(int64_t, const float *, float *), float limit)
+static void check_tails(void (*want_of)(const fsm_ops *, int64_t, const float *, float *),
+                        void (*got_of)(const fsm_ops *, int64_t, const float *, float *), float limit)
 {
     enum { N = 4801 };
     float x[N], want[N], got[N];
     for (int i = 0; i < N; i++) x[i] = limit * (float)(i - N / 2) / (N / 2);
-    want_of(N, x, want);
-    got_of(N, x, got);
+    want_of(&fsm_ops_reference, N, x, want);
+    got_of(fast, N, x, got);
     for (int i = 0; i < N; i++)
         if (fabsf(got[i] - want[i]) > 1e-5f * fabsf(want[i])) fail_msg("f(%g) = %g, want %g", x[i], got[i], want[i]);
 }
@@ -301,13 +303,13 @@ static void test_ops_cpu_passes_nan_on(void **state)
     int32_t target[1] = {0};
     double loss = 0;
     (void)state;
-    fast->softmax(1, 40, x, y, NULL);
+    fast->softmax(fast, 1, 40, x, y, NULL);
     assert_true(isnan(y[0]) && isnan(y[7]));
     for (int i = 0; fsm_activation_at(i); i++) {
         fsm_activation_at(i)->forward(fast, 1, 20, x, y);
         assert_true(isnan(y[7]) && y[6] == 0);
     }
-    fast->cross_entropy(1, 40, x, target, 1, true, &loss);
+    fast->cross_entropy(fast, 1, 40, x, target, 1, true, &loss);
     assert_true(isnan(loss) && isnan(x[0]));
 }
 
@@ -318,10 +320,10 @@ static void check_vectors(fsm_arena *arena, int64_t n, int64_t width)
     outputs zero = test_outputs(arena, n * width);
     double squares[RUNS];
     for (int run = 0; run < RUNS; run++) {
-        table_of(run)->add(n * width, x, sum.of[run]);
-        table_of(run)->scale(n * width, -1.5f, scaled.of[run]);
-        table_of(run)->zero(n * width, zero.of[run]);
-        squares[run] = table_of(run)->sum_squares(n * width, x);
+        table_of(run)->add(table_of(run), n * width, x, sum.of[run]);
+        table_of(run)->scale(table_of(run), n * width, -1.5f, scaled.of[run]);
+        table_of(run)->zero(table_of(run), n * width, zero.of[run]);
+        squares[run] = table_of(run)->sum_squares(table_of(run), n * width, x);
     }
     test_assert_agree("add", sum, 0);
     test_assert_agree("scale", scaled, 0);
@@ -337,10 +339,10 @@ static void test_ops_cpu_vectors_agree_with_reference(void **state)
 static void test_ops_cpu_sum_squares_does_not_depend_on_threads(void **state)
 {
     const float *x = test_floats(*state, 100003);
-    omp_set_num_threads(1);
-    double alone = fast->sum_squares(100003, x);
-    omp_set_num_threads(3);
-    assert_true(fast->sum_squares(100003, x) == alone);
+    use_threads(1);
+    double alone = fast->sum_squares(fast, 100003, x);
+    use_threads(3);
+    assert_true(fast->sum_squares(fast, 100003, x) == alone);
 }
 
 static void check_adamw(fsm_arena *arena, int64_t n, int64_t width)
@@ -352,7 +354,7 @@ static void check_adamw(fsm_arena *arena, int64_t n, int64_t width)
         for (int t = 1; t <= 3; t++) {
             fsm_adamw step = {1e-2f, 0.9f, 0.95f, 1e-8f, 0.1f, (float)(1 - pow(0.9, t)), (float)(1 - pow(0.95, t)),
                               0.3f};
-            table_of(run)->adamw(n * width, &step, g, m.of[run], v.of[run], p.of[run]);
+            table_of(run)->adamw(table_of(run), n * width, &step, g, m.of[run], v.of[run], p.of[run]);
         }
     }
     test_assert_agree("adamw: m", m, 1e-6);
@@ -385,8 +387,11 @@ int main(void)
         TEST(test_ops_cpu_sum_squares_does_not_depend_on_threads),
         TEST(test_ops_cpu_adamw_agrees_with_reference),
     };
-    fast = fsm_cpu_ops();
+    use_threads(1);
     int failed = cmocka_run_group_tests_name("cpu", tests, NULL, NULL);
-    fast = fsm_cpu_canonical_ops();
-    return failed + cmocka_run_group_tests_name("cpu-canonical", tests, NULL, NULL);
+    canonical = true;
+    use_threads(1);
+    failed += cmocka_run_group_tests_name("cpu-canonical", tests, NULL, NULL);
+    fsm_ops_destroy(fast);
+    return failed;
 }

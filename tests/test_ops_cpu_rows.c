@@ -11,9 +11,9 @@ static void check_embedding(fsm_arena *arena, int64_t n, int64_t width)
     outputs y = test_outputs(arena, n * width), bare = test_outputs(arena, n * width);
     outputs dtable = test_outputs(arena, TOKENS * width);
     for (int run = 0; run < RUNS; run++) {
-        table_of(run)->embedding_forward(n, width, id, tokens, position, places, y.of[run]);
-        table_of(run)->embedding_forward(n, width, id, tokens, NULL, NULL, bare.of[run]);
-        table_of(run)->embedding_backward(n, width, id, dy, dtable.of[run]);
+        table_of(run)->embedding_forward(table_of(run), n, width, id, tokens, position, places, y.of[run]);
+        table_of(run)->embedding_forward(table_of(run), n, width, id, tokens, NULL, NULL, bare.of[run]);
+        table_of(run)->embedding_backward(table_of(run), n, width, id, dy, dtable.of[run]);
     }
     test_assert_agree("embedding_forward", y, TOLERANCE);
     test_assert_agree("embedding_forward without positions", bare, 0);
@@ -44,11 +44,11 @@ static void check_rows(fsm_arena *arena, int64_t n, int64_t width)
     outputs dweight = test_outputs(arena, n * K), bare_dx = test_outputs(arena, n * K * width);
     for (int run = 0; run < RUNS; run++) {
         const fsm_ops *ops = table_of(run);
-        ops->gather_rows(n * K, width, from, x, gathered.of[run]);
-        ops->combine_rows(n, K, width, from, weight, x, y.of[run]);
-        ops->combine_rows(n, K, width, from, NULL, x, bare.of[run]);
-        ops->combine_rows_backward(n, K, width, from, to, NULL, x, dy, bare_dx.of[run], dweight.of[run]);
-        ops->combine_rows_backward(n, K, width, from, to, weight, x, dy, dx.of[run], dweight.of[run]);
+        ops->gather_rows(ops, n * K, width, from, x, gathered.of[run]);
+        ops->combine_rows(ops, n, K, width, from, weight, x, y.of[run]);
+        ops->combine_rows(ops, n, K, width, from, NULL, x, bare.of[run]);
+        ops->combine_rows_backward(ops, n, K, width, from, to, NULL, x, dy, bare_dx.of[run], dweight.of[run]);
+        ops->combine_rows_backward(ops, n, K, width, from, to, weight, x, dy, dx.of[run], dweight.of[run]);
     }
     test_assert_agree("gather_rows", gathered, 0);
     test_assert_agree("combine_rows", y, TOLERANCE);
@@ -72,8 +72,8 @@ static void check_softmax(fsm_arena *arena, int64_t n, int64_t width)
     }
     outputs y = test_outputs(arena, n * width), lse = test_outputs(arena, n), in_place = test_outputs(arena, n * width);
     for (int run = 0; run < RUNS; run++) {
-        table_of(run)->softmax(n, width, x, y.of[run], lse.of[run]);
-        table_of(run)->softmax(n, width, in_place.of[run], in_place.of[run], NULL);
+        table_of(run)->softmax(table_of(run), n, width, x, y.of[run], lse.of[run]);
+        table_of(run)->softmax(table_of(run), n, width, in_place.of[run], in_place.of[run], NULL);
     }
     test_assert_agree("softmax", y, TOLERANCE);
     test_assert_agree("softmax: lse", lse, TOLERANCE);
@@ -89,8 +89,8 @@ static void check_softmax_columns(fsm_arena *arena, int64_t n, int64_t width)
     }
     outputs y = test_outputs(arena, n * width), in_place = test_outputs(arena, n * width);
     for (int run = 0; run < RUNS; run++) {
-        table_of(run)->softmax_columns(n, width, x, y.of[run]);
-        table_of(run)->softmax_columns(n, width, in_place.of[run], in_place.of[run]);
+        table_of(run)->softmax_columns(table_of(run), n, width, x, y.of[run]);
+        table_of(run)->softmax_columns(table_of(run), n, width, in_place.of[run], in_place.of[run]);
     }
     test_assert_agree("softmax_columns", y, TOLERANCE);
     test_assert_agree("softmax_columns in place", in_place, TOLERANCE);
@@ -101,8 +101,8 @@ static void check_softmax_backward(fsm_arena *arena, int64_t n, int64_t width)
     float *y = test_floats(arena, n * width), *dy = test_floats(arena, n * width);
     outputs dx = test_outputs(arena, n * width), columns = test_outputs(arena, n * width);
     for (int run = 0; run < RUNS; run++) {
-        table_of(run)->softmax_backward(n, width, y, dy, 1, dx.of[run]);
-        table_of(run)->softmax_columns_backward(n, width, y, dy, 1, columns.of[run]);
+        table_of(run)->softmax_backward(table_of(run), n, width, y, dy, 1, dx.of[run]);
+        table_of(run)->softmax_columns_backward(table_of(run), n, width, y, dy, 1, columns.of[run]);
     }
     test_assert_agree("softmax_backward", dx, TOLERANCE);
     test_assert_agree("softmax_columns_backward", columns, TOLERANCE);
@@ -116,7 +116,7 @@ static void check_top_k(fsm_arena *arena, int64_t n, int64_t width)
     outputs value = test_outputs(arena, n * k);
     for (int run = 0; run < RUNS; run++) {
         index[run] = FSM_ARENA_ARRAY(arena, int32_t, n * k);
-        table_of(run)->top_k(n, width, k, x, index[run], value.of[run]);
+        table_of(run)->top_k(table_of(run), n, width, k, x, index[run], value.of[run]);
         assert_memory_equal(index[run], index[0], sizeof **index * (size_t)(n * k));
     }
     test_assert_agree("top_k", value, 0);
@@ -132,7 +132,7 @@ static void check_for_rows(fsm_arena *arena, int64_t n, int64_t width)
     for (int run = 0; run < RUNS; run++) {
         int32_t *times = FSM_ARENA_ARRAY(arena, int32_t, n + 1);
         memset(times, 0, sizeof *times * (size_t)(n + 1));
-        table_of(run)->for_rows(n, width, mark_rows, times);
+        table_of(run)->for_rows(table_of(run), n, width, mark_rows, times);
         for (int64_t i = 0; i <= n; i++) assert_true(times[i] == (i < n));
     }
 }
@@ -159,8 +159,8 @@ static void check_cross_entropy(fsm_arena *arena, int64_t n, int64_t width)
         for (int64_t i = 0; i < n; i++) { /* a huge logit and a masked one, neither the target */
             if (width > 2) logits.of[run][i * width + (target[i] + 1) % width] = i % 5 ? 80 : -INFINITY;
         }
-        table_of(run)->cross_entropy(n, width, logits.of[run], target, 0.25f, false, &bare[run]);
-        table_of(run)->cross_entropy(n, width, logits.of[run], target, 0.25f, true, &loss[run]);
+        table_of(run)->cross_entropy(table_of(run), n, width, logits.of[run], target, 0.25f, false, &bare[run]);
+        table_of(run)->cross_entropy(table_of(run), n, width, logits.of[run], target, 0.25f, true, &loss[run]);
     }
     test_assert_agree("cross_entropy", logits, TOLERANCE);
     assert_true(loss[1] == loss[2] && bare[1] == bare[2]);
@@ -187,8 +187,11 @@ int main(void)
         TEST(test_ops_cpu_cross_entropy_agrees_with_reference),
         TEST(test_ops_cpu_cross_entropy_of_a_large_vocabulary_keeps_seven_digits),
     };
-    fast = fsm_cpu_ops();
+    use_threads(1);
     int failed = cmocka_run_group_tests_name("cpu", tests, NULL, NULL);
-    fast = fsm_cpu_canonical_ops();
-    return failed + cmocka_run_group_tests_name("cpu-canonical", tests, NULL, NULL);
+    canonical = true;
+    use_threads(1);
+    failed += cmocka_run_group_tests_name("cpu-canonical", tests, NULL, NULL);
+    fsm_ops_destroy(fast);
+    return failed;
 }

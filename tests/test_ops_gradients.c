@@ -2,9 +2,8 @@
  * With fixed random weights c, loss = sum c_i y_i in double; the operation's gradient for dy = c must be the
  * fourth-order central difference of the loss. The step 2^-5 leaves some 1e-6 of truncation and 1e-5 of
  * float rounding. */
-#include "cpu/cpu.h"
 #include "moe/expert/activation.h"
-#include "test_ops_data.h"
+#include "test_ops_tables.h"
 
 enum { INPUTS = 4 };
 static const double STEP = 1.0 / 32, TOLERANCE = 3e-4;
@@ -20,7 +19,6 @@ struct problem {
     const fsm_activation *activation;
     const fsm_ops *ops;
     float *x[INPUTS], *dx[INPUTS], *y, *dy, *saved;
-    void *work;
 };
 
 static double loss_of(const problem *p)
@@ -62,8 +60,7 @@ static void check_input(const problem *p, int input)
 
 static void check(fsm_arena *arena, problem p)
 {
-    const fsm_ops *tables[] = {&fsm_ops_reference, fsm_cpu_ops(), fsm_cpu_canonical_ops()};
-    for (int table = 0; table < 3; table++) {
+    for (int table = 0; table < TABLES; table++) {
         p.ops = tables[table];
         for (int input = 0; input < INPUTS; input++) {
             p.x[input] = test_floats(arena, p.n_inputs[input]);
@@ -76,7 +73,6 @@ static void check(fsm_arena *arena, problem p)
         p.y = FSM_ARENA_ARRAY(arena, float, p.n_out);
         p.dy = test_floats(arena, p.n_out);
         p.saved = FSM_ARENA_ARRAY(arena, float, 1024);
-        p.work = fsm_arena_take(arena, 1 << 20);
         p.forward(&p);
         p.backward(&p);
         for (int input = 0; input < INPUTS; input++) check_input(&p, input);
@@ -88,14 +84,14 @@ enum { ROWS = 5, WIDTH = 19, OUT = 7 };
 static void linear_forward(const problem *p)
 {
     fsm_weight weight = {p->x[1], OUT, WIDTH, NULL};
-    p->ops->linear_forward(ROWS, &weight, p->x[2], p->x[0], WIDTH, p->y, OUT);
+    p->ops->linear_forward(p->ops, ROWS, &weight, p->x[2], p->x[0], WIDTH, p->y, OUT);
 }
 
 static void linear_backward(const problem *p)
 {
     fsm_weight weight = {p->x[1], OUT, WIDTH, NULL};
-    p->ops->linear_backward_input(ROWS, &weight, p->dy, OUT, 0, p->dx[0], WIDTH);
-    p->ops->linear_backward_weight(ROWS, OUT, WIDTH, p->dy, OUT, p->x[0], WIDTH, p->dx[1], p->dx[2]);
+    p->ops->linear_backward_input(p->ops, ROWS, &weight, p->dy, OUT, 0, p->dx[0], WIDTH);
+    p->ops->linear_backward_weight(p->ops, ROWS, OUT, WIDTH, p->dy, OUT, p->x[0], WIDTH, p->dx[1], p->dx[2]);
 }
 
 static void test_ops_gradients_of_linear(void **state)
@@ -111,8 +107,8 @@ static void test_ops_gradients_of_linear(void **state)
 static void linear_backward_adding(const problem *p)
 {
     fsm_weight weight = {p->x[1], OUT, WIDTH, NULL};
-    p->ops->linear_backward_input(ROWS, &weight, p->dy, OUT, 1, p->dx[0], WIDTH);
-    p->ops->linear_backward_weight(ROWS, OUT, WIDTH, p->dy, OUT, p->x[0], WIDTH, p->dx[1], p->dx[2]);
+    p->ops->linear_backward_input(p->ops, ROWS, &weight, p->dy, OUT, 1, p->dx[0], WIDTH);
+    p->ops->linear_backward_weight(p->ops, ROWS, OUT, WIDTH, p->dy, OUT, p->x[0], WIDTH, p->dx[1], p->dx[2]);
 }
 
 static void test_ops_gradients_of_linear_add_to_input_with_beta_1(void **state)
@@ -127,12 +123,12 @@ static void test_ops_gradients_of_linear_add_to_input_with_beta_1(void **state)
 
 static void rms_forward(const problem *p)
 {
-    p->ops->rmsnorm_forward(ROWS, WIDTH, 1e-5f, p->x[0], p->x[1], p->y, p->saved);
+    p->ops->rmsnorm_forward(p->ops, ROWS, WIDTH, 1e-5f, p->x[0], p->x[1], p->y, p->saved);
 }
 
 static void rms_backward(const problem *p)
 {
-    p->ops->rmsnorm_backward(ROWS, WIDTH, p->x[0], p->x[1], p->saved, p->dy, p->dx[0], p->dx[1]);
+    p->ops->rmsnorm_backward(p->ops, ROWS, WIDTH, p->x[0], p->x[1], p->saved, p->dy, p->dx[0], p->dx[1]);
 }
 
 static void test_ops_gradients_of_rmsnorm(void **state)
@@ -144,13 +140,13 @@ static void test_ops_gradients_of_rmsnorm(void **state)
 
 static void layer_forward(const problem *p)
 {
-    p->ops->layernorm_forward(ROWS, WIDTH, 1e-5f, p->x[0], p->x[1], p->x[2], p->y, p->saved, p->saved + ROWS);
+    p->ops->layernorm_forward(p->ops, ROWS, WIDTH, 1e-5f, p->x[0], p->x[1], p->x[2], p->y, p->saved, p->saved + ROWS);
 }
 
 static void layer_backward(const problem *p)
 {
-    p->ops->layernorm_backward(ROWS, WIDTH, p->x[0], p->x[1], p->saved, p->saved + ROWS, p->dy, p->dx[0], p->dx[1],
-                               p->dx[2]);
+    p->ops->layernorm_backward(p->ops, ROWS, WIDTH, p->x[0], p->x[1], p->saved, p->saved + ROWS, p->dy, p->dx[0],
+                               p->dx[1], p->dx[2]);
 }
 
 static void test_ops_gradients_of_layernorm(void **state)
@@ -172,7 +168,7 @@ static void rope(const problem *p, int direction, float *x)
     float cosine[POSITIONS * HEAD_DIM / 2], sine[POSITIONS * HEAD_DIM / 2];
     for (int i = 0; i < POSITIONS * HEAD_DIM / 2; i++)
         cosine[i] = cosf(0.7f * (float)i), sine[i] = sinf(0.7f * (float)i);
-    p->ops->rope(ROWS, HEADS, HEAD_DIM, position, cosine, sine, direction, x, HEADS * HEAD_DIM);
+    p->ops->rope(p->ops, ROWS, HEADS, HEAD_DIM, position, cosine, sine, direction, x, HEADS * HEAD_DIM);
 }
 
 static void rope_forward(const problem *p)
@@ -202,13 +198,13 @@ static const fsm_attention_shape attention = {
 
 static void attention_forward(const problem *p)
 {
-    p->ops->attention_forward(&attention, p->x[0], p->x[1], p->x[2], p->y, p->saved, p->work);
+    p->ops->attention_forward(p->ops, &attention, p->x[0], p->x[1], p->x[2], p->y, p->saved);
 }
 
 static void attention_backward(const problem *p)
 {
-    p->ops->attention_backward(&attention, p->x[0], p->x[1], p->x[2], p->y, p->saved, p->dy, p->dx[0], p->dx[1],
-                               p->dx[2], p->work);
+    p->ops->attention_backward(p->ops, &attention, p->x[0], p->x[1], p->x[2], p->y, p->saved, p->dy, p->dx[0], p->dx[1],
+                               p->dx[2]);
 }
 
 static void test_ops_gradients_of_attention(void **state)
@@ -248,13 +244,13 @@ static const int32_t token[ROWS] = {2, 0, 2, 3, 2}, place[ROWS] = {0, 1, 2, 0, 1
 
 static void embedding_forward(const problem *p)
 {
-    p->ops->embedding_forward(ROWS, WIDTH, token, p->x[0], place, p->x[1], p->y);
+    p->ops->embedding_forward(p->ops, ROWS, WIDTH, token, p->x[0], place, p->x[1], p->y);
 }
 
 static void embedding_backward(const problem *p)
 {
-    p->ops->embedding_backward(ROWS, WIDTH, token, p->dy, p->dx[0]);
-    p->ops->embedding_backward(ROWS, WIDTH, place, p->dy, p->dx[1]);
+    p->ops->embedding_backward(p->ops, ROWS, WIDTH, token, p->dy, p->dx[0]);
+    p->ops->embedding_backward(p->ops, ROWS, WIDTH, place, p->dy, p->dx[1]);
 }
 
 static void test_ops_gradients_of_embedding(void **state)
@@ -272,34 +268,34 @@ static const int32_t target[ROWS] = {0, 18, 4, 4, 11};
 
 static void softmax_forward(const problem *p)
 {
-    p->ops->softmax(ROWS, WIDTH, p->x[0], p->y, NULL);
+    p->ops->softmax(p->ops, ROWS, WIDTH, p->x[0], p->y, NULL);
 }
 
 static void softmax_backward(const problem *p)
 {
-    p->ops->softmax_backward(ROWS, WIDTH, p->y, p->dy, 1, p->dx[0]);
+    p->ops->softmax_backward(p->ops, ROWS, WIDTH, p->y, p->dy, 1, p->dx[0]);
 }
 
 static void softmax_backward_in_place(const problem *p)
 {
     for (int i = 0; i < ROWS * WIDTH; i++) p->dx[0][i] = p->dy[i];
-    p->ops->softmax_backward(ROWS, WIDTH, p->y, p->dx[0], 0, p->dx[0]);
+    p->ops->softmax_backward(p->ops, ROWS, WIDTH, p->y, p->dx[0], 0, p->dx[0]);
 }
 
 static void softmax_columns_forward(const problem *p)
 {
-    p->ops->softmax_columns(ROWS, WIDTH, p->x[0], p->y);
+    p->ops->softmax_columns(p->ops, ROWS, WIDTH, p->x[0], p->y);
 }
 
 static void softmax_columns_backward(const problem *p)
 {
-    p->ops->softmax_columns_backward(ROWS, WIDTH, p->y, p->dy, 1, p->dx[0]);
+    p->ops->softmax_columns_backward(p->ops, ROWS, WIDTH, p->y, p->dy, 1, p->dx[0]);
 }
 
 static void softmax_columns_backward_in_place(const problem *p)
 {
     for (int i = 0; i < ROWS * WIDTH; i++) p->dx[0][i] = p->dy[i];
-    p->ops->softmax_columns_backward(ROWS, WIDTH, p->y, p->dx[0], 0, p->dx[0]);
+    p->ops->softmax_columns_backward(p->ops, ROWS, WIDTH, p->y, p->dx[0], 0, p->dx[0]);
 }
 
 static void test_ops_gradients_of_softmax(void **state)
@@ -325,7 +321,7 @@ static void test_ops_gradients_of_softmax(void **state)
 static void cross_entropy_forward(const problem *p)
 {
     double loss = 0;
-    p->ops->cross_entropy(ROWS, WIDTH, p->x[0], target, 0, false, &loss);
+    p->ops->cross_entropy(p->ops, ROWS, WIDTH, p->x[0], target, 0, false, &loss);
     p->y[0] = (float)loss;
 }
 
@@ -333,7 +329,7 @@ static void cross_entropy_backward(const problem *p)
 {
     double loss = 0;
     memcpy(p->dx[0], p->x[0], sizeof(float) * ROWS * WIDTH);
-    p->ops->cross_entropy(ROWS, WIDTH, p->dx[0], target, p->dy[0], true, &loss);
+    p->ops->cross_entropy(p->ops, ROWS, WIDTH, p->dx[0], target, p->dy[0], true, &loss);
 }
 
 static void test_ops_gradients_of_cross_entropy(void **state)
@@ -351,13 +347,14 @@ static const int32_t chosen[3 * CHOICES] = {4, 0, 2, -1, 3, 1};
 
 static void combine_forward(const problem *p)
 {
-    p->ops->zero(p->n_out, p->y);
-    p->ops->combine_rows(3, CHOICES, WIDTH, chosen, p->x[1], p->x[0], p->y);
+    p->ops->zero(p->ops, p->n_out, p->y);
+    p->ops->combine_rows(p->ops, 3, CHOICES, WIDTH, chosen, p->x[1], p->x[0], p->y);
 }
 
 static void combine_backward(const problem *p)
 {
-    p->ops->combine_rows_backward(3, CHOICES, WIDTH, chosen, chosen, p->x[1], p->x[0], p->dy, p->dx[0], p->dx[1]);
+    p->ops->combine_rows_backward(p->ops, 3, CHOICES, WIDTH, chosen, chosen, p->x[1], p->x[0], p->dy, p->dx[0],
+                                  p->dx[1]);
 }
 
 static void test_ops_gradients_of_combine_rows(void **state)
@@ -380,5 +377,5 @@ int main(void)
         TEST(test_ops_gradients_of_softmax),        TEST(test_ops_gradients_of_cross_entropy),
         TEST(test_ops_gradients_of_combine_rows),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_tables, destroy_tables);
 }

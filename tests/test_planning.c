@@ -94,6 +94,7 @@ static void test_planning_measures_anew_where_costs_no_longer_hold(void **state)
     while (args[n]) n++;
     assert_works(run_ranks(c, "4", args));
     args[n++] = "--resume";
+    args[n++] = "--allow-changes"; /* of the batch */
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) { /* each on top of those before it */
         for (int j = 0; cases[i].changes[j]; j++) args[n++] = cases[i].changes[j];
         outcome o = run_ranks(c, "4", args);

@@ -4,7 +4,8 @@
 #include "model_case.h"
 #include "plan_case.h"
 
-#include "cpu/cpu.h"
+#include "cpu/instance.h"
+#include "cpu/slots.h"
 
 #include <unistd.h>
 
@@ -31,39 +32,39 @@ enum { MODELS = sizeof models / sizeof *models };
 
 static double counted; /* multiply-adds since the last task */
 
-static void count_gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
-                       int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
+static void count_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
+                       const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
 {
     counted += (double)(m * n * k);
-    fsm_cpu_ops()->gemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    fsm_cpu_gemm(self, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
-static void count_forward(int64_t n, const fsm_weight *weight, const float *bias, const float *x, int64_t ld_x,
-                          float *y, int64_t ld_y)
+static void count_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *bias, const float *x,
+                          int64_t ld_x, float *y, int64_t ld_y)
 {
     counted += (double)(n * weight->in * weight->out);
-    fsm_cpu_ops()->linear_forward(n, weight, bias, x, ld_x, y, ld_y);
+    fsm_cpu_linear_forward(self, n, weight, bias, x, ld_x, y, ld_y);
 }
 
-static void count_input(int64_t n, const fsm_weight *weight, const float *dy, int64_t ld_dy, float beta, float *dx,
-                        int64_t ld_dx)
+static void count_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *dy, int64_t ld_dy,
+                        float beta, float *dx, int64_t ld_dx)
 {
     counted += (double)(n * weight->in * weight->out);
-    fsm_cpu_ops()->linear_backward_input(n, weight, dy, ld_dy, beta, dx, ld_dx);
+    fsm_cpu_linear_backward_input(self, n, weight, dy, ld_dy, beta, dx, ld_dx);
 }
 
-static void count_joined(int64_t n, const fsm_weight *weight, int parts, const int64_t *part_rows,
+static void count_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, int parts, const int64_t *part_rows,
                          const int64_t *leaf_rows, const float *dy, int64_t ld_dy, float *dx, int64_t ld_dx)
 {
     counted += (double)(n * weight->in * weight->out);
-    fsm_cpu_ops()->linear_backward_joined(n, weight, parts, part_rows, leaf_rows, dy, ld_dy, dx, ld_dx);
+    fsm_cpu_linear_backward_joined(self, n, weight, parts, part_rows, leaf_rows, dy, ld_dy, dx, ld_dx);
 }
 
-static void count_weight(int64_t n, int64_t out, int64_t in, const float *dy, int64_t ld_dy, const float *x,
-                         int64_t ld_x, float *dw, float *dbias)
+static void count_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, const float *dy, int64_t ld_dy,
+                         const float *x, int64_t ld_x, float *dw, float *dbias)
 {
     counted += (double)(n * in * out);
-    fsm_cpu_ops()->linear_backward_weight(n, out, in, dy, ld_dy, x, ld_x, dw, dbias);
+    fsm_cpu_linear_backward_weight(self, n, out, in, dy, ld_dy, x, ld_x, dw, dbias);
 }
 
 /* Experts get as many rows as the gate says, the others what the step says. */
@@ -90,16 +91,17 @@ static void check_model(const char *const *settings)
     assert_int_equal(fsm_comm_create_self(&self), FSMOE_OK);
     assert_int_equal(fsm_stepper_create(config, self, &options, &s), FSMOE_OK);
     fsm_moe *moe = &s.model->layers[0].moe;
-    fsm_ops ops = *moe->ops;
-    ops.gemm = count_gemm;
-    ops.linear_forward = count_forward;
-    ops.linear_backward_input = count_input;
-    ops.linear_backward_joined = count_joined;
-    ops.linear_backward_weight = count_weight;
-    moe->ops = moe->gate.ops = moe->shared.ops = &ops;
+    fsm_cpu counting = *fsm_cpu_of(s.ops);
+    fsm_ops *ops = &counting.ops;
+    ops->gemm = count_gemm;
+    ops->linear_forward = count_forward;
+    ops->linear_backward_input = count_input;
+    ops->linear_backward_joined = count_joined;
+    ops->linear_backward_weight = count_weight;
+    moe->ops = moe->gate.ops = moe->shared.ops = ops;
     s.observer = (fsm_observer){check_task, &s};
     assert_int_equal(fsm_stepper_train_batch(&s, &batch, SAMPLES * LENGTH), FSMOE_OK);
-    moe->ops = moe->gate.ops = moe->shared.ops = fsm_cpu_ops();
+    moe->ops = moe->gate.ops = moe->shared.ops = s.ops;
     fsm_stepper_destroy(&s);
     fsm_comm_destroy(self);
     fsmoe_config_destroy(config);

@@ -9,37 +9,39 @@ typedef void backward_kernel(int64_t n, const float *x, const float *dy, float *
 typedef void gated_forward_kernel(int64_t n, int64_t width, const float *ab, float *y);
 typedef void gated_backward_kernel(int64_t n, int64_t width, const float *ab, const float *dy, float *dab);
 
-static void share_forward(forward_kernel *kernel, int64_t n, const float *x, float *y)
+static void share_forward(const fsm_ops *self, forward_kernel *kernel, int64_t n, const float *x, float *y)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(n))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, LINE_ELEMS);
         kernel(mine.count, x + mine.begin, y + mine.begin);
     }
 }
 
-static void share_backward(backward_kernel *kernel, int64_t n, const float *x, const float *dy, float *dx)
+static void share_backward(const fsm_ops *self, backward_kernel *kernel, int64_t n, const float *x, const float *dy,
+                           float *dx)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(n))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, LINE_ELEMS);
         kernel(mine.count, x + mine.begin, dy + mine.begin, dx + mine.begin);
     }
 }
 
-static void share_gated_forward(gated_forward_kernel *kernel, int64_t n, int64_t width, const float *ab, float *y)
+static void share_gated_forward(const fsm_ops *self, gated_forward_kernel *kernel, int64_t n, int64_t width,
+                                const float *ab, float *y)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(2 * n * width))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, 2 * n * width))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
         kernel(mine.count, width, ab + mine.begin * 2 * width, y + mine.begin * width);
     }
 }
 
-static void share_gated_backward(gated_backward_kernel *kernel, int64_t n, int64_t width, const float *ab,
-                                 const float *dy, float *dab)
+static void share_gated_backward(const fsm_ops *self, gated_backward_kernel *kernel, int64_t n, int64_t width,
+                                 const float *ab, const float *dy, float *dab)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(2 * n * width))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, 2 * n * width))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
         int64_t first = mine.begin * width;
@@ -203,62 +205,63 @@ FSM_CPU_KERNEL(swiglu_backward, (int64_t n, int64_t width, const float *ab, cons
 
 /* ---- the slots ---- */
 
-void fsm_cpu_gelu_forward(int64_t n, const float *x, float *y)
+void fsm_cpu_gelu_forward(const fsm_ops *self, int64_t n, const float *x, float *y)
 {
-    share_forward(gelu_forward, n, x, y);
+    share_forward(self, gelu_forward, n, x, y);
 }
 
-void fsm_cpu_gelu_backward(int64_t n, const float *x, const float *dy, float *dx)
+void fsm_cpu_gelu_backward(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx)
 {
-    share_backward(gelu_backward, n, x, dy, dx);
+    share_backward(self, gelu_backward, n, x, dy, dx);
 }
 
-void fsm_cpu_gelu_tanh_forward(int64_t n, const float *x, float *y)
+void fsm_cpu_gelu_tanh_forward(const fsm_ops *self, int64_t n, const float *x, float *y)
 {
-    share_forward(gelu_tanh_forward, n, x, y);
+    share_forward(self, gelu_tanh_forward, n, x, y);
 }
 
-void fsm_cpu_gelu_tanh_backward(int64_t n, const float *x, const float *dy, float *dx)
+void fsm_cpu_gelu_tanh_backward(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx)
 {
-    share_backward(gelu_tanh_backward, n, x, dy, dx);
+    share_backward(self, gelu_tanh_backward, n, x, dy, dx);
 }
 
-void fsm_cpu_relu_forward(int64_t n, const float *x, float *y)
+void fsm_cpu_relu_forward(const fsm_ops *self, int64_t n, const float *x, float *y)
 {
-    share_forward(relu_forward, n, x, y);
+    share_forward(self, relu_forward, n, x, y);
 }
 
-void fsm_cpu_relu_backward(int64_t n, const float *x, const float *dy, float *dx)
+void fsm_cpu_relu_backward(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx)
 {
-    share_backward(relu_backward, n, x, dy, dx);
+    share_backward(self, relu_backward, n, x, dy, dx);
 }
 
-void fsm_cpu_relu_squared_forward(int64_t n, const float *x, float *y)
+void fsm_cpu_relu_squared_forward(const fsm_ops *self, int64_t n, const float *x, float *y)
 {
-    share_forward(relu_squared_forward, n, x, y);
+    share_forward(self, relu_squared_forward, n, x, y);
 }
 
-void fsm_cpu_relu_squared_backward(int64_t n, const float *x, const float *dy, float *dx)
+void fsm_cpu_relu_squared_backward(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx)
 {
-    share_backward(relu_squared_backward, n, x, dy, dx);
+    share_backward(self, relu_squared_backward, n, x, dy, dx);
 }
 
-void fsm_cpu_swiglu_forward(int64_t n, int64_t width, const float *ab, float *y)
+void fsm_cpu_swiglu_forward(const fsm_ops *self, int64_t n, int64_t width, const float *ab, float *y)
 {
-    share_gated_forward(swiglu_forward, n, width, ab, y);
+    share_gated_forward(self, swiglu_forward, n, width, ab, y);
 }
 
-void fsm_cpu_swiglu_backward(int64_t n, int64_t width, const float *ab, const float *dy, float *dab)
+void fsm_cpu_swiglu_backward(const fsm_ops *self, int64_t n, int64_t width, const float *ab, const float *dy,
+                             float *dab)
 {
-    share_gated_backward(swiglu_backward, n, width, ab, dy, dab);
+    share_gated_backward(self, swiglu_backward, n, width, ab, dy, dab);
 }
 
-void fsm_cpu_geglu_forward(int64_t n, int64_t width, const float *ab, float *y)
+void fsm_cpu_geglu_forward(const fsm_ops *self, int64_t n, int64_t width, const float *ab, float *y)
 {
-    share_gated_forward(geglu_forward, n, width, ab, y);
+    share_gated_forward(self, geglu_forward, n, width, ab, y);
 }
 
-void fsm_cpu_geglu_backward(int64_t n, int64_t width, const float *ab, const float *dy, float *dab)
+void fsm_cpu_geglu_backward(const fsm_ops *self, int64_t n, int64_t width, const float *ab, const float *dy, float *dab)
 {
-    share_gated_backward(geglu_backward, n, width, ab, dy, dab);
+    share_gated_backward(self, geglu_backward, n, width, ab, dy, dab);
 }

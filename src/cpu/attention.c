@@ -3,6 +3,8 @@
 #include "cpu/slots.h"
 #include "cpu/threads.h"
 
+#include <stdlib.h>
+
 enum { LINE_ELEMS = 16 };
 
 int64_t fsm_cpu_query_blocks(const fsm_attention_shape *shape)
@@ -54,19 +56,32 @@ static int64_t thread_elems(const fsm_attention_shape *s)
     return counted.used_elems;
 }
 
-size_t fsm_cpu_attention_work_bytes(const fsm_attention_shape *shape)
+size_t fsm_cpu_attention_work_bytes(const fsm_ops *self, const fsm_attention_shape *shape)
 {
-    return sizeof(float) * (size_t)thread_elems(shape) * (size_t)omp_get_max_threads();
+    return sizeof(float) * (size_t)thread_elems(shape) * (size_t)fsm_cpu_of(self)->threads;
 }
 
-int fsm_cpu_attention_threads(const fsm_attention_shape *shape)
+bool fsm_cpu_attention_reserve(fsm_ops *self, const fsm_attention_shape *shape)
 {
-    return fsm_cpu_threads(shape->batch * shape->heads * shape->q_len * shape->k_len * shape->head_dim);
+    fsm_cpu *cpu = (fsm_cpu *)self;
+    size_t bytes = fsm_cpu_attention_work_bytes(self, shape);
+    if (bytes <= cpu->attention_work_bytes) return true;
+    float *work = aligned_alloc(LINE_ELEMS * sizeof *work, bytes);
+    if (!work) return false;
+    free(cpu->attention_work);
+    cpu->attention_work = work;
+    cpu->attention_work_bytes = bytes;
+    return true;
 }
 
-fsm_cpu_head_work fsm_cpu_head_work_of(const fsm_attention_shape *shape, void *work)
+int fsm_cpu_attention_threads(const fsm_ops *self, const fsm_attention_shape *shape)
 {
-    layout mine = {(float *)work + thread_elems(shape) * omp_get_thread_num(), 0};
+    return fsm_cpu_threads(self, shape->batch * shape->heads * shape->q_len * shape->k_len * shape->head_dim);
+}
+
+fsm_cpu_head_work fsm_cpu_head_work_of(const fsm_ops *self, const fsm_attention_shape *shape)
+{
+    layout mine = {fsm_cpu_of(self)->attention_work + thread_elems(shape) * omp_get_thread_num(), 0};
     return lay_out(shape, &mine);
 }
 

@@ -1,7 +1,7 @@
 /* What the two passes of attention share: blocks of queries, and each thread's part of the work memory, where the rows
  * of one head lie side by side. Read at their distance in q, k and v, a power of two in most models, the same rows fall
  * into few sets of the cache: that halves the speed of the products.
- * In:  a shape; work of fsm_cpu_attention_work_bytes.
+ * In:  an instance with its work memory reserved, a shape.
  * Out: pointers into it; copies of rows.
  */
 #ifndef FSM_CPU_ATTENTION_H
@@ -29,10 +29,10 @@ typedef struct fsm_cpu_head_work {
 } fsm_cpu_head_work;
 
 /* Threads for a shape: one where there is little to do. */
-int fsm_cpu_attention_threads(const fsm_attention_shape *shape);
+int fsm_cpu_attention_threads(const fsm_ops *self, const fsm_attention_shape *shape);
 
-/* The part of `work` that belongs to the calling thread of an OpenMP team. */
-fsm_cpu_head_work fsm_cpu_head_work_of(const fsm_attention_shape *shape, void *work);
+/* The part of the instance's work memory that belongs to the calling thread of an OpenMP team. */
+fsm_cpu_head_work fsm_cpu_head_work_of(const fsm_ops *self, const fsm_attention_shape *shape);
 
 /* to[i] = factor[i] * from[i] for n rows of `width`; factor NULL means 1. */
 void fsm_cpu_copy_rows(int64_t n, int64_t width, const float *factor, const float *from, int64_t ld_from, float *to,

@@ -27,28 +27,29 @@ FSM_CPU_KERNEL(exp_scores, (int64_t count, int64_t prefix, float *score, int64_t
                (count, prefix, score, ld_score, lse, inverse))
 
 /* q, o and lse at the head's first query; its keys and values are in w. */
-static void attend_block(const fsm_attention_shape *s, fsm_cpu_query_block block, const fsm_cpu_head_work *w,
-                         const float *q, float *o, float *lse)
+static void attend_block(const fsm_ops *self, const fsm_attention_shape *s, fsm_cpu_query_block block,
+                         const fsm_cpu_head_work *w, const float *q, float *o, float *lse)
 {
     float inverse[FSM_CPU_QUERIES];
     int64_t dim = s->head_dim;
-    fsm_cpu_gemm(false, true, block.count, block.prefix, dim, s->scale, q + block.first * s->ld_q, s->ld_q, w->k, dim,
-                 0, w->score, w->ld_score);
+    fsm_cpu_gemm(self, false, true, block.count, block.prefix, dim, s->scale, q + block.first * s->ld_q, s->ld_q, w->k,
+                 dim, 0, w->score, w->ld_score);
     exp_scores(block.count, block.prefix, w->score, w->ld_score, lse + block.first, inverse);
-    fsm_cpu_gemm(false, false, block.count, dim, block.prefix, 1, w->score, w->ld_score, w->v, dim, 0, w->o, dim);
+    fsm_cpu_gemm(self, false, false, block.count, dim, block.prefix, 1, w->score, w->ld_score, w->v, dim, 0, w->o, dim);
     fsm_cpu_copy_rows(block.count, dim, inverse, w->o, dim, o + block.first * s->ld_o, s->ld_o);
 }
 
 /* All queries of all heads that read key/value head g of sample b. */
-static void attend_group(const fsm_attention_shape *s, int64_t b, int64_t g, const fsm_cpu_head_work *w, const float *q,
-                         const float *k, const float *v, float *o, float *lse)
+static void attend_group(const fsm_ops *self, const fsm_attention_shape *s, int64_t b, int64_t g,
+                         const fsm_cpu_head_work *w, const float *q, const float *k, const float *v, float *o,
+                         float *lse)
 {
     int64_t group = s->heads / s->kv_heads;
     fsm_cpu_copy_rows(s->k_len, s->head_dim, NULL, k + fsm_cpu_key_at(s, s->ld_k, b, g), s->ld_k, w->k, s->head_dim);
     fsm_cpu_copy_rows(s->k_len, s->head_dim, NULL, v + fsm_cpu_key_at(s, s->ld_v, b, g), s->ld_v, w->v, s->head_dim);
     for (int64_t h = g * group; h < (g + 1) * group; h++)
         for (int64_t index = 0; index < fsm_cpu_query_blocks(s); index++)
-            attend_block(s, fsm_cpu_query_block_at(s, index), w, q + fsm_cpu_query_at(s, s->ld_q, b, h, 0),
+            attend_block(self, s, fsm_cpu_query_block_at(s, index), w, q + fsm_cpu_query_at(s, s->ld_q, b, h, 0),
                          o + fsm_cpu_query_at(s, s->ld_o, b, h, 0), lse + (b * s->heads + h) * s->q_len);
 }
 
@@ -93,13 +94,13 @@ static void attend_one(const fsm_attention_shape *s, int64_t b, int64_t h, float
                o + fsm_cpu_query_at(s, s->ld_o, b, h, 0));
 }
 
-void fsm_cpu_attention_forward(const fsm_attention_shape *shape, const float *q, const float *k, const float *v,
-                               float *o, float *lse, void *work)
+void fsm_cpu_attention_forward(const fsm_ops *self, const fsm_attention_shape *shape, const float *q, const float *k,
+                               const float *v, float *o, float *lse)
 {
     const fsm_attention_shape *s = shape;
-#pragma omp parallel num_threads(fsm_cpu_attention_threads(s))
+#pragma omp parallel num_threads(fsm_cpu_attention_threads(self, s))
     {
-        fsm_cpu_head_work w = fsm_cpu_head_work_of(s, work);
+        fsm_cpu_head_work w = fsm_cpu_head_work_of(self, s);
         if (s->q_len == 1) {
 #pragma omp for schedule(static)
             for (int64_t task = 0; task < s->batch * s->heads; task++)
@@ -107,7 +108,7 @@ void fsm_cpu_attention_forward(const fsm_attention_shape *shape, const float *q,
         } else {
 #pragma omp for schedule(static)
             for (int64_t task = 0; task < s->batch * s->kv_heads; task++)
-                attend_group(s, task / s->kv_heads, task % s->kv_heads, &w, q, k, v, o, lse);
+                attend_group(self, s, task / s->kv_heads, task % s->kv_heads, &w, q, k, v, o, lse);
         }
     }
 }

@@ -7,8 +7,8 @@
  */
 #include "cpu/cpu.h"
 #include "cpu/slots.h"
+#include "cpu/threads.h"
 
-#include <omp.h>
 #include <string.h>
 
 enum {
@@ -63,24 +63,24 @@ static int64_t least(int64_t a, int64_t b)
 }
 
 /* One leaf of one tile into out [rows, columns]. */
-static void leaf_product(const product *p, int64_t row, int64_t rows, int64_t column, int64_t columns, int64_t leaf,
-                         float *out)
+static void leaf_product(const fsm_ops *self, const product *p, int64_t row, int64_t rows, int64_t column,
+                         int64_t columns, int64_t leaf, float *out)
 {
     for (int i = 0; i < p->parts; i++) {
         int64_t first = leaf * p->leaf[i], k = least(p->leaf[i], p->k[i] - first);
         const float *a = p->a[i] + (p->trans_a ? first * p->lda + row : row * p->lda + first);
         const float *b = p->b[i] + (p->trans_b ? column * p->ldb + first : first * p->ldb + column);
-        fsm_cpu_gemm(p->trans_a, p->trans_b, rows, columns, k, 1, a, p->lda, b, p->ldb, i > 0, out, columns);
+        fsm_cpu_gemm(self, p->trans_a, p->trans_b, rows, columns, k, 1, a, p->lda, b, p->ldb, i > 0, out, columns);
     }
 }
 
-static void tile_product(const product *p, int64_t row, int64_t column)
+static void tile_product(const fsm_ops *self, const product *p, int64_t row, int64_t column)
 {
     float leaf[TILE], levels[DEPTH * TILE];
     int64_t rows = least(TILE_ROWS, p->m - row), columns = least(TILE_COLUMNS, p->n - column), n = rows * columns;
     int64_t leaves = (p->k[0] + p->leaf[0] - 1) / p->leaf[0];
     for (int64_t i = 0; i < leaves; i++) {
-        leaf_product(p, row, rows, column, columns, i, leaf);
+        leaf_product(self, p, row, rows, column, columns, i, leaf);
         tree_push(n, leaf, (uint64_t)i, levels);
     }
     const float *root = tree_root(n, (uint64_t)leaves, levels);
@@ -93,62 +93,64 @@ static void tile_product(const product *p, int64_t row, int64_t column)
     }
 }
 
-static void run_product(const product *p)
+static void run_product(const fsm_ops *self, const product *p)
 {
     int64_t down = (p->m + TILE_ROWS - 1) / TILE_ROWS, across = (p->n + TILE_COLUMNS - 1) / TILE_COLUMNS;
-#pragma omp parallel for schedule(static) num_threads(omp_get_max_threads())
+#pragma omp parallel for schedule(static) num_threads(fsm_cpu_of(self)->threads)
     for (int64_t tile = 0; tile < down * across; tile++)
-        tile_product(p, tile / across * TILE_ROWS, tile % across * TILE_COLUMNS);
+        tile_product(self, p, tile / across * TILE_ROWS, tile % across * TILE_COLUMNS);
 }
 
-static bool weight_create(fsm_weight *weight)
+static bool weight_create(const fsm_ops *self, fsm_weight *weight)
 {
+    (void)self;
     weight->pack = NULL;
     return true;
 }
 
-static void weight_ignore(fsm_weight *weight)
+static void weight_ignore(const fsm_ops *self, fsm_weight *weight)
 {
-    (void)weight;
+    (void)self, (void)weight;
 }
 
-static void linear_forward(int64_t n, const fsm_weight *w, const float *bias, const float *x, int64_t ld_x, float *y,
-                           int64_t ld_y)
+static void linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *w, const float *bias, const float *x,
+                           int64_t ld_x, float *y, int64_t ld_y)
 {
-    run_product(&(product){.trans_b = true,
-                           .m = n,
-                           .n = w->out,
-                           .parts = 1,
-                           .k = {w->in},
-                           .leaf = {LEAF_FEATURES},
-                           .a = {x},
-                           .b = {w->w},
-                           .lda = ld_x,
-                           .ldb = w->in,
-                           .ldc = ld_y,
-                           .c = y});
-    for (int64_t i = 0; bias && i < n; i++) fsm_cpu_add(w->out, bias, y + i * ld_y);
+    run_product(self, &(product){.trans_b = true,
+                                 .m = n,
+                                 .n = w->out,
+                                 .parts = 1,
+                                 .k = {w->in},
+                                 .leaf = {LEAF_FEATURES},
+                                 .a = {x},
+                                 .b = {w->w},
+                                 .lda = ld_x,
+                                 .ldb = w->in,
+                                 .ldc = ld_y,
+                                 .c = y});
+    for (int64_t i = 0; bias && i < n; i++) fsm_cpu_add(self, w->out, bias, y + i * ld_y);
 }
 
-static void linear_backward_input(int64_t n, const fsm_weight *w, const float *dy, int64_t ld_dy, float beta, float *dx,
-                                  int64_t ld_dx)
+static void linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *w, const float *dy, int64_t ld_dy,
+                                  float beta, float *dx, int64_t ld_dx)
 {
-    run_product(&(product){.accumulate = beta != 0,
-                           .m = n,
-                           .n = w->in,
-                           .parts = 1,
-                           .k = {w->out},
-                           .leaf = {LEAF_FEATURES},
-                           .a = {dy},
-                           .b = {w->w},
-                           .lda = ld_dy,
-                           .ldb = w->in,
-                           .ldc = ld_dx,
-                           .c = dx});
+    run_product(self, &(product){.accumulate = beta != 0,
+                                 .m = n,
+                                 .n = w->in,
+                                 .parts = 1,
+                                 .k = {w->out},
+                                 .leaf = {LEAF_FEATURES},
+                                 .a = {dy},
+                                 .b = {w->w},
+                                 .lda = ld_dy,
+                                 .ldb = w->in,
+                                 .ldc = ld_dx,
+                                 .c = dx});
 }
 
-static void linear_backward_joined(int64_t n, const fsm_weight *w, int parts, const int64_t *part_rows,
-                                   const int64_t *leaf_rows, const float *dy, int64_t ld_dy, float *dx, int64_t ld_dx)
+static void linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *w, int parts,
+                                   const int64_t *part_rows, const int64_t *leaf_rows, const float *dy, int64_t ld_dy,
+                                   float *dx, int64_t ld_dx)
 {
     product p = {.m = n, .n = w->in, .parts = parts, .lda = ld_dy, .ldb = w->in, .ldc = ld_dx, .c = dx};
     int64_t at = 0;
@@ -158,43 +160,43 @@ static void linear_backward_joined(int64_t n, const fsm_weight *w, int parts, co
         p.a[i] = dy + at;
         p.b[i] = w->w + at * w->in;
     }
-    run_product(&p);
+    run_product(self, &p);
 }
 
-static void linear_backward_weight(int64_t n, int64_t out, int64_t in, const float *dy, int64_t ld_dy, const float *x,
-                                   int64_t ld_x, float *dw, float *dbias)
+static void linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, const float *dy,
+                                   int64_t ld_dy, const float *x, int64_t ld_x, float *dw, float *dbias)
 {
-    run_product(&(product){.trans_a = true,
-                           .accumulate = true,
-                           .m = out,
-                           .n = in,
-                           .parts = 1,
-                           .k = {n},
-                           .leaf = {FSM_CANONICAL_TOKENS},
-                           .a = {dy},
-                           .b = {x},
-                           .lda = ld_dy,
-                           .ldb = ld_x,
-                           .ldc = in,
-                           .c = dw});
-    for (int64_t i = 0; dbias && i < n; i++) fsm_cpu_add(out, dy + i * ld_dy, dbias);
+    run_product(self, &(product){.trans_a = true,
+                                 .accumulate = true,
+                                 .m = out,
+                                 .n = in,
+                                 .parts = 1,
+                                 .k = {n},
+                                 .leaf = {FSM_CANONICAL_TOKENS},
+                                 .a = {dy},
+                                 .b = {x},
+                                 .lda = ld_dy,
+                                 .ldb = ld_x,
+                                 .ldc = in,
+                                 .c = dw});
+    for (int64_t i = 0; dbias && i < n; i++) fsm_cpu_add(self, out, dy + i * ld_dy, dbias);
 }
 
 /* ---- sums over tokens ---- */
 
-static void rmsnorm_backward(int64_t n, int64_t width, const float *x, const float *gain, const float *rstd,
-                             const float *dy, float *dx, float *dgain)
+static void rmsnorm_backward(const fsm_ops *self, int64_t n, int64_t width, const float *x, const float *gain,
+                             const float *rstd, const float *dy, float *dx, float *dgain)
 {
     float leaf[width], levels[DEPTH * width];
     uint64_t leaves = 0;
     for (int64_t i = 0; i < n; i += FSM_CANONICAL_TOKENS, leaves++) {
         int64_t rows = least(FSM_CANONICAL_TOKENS, n - i), at = i * width;
         memset(leaf, 0, sizeof leaf);
-        fsm_cpu_rmsnorm_backward(rows, width, x + at, gain, rstd + i, dy + at, dx + at, leaf);
+        fsm_cpu_rmsnorm_backward(self, rows, width, x + at, gain, rstd + i, dy + at, dx + at, leaf);
         tree_push(width, leaf, leaves, levels);
     }
     const float *root = tree_root(width, leaves, levels);
-    if (root) fsm_cpu_add(width, root, dgain);
+    if (root) fsm_cpu_add(self, width, root, dgain);
 }
 
 static bool seen_before(const int32_t *id, int64_t i)
@@ -220,14 +222,15 @@ static void embedding_row(int64_t n, int64_t width, const int32_t *id, int64_t f
     for (int64_t c = 0; c < width; c++) row[c] += root[c];
 }
 
-static void embedding_backward(int64_t n, int64_t width, const int32_t *id, const float *dy, float *dtable)
+static void embedding_backward(const fsm_ops *self, int64_t n, int64_t width, const int32_t *id, const float *dy,
+                               float *dtable)
 {
-#pragma omp parallel for schedule(dynamic, 16)
+#pragma omp parallel for schedule(dynamic, 16) num_threads(fsm_cpu_of(self)->threads)
     for (int64_t i = 0; i < n; i++)
         if (!seen_before(id, i)) embedding_row(n, width, id, i, dy, dtable + id[i] * width);
 }
 
-static const fsm_ops canonical_ops = {
+const fsm_ops fsm_cpu_canonical_table = {
     .name = "cpu-canonical",
     FSM_CPU_SHARED_SLOTS,
     .weight_create = weight_create,
@@ -240,8 +243,3 @@ static const fsm_ops canonical_ops = {
     .rmsnorm_backward = rmsnorm_backward,
     .embedding_backward = embedding_backward,
 };
-
-const fsm_ops *fsm_cpu_canonical_ops(void)
-{
-    return &canonical_ops;
-}

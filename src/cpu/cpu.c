@@ -1,8 +1,11 @@
 #include "cpu/cpu.h"
 
+#include "cpu/instance.h"
 #include "cpu/slots.h"
 
-static const fsm_ops cpu_ops = {
+#include <stdlib.h>
+
+static const fsm_ops fast_table = {
     .name = "cpu",
     FSM_CPU_SHARED_SLOTS,
     .weight_create = fsm_cpu_weight_create,
@@ -16,7 +19,19 @@ static const fsm_ops cpu_ops = {
     .embedding_backward = fsm_cpu_embedding_backward,
 };
 
-const fsm_ops *fsm_cpu_ops(void)
+fsmoe_status fsm_cpu_ops_create(int threads, bool canonical, fsm_ops **ops)
 {
-    return &cpu_ops;
+    fsm_cpu *cpu = calloc(1, sizeof *cpu);
+    if (!cpu) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the operations");
+    cpu->ops = canonical ? fsm_cpu_canonical_table : fast_table;
+    cpu->threads = threads;
+    *ops = &cpu->ops;
+    return FSMOE_OK;
+}
+
+void fsm_cpu_destroy(fsm_ops *self)
+{
+    fsm_cpu *cpu = (fsm_cpu *)self;
+    free(cpu->attention_work);
+    free(cpu);
 }

@@ -1,20 +1,19 @@
 /* The fast operations of the CPU: oneDNN (or a CBLAS) for products, vectorised loops and OpenMP for the rest.
- * In:  nothing; the number of threads is the caller's omp_get_max_threads() at each call.
- * Out: a table for the whole life of the program. For a fixed number of threads results are the same bits every run.
- * attention_work_bytes counts the threads of its caller: ask with as many as the operation will run with.
+ * In:  the number of threads that operations run on, whatever their caller has told OpenMP; its settings stay as they are.
+ * Out: an instance. For a fixed number of threads results are the same bits every run.
  */
 #ifndef FSM_CPU_CPU_H
 #define FSM_CPU_CPU_H
 
+#include "base/status.h"
 #include "ops/ops.h"
-
-const fsm_ops *fsm_cpu_ops(void);
 
 /* Leaf of a sum over tokens in the canonical table: ranks must hold whole multiples of it. */
 enum { FSM_CANONICAL_TOKENS = 256 };
 
-/* The same operations with sums in one fixed order, whatever the layout of ranks and the number of threads; see
- * canonical.c for what that asks of shapes. Some 10 to 30 % slower. */
-const fsm_ops *fsm_cpu_canonical_ops(void);
+/* threads >= 1, of which an operation uses as many as pay. canonical: sums in one fixed order, whatever the layout of
+ * ranks and the number of threads; see canonical.c for what that asks of shapes. Some 10 to 30 % slower.
+ * ERROR_MEMORY. fsm_ops_destroy it. */
+fsmoe_status fsm_cpu_ops_create(int threads, bool canonical, fsm_ops **ops);
 
 #endif

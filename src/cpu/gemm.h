@@ -10,12 +10,13 @@
 
 /* y = x w^T of the first rows; returns how many rows it did (0 without packed copies). x [n, in] and y [n, out] must be
  * dense. One call at a time a weight. */
-int64_t fsm_cpu_packed_forward(int64_t n, const fsm_weight *weight, const float *x, float *y);
+int64_t fsm_cpu_packed_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *x, float *y);
 
 /* dx = dy w likewise; dy [n, out], dx [n, in]. */
-int64_t fsm_cpu_packed_backward_input(int64_t n, const fsm_weight *weight, const float *dy, float *dx);
+int64_t fsm_cpu_packed_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *dy,
+                                      float *dx);
 
 /* weight_create that packs even where the library's best layout is the plain one, for tests on machines where it is. */
-bool fsm_cpu_weight_create_forced(fsm_weight *weight);
+bool fsm_cpu_weight_create_forced(const fsm_ops *self, fsm_weight *weight);
 
 #endif

@@ -3,6 +3,7 @@
  * blocked and worth up to 2 times for 16 rows; where oneDNN prefers plain rows, weight_create packs nothing. */
 #include "cpu/gemm.h"
 #include "cpu/slots.h"
+#include "cpu/threads.h"
 
 #include <oneapi/dnnl/dnnl.h>
 #include <stdlib.h>
@@ -39,8 +40,8 @@ typedef struct pack {
         if (status_ != dnnl_success) return status_; \
     } while (0)
 
-void fsm_cpu_gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
-                  const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
+void fsm_cpu_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
+                  const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
 {
     if (m == 0 || n == 0) return;
     if (k == 0) { /* oneDNN leaves C alone then */
@@ -48,7 +49,9 @@ void fsm_cpu_gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, f
             for (int64_t j = 0; j < n; j++) c[i * ldc + j] = beta == 0 ? 0 : beta * c[i * ldc + j];
         return;
     }
+    int before = fsm_cpu_library_begin(self);
     dnnl_sgemm(trans_a ? 'T' : 'N', trans_b ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    fsm_cpu_library_end(self, before);
 }
 
 static dnnl_status_t describe(int64_t rows, int64_t columns, dnnl_format_tag_t tag, dnnl_memory_desc_t *layout)
@@ -150,8 +153,9 @@ static void destroy_product(product *m)
     dnnl_memory_destroy(m->plain);
 }
 
-void fsm_cpu_weight_destroy(fsm_weight *weight)
+void fsm_cpu_weight_destroy(const fsm_ops *self, fsm_weight *weight)
 {
+    (void)self;
     pack *p = weight->pack;
     weight->pack = NULL;
     if (!p) return;
@@ -162,27 +166,29 @@ void fsm_cpu_weight_destroy(fsm_weight *weight)
     free(p);
 }
 
-static bool create_weight(fsm_weight *weight, bool forced)
+static bool create_weight(const fsm_ops *self, fsm_weight *weight, bool forced)
 {
     weight->pack = NULL;
     if (weight->out == 0 || weight->in == 0) return true;
     pack *p = calloc(1, sizeof *p);
     if (!p) return false;
     weight->pack = p;
+    int before = fsm_cpu_library_begin(self);
     dnnl_status_t status = create_pack(weight->out, weight->in, p);
-    if (status != dnnl_success || !(p->blocked || forced)) fsm_cpu_weight_destroy(weight);
-    else fsm_cpu_weight_update(weight);
+    fsm_cpu_library_end(self, before);
+    if (status != dnnl_success || !(p->blocked || forced)) fsm_cpu_weight_destroy(self, weight);
+    else fsm_cpu_weight_update(self, weight);
     return status != dnnl_out_of_memory;
 }
 
-bool fsm_cpu_weight_create(fsm_weight *weight)
+bool fsm_cpu_weight_create(const fsm_ops *self, fsm_weight *weight)
 {
-    return create_weight(weight, false);
+    return create_weight(self, weight, false);
 }
 
-bool fsm_cpu_weight_create_forced(fsm_weight *weight)
+bool fsm_cpu_weight_create_forced(const fsm_ops *self, fsm_weight *weight)
 {
-    return create_weight(weight, true);
+    return create_weight(self, weight, true);
 }
 
 static void reorder(const pack *p, product *m, const float *w)
@@ -192,13 +198,15 @@ static void reorder(const pack *p, product *m, const float *w)
     dnnl_primitive_execute(m->reorder, p->stream, 2, arguments);
 }
 
-void fsm_cpu_weight_update(fsm_weight *weight)
+void fsm_cpu_weight_update(const fsm_ops *self, fsm_weight *weight)
 {
     pack *p = weight->pack;
     if (!p) return;
+    int before = fsm_cpu_library_begin(self);
     reorder(p, &p->forward, weight->w);
     reorder(p, &p->backward, weight->w);
     dnnl_stream_wait(p->stream);
+    fsm_cpu_library_end(self, before);
 }
 
 static void run_piece(const pack *p, const product *m, const rows_matmul *piece, const float *source, float *result)
@@ -212,25 +220,29 @@ static void run_piece(const pack *p, const product *m, const rows_matmul *piece,
     dnnl_primitive_execute(piece->run, p->stream, 4, arguments);
 }
 
-static int64_t multiply_packed(int64_t n, const pack *p, const product *m, const float *source, float *result)
+static int64_t multiply_packed(const fsm_ops *self, int64_t n, const pack *p, const product *m, const float *source,
+                               float *result)
 {
     if (n > MOST_PACKED_ROWS) return 0;
     int64_t done = 0;
+    int before = fsm_cpu_library_begin(self);
     for (int i = 0; i < PIECES; i++)
         for (; m->pieces[i].run && n - done >= piece_rows[i]; done += piece_rows[i])
             run_piece(p, m, &m->pieces[i], source + done * m->in, result + done * m->out);
     if (done > 0) dnnl_stream_wait(p->stream);
+    fsm_cpu_library_end(self, before);
     return done;
 }
 
-int64_t fsm_cpu_packed_forward(int64_t n, const fsm_weight *weight, const float *x, float *y)
+int64_t fsm_cpu_packed_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *x, float *y)
 {
     const pack *p = weight->pack;
-    return p ? multiply_packed(n, p, &p->forward, x, y) : 0;
+    return p ? multiply_packed(self, n, p, &p->forward, x, y) : 0;
 }
 
-int64_t fsm_cpu_packed_backward_input(int64_t n, const fsm_weight *weight, const float *dy, float *dx)
+int64_t fsm_cpu_packed_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *dy,
+                                      float *dx)
 {
     const pack *p = weight->pack;
-    return p ? multiply_packed(n, p, &p->backward, dy, dx) : 0;
+    return p ? multiply_packed(self, n, p, &p->backward, dy, dx) : 0;
 }

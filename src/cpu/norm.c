@@ -24,10 +24,10 @@ FSM_CPU_KERNEL(rms_forward,
                (int64_t n, int64_t width, float eps, const float *x, const float *gain, float *y, float *rstd),
                (n, width, eps, x, gain, y, rstd))
 
-void fsm_cpu_rmsnorm_forward(int64_t n, int64_t width, float eps, const float *x, const float *gain, float *y,
-                             float *rstd)
+void fsm_cpu_rmsnorm_forward(const fsm_ops *self, int64_t n, int64_t width, float eps, const float *x,
+                             const float *gain, float *y, float *rstd)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(n *width))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n *width))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
         int64_t first = mine.begin * width;
@@ -57,10 +57,10 @@ FSM_CPU_KERNEL(layer_forward,
                 float *mean, float *rstd),
                (n, width, eps, x, gain, bias, y, mean, rstd))
 
-void fsm_cpu_layernorm_forward(int64_t n, int64_t width, float eps, const float *x, const float *gain,
-                               const float *bias, float *y, float *mean, float *rstd)
+void fsm_cpu_layernorm_forward(const fsm_ops *self, int64_t n, int64_t width, float eps, const float *x,
+                               const float *gain, const float *bias, float *y, float *mean, float *rstd)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(n *width))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n *width))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
         int64_t first = mine.begin * width;
@@ -138,10 +138,10 @@ static void gain_gradient(int64_t n, int64_t columns, int64_t width, const float
     }
 }
 
-static void norm_backward(int64_t n, int64_t width, const float *x, const float *gain, const float *mean,
-                          const float *rstd, const float *dy, float *dx, float *dgain, float *dbias)
+static void norm_backward(const fsm_ops *self, int64_t n, int64_t width, const float *x, const float *gain,
+                          const float *mean, const float *rstd, const float *dy, float *dx, float *dgain, float *dbias)
 {
-    int threads = fsm_cpu_threads(n * width);
+    int threads = fsm_cpu_threads(self, n * width);
     int64_t step = threads == 1 ? ROWS : n;
     for (int64_t i = 0; i < n; i += step) {
         int64_t rows = least(step, n - i), at = i * width;
@@ -160,14 +160,15 @@ static void norm_backward(int64_t n, int64_t width, const float *x, const float 
     }
 }
 
-void fsm_cpu_rmsnorm_backward(int64_t n, int64_t width, const float *x, const float *gain, const float *rstd,
-                              const float *dy, float *dx, float *dgain)
+void fsm_cpu_rmsnorm_backward(const fsm_ops *self, int64_t n, int64_t width, const float *x, const float *gain,
+                              const float *rstd, const float *dy, float *dx, float *dgain)
 {
-    norm_backward(n, width, x, gain, NULL, rstd, dy, dx, dgain, NULL);
+    norm_backward(self, n, width, x, gain, NULL, rstd, dy, dx, dgain, NULL);
 }
 
-void fsm_cpu_layernorm_backward(int64_t n, int64_t width, const float *x, const float *gain, const float *mean,
-                                const float *rstd, const float *dy, float *dx, float *dgain, float *dbias)
+void fsm_cpu_layernorm_backward(const fsm_ops *self, int64_t n, int64_t width, const float *x, const float *gain,
+                                const float *mean, const float *rstd, const float *dy, float *dx, float *dgain,
+                                float *dbias)
 {
-    norm_backward(n, width, x, gain, mean, rstd, dy, dx, dgain, dbias);
+    norm_backward(self, n, width, x, gain, mean, rstd, dy, dx, dgain, dbias);
 }

@@ -23,11 +23,11 @@ FSM_CPU_KERNEL(turn,
                 float direction, float *x, int64_t ld),
                (n, heads, half, position, cosine, sine, direction, x, ld))
 
-void fsm_cpu_rope(int64_t n, int64_t heads, int64_t head_dim, const int32_t *position, const float *cosine,
-                  const float *sine, int direction, float *x, int64_t ld)
+void fsm_cpu_rope(const fsm_ops *self, int64_t n, int64_t heads, int64_t head_dim, const int32_t *position,
+                  const float *cosine, const float *sine, int direction, float *x, int64_t ld)
 {
     int64_t n_elems = n * heads * head_dim;
-#pragma omp parallel num_threads(fsm_cpu_threads(n_elems))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n_elems))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
         turn(mine.count, heads, head_dim / 2, position + mine.begin, cosine, sine, (float)direction,

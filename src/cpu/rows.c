@@ -16,14 +16,14 @@ FSM_CPU_KERNEL(embed,
                 const float *position_table, float *y),
                (n, width, id, token_table, position, position_table, y))
 
-void fsm_cpu_embedding_forward(int64_t n, int64_t width, const int32_t *id, const float *token_table,
-                               const int32_t *position, const float *position_table, float *y)
+void fsm_cpu_embedding_forward(const fsm_ops *self, int64_t n, int64_t width, const int32_t *id,
+                               const float *token_table, const int32_t *position, const float *position_table, float *y)
 {
     if (!position_table) {
-        fsm_cpu_gather_rows(n, width, id, token_table, y);
+        fsm_cpu_gather_rows(self, n, width, id, token_table, y);
         return;
     }
-#pragma omp parallel num_threads(fsm_cpu_threads(n *width))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n *width))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
         embed(mine.count, width, id + mine.begin, token_table, position + mine.begin, position_table,
@@ -45,19 +45,20 @@ FSM_CPU_KERNEL(scatter_add,
                (n, width, columns, id, dy, dtable))
 
 /* Threads share columns, not rows: a token may occur twice, and its gradients are added in the order of rows. */
-void fsm_cpu_embedding_backward(int64_t n, int64_t width, const int32_t *id, const float *dy, float *dtable)
+void fsm_cpu_embedding_backward(const fsm_ops *self, int64_t n, int64_t width, const int32_t *id, const float *dy,
+                                float *dtable)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(n *width))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n *width))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(width, 16);
         scatter_add(n, width, mine.count, id, dy + mine.begin, dtable + mine.begin);
     }
 }
 
-void fsm_cpu_gather_rows(int64_t n, int64_t width, const int32_t *row, const float *x, float *y)
+void fsm_cpu_gather_rows(const fsm_ops *self, int64_t n, int64_t width, const int32_t *row, const float *x, float *y)
 {
     size_t bytes = sizeof *y * (size_t)width;
-#pragma omp parallel for schedule(static) num_threads(fsm_cpu_threads(n *width))
+#pragma omp parallel for schedule(static) num_threads(fsm_cpu_threads(self, n *width))
     for (int64_t i = 0; i < n; i++) {
         if (row[i] < 0) memset(y + i * width, 0, bytes);
         else memcpy(y + i * width, x + row[i] * width, bytes);
@@ -80,10 +81,10 @@ FSM_CPU_KERNEL(combine,
                (int64_t n, int64_t k, int64_t width, const int32_t *row, const float *weight, const float *x, float *y),
                (n, k, width, row, weight, x, y))
 
-void fsm_cpu_combine_rows(int64_t n, int64_t k, int64_t width, const int32_t *row, const float *weight, const float *x,
-                          float *y)
+void fsm_cpu_combine_rows(const fsm_ops *self, int64_t n, int64_t k, int64_t width, const int32_t *row,
+                          const float *weight, const float *x, float *y)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(n *k *width))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n *k *width))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
         int64_t first = mine.begin * k;
@@ -117,10 +118,11 @@ FSM_CPU_KERNEL(combine_backward,
                 const float *x, const float *dy, float *dx, float *dweight),
                (n, k, width, from, to, weight, x, dy, dx, dweight))
 
-void fsm_cpu_combine_rows_backward(int64_t n, int64_t k, int64_t width, const int32_t *from, const int32_t *to,
-                                   const float *weight, const float *x, const float *dy, float *dx, float *dweight)
+void fsm_cpu_combine_rows_backward(const fsm_ops *self, int64_t n, int64_t k, int64_t width, const int32_t *from,
+                                   const int32_t *to, const float *weight, const float *x, const float *dy, float *dx,
+                                   float *dweight)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(2 * n * k * width))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, 2 * n * k * width))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
         int64_t first = mine.begin * k;
@@ -129,19 +131,20 @@ void fsm_cpu_combine_rows_backward(int64_t n, int64_t k, int64_t width, const in
     }
 }
 
-void fsm_cpu_top_k(int64_t n, int64_t width, int64_t k, const float *x, int32_t *index, float *value)
+void fsm_cpu_top_k(const fsm_ops *self, int64_t n, int64_t width, int64_t k, const float *x, int32_t *index,
+                   float *value)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(n *width))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n *width))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
         int64_t first = mine.begin * k;
-        fsm_ref_top_k(mine.count, width, k, x + mine.begin * width, index + first, value + first);
+        fsm_ref_top_k(self, mine.count, width, k, x + mine.begin * width, index + first, value + first);
     }
 }
 
-void fsm_cpu_for_rows(int64_t n, int64_t width, fsm_rows_body *body, void *context)
+void fsm_cpu_for_rows(const fsm_ops *self, int64_t n, int64_t width, fsm_rows_body *body, void *context)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(n *width))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n *width))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
         if (mine.count > 0) body(context, mine.begin, mine.count);

@@ -1,5 +1,5 @@
-/* The slots that the fast table overrides, by name; cpu.c is the table.
- * In, out: as ops.h says for each slot.
+/* The slots that the fast table overrides, by name; cpu.c and canonical.c are the tables.
+ * In, out: as ops.h says for each slot; self is an fsm_cpu (instance.h).
  */
 #ifndef FSM_CPU_SLOTS_H
 #define FSM_CPU_SLOTS_H
@@ -7,92 +7,107 @@
 #include "ops/ops.h"
 #include "ops/ref.h"
 
-void fsm_cpu_gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
-                  const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
-bool fsm_cpu_weight_create(fsm_weight *weight);
-void fsm_cpu_weight_update(fsm_weight *weight);
-void fsm_cpu_weight_destroy(fsm_weight *weight);
-void fsm_cpu_linear_forward(int64_t n, const fsm_weight *weight, const float *bias, const float *x, int64_t ld_x,
-                            float *y, int64_t ld_y);
-void fsm_cpu_linear_backward_input(int64_t n, const fsm_weight *weight, const float *dy, int64_t ld_dy, float beta,
-                                   float *dx, int64_t ld_dx);
-void fsm_cpu_linear_backward_joined(int64_t n, const fsm_weight *weight, int parts, const int64_t *part_rows,
-                                    const int64_t *leaf_rows, const float *dy, int64_t ld_dy, float *dx, int64_t ld_dx);
-void fsm_cpu_linear_backward_weight(int64_t n, int64_t out, int64_t in, const float *dy, int64_t ld_dy, const float *x,
-                                    int64_t ld_x, float *dw, float *dbias);
+void fsm_cpu_destroy(fsm_ops *self);
+void fsm_cpu_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
+                  const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+bool fsm_cpu_weight_create(const fsm_ops *self, fsm_weight *weight);
+void fsm_cpu_weight_update(const fsm_ops *self, fsm_weight *weight);
+void fsm_cpu_weight_destroy(const fsm_ops *self, fsm_weight *weight);
+void fsm_cpu_linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *bias, const float *x,
+                            int64_t ld_x, float *y, int64_t ld_y);
+void fsm_cpu_linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *dy,
+                                   int64_t ld_dy, float beta, float *dx, int64_t ld_dx);
+void fsm_cpu_linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, int parts,
+                                    const int64_t *part_rows, const int64_t *leaf_rows, const float *dy, int64_t ld_dy,
+                                    float *dx, int64_t ld_dx);
+void fsm_cpu_linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, const float *dy,
+                                    int64_t ld_dy, const float *x, int64_t ld_x, float *dw, float *dbias);
 
-void fsm_cpu_rmsnorm_forward(int64_t n, int64_t width, float eps, const float *x, const float *gain, float *y,
-                             float *rstd);
-void fsm_cpu_rmsnorm_backward(int64_t n, int64_t width, const float *x, const float *gain, const float *rstd,
-                              const float *dy, float *dx, float *dgain);
-void fsm_cpu_layernorm_forward(int64_t n, int64_t width, float eps, const float *x, const float *gain,
-                               const float *bias, float *y, float *mean, float *rstd);
-void fsm_cpu_layernorm_backward(int64_t n, int64_t width, const float *x, const float *gain, const float *mean,
-                                const float *rstd, const float *dy, float *dx, float *dgain, float *dbias);
+void fsm_cpu_rmsnorm_forward(const fsm_ops *self, int64_t n, int64_t width, float eps, const float *x,
+                             const float *gain, float *y, float *rstd);
+void fsm_cpu_rmsnorm_backward(const fsm_ops *self, int64_t n, int64_t width, const float *x, const float *gain,
+                              const float *rstd, const float *dy, float *dx, float *dgain);
+void fsm_cpu_layernorm_forward(const fsm_ops *self, int64_t n, int64_t width, float eps, const float *x,
+                               const float *gain, const float *bias, float *y, float *mean, float *rstd);
+void fsm_cpu_layernorm_backward(const fsm_ops *self, int64_t n, int64_t width, const float *x, const float *gain,
+                                const float *mean, const float *rstd, const float *dy, float *dx, float *dgain,
+                                float *dbias);
 
-void fsm_cpu_rope(int64_t n, int64_t heads, int64_t head_dim, const int32_t *position, const float *cosine,
-                  const float *sine, int direction, float *x, int64_t ld);
-size_t fsm_cpu_attention_work_bytes(const fsm_attention_shape *shape);
-void fsm_cpu_attention_forward(const fsm_attention_shape *shape, const float *q, const float *k, const float *v,
-                               float *o, float *lse, void *work);
-void fsm_cpu_attention_backward(const fsm_attention_shape *shape, const float *q, const float *k, const float *v,
-                                const float *o, const float *lse, const float *do_, float *dq, float *dk, float *dv,
-                                void *work);
+void fsm_cpu_rope(const fsm_ops *self, int64_t n, int64_t heads, int64_t head_dim, const int32_t *position,
+                  const float *cosine, const float *sine, int direction, float *x, int64_t ld);
+bool fsm_cpu_attention_reserve(fsm_ops *self, const fsm_attention_shape *shape);
+size_t fsm_cpu_attention_work_bytes(const fsm_ops *self, const fsm_attention_shape *shape);
+void fsm_cpu_attention_forward(const fsm_ops *self, const fsm_attention_shape *shape, const float *q, const float *k,
+                               const float *v, float *o, float *lse);
+void fsm_cpu_attention_backward(const fsm_ops *self, const fsm_attention_shape *shape, const float *q, const float *k,
+                                const float *v, const float *o, const float *lse, const float *do_, float *dq,
+                                float *dk, float *dv);
 
-void fsm_cpu_gelu_forward(int64_t n, const float *x, float *y);
-void fsm_cpu_gelu_backward(int64_t n, const float *x, const float *dy, float *dx);
-void fsm_cpu_gelu_tanh_forward(int64_t n, const float *x, float *y);
-void fsm_cpu_gelu_tanh_backward(int64_t n, const float *x, const float *dy, float *dx);
-void fsm_cpu_relu_forward(int64_t n, const float *x, float *y);
-void fsm_cpu_relu_backward(int64_t n, const float *x, const float *dy, float *dx);
-void fsm_cpu_relu_squared_forward(int64_t n, const float *x, float *y);
-void fsm_cpu_relu_squared_backward(int64_t n, const float *x, const float *dy, float *dx);
-void fsm_cpu_swiglu_forward(int64_t n, int64_t width, const float *ab, float *y);
-void fsm_cpu_swiglu_backward(int64_t n, int64_t width, const float *ab, const float *dy, float *dab);
-void fsm_cpu_geglu_forward(int64_t n, int64_t width, const float *ab, float *y);
-void fsm_cpu_geglu_backward(int64_t n, int64_t width, const float *ab, const float *dy, float *dab);
+void fsm_cpu_gelu_forward(const fsm_ops *self, int64_t n, const float *x, float *y);
+void fsm_cpu_gelu_backward(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx);
+void fsm_cpu_gelu_tanh_forward(const fsm_ops *self, int64_t n, const float *x, float *y);
+void fsm_cpu_gelu_tanh_backward(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx);
+void fsm_cpu_relu_forward(const fsm_ops *self, int64_t n, const float *x, float *y);
+void fsm_cpu_relu_backward(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx);
+void fsm_cpu_relu_squared_forward(const fsm_ops *self, int64_t n, const float *x, float *y);
+void fsm_cpu_relu_squared_backward(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx);
+void fsm_cpu_swiglu_forward(const fsm_ops *self, int64_t n, int64_t width, const float *ab, float *y);
+void fsm_cpu_swiglu_backward(const fsm_ops *self, int64_t n, int64_t width, const float *ab, const float *dy,
+                             float *dab);
+void fsm_cpu_geglu_forward(const fsm_ops *self, int64_t n, int64_t width, const float *ab, float *y);
+void fsm_cpu_geglu_backward(const fsm_ops *self, int64_t n, int64_t width, const float *ab, const float *dy,
+                            float *dab);
 
-void fsm_cpu_embedding_forward(int64_t n, int64_t width, const int32_t *id, const float *token_table,
-                               const int32_t *position, const float *position_table, float *y);
-void fsm_cpu_embedding_backward(int64_t n, int64_t width, const int32_t *id, const float *dy, float *dtable);
-void fsm_cpu_gather_rows(int64_t n, int64_t width, const int32_t *row, const float *x, float *y);
-void fsm_cpu_combine_rows(int64_t n, int64_t k, int64_t width, const int32_t *row, const float *weight, const float *x,
-                          float *y);
-void fsm_cpu_combine_rows_backward(int64_t n, int64_t k, int64_t width, const int32_t *from, const int32_t *to,
-                                   const float *weight, const float *x, const float *dy, float *dx, float *dweight);
+void fsm_cpu_embedding_forward(const fsm_ops *self, int64_t n, int64_t width, const int32_t *id,
+                               const float *token_table, const int32_t *position, const float *position_table,
+                               float *y);
+void fsm_cpu_embedding_backward(const fsm_ops *self, int64_t n, int64_t width, const int32_t *id, const float *dy,
+                                float *dtable);
+void fsm_cpu_gather_rows(const fsm_ops *self, int64_t n, int64_t width, const int32_t *row, const float *x, float *y);
+void fsm_cpu_combine_rows(const fsm_ops *self, int64_t n, int64_t k, int64_t width, const int32_t *row,
+                          const float *weight, const float *x, float *y);
+void fsm_cpu_combine_rows_backward(const fsm_ops *self, int64_t n, int64_t k, int64_t width, const int32_t *from,
+                                   const int32_t *to, const float *weight, const float *x, const float *dy, float *dx,
+                                   float *dweight);
 
-void fsm_cpu_softmax(int64_t n, int64_t width, const float *x, float *y, float *lse);
-void fsm_cpu_softmax_backward(int64_t n, int64_t width, const float *y, const float *dy, float beta, float *dx);
-void fsm_cpu_softmax_columns(int64_t n, int64_t width, const float *x, float *y);
-void fsm_cpu_softmax_columns_backward(int64_t n, int64_t width, const float *y, const float *dy, float beta, float *dx);
-void fsm_cpu_top_k(int64_t n, int64_t width, int64_t k, const float *x, int32_t *index, float *value);
-void fsm_cpu_for_rows(int64_t n, int64_t width, fsm_rows_body *body, void *context);
-void fsm_cpu_cross_entropy(int64_t n, int64_t vocab, float *logits, const int32_t *target, float scale, bool gradient,
-                           double *loss);
+void fsm_cpu_softmax(const fsm_ops *self, int64_t n, int64_t width, const float *x, float *y, float *lse);
+void fsm_cpu_softmax_backward(const fsm_ops *self, int64_t n, int64_t width, const float *y, const float *dy,
+                              float beta, float *dx);
+void fsm_cpu_softmax_columns(const fsm_ops *self, int64_t n, int64_t width, const float *x, float *y);
+void fsm_cpu_softmax_columns_backward(const fsm_ops *self, int64_t n, int64_t width, const float *y, const float *dy,
+                                      float beta, float *dx);
+void fsm_cpu_top_k(const fsm_ops *self, int64_t n, int64_t width, int64_t k, const float *x, int32_t *index,
+                   float *value);
+void fsm_cpu_for_rows(const fsm_ops *self, int64_t n, int64_t width, fsm_rows_body *body, void *context);
+void fsm_cpu_cross_entropy(const fsm_ops *self, int64_t n, int64_t vocab, float *logits, const int32_t *target,
+                           float scale, bool gradient, double *loss);
 
-void fsm_cpu_add(int64_t n, const float *x, float *y);
-void fsm_cpu_scale(int64_t n, float a, float *y);
-void fsm_cpu_zero(int64_t n, float *y);
-double fsm_cpu_sum_squares(int64_t n, const float *x);
-void fsm_cpu_adamw(int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p);
+void fsm_cpu_add(const fsm_ops *self, int64_t n, const float *x, float *y);
+void fsm_cpu_scale(const fsm_ops *self, int64_t n, float a, float *y);
+void fsm_cpu_zero(const fsm_ops *self, int64_t n, float *y);
+double fsm_cpu_sum_squares(const fsm_ops *self, int64_t n, const float *x);
+void fsm_cpu_adamw(const fsm_ops *self, int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p);
+
+extern const fsm_ops fsm_cpu_canonical_table;
 
 /* What the tables of cpu.c and canonical.c have in common; fsm_ref_… is inherited from the reference. */
-#define FSM_CPU_SHARED_SLOTS                                                                                          \
-    .gemm = fsm_cpu_gemm, .rmsnorm_forward = fsm_cpu_rmsnorm_forward, .layernorm_forward = fsm_cpu_layernorm_forward, \
-    .layernorm_backward = fsm_cpu_layernorm_backward, .rope = fsm_cpu_rope,                                           \
-    .attention_work_bytes = fsm_cpu_attention_work_bytes, .attention_forward = fsm_cpu_attention_forward,             \
-    .attention_backward = fsm_cpu_attention_backward, .gelu_forward = fsm_cpu_gelu_forward,                           \
-    .gelu_backward = fsm_cpu_gelu_backward, .gelu_tanh_forward = fsm_cpu_gelu_tanh_forward,                           \
-    .gelu_tanh_backward = fsm_cpu_gelu_tanh_backward, .relu_forward = fsm_cpu_relu_forward,                           \
-    .relu_backward = fsm_cpu_relu_backward, .relu_squared_forward = fsm_cpu_relu_squared_forward,                     \
-    .relu_squared_backward = fsm_cpu_relu_squared_backward, .swiglu_forward = fsm_cpu_swiglu_forward,                 \
-    .swiglu_backward = fsm_cpu_swiglu_backward, .geglu_forward = fsm_cpu_geglu_forward,                               \
-    .geglu_backward = fsm_cpu_geglu_backward, .embedding_forward = fsm_cpu_embedding_forward,                         \
-    .cross_entropy = fsm_cpu_cross_entropy, .add = fsm_cpu_add, .scale = fsm_cpu_scale, .zero = fsm_cpu_zero,         \
-    .softmax = fsm_cpu_softmax, .softmax_backward = fsm_cpu_softmax_backward,                                         \
-    .softmax_columns = fsm_cpu_softmax_columns, .softmax_columns_backward = fsm_cpu_softmax_columns_backward,         \
-    .top_k = fsm_cpu_top_k, .for_rows = fsm_cpu_for_rows, .gather_rows = fsm_cpu_gather_rows,                         \
-    .combine_rows = fsm_cpu_combine_rows, .combine_rows_backward = fsm_cpu_combine_rows_backward,                     \
+#define FSM_CPU_SHARED_SLOTS                                                                                  \
+    .destroy = fsm_cpu_destroy, .gemm = fsm_cpu_gemm, .rmsnorm_forward = fsm_cpu_rmsnorm_forward,             \
+    .layernorm_forward = fsm_cpu_layernorm_forward, .layernorm_backward = fsm_cpu_layernorm_backward,         \
+    .rope = fsm_cpu_rope, .attention_reserve = fsm_cpu_attention_reserve,                                     \
+    .attention_work_bytes = fsm_cpu_attention_work_bytes, .attention_forward = fsm_cpu_attention_forward,     \
+    .attention_backward = fsm_cpu_attention_backward, .gelu_forward = fsm_cpu_gelu_forward,                   \
+    .gelu_backward = fsm_cpu_gelu_backward, .gelu_tanh_forward = fsm_cpu_gelu_tanh_forward,                   \
+    .gelu_tanh_backward = fsm_cpu_gelu_tanh_backward, .relu_forward = fsm_cpu_relu_forward,                   \
+    .relu_backward = fsm_cpu_relu_backward, .relu_squared_forward = fsm_cpu_relu_squared_forward,             \
+    .relu_squared_backward = fsm_cpu_relu_squared_backward, .swiglu_forward = fsm_cpu_swiglu_forward,         \
+    .swiglu_backward = fsm_cpu_swiglu_backward, .geglu_forward = fsm_cpu_geglu_forward,                       \
+    .geglu_backward = fsm_cpu_geglu_backward, .embedding_forward = fsm_cpu_embedding_forward,                 \
+    .cross_entropy = fsm_cpu_cross_entropy, .add = fsm_cpu_add, .scale = fsm_cpu_scale, .zero = fsm_cpu_zero, \
+    .softmax = fsm_cpu_softmax, .softmax_backward = fsm_cpu_softmax_backward,                                 \
+    .softmax_columns = fsm_cpu_softmax_columns, .softmax_columns_backward = fsm_cpu_softmax_columns_backward, \
+    .top_k = fsm_cpu_top_k, .for_rows = fsm_cpu_for_rows, .gather_rows = fsm_cpu_gather_rows,                 \
+    .combine_rows = fsm_cpu_combine_rows, .combine_rows_backward = fsm_cpu_combine_rows_backward,             \
     .sum_squares = fsm_cpu_sum_squares, .adamw = fsm_cpu_adamw
 
 #endif

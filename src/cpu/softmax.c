@@ -53,9 +53,9 @@ FSM_CPU_BODY void softmax_body(int64_t n, int64_t width, const float *x, float *
 }
 FSM_CPU_KERNEL(softmax, (int64_t n, int64_t width, const float *x, float *y, float *lse), (n, width, x, y, lse))
 
-void fsm_cpu_softmax(int64_t n, int64_t width, const float *x, float *y, float *lse)
+void fsm_cpu_softmax(const fsm_ops *self, int64_t n, int64_t width, const float *x, float *y, float *lse)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(n *width))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n *width))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
         int64_t first = mine.begin * width;
@@ -83,9 +83,10 @@ FSM_CPU_BODY void softmax_backward_body(int64_t n, int64_t width, const float *y
 FSM_CPU_KERNEL(softmax_backward, (int64_t n, int64_t width, const float *y, const float *dy, float beta, float *dx),
                (n, width, y, dy, beta, dx))
 
-void fsm_cpu_softmax_backward(int64_t n, int64_t width, const float *y, const float *dy, float beta, float *dx)
+void fsm_cpu_softmax_backward(const fsm_ops *self, int64_t n, int64_t width, const float *y, const float *dy,
+                              float beta, float *dx)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(n *width))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n *width))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
         int64_t first = mine.begin * width;
@@ -155,9 +156,9 @@ FSM_CPU_KERNEL(softmax_columns_backward,
                (int64_t n, int64_t width, int64_t columns, const float *y, const float *dy, float beta, float *dx),
                (n, width, columns, y, dy, beta, dx))
 
-void fsm_cpu_softmax_columns(int64_t n, int64_t width, const float *x, float *y)
+void fsm_cpu_softmax_columns(const fsm_ops *self, int64_t n, int64_t width, const float *x, float *y)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(n *width))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n *width))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(width, 16);
         for (int64_t j = mine.begin; j < mine.begin + mine.count; j += COLUMNS) {
@@ -167,9 +168,10 @@ void fsm_cpu_softmax_columns(int64_t n, int64_t width, const float *x, float *y)
     }
 }
 
-void fsm_cpu_softmax_columns_backward(int64_t n, int64_t width, const float *y, const float *dy, float beta, float *dx)
+void fsm_cpu_softmax_columns_backward(const fsm_ops *self, int64_t n, int64_t width, const float *y, const float *dy,
+                                      float beta, float *dx)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(n *width))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n *width))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(width, 16);
         for (int64_t j = mine.begin; j < mine.begin + mine.count; j += COLUMNS) {
@@ -199,12 +201,12 @@ FSM_CPU_KERNEL(cross_entropy,
                (n, vocab, logits, target, scale, gradient, loss))
 
 /* Always the same pieces of rows, their losses added in order: the sum does not depend on the number of threads. */
-void fsm_cpu_cross_entropy(int64_t n, int64_t vocab, float *logits, const int32_t *target, float scale, bool gradient,
-                           double *loss)
+void fsm_cpu_cross_entropy(const fsm_ops *self, int64_t n, int64_t vocab, float *logits, const int32_t *target,
+                           float scale, bool gradient, double *loss)
 {
     enum { PIECES = 64 };
     double piece[PIECES];
-#pragma omp parallel for schedule(static) num_threads(fsm_cpu_threads(n *vocab))
+#pragma omp parallel for schedule(static) num_threads(fsm_cpu_threads(self, n *vocab))
     for (int p = 0; p < PIECES; p++) {
         int64_t begin = n * p / PIECES, end = n * (p + 1) / PIECES;
         cross_entropy(end - begin, vocab, logits + begin * vocab, target + begin, scale, gradient, &piece[p]);

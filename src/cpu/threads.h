@@ -1,10 +1,12 @@
 /* How an op shares its rows among OpenMP threads.
- * In:  a number of independent rows (or elements, or columns) and how much work they are.
+ * In:  an instance, a number of independent rows (or elements, or columns) and how much work they are.
  * Out: how many threads to start, and inside the parallel region this thread's contiguous share.
  * Shares depend only on the counts, so a fixed number of threads gives the same bits every run.
  */
 #ifndef FSM_CPU_THREADS_H
 #define FSM_CPU_THREADS_H
+
+#include "cpu/instance.h"
 
 #include <omp.h>
 #include <stdint.h>
@@ -13,9 +15,23 @@
  * between operations (OMP_WAIT_POLICY=passive, the only good choice on a shared machine). */
 enum { FSM_CPU_SERIAL_ELEMS = 65536 };
 
-static inline int fsm_cpu_threads(int64_t n_elems)
+static inline int fsm_cpu_threads(const fsm_ops *self, int64_t n_elems)
 {
-    return n_elems < FSM_CPU_SERIAL_ELEMS ? 1 : omp_get_max_threads();
+    return n_elems < FSM_CPU_SERIAL_ELEMS ? 1 : fsm_cpu_of(self)->threads;
+}
+
+/* A library of products asks OpenMP how many threads its caller wants: while it runs these are the instance's, and then
+ * again what they were. begin returns what end is given. */
+static inline int fsm_cpu_library_begin(const fsm_ops *self)
+{
+    int threads = fsm_cpu_of(self)->threads, before = omp_get_max_threads();
+    if (before != threads) omp_set_num_threads(threads);
+    return before;
+}
+
+static inline void fsm_cpu_library_end(const fsm_ops *self, int before)
+{
+    if (before != fsm_cpu_of(self)->threads) omp_set_num_threads(before);
 }
 
 typedef struct fsm_cpu_share {

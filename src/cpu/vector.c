@@ -19,27 +19,27 @@ FSM_CPU_BODY void scale_body(int64_t n, float a, float *y)
 }
 FSM_CPU_KERNEL(scale, (int64_t n, float a, float *y), (n, a, y))
 
-void fsm_cpu_add(int64_t n, const float *x, float *y)
+void fsm_cpu_add(const fsm_ops *self, int64_t n, const float *x, float *y)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(n))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, LINE_ELEMS);
         add(mine.count, x + mine.begin, y + mine.begin);
     }
 }
 
-void fsm_cpu_scale(int64_t n, float a, float *y)
+void fsm_cpu_scale(const fsm_ops *self, int64_t n, float a, float *y)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(n))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, LINE_ELEMS);
         scale(mine.count, a, y + mine.begin);
     }
 }
 
-void fsm_cpu_zero(int64_t n, float *y)
+void fsm_cpu_zero(const fsm_ops *self, int64_t n, float *y)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(n))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, LINE_ELEMS);
         if (mine.count > 0) memset(y + mine.begin, 0, sizeof *y * (size_t)mine.count);
@@ -62,11 +62,11 @@ FSM_CPU_BODY void sum_squares_body(int64_t n, const float *x, double *sum)
 FSM_CPU_KERNEL(sum_squares, (int64_t n, const float *x, double *sum), (n, x, sum))
 
 /* Always the same 64 pieces, added in order: the sum does not depend on the number of threads. */
-double fsm_cpu_sum_squares(int64_t n, const float *x)
+double fsm_cpu_sum_squares(const fsm_ops *self, int64_t n, const float *x)
 {
     enum { PIECES = 64 };
     double piece[PIECES], total = 0;
-#pragma omp parallel for schedule(static) num_threads(fsm_cpu_threads(n))
+#pragma omp parallel for schedule(static) num_threads(fsm_cpu_threads(self, n))
     for (int p = 0; p < PIECES; p++) {
         int64_t begin = n * p / PIECES, end = n * (p + 1) / PIECES;
         sum_squares(end - begin, x + begin, &piece[p]);
@@ -93,9 +93,9 @@ FSM_CPU_BODY void adamw_body(int64_t n, const fsm_adamw *step, const float *g, f
 FSM_CPU_KERNEL(adamw, (int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p),
                (n, step, g, m, v, p))
 
-void fsm_cpu_adamw(int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p)
+void fsm_cpu_adamw(const fsm_ops *self, int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p)
 {
-#pragma omp parallel num_threads(fsm_cpu_threads(n))
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, LINE_ELEMS);
         adamw(mine.count, step, g + mine.begin, m + mine.begin, v + mine.begin, p + mine.begin);

@@ -38,8 +38,8 @@ static fsm_attention_shape attention_shape(const fsm_model *m)
 static void rotate(const fsm_model *m, int direction, float *qkv)
 {
     if (m->params.family->learned_positions) return;
-    m->ops->rope(m->n_group, m->heads + m->kv_heads, m->head_dim, m->position, m->cosine, m->sine, direction, qkv,
-                 m->qkv_width);
+    m->ops->rope(m->ops, m->n_group, m->heads + m->kv_heads, m->head_dim, m->position, m->cosine, m->sine, direction,
+                 qkv, m->qkv_width);
 }
 
 /* New keys and values go behind the cached ones; queries look at all of them. */
@@ -55,14 +55,14 @@ static void attend_cached(const fsm_model *m, fsm_layer *l)
     shape.k_len = m->past + m->n_group;
     shape.ld_k = shape.ld_v = kv_width;
     shape.sample_k = m->config->model.max_seq_len;
-    m->ops->attention_forward(&shape, l->qkv_out, l->cache_k, l->cache_v, l->attended, l->lse, m->attention_work);
+    m->ops->attention_forward(m->ops, &shape, l->qkv_out, l->cache_k, l->cache_v, l->attended, l->lse);
 }
 
 static void attend(const fsm_model *m, fsm_layer *l)
 {
     fsm_attention_shape shape = attention_shape(m);
     const float *q = l->qkv_out, *k = q + m->heads * m->head_dim, *v = k + m->kv_heads * m->head_dim;
-    m->ops->attention_forward(&shape, q, k, v, l->attended, l->lse, m->attention_work);
+    m->ops->attention_forward(m->ops, &shape, q, k, v, l->attended, l->lse);
 }
 
 /* This rank's heads' part of x2; the rest is added when the parts have been summed. */
@@ -71,20 +71,20 @@ void fsm_model_attention_forward(fsm_model *model, int layer)
     fsm_layer *l = &model->layers[layer];
     const fsm_ops *ops = model->ops;
     int64_t hidden = model->config->model.hidden, attended_width = model->heads * model->head_dim;
-    ops->linear_forward(model->n_group, &l->qkv, l->qkv_bias.value, l->h1, hidden, l->qkv_out, model->qkv_width);
+    ops->linear_forward(ops, model->n_group, &l->qkv, l->qkv_bias.value, l->h1, hidden, l->qkv_out, model->qkv_width);
     rotate(model, +1, l->qkv_out);
     if (model->options.cache) attend_cached(model, l);
     else attend(model, l);
     float *out = model->topo.mp > 1 ? model->full : l->x2;
-    ops->linear_forward(model->n_group, &l->o, NULL, l->attended, attended_width, out, hidden);
+    ops->linear_forward(ops, model->n_group, &l->o, NULL, l->attended, attended_width, out, hidden);
 }
 
 void fsm_add_attention_residual(fsm_model *model, fsm_layer *l)
 {
     int64_t hidden = model->config->model.hidden;
-    model->ops->add(model->n_local * hidden, l->x1, l->x2);
+    model->ops->add(model->ops, model->n_local * hidden, l->x1, l->x2);
     for (int64_t i = 0; i < model->n_local && l->o_bias.value; i++)
-        model->ops->add(hidden, l->o_bias.value, l->x2 + i * hidden);
+        model->ops->add(model->ops, hidden, l->o_bias.value, l->x2 + i * hidden);
 }
 
 fsmoe_status fsm_model_start_mp_reducescatter_forward(fsm_model *model, int layer, fsm_comm_op *op)
@@ -103,15 +103,15 @@ fsmoe_status fsm_model_start_mp_allgather_backward(fsm_model *model, int layer, 
 static void clear_key_bias_gradient(const fsm_model *m, fsm_layer *l)
 {
     if (l->qkv_bias.grad && m->params.family->learned_positions)
-        m->ops->zero(m->kv_heads * m->head_dim, l->qkv_bias.grad + m->heads * m->head_dim);
+        m->ops->zero(m->ops, m->kv_heads * m->head_dim, l->qkv_bias.grad + m->heads * m->head_dim);
 }
 
 static void attend_backward(const fsm_model *m, const fsm_layer *l)
 {
     fsm_attention_shape shape = attention_shape(m);
     int64_t k_at = m->heads * m->head_dim, v_at = k_at + m->kv_heads * m->head_dim;
-    m->ops->attention_backward(&shape, l->qkv_out, l->qkv_out + k_at, l->qkv_out + v_at, l->attended, l->lse,
-                               m->dattended, m->dqkv, m->dqkv + k_at, m->dqkv + v_at, m->attention_work);
+    m->ops->attention_backward(m->ops, &shape, l->qkv_out, l->qkv_out + k_at, l->qkv_out + v_at, l->attended, l->lse,
+                               m->dattended, m->dqkv, m->dqkv + k_at, m->dqkv + v_at);
 }
 
 void fsm_model_attention_backward(fsm_model *model, int layer)
@@ -121,9 +121,9 @@ void fsm_model_attention_backward(fsm_model *model, int layer)
     int64_t hidden = model->config->model.hidden, attended_width = model->heads * model->head_dim, n = model->n_group;
     const float *dy = model->topo.mp > 1 ? model->full : model->dx;
     for (int64_t i = 0; i < model->n_local && l->o_bias.grad; i++)
-        ops->add(hidden, model->dx + i * hidden, l->o_bias.grad);
-    ops->linear_backward_input(n, &l->o, dy, hidden, 0.0f, model->dattended, attended_width);
-    ops->linear_backward_weight(n, hidden, attended_width, dy, hidden, l->attended, attended_width, l->o_grad.grad,
+        ops->add(ops, hidden, model->dx + i * hidden, l->o_bias.grad);
+    ops->linear_backward_input(ops, n, &l->o, dy, hidden, 0.0f, model->dattended, attended_width);
+    ops->linear_backward_weight(ops, n, hidden, attended_width, dy, hidden, l->attended, attended_width, l->o_grad.grad,
                                 NULL);
     attend_backward(model, l);
     rotate(model, -1, model->dqkv);
@@ -131,8 +131,8 @@ void fsm_model_attention_backward(fsm_model *model, int layer)
     int64_t kv = model->kv_heads * model->head_dim, queries = attended_width / model->kv_heads;
     const int64_t part_rows[3] = {attended_width, kv, kv}, leaf_rows[3] = {queries, model->head_dim, model->head_dim};
     float *dh = model->topo.mp > 1 ? model->dh_full : model->dh;
-    ops->linear_backward_joined(n, &l->qkv, 3, part_rows, leaf_rows, model->dqkv, model->qkv_width, dh, hidden);
-    ops->linear_backward_weight(n, model->qkv_width, hidden, model->dqkv, model->qkv_width, l->h1, hidden,
+    ops->linear_backward_joined(ops, n, &l->qkv, 3, part_rows, leaf_rows, model->dqkv, model->qkv_width, dh, hidden);
+    ops->linear_backward_weight(ops, n, model->qkv_width, hidden, model->dqkv, model->qkv_width, l->h1, hidden,
                                 l->qkv_grad.grad, l->qkv_bias.grad);
     clear_key_bias_gradient(model, l);
 }

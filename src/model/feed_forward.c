@@ -47,7 +47,7 @@ void fsm_model_iorder_backward(fsm_model *model, int layer)
 
 void fsm_model_order_backward(fsm_model *model, int layer)
 {
-    model->ops->zero(model->n_local * model->config->model.hidden, model->dh);
+    model->ops->zero(model->ops, model->n_local * model->config->model.hidden, model->dh);
     fsm_moe_order_backward(&model->layers[layer].moe, model->dh);
 }
 
@@ -107,7 +107,8 @@ void fsm_add_ffn_residual(fsm_model *model, int layer)
 {
     fsm_layer *l = &model->layers[layer];
     if (!l->is_moe)
-        model->ops->add(model->n_local * model->config->model.hidden, l->x2, fsm_layer_output(model, layer));
+        model->ops->add(model->ops, model->n_local * model->config->model.hidden, l->x2,
+                        fsm_layer_output(model, layer));
 }
 
 fsmoe_status fsm_model_start_ffn_reducescatter_forward(fsm_model *model, int layer, fsm_comm_op *op)

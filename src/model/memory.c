@@ -67,10 +67,11 @@ static void take_gradients(fsm_arena *arena, fsm_model *m, token_limits most)
     m->dact = FSM_ARENA_ARRAY(arena, float, most.group * m->ffn_width);
 }
 
-static size_t attention_work_bytes(const fsm_model *m)
+/* The largest that the model asks for. */
+static fsm_attention_shape attention_shape(const fsm_model *m)
 {
     int64_t seq_len = m->options.cache ? m->config->model.max_seq_len : m->config->data.seq_len;
-    fsm_attention_shape shape = {.batch = m->options.max_samples,
+    return (fsm_attention_shape){.batch = m->options.max_samples,
                                  .q_len = seq_len,
                                  .k_len = seq_len,
                                  .heads = m->heads,
@@ -81,7 +82,6 @@ static size_t attention_work_bytes(const fsm_model *m)
                                  .ld_v = m->qkv_width,
                                  .ld_o = m->heads * m->head_dim,
                                  .sample_k = seq_len};
-    return m->ops->attention_work_bytes(&shape);
 }
 
 static void take_shared(fsm_arena *arena, fsm_model *m, token_limits most, const fsm_wire_shape *wire)
@@ -94,7 +94,6 @@ static void take_shared(fsm_arena *arena, fsm_model *m, token_limits most, const
     m->h_final = FSM_ARENA_ARRAY(arena, float, most.local * c->hidden);
     m->logits = FSM_ARENA_ARRAY(arena, float, FSM_HEAD_BLOCK * c->vocab_size);
     m->full = FSM_ARENA_ARRAY(arena, float, most.group * c->hidden);
-    m->attention_work = fsm_arena_take(arena, attention_work_bytes(m));
     m->sums = FSM_ARENA_ARRAY(arena, double, m->sum_count);
     m->step_sums = FSM_ARENA_ARRAY(arena, double, m->sum_count);
     m->loss_grads = FSM_ARENA_ARRAY(arena, double, 2 * m->moe_layers * m->config->moe.num_experts);
@@ -119,16 +118,25 @@ static void take_all(fsm_arena *arena, fsm_model *m)
     take_shared(arena, m, most, &wire);
 }
 
-size_t fsm_model_arena_bytes(fsm_model *m)
+static size_t arena_bytes(fsm_model *m)
 {
     fsm_arena measure = {0};
     take_all(&measure, m);
     return measure.used;
 }
 
+size_t fsm_model_buffer_bytes(fsm_model *m)
+{
+    fsm_attention_shape shape = attention_shape(m);
+    return arena_bytes(m) + m->ops->attention_work_bytes(m->ops, &shape);
+}
+
 fsmoe_status fsm_model_allocate(fsm_model *m)
 {
-    FSM_TRY(fsm_arena_create(fsm_model_arena_bytes(m), &m->arena));
+    fsm_attention_shape shape = attention_shape(m);
+    if (!m->ops->attention_reserve(m->ops, &shape))
+        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for attention on %lld tokens", (long long)shape.k_len);
+    FSM_TRY(fsm_arena_create(arena_bytes(m), &m->arena));
     take_all(&m->arena, m);
     size_t bytes = sizeof(float) * (size_t)m->params.elems;
     FSM_TRY(fsm_arena_create(2 * (bytes + 64), &m->param_arena));

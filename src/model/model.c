@@ -27,18 +27,18 @@ static bool each_weight(fsm_model *m, bool (*fn)(const fsm_ops *, fsm_weight *))
 
 static bool create_weight(const fsm_ops *ops, fsm_weight *weight)
 {
-    return ops->weight_create(weight);
+    return ops->weight_create(ops, weight);
 }
 
 static bool update_weight(const fsm_ops *ops, fsm_weight *weight)
 {
-    ops->weight_update(weight);
+    ops->weight_update(ops, weight);
     return true;
 }
 
 static bool destroy_weight(const fsm_ops *ops, fsm_weight *weight)
 {
-    if (weight->w) ops->weight_destroy(weight);
+    if (weight->w) ops->weight_destroy(ops, weight);
     return true;
 }
 
@@ -106,7 +106,7 @@ static fsmoe_status build(fsm_model *m)
     return FSMOE_OK;
 }
 
-static fsm_model *new_model(const fsmoe_config *config, const fsm_ops *ops, const fsm_topo *topo,
+static fsm_model *new_model(const fsmoe_config *config, fsm_ops *ops, const fsm_topo *topo,
                             const fsm_model_options *options)
 {
     fsm_model *m = calloc(1, sizeof *m);
@@ -123,7 +123,7 @@ static fsm_model *new_model(const fsmoe_config *config, const fsm_ops *ops, cons
     return m;
 }
 
-fsmoe_status fsm_model_create(const fsmoe_config *config, const fsm_ops *ops, const fsm_topo *topo,
+fsmoe_status fsm_model_create(const fsmoe_config *config, fsm_ops *ops, const fsm_topo *topo,
                               fsm_comm *const groups[FSM_GROUP_COUNT], const fsm_model_options *options,
                               fsm_model **model)
 {
@@ -136,7 +136,7 @@ fsmoe_status fsm_model_create(const fsmoe_config *config, const fsm_ops *ops, co
     return status;
 }
 
-fsmoe_status fsm_model_measure(const fsmoe_config *config, const fsm_ops *ops, const fsm_topo *topo,
+fsmoe_status fsm_model_measure(const fsmoe_config *config, fsm_ops *ops, const fsm_topo *topo,
                                const fsm_model_options *options, fsm_model_memory *memory)
 {
     fsm_model *m = new_model(config, ops, topo, options);
@@ -145,7 +145,7 @@ fsmoe_status fsm_model_measure(const fsmoe_config *config, const fsm_ops *ops, c
     if (status == FSMOE_OK) status = select_layers(m);
     status = fsm_config_place(config, status);
     if (status == FSMOE_OK)
-        *memory = (fsm_model_memory){.param_elems = m->params.elems, .buffer_bytes = fsm_model_arena_bytes(m)};
+        *memory = (fsm_model_memory){.param_elems = m->params.elems, .buffer_bytes = fsm_model_buffer_bytes(m)};
     fsm_model_destroy(m);
     return status;
 }
@@ -170,7 +170,7 @@ void fsm_model_begin_step(fsm_model *model, int64_t micro_batches, int64_t token
     model->loss_scale = 1.0 / (double)tokens_in_step;
     model->step_aux = model->step_z = 0;
     memset(model->step_sums, 0, sizeof(double) * (size_t)model->sum_count);
-    if (model->grads) model->ops->zero(model->params.elems, model->grads);
+    if (model->grads) model->ops->zero(model->ops, model->params.elems, model->grads);
 }
 
 void fsm_model_begin_micro(fsm_model *model, const fsm_batch *batch, bool training)

@@ -68,7 +68,7 @@ typedef struct fsm_model_options {
 
 typedef struct fsm_model {
     const fsmoe_config *config;
-    const fsm_ops *ops;
+    fsm_ops *ops;
     fsm_topo topo;
     fsm_comm *groups[FSM_GROUP_COUNT];
     fsm_model_options options;
@@ -103,7 +103,6 @@ typedef struct fsm_model {
     float *dh_full;          /* [n_group, M] */
     float *dqkv, *dattended; /* like qkv_out, attended */
     float *dpre, *dact;      /* dense feed-forward */
-    void *attention_work;
     fsm_moe_staging staging;
     fsm_hooks hooks;
     fsm_alltoall alltoall; /* between the ranks of EP */
@@ -114,8 +113,9 @@ typedef struct fsm_model {
     double *loss_grads;      /* [moe layers, 2, E] fsm_gate_loss_grad's share and load */
 } fsm_model;
 
-/* Builds everything. `groups` are borrowed. ERROR_CONFIG, ERROR_LAYOUT, ERROR_MEMORY. Not collective. */
-fsmoe_status fsm_model_create(const fsmoe_config *config, const fsm_ops *ops, const fsm_topo *topo,
+/* Builds everything. `ops` and `groups` are borrowed; attention's work memory of `ops` grows to what the model needs.
+ * ERROR_CONFIG, ERROR_LAYOUT, ERROR_MEMORY. Not collective. */
+fsmoe_status fsm_model_create(const fsmoe_config *config, fsm_ops *ops, const fsm_topo *topo,
                               fsm_comm *const groups[FSM_GROUP_COUNT], const fsm_model_options *options,
                               fsm_model **model);
 void fsm_model_destroy(fsm_model *model);
@@ -123,10 +123,10 @@ void fsm_model_destroy(fsm_model *model);
 /* What a model would take of a rank's memory; nothing is allocated. */
 typedef struct fsm_model_memory {
     int64_t param_elems; /* of values, and of gradients in training */
-    size_t buffer_bytes; /* activations, staging, gradients of activations */
+    size_t buffer_bytes; /* activations, staging, gradients of activations, work of attention */
 } fsm_model_memory;
 
-fsmoe_status fsm_model_measure(const fsmoe_config *config, const fsm_ops *ops, const fsm_topo *topo,
+fsmoe_status fsm_model_measure(const fsmoe_config *config, fsm_ops *ops, const fsm_topo *topo,
                                const fsm_model_options *options, fsm_model_memory *memory);
 
 /* After `values` changed: packed copies of the weights follow. */

@@ -34,7 +34,7 @@ fsmoe_status fsm_mp_start_reducescatter(fsm_model *model, fsm_comm_op *op, const
 
 /* Steps of fsm_model_create: all memory, then every parameter where it is used. */
 fsmoe_status fsm_model_allocate(fsm_model *model);
-size_t fsm_model_arena_bytes(fsm_model *model); /* of buffers, without parameters; what it points to is then nothing */
+size_t fsm_model_buffer_bytes(fsm_model *model); /* without parameters; what it points to is then nothing */
 void fsm_model_bind(fsm_model *model);
 
 /* Tokens that may not be parted between MP ranks: a capacity group. */

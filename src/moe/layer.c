@@ -191,7 +191,7 @@ void fsm_moe_order_forward(fsm_moe *moe)
                            moe->counts, &moe->wire[phase]);
     }
     if (moe->by_products) fsm_mixing_dispatch(&moe->mixing, &moe->gate, &moe->input, route_of(moe));
-    moe->ops->gather_rows(wire->send_total, moe->hidden, wire->token,
+    moe->ops->gather_rows(moe->ops, wire->send_total, moe->hidden, wire->token,
                           moe->by_products ? m->scratch->slots : moe->input.x, fsm_moe_send_buffer(moe, FSM_FORWARD));
 }
 
@@ -226,7 +226,7 @@ static void unpack(const fsm_moe *moe, fsm_phase phase, int chunk, int64_t e, in
     const fsm_wire *wire = &moe->wire[phase];
     if (wire->identity) return;
     int64_t at = wire->expert_first[chunk * moe->local_experts + e];
-    moe->ops->gather_rows(n, moe->hidden, wire->wire_of_row + at, moe->staging->gather, rows);
+    moe->ops->gather_rows(moe->ops, n, moe->hidden, wire->wire_of_row + at, moe->staging->gather, rows);
 }
 
 /* The chunk's results back into the order they travel in. */
@@ -235,7 +235,7 @@ static void pack(const fsm_moe *moe, fsm_phase phase, int chunk)
     const fsm_wire *wire = &moe->wire[phase];
     if (wire->identity) return;
     int64_t first = wire->gather_first[chunk];
-    moe->ops->gather_rows(wire->gather_first[chunk + 1] - first, moe->hidden, wire->row_of_wire + first,
+    moe->ops->gather_rows(moe->ops, wire->gather_first[chunk + 1] - first, moe->hidden, wire->row_of_wire + first,
                           moe->staging->y, moe->staging->gather + first * moe->hidden);
 }
 
@@ -279,10 +279,11 @@ void fsm_moe_iorder_forward(fsm_moe *moe, float *y)
     fsm_mixing *m = &moe->mixing;
     fsm_moe_after_combine(moe, FSM_FORWARD);
     if (moe->by_products) {
-        moe->ops->gather_rows(m->count, moe->hidden, rows, moe->returned, m->out);
+        moe->ops->gather_rows(moe->ops, m->count, moe->hidden, rows, moe->returned, m->out);
         fsm_mixing_combine(m, &moe->gate, &moe->input, route_of(moe), y);
     } else {
-        moe->ops->combine_rows(moe->input.n, moe->gate.choices, moe->hidden, rows, moe->gate.weight, moe->returned, y);
+        moe->ops->combine_rows(moe->ops, moe->input.n, moe->gate.choices, moe->hidden, rows, moe->gate.weight,
+                               moe->returned, y);
     }
     fsm_moe_tell(moe, FSM_HOOK_BEFORE_MOE_END, FSM_FORWARD, 0, moe->input.n, y, moe->hidden);
 }
@@ -292,9 +293,11 @@ static void choices_backward(fsm_moe *moe, const float *dy, float *sent)
     const fsm_wire *to = &moe->wire[FSM_BACKWARD];
     int64_t filled = 0;
     for (int64_t e = 0; e < moe->gate.num_experts; e++) filled += moe->route.kept[e];
-    if (filled < to->send_total) moe->ops->zero(to->send_total * moe->hidden, sent); /* padding has no gradient */
-    moe->ops->combine_rows_backward(moe->input.n, moe->gate.choices, moe->hidden, moe->wire[FSM_FORWARD].send_row,
-                                    to->send_row, moe->gate.weight, moe->returned, dy, sent, moe->dweight);
+    if (filled < to->send_total)
+        moe->ops->zero(moe->ops, to->send_total * moe->hidden, sent); /* padding has no gradient */
+    moe->ops->combine_rows_backward(moe->ops, moe->input.n, moe->gate.choices, moe->hidden,
+                                    moe->wire[FSM_FORWARD].send_row, to->send_row, moe->gate.weight, moe->returned, dy,
+                                    sent, moe->dweight);
 }
 
 void fsm_moe_iorder_backward(fsm_moe *moe, const float *dy)
@@ -306,7 +309,7 @@ void fsm_moe_iorder_backward(fsm_moe *moe, const float *dy)
     fsm_moe_tell(moe, FSM_HOOK_BEFORE_MOE_END, FSM_BACKWARD, 0, moe->input.n, (float *)dy, moe->hidden);
     if (moe->by_products) {
         fsm_mixing_combine_backward(m, &moe->gate, &moe->input, route_of(moe), dy, moe->dweight);
-        moe->ops->gather_rows(to->send_total, moe->hidden, to->token, m->scratch->slots, sent);
+        moe->ops->gather_rows(moe->ops, to->send_total, moe->hidden, to->token, m->scratch->slots, sent);
     } else {
         choices_backward(moe, dy, sent);
     }
@@ -320,10 +323,10 @@ void fsm_moe_order_backward(fsm_moe *moe, float *dx)
     fsm_moe_after_combine(moe, FSM_BACKWARD);
     fsm_shared_backward(&moe->shared, moe->input.n, moe->input.x, moe->dy, dx);
     if (moe->by_products) {
-        moe->ops->gather_rows(m->count, moe->hidden, wire->send_row, rows, m->scratch->slots);
+        moe->ops->gather_rows(moe->ops, m->count, moe->hidden, wire->send_row, rows, m->scratch->slots);
         fsm_mixing_dispatch_backward(m, &moe->gate, &moe->input, route_of(moe), dx);
     } else {
-        moe->ops->combine_rows(moe->input.n, moe->gate.choices, moe->hidden, wire->send_row, NULL, rows, dx);
+        moe->ops->combine_rows(moe->ops, moe->input.n, moe->gate.choices, moe->hidden, wire->send_row, NULL, rows, dx);
     }
 }
 

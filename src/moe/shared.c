@@ -41,12 +41,12 @@ static void add_gated(const fsm_shared *s, int i, const fsm_expert_rows *rows, f
 {
     int64_t n = rows->n, hidden = s->hidden;
     float *open = s->open + i * s->max_tokens;
-    s->ops->gemm(false, true, n, 1, hidden, 1, rows->x, hidden, s->gate.value + i * hidden, hidden, 0, open, 1);
+    s->ops->gemm(s->ops, false, true, n, 1, hidden, 1, rows->x, hidden, s->gate.value + i * hidden, hidden, 0, open, 1);
     for (int64_t t = 0; t < n; t++) {
         open[t] = fsm_sigmoid(open[t]);
         s->row[t] = (int32_t)t;
     }
-    s->ops->combine_rows(n, 1, hidden, s->row, open, rows->y, y);
+    s->ops->combine_rows(s->ops, n, 1, hidden, s->row, open, rows->y, y);
 }
 
 void fsm_shared_forward(fsm_shared *s, int64_t n, const float *x, float *y)
@@ -55,7 +55,7 @@ void fsm_shared_forward(fsm_shared *s, int64_t n, const float *x, float *y)
         fsm_expert_rows rows = rows_of(s, i, n, x);
         s->kind->forward(s->ops, &s->experts[i], &rows);
         if (s->gated) add_gated(s, i, &rows, y);
-        else s->ops->add(n * s->hidden, rows.y, y);
+        else s->ops->add(s->ops, n * s->hidden, rows.y, y);
     }
 }
 
@@ -65,10 +65,10 @@ static void gate_backward(const fsm_shared *s, int i, const fsm_expert_rows *row
 {
     int64_t n = rows->n, hidden = s->hidden;
     const float *open = s->open + i * s->max_tokens;
-    s->ops->combine_rows_backward(n, 1, hidden, s->row, s->row, open, rows->y, dy, rows->dy, s->dopen);
+    s->ops->combine_rows_backward(s->ops, n, 1, hidden, s->row, s->row, open, rows->y, dy, rows->dy, s->dopen);
     for (int64_t t = 0; t < n; t++) s->dopen[t] *= open[t] * (1 - open[t]);
-    s->ops->gemm(false, false, n, hidden, 1, 1, s->dopen, 1, s->gate.value + i * hidden, hidden, 1, dx, hidden);
-    s->ops->gemm(true, false, 1, hidden, n, 1, s->dopen, 1, x, hidden, 1, s->gate.grad + i * hidden, hidden);
+    s->ops->gemm(s->ops, false, false, n, hidden, 1, 1, s->dopen, 1, s->gate.value + i * hidden, hidden, 1, dx, hidden);
+    s->ops->gemm(s->ops, true, false, 1, hidden, n, 1, s->dopen, 1, x, hidden, 1, s->gate.grad + i * hidden, hidden);
 }
 
 void fsm_shared_backward(fsm_shared *s, int64_t n, const float *x, const float *dy, float *dx)
@@ -79,6 +79,6 @@ void fsm_shared_backward(fsm_shared *s, int64_t n, const float *x, const float *
         else rows.dy = (float *)dy; /* which is only read, too */
         s->kind->backward_input(s->ops, &s->experts[i], &rows);
         s->kind->backward_weight(s->ops, &s->experts[i], &rows);
-        s->ops->add(n * s->hidden, rows.dx, dx);
+        s->ops->add(s->ops, n * s->hidden, rows.dx, dx);
     }
 }

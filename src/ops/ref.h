@@ -9,73 +9,85 @@
 
 #include "ops/ops.h"
 
-void fsm_ref_gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
-                  const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
-bool fsm_ref_weight_create(fsm_weight *weight);
-void fsm_ref_weight_update(fsm_weight *weight);
-void fsm_ref_weight_destroy(fsm_weight *weight);
-void fsm_ref_linear_forward(int64_t n, const fsm_weight *weight, const float *bias, const float *x, int64_t ld_x,
-                            float *y, int64_t ld_y);
-void fsm_ref_linear_backward_input(int64_t n, const fsm_weight *weight, const float *dy, int64_t ld_dy, float beta,
-                                   float *dx, int64_t ld_dx);
-void fsm_ref_linear_backward_joined(int64_t n, const fsm_weight *weight, int parts, const int64_t *part_rows,
-                                    const int64_t *leaf_rows, const float *dy, int64_t ld_dy, float *dx, int64_t ld_dx);
-void fsm_ref_linear_backward_weight(int64_t n, int64_t out, int64_t in, const float *dy, int64_t ld_dy, const float *x,
-                                    int64_t ld_x, float *dw, float *dbias);
+void fsm_ref_destroy(fsm_ops *self);
+void fsm_ref_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
+                  const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+bool fsm_ref_weight_create(const fsm_ops *self, fsm_weight *weight);
+void fsm_ref_weight_update(const fsm_ops *self, fsm_weight *weight);
+void fsm_ref_weight_destroy(const fsm_ops *self, fsm_weight *weight);
+void fsm_ref_linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *bias, const float *x,
+                            int64_t ld_x, float *y, int64_t ld_y);
+void fsm_ref_linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *dy,
+                                   int64_t ld_dy, float beta, float *dx, int64_t ld_dx);
+void fsm_ref_linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, int parts,
+                                    const int64_t *part_rows, const int64_t *leaf_rows, const float *dy, int64_t ld_dy,
+                                    float *dx, int64_t ld_dx);
+void fsm_ref_linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, const float *dy,
+                                    int64_t ld_dy, const float *x, int64_t ld_x, float *dw, float *dbias);
 
-void fsm_ref_rmsnorm_forward(int64_t n, int64_t width, float eps, const float *x, const float *gain, float *y,
-                             float *rstd);
-void fsm_ref_rmsnorm_backward(int64_t n, int64_t width, const float *x, const float *gain, const float *rstd,
-                              const float *dy, float *dx, float *dgain);
-void fsm_ref_layernorm_forward(int64_t n, int64_t width, float eps, const float *x, const float *gain,
-                               const float *bias, float *y, float *mean, float *rstd);
-void fsm_ref_layernorm_backward(int64_t n, int64_t width, const float *x, const float *gain, const float *mean,
-                                const float *rstd, const float *dy, float *dx, float *dgain, float *dbias);
+void fsm_ref_rmsnorm_forward(const fsm_ops *self, int64_t n, int64_t width, float eps, const float *x,
+                             const float *gain, float *y, float *rstd);
+void fsm_ref_rmsnorm_backward(const fsm_ops *self, int64_t n, int64_t width, const float *x, const float *gain,
+                              const float *rstd, const float *dy, float *dx, float *dgain);
+void fsm_ref_layernorm_forward(const fsm_ops *self, int64_t n, int64_t width, float eps, const float *x,
+                               const float *gain, const float *bias, float *y, float *mean, float *rstd);
+void fsm_ref_layernorm_backward(const fsm_ops *self, int64_t n, int64_t width, const float *x, const float *gain,
+                                const float *mean, const float *rstd, const float *dy, float *dx, float *dgain,
+                                float *dbias);
 
-void fsm_ref_rope(int64_t n, int64_t heads, int64_t head_dim, const int32_t *position, const float *cosine,
-                  const float *sine, int direction, float *x, int64_t ld);
-size_t fsm_ref_attention_work_bytes(const fsm_attention_shape *shape);
-void fsm_ref_attention_forward(const fsm_attention_shape *shape, const float *q, const float *k, const float *v,
-                               float *o, float *lse, void *work);
-void fsm_ref_attention_backward(const fsm_attention_shape *shape, const float *q, const float *k, const float *v,
-                                const float *o, const float *lse, const float *do_, float *dq, float *dk, float *dv,
-                                void *work);
+void fsm_ref_rope(const fsm_ops *self, int64_t n, int64_t heads, int64_t head_dim, const int32_t *position,
+                  const float *cosine, const float *sine, int direction, float *x, int64_t ld);
+bool fsm_ref_attention_reserve(fsm_ops *self, const fsm_attention_shape *shape);
+size_t fsm_ref_attention_work_bytes(const fsm_ops *self, const fsm_attention_shape *shape);
+void fsm_ref_attention_forward(const fsm_ops *self, const fsm_attention_shape *shape, const float *q, const float *k,
+                               const float *v, float *o, float *lse);
+void fsm_ref_attention_backward(const fsm_ops *self, const fsm_attention_shape *shape, const float *q, const float *k,
+                                const float *v, const float *o, const float *lse, const float *do_, float *dq,
+                                float *dk, float *dv);
 
-void fsm_ref_gelu_forward(int64_t n, const float *x, float *y);
-void fsm_ref_gelu_backward(int64_t n, const float *x, const float *dy, float *dx);
-void fsm_ref_gelu_tanh_forward(int64_t n, const float *x, float *y);
-void fsm_ref_gelu_tanh_backward(int64_t n, const float *x, const float *dy, float *dx);
-void fsm_ref_relu_forward(int64_t n, const float *x, float *y);
-void fsm_ref_relu_backward(int64_t n, const float *x, const float *dy, float *dx);
-void fsm_ref_relu_squared_forward(int64_t n, const float *x, float *y);
-void fsm_ref_relu_squared_backward(int64_t n, const float *x, const float *dy, float *dx);
-void fsm_ref_swiglu_forward(int64_t n, int64_t width, const float *ab, float *y);
-void fsm_ref_swiglu_backward(int64_t n, int64_t width, const float *ab, const float *dy, float *dab);
-void fsm_ref_geglu_forward(int64_t n, int64_t width, const float *ab, float *y);
-void fsm_ref_geglu_backward(int64_t n, int64_t width, const float *ab, const float *dy, float *dab);
+void fsm_ref_gelu_forward(const fsm_ops *self, int64_t n, const float *x, float *y);
+void fsm_ref_gelu_backward(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx);
+void fsm_ref_gelu_tanh_forward(const fsm_ops *self, int64_t n, const float *x, float *y);
+void fsm_ref_gelu_tanh_backward(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx);
+void fsm_ref_relu_forward(const fsm_ops *self, int64_t n, const float *x, float *y);
+void fsm_ref_relu_backward(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx);
+void fsm_ref_relu_squared_forward(const fsm_ops *self, int64_t n, const float *x, float *y);
+void fsm_ref_relu_squared_backward(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx);
+void fsm_ref_swiglu_forward(const fsm_ops *self, int64_t n, int64_t width, const float *ab, float *y);
+void fsm_ref_swiglu_backward(const fsm_ops *self, int64_t n, int64_t width, const float *ab, const float *dy,
+                             float *dab);
+void fsm_ref_geglu_forward(const fsm_ops *self, int64_t n, int64_t width, const float *ab, float *y);
+void fsm_ref_geglu_backward(const fsm_ops *self, int64_t n, int64_t width, const float *ab, const float *dy,
+                            float *dab);
 
-void fsm_ref_embedding_forward(int64_t n, int64_t width, const int32_t *id, const float *token_table,
-                               const int32_t *position, const float *position_table, float *y);
-void fsm_ref_embedding_backward(int64_t n, int64_t width, const int32_t *id, const float *dy, float *dtable);
-void fsm_ref_gather_rows(int64_t n, int64_t width, const int32_t *row, const float *x, float *y);
-void fsm_ref_combine_rows(int64_t n, int64_t k, int64_t width, const int32_t *row, const float *weight, const float *x,
-                          float *y);
-void fsm_ref_combine_rows_backward(int64_t n, int64_t k, int64_t width, const int32_t *from, const int32_t *to,
-                                   const float *weight, const float *x, const float *dy, float *dx, float *dweight);
+void fsm_ref_embedding_forward(const fsm_ops *self, int64_t n, int64_t width, const int32_t *id,
+                               const float *token_table, const int32_t *position, const float *position_table,
+                               float *y);
+void fsm_ref_embedding_backward(const fsm_ops *self, int64_t n, int64_t width, const int32_t *id, const float *dy,
+                                float *dtable);
+void fsm_ref_gather_rows(const fsm_ops *self, int64_t n, int64_t width, const int32_t *row, const float *x, float *y);
+void fsm_ref_combine_rows(const fsm_ops *self, int64_t n, int64_t k, int64_t width, const int32_t *row,
+                          const float *weight, const float *x, float *y);
+void fsm_ref_combine_rows_backward(const fsm_ops *self, int64_t n, int64_t k, int64_t width, const int32_t *from,
+                                   const int32_t *to, const float *weight, const float *x, const float *dy, float *dx,
+                                   float *dweight);
 
-void fsm_ref_softmax(int64_t n, int64_t width, const float *x, float *y, float *lse);
-void fsm_ref_softmax_backward(int64_t n, int64_t width, const float *y, const float *dy, float beta, float *dx);
-void fsm_ref_softmax_columns(int64_t n, int64_t width, const float *x, float *y);
-void fsm_ref_softmax_columns_backward(int64_t n, int64_t width, const float *y, const float *dy, float beta, float *dx);
-void fsm_ref_for_rows(int64_t n, int64_t width, fsm_rows_body *body, void *context);
-void fsm_ref_top_k(int64_t n, int64_t width, int64_t k, const float *x, int32_t *index, float *value);
-void fsm_ref_cross_entropy(int64_t n, int64_t vocab, float *logits, const int32_t *target, float scale, bool gradient,
-                           double *loss);
+void fsm_ref_softmax(const fsm_ops *self, int64_t n, int64_t width, const float *x, float *y, float *lse);
+void fsm_ref_softmax_backward(const fsm_ops *self, int64_t n, int64_t width, const float *y, const float *dy,
+                              float beta, float *dx);
+void fsm_ref_softmax_columns(const fsm_ops *self, int64_t n, int64_t width, const float *x, float *y);
+void fsm_ref_softmax_columns_backward(const fsm_ops *self, int64_t n, int64_t width, const float *y, const float *dy,
+                                      float beta, float *dx);
+void fsm_ref_for_rows(const fsm_ops *self, int64_t n, int64_t width, fsm_rows_body *body, void *context);
+void fsm_ref_top_k(const fsm_ops *self, int64_t n, int64_t width, int64_t k, const float *x, int32_t *index,
+                   float *value);
+void fsm_ref_cross_entropy(const fsm_ops *self, int64_t n, int64_t vocab, float *logits, const int32_t *target,
+                           float scale, bool gradient, double *loss);
 
-void fsm_ref_add(int64_t n, const float *x, float *y);
-void fsm_ref_scale(int64_t n, float a, float *y);
-void fsm_ref_zero(int64_t n, float *y);
-double fsm_ref_sum_squares(int64_t n, const float *x);
-void fsm_ref_adamw(int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p);
+void fsm_ref_add(const fsm_ops *self, int64_t n, const float *x, float *y);
+void fsm_ref_scale(const fsm_ops *self, int64_t n, float a, float *y);
+void fsm_ref_zero(const fsm_ops *self, int64_t n, float *y);
+double fsm_ref_sum_squares(const fsm_ops *self, int64_t n, const float *x);
+void fsm_ref_adamw(const fsm_ops *self, int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p);
 
 #endif

@@ -96,62 +96,75 @@ static void gated_backward(scalar_function *f, scalar_function *slope, int64_t n
     }
 }
 
-void fsm_ref_gelu_forward(int64_t n, const float *x, float *y)
+void fsm_ref_gelu_forward(const fsm_ops *self, int64_t n, const float *x, float *y)
 {
+    (void)self;
     forward(gelu, n, x, y);
 }
 
-void fsm_ref_gelu_backward(int64_t n, const float *x, const float *dy, float *dx)
+void fsm_ref_gelu_backward(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx)
 {
+    (void)self;
     backward(gelu_slope, n, x, dy, dx);
 }
 
-void fsm_ref_gelu_tanh_forward(int64_t n, const float *x, float *y)
+void fsm_ref_gelu_tanh_forward(const fsm_ops *self, int64_t n, const float *x, float *y)
 {
+    (void)self;
     forward(gelu_tanh, n, x, y);
 }
 
-void fsm_ref_gelu_tanh_backward(int64_t n, const float *x, const float *dy, float *dx)
+void fsm_ref_gelu_tanh_backward(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx)
 {
+    (void)self;
     backward(gelu_tanh_slope, n, x, dy, dx);
 }
 
-void fsm_ref_relu_forward(int64_t n, const float *x, float *y)
+void fsm_ref_relu_forward(const fsm_ops *self, int64_t n, const float *x, float *y)
 {
+    (void)self;
     forward(relu, n, x, y);
 }
 
-void fsm_ref_relu_backward(int64_t n, const float *x, const float *dy, float *dx)
+void fsm_ref_relu_backward(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx)
 {
+    (void)self;
     backward(relu_slope, n, x, dy, dx);
 }
 
-void fsm_ref_relu_squared_forward(int64_t n, const float *x, float *y)
+void fsm_ref_relu_squared_forward(const fsm_ops *self, int64_t n, const float *x, float *y)
 {
+    (void)self;
     forward(relu_squared, n, x, y);
 }
 
-void fsm_ref_relu_squared_backward(int64_t n, const float *x, const float *dy, float *dx)
+void fsm_ref_relu_squared_backward(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx)
 {
+    (void)self;
     backward(relu_squared_slope, n, x, dy, dx);
 }
 
-void fsm_ref_swiglu_forward(int64_t n, int64_t width, const float *ab, float *y)
+void fsm_ref_swiglu_forward(const fsm_ops *self, int64_t n, int64_t width, const float *ab, float *y)
 {
+    (void)self;
     gated_forward(silu, n, width, ab, y);
 }
 
-void fsm_ref_swiglu_backward(int64_t n, int64_t width, const float *ab, const float *dy, float *dab)
+void fsm_ref_swiglu_backward(const fsm_ops *self, int64_t n, int64_t width, const float *ab, const float *dy,
+                             float *dab)
 {
+    (void)self;
     gated_backward(silu, silu_slope, n, width, ab, dy, dab);
 }
 
-void fsm_ref_geglu_forward(int64_t n, int64_t width, const float *ab, float *y)
+void fsm_ref_geglu_forward(const fsm_ops *self, int64_t n, int64_t width, const float *ab, float *y)
 {
+    (void)self;
     gated_forward(gelu, n, width, ab, y);
 }
 
-void fsm_ref_geglu_backward(int64_t n, int64_t width, const float *ab, const float *dy, float *dab)
+void fsm_ref_geglu_backward(const fsm_ops *self, int64_t n, int64_t width, const float *ab, const float *dy, float *dab)
 {
+    (void)self;
     gated_backward(gelu, gelu_slope, n, width, ab, dy, dab);
 }

@@ -2,9 +2,10 @@
 
 #include <math.h>
 
-void fsm_ref_rope(int64_t n, int64_t heads, int64_t head_dim, const int32_t *position, const float *cosine,
-                  const float *sine, int direction, float *x, int64_t ld)
+void fsm_ref_rope(const fsm_ops *self, int64_t n, int64_t heads, int64_t head_dim, const int32_t *position,
+                  const float *cosine, const float *sine, int direction, float *x, int64_t ld)
 {
+    (void)self;
     int64_t half = head_dim / 2;
     for (int64_t i = 0; i < n; i++) {
         const float *c = cosine + position[i] * half, *s = sine + position[i] * half;
@@ -37,9 +38,16 @@ static double dot(int64_t n, const float *x, const float *y)
     return sum;
 }
 
-size_t fsm_ref_attention_work_bytes(const fsm_attention_shape *shape)
+size_t fsm_ref_attention_work_bytes(const fsm_ops *self, const fsm_attention_shape *shape)
 {
-    return sizeof(double) * (size_t)shape->head_dim;
+    (void)self, (void)shape;
+    return 0;
+}
+
+bool fsm_ref_attention_reserve(fsm_ops *self, const fsm_attention_shape *shape)
+{
+    (void)self, (void)shape;
+    return true;
 }
 
 /* One query: log sum exp of its scores on keys 0..visible-1, then the weighted mean of the values in `sum`. */
@@ -60,11 +68,12 @@ static double attend(const fsm_attention_shape *s, int64_t b, int64_t h, int64_t
     return largest + log(total);
 }
 
-void fsm_ref_attention_forward(const fsm_attention_shape *shape, const float *q, const float *k, const float *v,
-                               float *o, float *lse, void *work)
+void fsm_ref_attention_forward(const fsm_ops *self, const fsm_attention_shape *shape, const float *q, const float *k,
+                               const float *v, float *o, float *lse)
 {
+    (void)self;
     const fsm_attention_shape *s = shape;
-    double *sum = work;
+    double sum[s->head_dim];
     for (int64_t b = 0; b < s->batch; b++) {
         for (int64_t h = 0; h < s->heads; h++) {
             for (int64_t i = 0; i < s->q_len; i++) {
@@ -108,12 +117,12 @@ static void attend_backward(const fsm_attention_shape *s, int64_t b, int64_t h, 
     }
 }
 
-void fsm_ref_attention_backward(const fsm_attention_shape *shape, const float *q, const float *k, const float *v,
-                                const float *o, const float *lse, const float *do_, float *dq, float *dk, float *dv,
-                                void *work)
+void fsm_ref_attention_backward(const fsm_ops *self, const fsm_attention_shape *shape, const float *q, const float *k,
+                                const float *v, const float *o, const float *lse, const float *do_, float *dq,
+                                float *dk, float *dv)
 {
+    (void)self;
     const fsm_attention_shape *s = shape;
-    (void)work;
     zero_rows(s, s->ld_q, s->q_len, s->q_len, s->heads, dq);
     zero_rows(s, s->ld_k, s->k_len, s->sample_k, s->kv_heads, dk);
     zero_rows(s, s->ld_v, s->k_len, s->sample_k, s->kv_heads, dv);

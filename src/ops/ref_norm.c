@@ -2,9 +2,10 @@
 
 #include <math.h>
 
-void fsm_ref_rmsnorm_forward(int64_t n, int64_t width, float eps, const float *x, const float *gain, float *y,
-                             float *rstd)
+void fsm_ref_rmsnorm_forward(const fsm_ops *self, int64_t n, int64_t width, float eps, const float *x,
+                             const float *gain, float *y, float *rstd)
 {
+    (void)self;
     for (int64_t i = 0; i < n; i++, x += width, y += width) {
         double squares = 0;
         for (int64_t j = 0; j < width; j++) squares += (double)x[j] * x[j];
@@ -15,9 +16,10 @@ void fsm_ref_rmsnorm_forward(int64_t n, int64_t width, float eps, const float *x
 }
 
 /* With h = x r and g = gain dy:  dx = r (g - h mean(g h)),  dgain = dy h. */
-void fsm_ref_rmsnorm_backward(int64_t n, int64_t width, const float *x, const float *gain, const float *rstd,
-                              const float *dy, float *dx, float *dgain)
+void fsm_ref_rmsnorm_backward(const fsm_ops *self, int64_t n, int64_t width, const float *x, const float *gain,
+                              const float *rstd, const float *dy, float *dx, float *dgain)
 {
+    (void)self;
     for (int64_t i = 0; i < n; i++, x += width, dy += width, dx += width) {
         double r = rstd[i], mean_gh = 0;
         for (int64_t j = 0; j < width; j++) mean_gh += (double)gain[j] * dy[j] * x[j] * r / (double)width;
@@ -29,9 +31,10 @@ void fsm_ref_rmsnorm_backward(int64_t n, int64_t width, const float *x, const fl
     }
 }
 
-void fsm_ref_layernorm_forward(int64_t n, int64_t width, float eps, const float *x, const float *gain,
-                               const float *bias, float *y, float *mean, float *rstd)
+void fsm_ref_layernorm_forward(const fsm_ops *self, int64_t n, int64_t width, float eps, const float *x,
+                               const float *gain, const float *bias, float *y, float *mean, float *rstd)
 {
+    (void)self;
     for (int64_t i = 0; i < n; i++, x += width, y += width) {
         double m = 0, variance = 0;
         for (int64_t j = 0; j < width; j++) m += x[j] / (double)width;
@@ -44,9 +47,11 @@ void fsm_ref_layernorm_forward(int64_t n, int64_t width, float eps, const float 
 }
 
 /* With h = (x - mean) r and g = gain dy:  dx = r (g - mean(g) - h mean(g h)),  dgain = dy h,  dbias = dy. */
-void fsm_ref_layernorm_backward(int64_t n, int64_t width, const float *x, const float *gain, const float *mean,
-                                const float *rstd, const float *dy, float *dx, float *dgain, float *dbias)
+void fsm_ref_layernorm_backward(const fsm_ops *self, int64_t n, int64_t width, const float *x, const float *gain,
+                                const float *mean, const float *rstd, const float *dy, float *dx, float *dgain,
+                                float *dbias)
 {
+    (void)self;
     for (int64_t i = 0; i < n; i++, x += width, dy += width, dx += width) {
         double m = mean[i], r = rstd[i], mean_g = 0, mean_gh = 0;
         for (int64_t j = 0; j < width; j++) {

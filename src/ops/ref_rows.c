@@ -1,8 +1,9 @@
 #include "ops/ref.h"
 
-void fsm_ref_embedding_forward(int64_t n, int64_t width, const int32_t *id, const float *token_table,
-                               const int32_t *position, const float *position_table, float *y)
+void fsm_ref_embedding_forward(const fsm_ops *self, int64_t n, int64_t width, const int32_t *id,
+                               const float *token_table, const int32_t *position, const float *position_table, float *y)
 {
+    (void)self;
     for (int64_t i = 0; i < n; i++) {
         for (int64_t j = 0; j < width; j++) {
             float at = position_table ? position_table[position[i] * width + j] : 0;
@@ -11,21 +12,25 @@ void fsm_ref_embedding_forward(int64_t n, int64_t width, const int32_t *id, cons
     }
 }
 
-void fsm_ref_embedding_backward(int64_t n, int64_t width, const int32_t *id, const float *dy, float *dtable)
+void fsm_ref_embedding_backward(const fsm_ops *self, int64_t n, int64_t width, const int32_t *id, const float *dy,
+                                float *dtable)
 {
+    (void)self;
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < width; j++) dtable[id[i] * width + j] += dy[i * width + j];
 }
 
-void fsm_ref_gather_rows(int64_t n, int64_t width, const int32_t *row, const float *x, float *y)
+void fsm_ref_gather_rows(const fsm_ops *self, int64_t n, int64_t width, const int32_t *row, const float *x, float *y)
 {
+    (void)self;
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < width; j++) y[i * width + j] = row[i] < 0 ? 0 : x[row[i] * width + j];
 }
 
-void fsm_ref_combine_rows(int64_t n, int64_t k, int64_t width, const int32_t *row, const float *weight, const float *x,
-                          float *y)
+void fsm_ref_combine_rows(const fsm_ops *self, int64_t n, int64_t k, int64_t width, const int32_t *row,
+                          const float *weight, const float *x, float *y)
 {
+    (void)self;
     for (int64_t i = 0; i < n; i++) {
         for (int64_t c = i * k; c < (i + 1) * k; c++) {
             if (row[c] < 0) continue;
@@ -35,9 +40,11 @@ void fsm_ref_combine_rows(int64_t n, int64_t k, int64_t width, const int32_t *ro
     }
 }
 
-void fsm_ref_combine_rows_backward(int64_t n, int64_t k, int64_t width, const int32_t *from, const int32_t *to,
-                                   const float *weight, const float *x, const float *dy, float *dx, float *dweight)
+void fsm_ref_combine_rows_backward(const fsm_ops *self, int64_t n, int64_t k, int64_t width, const int32_t *from,
+                                   const int32_t *to, const float *weight, const float *x, const float *dy, float *dx,
+                                   float *dweight)
 {
+    (void)self;
     for (int64_t i = 0; i < n; i++) {
         for (int64_t c = i * k; c < (i + 1) * k; c++) {
             float w = weight ? weight[c] : 1;
@@ -50,8 +57,8 @@ void fsm_ref_combine_rows_backward(int64_t n, int64_t k, int64_t width, const in
     }
 }
 
-void fsm_ref_for_rows(int64_t n, int64_t width, fsm_rows_body *body, void *context)
+void fsm_ref_for_rows(const fsm_ops *self, int64_t n, int64_t width, fsm_rows_body *body, void *context)
 {
-    (void)width;
+    (void)self, (void)width;
     if (n > 0) body(context, 0, n);
 }

@@ -22,8 +22,9 @@ static row_sum sum_row(int64_t width, const float *x)
     return sum_exp(width, 1, x);
 }
 
-void fsm_ref_softmax(int64_t n, int64_t width, const float *x, float *y, float *lse)
+void fsm_ref_softmax(const fsm_ops *self, int64_t n, int64_t width, const float *x, float *y, float *lse)
 {
+    (void)self;
     for (int64_t i = 0; i < n; i++, x += width, y += width) {
         row_sum row = sum_row(width, x);
         for (int64_t j = 0; j < width; j++) y[j] = (float)(exp(x[j] - row.largest) / row.total);
@@ -31,8 +32,9 @@ void fsm_ref_softmax(int64_t n, int64_t width, const float *x, float *y, float *
     }
 }
 
-void fsm_ref_softmax_columns(int64_t n, int64_t width, const float *x, float *y)
+void fsm_ref_softmax_columns(const fsm_ops *self, int64_t n, int64_t width, const float *x, float *y)
 {
+    (void)self;
     for (int64_t j = 0; j < width; j++) {
         row_sum column = sum_exp(n, width, x + j);
         for (int64_t at = j; at < n * width; at += width) y[at] = (float)(exp(x[at] - column.largest) / column.total);
@@ -48,19 +50,24 @@ static void backward(int64_t n, int64_t step, const float *y, const float *dy, f
         dx[at] = (float)(y[at] * (dy[at] - along) + (beta == 0 ? 0 : (double)beta * dx[at]));
 }
 
-void fsm_ref_softmax_backward(int64_t n, int64_t width, const float *y, const float *dy, float beta, float *dx)
+void fsm_ref_softmax_backward(const fsm_ops *self, int64_t n, int64_t width, const float *y, const float *dy,
+                              float beta, float *dx)
 {
+    (void)self;
     for (int64_t at = 0; at < n * width; at += width) backward(width, 1, y + at, dy + at, beta, dx + at);
 }
 
-void fsm_ref_softmax_columns_backward(int64_t n, int64_t width, const float *y, const float *dy, float beta, float *dx)
+void fsm_ref_softmax_columns_backward(const fsm_ops *self, int64_t n, int64_t width, const float *y, const float *dy,
+                                      float beta, float *dx)
 {
+    (void)self;
     for (int64_t j = 0; j < width; j++) backward(n, width, y + j, dy + j, beta, dx + j);
 }
 
-void fsm_ref_cross_entropy(int64_t n, int64_t vocab, float *logits, const int32_t *target, float scale, bool gradient,
-                           double *loss)
+void fsm_ref_cross_entropy(const fsm_ops *self, int64_t n, int64_t vocab, float *logits, const int32_t *target,
+                           float scale, bool gradient, double *loss)
 {
+    (void)self;
     for (int64_t i = 0; i < n; i++, logits += vocab) {
         row_sum row = sum_row(vocab, logits);
         *loss += log(row.total) + (row.largest - logits[target[i]]);
@@ -71,8 +78,10 @@ void fsm_ref_cross_entropy(int64_t n, int64_t vocab, float *logits, const int32_
 }
 
 /* Keeps the list of the largest so far sorted; only a strictly larger value passes another, so ties stay in order. */
-void fsm_ref_top_k(int64_t n, int64_t width, int64_t k, const float *x, int32_t *index, float *value)
+void fsm_ref_top_k(const fsm_ops *self, int64_t n, int64_t width, int64_t k, const float *x, int32_t *index,
+                   float *value)
 {
+    (void)self;
     for (int64_t i = 0; i < n; i++, x += width, index += k, value += k) {
         for (int64_t j = 0, kept = 0; j < width; j++) {
             if (kept == k && !(x[j] > value[k - 1])) continue;

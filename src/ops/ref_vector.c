@@ -2,30 +2,35 @@
 
 #include <math.h>
 
-void fsm_ref_add(int64_t n, const float *x, float *y)
+void fsm_ref_add(const fsm_ops *self, int64_t n, const float *x, float *y)
 {
+    (void)self;
     for (int64_t i = 0; i < n; i++) y[i] += x[i];
 }
 
-void fsm_ref_scale(int64_t n, float a, float *y)
+void fsm_ref_scale(const fsm_ops *self, int64_t n, float a, float *y)
 {
+    (void)self;
     for (int64_t i = 0; i < n; i++) y[i] *= a;
 }
 
-void fsm_ref_zero(int64_t n, float *y)
+void fsm_ref_zero(const fsm_ops *self, int64_t n, float *y)
 {
+    (void)self;
     for (int64_t i = 0; i < n; i++) y[i] = 0;
 }
 
-double fsm_ref_sum_squares(int64_t n, const float *x)
+double fsm_ref_sum_squares(const fsm_ops *self, int64_t n, const float *x)
 {
+    (void)self;
     double sum = 0;
     for (int64_t i = 0; i < n; i++) sum += (double)x[i] * x[i];
     return sum;
 }
 
-void fsm_ref_adamw(int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p)
+void fsm_ref_adamw(const fsm_ops *self, int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p)
 {
+    (void)self;
     double b1 = step->beta1, b2 = step->beta2;
     for (int64_t i = 0; i < n; i++) {
         double gradient = (double)step->grad_scale * g[i];

@@ -1,7 +1,13 @@
 #include "ops/ref.h"
 
+void fsm_ref_destroy(fsm_ops *self)
+{
+    (void)self;
+}
+
 const fsm_ops fsm_ops_reference = {
     .name = "reference",
+    .destroy = fsm_ref_destroy,
     .gemm = fsm_ref_gemm,
     .weight_create = fsm_ref_weight_create,
     .weight_update = fsm_ref_weight_update,
@@ -15,6 +21,7 @@ const fsm_ops fsm_ops_reference = {
     .layernorm_forward = fsm_ref_layernorm_forward,
     .layernorm_backward = fsm_ref_layernorm_backward,
     .rope = fsm_ref_rope,
+    .attention_reserve = fsm_ref_attention_reserve,
     .attention_work_bytes = fsm_ref_attention_work_bytes,
     .attention_forward = fsm_ref_attention_forward,
     .attention_backward = fsm_ref_attention_backward,

@@ -46,7 +46,7 @@ __attribute__((format(printf, 2, 3))) static void say(const measurement *m, cons
 
 static fsmoe_status run_gemm(operation *o, int64_t rows)
 {
-    o->site->ops->linear_forward(rows, &o->weight, NULL, o->from, o->weight.in, o->to, o->weight.out);
+    o->site->ops->linear_forward(o->site->ops, rows, &o->weight, NULL, o->from, o->weight.in, o->to, o->weight.out);
     return FSMOE_OK;
 }
 
@@ -135,7 +135,7 @@ static float *filled(int64_t n)
 
 static void destroy_operation(operation *o)
 {
-    if (o->weight.pack) o->site->ops->weight_destroy(&o->weight);
+    if (o->weight.pack) o->site->ops->weight_destroy(o->site->ops, &o->weight);
     free(o->from);
     free(o->to);
     free(o->values);
@@ -150,8 +150,8 @@ static bool create_gemm(operation *o, int64_t most_rows)
     o->to = filled(most_rows * s->gemm_out);
     o->values = filled(s->gemm_in * s->gemm_out);
     o->weight = (fsm_weight){.w = o->values, .out = s->gemm_out, .in = s->gemm_in};
-    if (!o->from || !o->to || !o->values || !s->ops->weight_create(&o->weight)) return false;
-    s->ops->weight_update(&o->weight);
+    if (!o->from || !o->to || !o->values || !s->ops->weight_create(s->ops, &o->weight)) return false;
+    s->ops->weight_update(s->ops, &o->weight);
     return true;
 }
 

@@ -73,6 +73,7 @@ static fsmoe_status build(fsm_layer_run *r, bool has_noise)
 {
     fsm_arena measure = {0};
     fsm_moe *moe = &r->moe;
+    FSM_TRY(fsm_cpu_ops_create(r->threads, false, &r->ops));
     FSM_TRY(fsm_moe_select(&r->config->moe, moe));
     FSM_TRY(fsm_hooks_create(r->config, r->topo.rank, &r->hooks));
     FSM_TRY(fsm_alltoall_select(r->config->moe.alltoall, &r->topo, r->groups[FSM_GROUP_EP], &r->alltoall));
@@ -102,9 +103,8 @@ static fsmoe_status build(fsm_layer_run *r, bool has_noise)
 fsmoe_status fsm_layer_run_create(const fsmoe_config *config, fsm_comm *world, int64_t total, bool has_noise,
                                   fsm_layer_run *run)
 {
-    *run = (fsm_layer_run){.config = config, .world = world, .ops = fsm_cpu_ops(), .total = total};
-    int threads;
-    fsmoe_status status = fsm_use_threads(config, world, &threads);
+    *run = (fsm_layer_run){.config = config, .world = world, .total = total};
+    fsmoe_status status = fsm_count_threads(config, world, &run->threads);
     if (status == FSMOE_OK) status = check_groups(run);
     if (status == FSMOE_OK) status = place(run);
     FSM_TRY(fsm_comm_agree(world, status));
@@ -118,6 +118,7 @@ void fsm_layer_run_destroy(fsm_layer_run *run)
     fsm_hooks_destroy(&run->hooks);
     fsm_groups_destroy(run->groups);
     fsm_arena_destroy(&run->arena);
+    fsm_ops_destroy(run->ops);
     *run = (fsm_layer_run){0};
 }
 
@@ -278,8 +279,8 @@ static fsmoe_status build_graph(const fsm_layer_run *r, const char *name, int fo
 static void clear(fsm_layer_run *r)
 {
     int64_t elems = r->n * r->config->model.hidden;
-    r->ops->zero(elems, r->y);
-    r->ops->zero(elems, r->dx);
+    r->ops->zero(r->ops, elems, r->y);
+    r->ops->zero(r->ops, elems, r->dx);
     memset(r->sums, 0, sizeof *r->sums * (size_t)FSM_GATE_SUMS_COUNT(r->config->moe.num_experts));
 }
 

@@ -11,7 +11,8 @@
 typedef struct fsm_layer_run {
     const fsmoe_config *config;
     fsm_comm *world;
-    const fsm_ops *ops;
+    int threads;
+    fsm_ops *ops; /* its own */
     fsm_topo topo;
     fsm_comm *groups[FSM_GROUP_COUNT];
     bool training;    /* noise */

@@ -5,6 +5,7 @@
 #include "cpu/cpu.h"
 #include "model/model.h"
 #include "train/batches.h"
+#include "train/place.h"
 
 /* Layers of a step with their widest array, matrices of orders among them, have more than 2^50 elements: no machine holds
  * them, and sums of such sizes would overflow. */
@@ -26,15 +27,18 @@ fsmoe_status fsmoe_memory_of(const fsmoe_config *config, int nodes, int ranks_pe
 {
     fsm_topo topo;
     fsm_model_memory model;
+    fsm_ops *ops;
     FSM_TRY(fsm_topo_create(nodes, ranks_per_node, &config->parallel, 0, &topo));
-    const fsm_ops *ops = config->parallel.canonical_sums ? fsm_cpu_canonical_ops() : fsm_cpu_ops();
     const fsm_model_options options = {.max_samples = fsm_batches_share(config->train.micro_batch, topo.dp),
                                        .training = true};
     if (is_absurd(config, options.max_samples)) {
         *memory = (fsmoe_memory){INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
         return FSMOE_OK;
     }
-    FSM_TRY(fsm_model_measure(config, ops, &topo, &options, &model));
+    FSM_TRY(fsm_cpu_ops_create(fsm_threads_of(config, ranks_per_node), config->parallel.canonical_sums, &ops));
+    fsmoe_status status = fsm_model_measure(config, ops, &topo, &options, &model);
+    fsm_ops_destroy(ops);
+    FSM_TRY(status);
     int64_t bytes = (int64_t)sizeof(float) * model.param_elems;
     *memory = (fsmoe_memory){.parameters = bytes,
                              .gradients = bytes,

@@ -46,8 +46,8 @@ void fsm_optimizer_add_squares(fsm_optimizer *optimizer, const float *grads)
         const fsm_param *p = &optimizer->params->items[i];
         if (!p->owned) continue;
         for (int64_t e = 0; e == 0 || e < p->experts; e++)
-            optimizer->squares +=
-                optimizer->ops->sum_squares(p->rows * p->cols, grads + p->offset + e * p->expert_stride);
+            optimizer->squares += optimizer->ops->sum_squares(optimizer->ops, p->rows * p->cols,
+                                                              grads + p->offset + e * p->expert_stride);
     }
 }
 
@@ -89,7 +89,8 @@ void fsm_optimizer_update(fsm_optimizer *optimizer, int64_t first, int64_t last,
             if (at < first) at = first;
             if (end > last) end = last;
             if (at < end)
-                optimizer->ops->adamw(end - at, &step, grads + at, optimizer->m + at, optimizer->v + at, values + at);
+                optimizer->ops->adamw(optimizer->ops, end - at, &step, grads + at, optimizer->m + at, optimizer->v + at,
+                                      values + at);
         }
     }
 }

@@ -1,7 +1,6 @@
 #define _GNU_SOURCE
 #include "train/place.h"
 
-#include <omp.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -13,23 +12,19 @@ static int usable_cores(void)
     return CPU_COUNT(&cores);
 }
 
-/* The configuration's number, or the cores it may use divided by the ranks on the node. */
-static fsmoe_status count_threads(const fsmoe_config *config, fsm_comm *world, int *threads)
+int fsm_threads_of(const fsmoe_config *config, int local_ranks)
 {
-    int local_ranks, index;
-    *threads = (int)config->parallel.threads;
-    if (*threads > 0) return FSMOE_OK;
-    FSM_TRY(world->table->local_ranks(world, &local_ranks, &index));
+    if (config->parallel.threads > 0) return (int)config->parallel.threads;
     int share = (int)sysconf(_SC_NPROCESSORS_ONLN) / local_ranks, mine = usable_cores();
-    *threads = share < mine ? share : mine;
-    if (*threads < 1) *threads = 1;
-    return FSMOE_OK;
+    int threads = share < mine ? share : mine;
+    return threads > 1 ? threads : 1;
 }
 
-fsmoe_status fsm_use_threads(const fsmoe_config *config, fsm_comm *world, int *threads)
+fsmoe_status fsm_count_threads(const fsmoe_config *config, fsm_comm *world, int *threads)
 {
-    FSM_TRY(count_threads(config, world, threads));
-    omp_set_num_threads(*threads);
+    int local_ranks = 1, index;
+    if (config->parallel.threads == 0) FSM_TRY(world->table->local_ranks(world, &local_ranks, &index));
+    *threads = fsm_threads_of(config, local_ranks);
     return FSMOE_OK;
 }
 

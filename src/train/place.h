@@ -7,8 +7,11 @@
 #include "comm/comm.h"
 #include "topo/topo.h"
 
-/* How many compute threads a rank has by the configuration, and its OpenMP uses from now on. Collective. ERROR_COMM. */
-fsmoe_status fsm_use_threads(const fsmoe_config *config, fsm_comm *world, int *threads);
+/* Compute threads of a rank, one of `local_ranks` on its machine: the configuration's number, or its share of the cores. */
+int fsm_threads_of(const fsmoe_config *config, int local_ranks);
+
+/* The same of this rank. Collective. ERROR_COMM. */
+fsmoe_status fsm_count_threads(const fsmoe_config *config, fsm_comm *world, int *threads);
 
 /* This rank's topology; nodes and ranks a node are found where the configuration says 0. Collective.
  * ERROR_LAYOUT: they are not the ranks that were started, a node would span machines, or groups do not fit. */

@@ -74,15 +74,15 @@ void fsm_stepper_reset(fsm_stepper *stepper)
 static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
 {
     bool canonical = s->config->parallel.canonical_sums;
-    const fsm_ops *ops = canonical ? fsm_cpu_canonical_ops() : fsm_cpu_ops();
+    FSM_TRY(fsm_cpu_ops_create(s->threads, canonical, &s->ops));
     if (canonical) {
         s->tree_scratch = malloc(sizeof *s->tree_scratch * FSM_TREE_ELEMS * (size_t)s->world->size);
         s->tree_counts = malloc(sizeof *s->tree_counts * (size_t)s->world->size);
         if (!s->tree_scratch || !s->tree_counts) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for sums over ranks");
     }
-    FSM_TRY(fsm_model_create(s->config, ops, &s->topo, s->groups, options, &s->model));
+    FSM_TRY(fsm_model_create(s->config, s->ops, &s->topo, s->groups, options, &s->model));
     set_values(s);
-    if (options->training) FSM_TRY(fsm_optimizer_create(&s->model->params, ops, &s->config->train, &s->optimizer));
+    if (options->training) FSM_TRY(fsm_optimizer_create(&s->model->params, s->ops, &s->config->train, &s->optimizer));
     s->max_samples = options->max_samples;
     FSM_TRY(create_exec(s));
     return build_graphs(s, options->training);
@@ -93,7 +93,7 @@ fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, con
 {
     *stepper = (fsm_stepper){.config = config, .world = world};
     FSM_TRY(fsm_same_config(world, config));
-    fsmoe_status status = fsm_use_threads(config, world, &stepper->threads);
+    fsmoe_status status = fsm_count_threads(config, world, &stepper->threads);
     if (status == FSMOE_OK) status = fsm_place(config, world, &stepper->topo);
     FSM_TRY_GOTO(status, fsm_comm_agree(world, status), failed);
     FSM_TRY_GOTO(status, fsm_comm_agree(world, fsm_groups_create(world, &stepper->topo, stepper->groups)), failed);
@@ -113,6 +113,7 @@ void fsm_stepper_destroy(fsm_stepper *stepper)
     fsm_graph_destroy(&stepper->forward_graph);
     fsm_optimizer_destroy(&stepper->optimizer);
     fsm_model_destroy(stepper->model);
+    fsm_ops_destroy(stepper->ops);
     fsm_groups_destroy(stepper->groups);
     free(stepper->tree_scratch);
     free(stepper->tree_counts);
@@ -212,9 +213,9 @@ fsmoe_status fsm_stepper_run_experts(fsm_stepper *s, const fsm_batch *batch, dou
     fsm_model_embedding_forward(m);
     int64_t elems = m->n_local * m->config->model.hidden;
     for (int i = 0; i < m->config->model.num_layers; i++)
-        m->ops->zero(elems, m->layers[i].x2); /* there is no attention: a layer reads x1 */
-    m->ops->zero(elems, m->dx);
-    m->ops->add(elems, m->layers[0].x1, m->dx);
+        m->ops->zero(m->ops, elems, m->layers[i].x2); /* there is no attention: a layer reads x1 */
+    m->ops->zero(m->ops, elems, m->dx);
+    m->ops->add(m->ops, elems, m->layers[0].x1, m->dx);
     FSM_TRY(s->world->table->barrier(s->world));
     double start_s = fsm_clock_s();
     FSM_TRY(run_train_graph(s));

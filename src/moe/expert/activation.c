@@ -6,12 +6,12 @@
 #define ACTIVATION(op, ...)                                                                                      \
     static void forward_##op(const fsm_ops *ops, int64_t n, int64_t width, const float *pre, float *act)         \
     {                                                                                                            \
-        ops->op##_forward(__VA_ARGS__, pre, act);                                                                \
+        ops->op##_forward(ops, __VA_ARGS__, pre, act);                                                           \
     }                                                                                                            \
     static void backward_##op(const fsm_ops *ops, int64_t n, int64_t width, const float *pre, const float *dact, \
                               float *dpre)                                                                       \
     {                                                                                                            \
-        ops->op##_backward(__VA_ARGS__, pre, dact, dpre);                                                        \
+        ops->op##_backward(ops, __VA_ARGS__, pre, dact, dpre);                                                   \
     }
 
 ACTIVATION(gelu, n *width)

@@ -105,7 +105,7 @@ static void forward_deepseek(fsm_gate *gate, const fsm_gate_input *in)
     fsm_router_softmax(gate, in->n);
     fsm_router_each_token(&pass, in->n, gate->num_experts, score_token);
     if (top < n_group) {
-        gate->ops->top_k(in->n, n_group, top, g->best, g->open, g->value);
+        gate->ops->top_k(gate->ops, in->n, n_group, top, g->best, g->open, g->value);
         fsm_router_each_token(&pass, in->n, gate->num_experts, close_groups);
     }
     fsm_router_choose(gate, in->n, g->biased);

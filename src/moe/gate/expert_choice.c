@@ -48,7 +48,7 @@ static void choose_in_group(fsm_gate *gate, picks *p, int64_t first, int64_t tok
     if (capacity > tokens) capacity = tokens;
     for (int32_t e = 0; e < gate->num_experts; e++) {
         for (int64_t i = 0; i < tokens; i++) p->column[i] = gate->prob[(first + i) * gate->num_experts + e];
-        gate->ops->top_k(1, tokens, capacity, p->column, p->token, p->value);
+        gate->ops->top_k(gate->ops, 1, tokens, capacity, p->column, p->token, p->value);
         for (int64_t t = 0; t < capacity; t++) give(gate, p, first + p->token[t], e, p->value[t]);
     }
 }
@@ -60,7 +60,7 @@ static void forward_expert_choice(fsm_gate *gate, const fsm_gate_input *in)
     fsm_router_softmax(gate, in->n);
     memset(p->taken, 0, sizeof *p->taken * (size_t)in->n);
     memset(gate->choice, -1, sizeof *gate->choice * (size_t)(in->n * gate->choices));
-    gate->ops->zero(in->n * gate->choices, gate->weight);
+    gate->ops->zero(gate->ops, in->n * gate->choices, gate->weight);
     for (int64_t first = 0; first < in->n; first += in->group) {
         int64_t tokens = first + in->group < in->n ? in->group : in->n - first;
         choose_in_group(gate, p, first, tokens, in->capacity);

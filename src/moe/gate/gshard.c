@@ -53,7 +53,7 @@ static void noise_forward(fsm_gate *gate, const fsm_gate_input *in)
 {
     const fsm_gate_noise *noise = gate->own;
     const fsm_gate_pass pass = {.gate = gate, .input = in};
-    gate->ops->linear_forward(in->n, &gate->weights[NOISE_WEIGHT], NULL, in->x, gate->hidden, noise->spread,
+    gate->ops->linear_forward(gate->ops, in->n, &gate->weights[NOISE_WEIGHT], NULL, in->x, gate->hidden, noise->spread,
                               gate->num_experts);
     fsm_router_each_token(&pass, in->n, 8 * gate->num_experts, add_noise); /* drawing is some 8 times a copy */
 }
@@ -84,9 +84,9 @@ static void noise_backward(fsm_gate *gate, const fsm_gate_input *in, float *dx)
     const fsm_gate_noise *noise = gate->own;
     const fsm_gate_pass pass = {.gate = gate};
     fsm_router_each_token(&pass, in->n, num_experts, spread_backward);
-    gate->ops->linear_backward_input(in->n, &gate->weights[NOISE_WEIGHT], noise->dspread, num_experts, 1.0f, dx,
-                                     hidden);
-    gate->ops->linear_backward_weight(in->n, num_experts, hidden, noise->dspread, num_experts, in->x, hidden,
+    gate->ops->linear_backward_input(gate->ops, in->n, &gate->weights[NOISE_WEIGHT], noise->dspread, num_experts, 1.0f,
+                                     dx, hidden);
+    gate->ops->linear_backward_weight(gate->ops, in->n, num_experts, hidden, noise->dspread, num_experts, in->x, hidden,
                                       gate->params[NOISE_WEIGHT].grad, NULL);
 }
 
@@ -97,7 +97,7 @@ static void backward_gshard(fsm_gate *gate, const fsm_gate_input *in, const floa
     fsm_router_losses_backward(gate, in->n, loss);
     fsm_router_softmax_weights_backward(gate, in->n, dweight);
     if (noise && noise->on) {
-        gate->ops->zero(in->n * gate->num_experts, noise->dspread);
+        gate->ops->zero(gate->ops, in->n * gate->num_experts, noise->dspread);
         if (gate->balance && gate->balance->of_weights) fsm_smooth_load_backward(gate, in->n, loss);
         noise_backward(gate, in, dx);
     }

@@ -23,39 +23,39 @@ static void run_tokens(void *context, int64_t first, int64_t count)
 void fsm_router_each_token(const fsm_gate_pass *pass, int64_t n, int64_t width, fsm_token_body *body)
 {
     token_loop loop = {.pass = pass, .body = body};
-    pass->gate->ops->for_rows(n, width, run_tokens, &loop);
+    pass->gate->ops->for_rows(pass->gate->ops, n, width, run_tokens, &loop);
 }
 
 void fsm_router_project(fsm_gate *gate, int64_t n, const float *x)
 {
-    gate->ops->linear_forward(n, &gate->weights[FSM_ROUTER_WEIGHT], NULL, x, gate->hidden, gate->logits,
+    gate->ops->linear_forward(gate->ops, n, &gate->weights[FSM_ROUTER_WEIGHT], NULL, x, gate->hidden, gate->logits,
                               gate->num_experts);
 }
 
 void fsm_router_project_backward(fsm_gate *gate, int64_t n, const float *x, float *dx)
 {
     int64_t num_experts = gate->num_experts, hidden = gate->hidden;
-    gate->ops->linear_backward_input(n, &gate->weights[FSM_ROUTER_WEIGHT], gate->dlogits, num_experts, 1.0f, dx,
-                                     hidden);
-    gate->ops->linear_backward_weight(n, num_experts, hidden, gate->dlogits, num_experts, x, hidden,
+    gate->ops->linear_backward_input(gate->ops, n, &gate->weights[FSM_ROUTER_WEIGHT], gate->dlogits, num_experts, 1.0f,
+                                     dx, hidden);
+    gate->ops->linear_backward_weight(gate->ops, n, num_experts, hidden, gate->dlogits, num_experts, x, hidden,
                                       gate->params[FSM_ROUTER_WEIGHT].grad, NULL);
 }
 
 void fsm_router_softmax(fsm_gate *gate, int64_t n)
 {
-    gate->ops->softmax(n, gate->num_experts, gate->logits, gate->prob, gate->lse);
+    gate->ops->softmax(gate->ops, n, gate->num_experts, gate->logits, gate->prob, gate->lse);
 }
 
 void fsm_router_choose(fsm_gate *gate, int64_t n, const float *scores)
 {
-    gate->ops->top_k(n, gate->num_experts, gate->choices, scores, gate->choice, gate->score);
+    gate->ops->top_k(gate->ops, n, gate->num_experts, gate->choices, scores, gate->choice, gate->score);
 }
 
 void fsm_router_softmax_weights(fsm_gate *gate, int64_t n)
 {
     int64_t k = gate->choices;
     if (k > 1) {
-        gate->ops->softmax(n, k, gate->score, gate->weight, NULL);
+        gate->ops->softmax(gate->ops, n, k, gate->score, gate->weight, NULL);
         return;
     }
     for (int64_t i = 0; i < n; i++)

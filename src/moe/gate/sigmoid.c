@@ -44,7 +44,7 @@ static void choose(fsm_gate *gate, const fsm_gate_input *in)
     }
     groups all = {.gate = gate, .n = in->n, .size = in->group};
     int64_t count = all.size > 0 ? (in->n + all.size - 1) / all.size : 0;
-    gate->ops->for_rows(count, all.size * gate->num_experts, choose_balanced, &all);
+    gate->ops->for_rows(gate->ops, count, all.size * gate->num_experts, choose_balanced, &all);
 }
 
 static void forward_sigmoid(fsm_gate *gate, const fsm_gate_input *in)

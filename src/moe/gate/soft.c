@@ -51,10 +51,10 @@ static void mix_soft(fsm_gate *gate, int64_t group, const float *x, float *dispa
         fsm_unit_forward(gate->ops, group, hidden, 1, hidden, x, u->token, u->token_length);
         fsm_unit_forward(gate->ops, slots, hidden, slots, 1, phi, u->phi, u->phi_length);
     }
-    gate->ops->gemm(false, false, group, slots, hidden, 1, u ? u->token : x, hidden, u ? u->phi : phi, slots, 0,
-                    dispatch, slots);
-    gate->ops->softmax(group, slots, dispatch, combine, NULL);
-    gate->ops->softmax_columns(group, slots, dispatch, dispatch);
+    gate->ops->gemm(gate->ops, false, false, group, slots, hidden, 1, u ? u->token : x, hidden, u ? u->phi : phi, slots,
+                    0, dispatch, slots);
+    gate->ops->softmax(gate->ops, group, slots, dispatch, combine, NULL);
+    gate->ops->softmax_columns(gate->ops, group, slots, dispatch, dispatch);
 }
 
 static void mix_backward_soft(fsm_gate *gate, int64_t group, const float *x, const float *dispatch,
@@ -64,16 +64,16 @@ static void mix_backward_soft(fsm_gate *gate, int64_t group, const float *x, con
     float *dphi = gate->params[PHI].grad;
     int64_t hidden = gate->hidden, slots = slots_of(gate);
     unit *u = gate->own;
-    gate->ops->softmax_backward(group, slots, combine, d_combine, 0, d_combine);
-    gate->ops->softmax_columns_backward(group, slots, dispatch, d_dispatch, 1, d_combine);
+    gate->ops->softmax_backward(gate->ops, group, slots, combine, d_combine, 0, d_combine);
+    gate->ops->softmax_columns_backward(gate->ops, group, slots, dispatch, d_dispatch, 1, d_combine);
     if (u) { /* another group may have been mixed since */
         fsm_unit_forward(gate->ops, group, hidden, 1, hidden, x, u->token, u->token_length);
         fsm_unit_forward(gate->ops, slots, hidden, slots, 1, phi, u->phi, u->phi_length);
     }
-    gate->ops->gemm(false, true, group, hidden, slots, 1, dlogits, slots, u ? u->phi : phi, slots, u ? 0 : 1,
+    gate->ops->gemm(gate->ops, false, true, group, hidden, slots, 1, dlogits, slots, u ? u->phi : phi, slots, u ? 0 : 1,
                     u ? u->dtoken : dx, hidden);
-    gate->ops->gemm(true, false, hidden, slots, group, 1, u ? u->token : x, hidden, dlogits, slots, u ? 0 : 1,
-                    u ? u->dphi : dphi, slots);
+    gate->ops->gemm(gate->ops, true, false, hidden, slots, group, 1, u ? u->token : x, hidden, dlogits, slots,
+                    u ? 0 : 1, u ? u->dphi : dphi, slots);
     if (!u) return;
     fsm_unit_backward(gate->ops, group, hidden, 1, hidden, u->token, u->token_length, u->dtoken, 1, dx);
     fsm_unit_backward(gate->ops, slots, hidden, slots, 1, u->phi, u->phi_length, u->dphi, 1, dphi);

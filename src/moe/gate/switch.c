@@ -71,9 +71,11 @@ static void jittered_backward(fsm_gate *gate, const fsm_gate_input *in, float *d
     float *jittered = gate->own;
     const fsm_gate_pass pass = {.gate = gate, .input = in, .dx = dx};
     const fsm_weight *w = &gate->weights[FSM_ROUTER_WEIGHT];
-    gate->ops->linear_backward_weight(in->n, gate->num_experts, gate->hidden, gate->dlogits, gate->num_experts,
-                                      jittered, gate->hidden, gate->params[FSM_ROUTER_WEIGHT].grad, NULL);
-    gate->ops->linear_backward_input(in->n, w, gate->dlogits, gate->num_experts, 0.0f, jittered, gate->hidden);
+    gate->ops->linear_backward_weight(gate->ops, in->n, gate->num_experts, gate->hidden, gate->dlogits,
+                                      gate->num_experts, jittered, gate->hidden, gate->params[FSM_ROUTER_WEIGHT].grad,
+                                      NULL);
+    gate->ops->linear_backward_input(gate->ops, in->n, w, gate->dlogits, gate->num_experts, 0.0f, jittered,
+                                     gate->hidden);
     fsm_router_each_token(&pass, in->n, DRAW * gate->hidden, jitter_token_backward);
 }
 

@@ -27,7 +27,7 @@ void fsm_unit_forward(const fsm_ops *ops, int64_t n, int64_t size, int64_t step,
                       float *units, float *length)
 {
     vectors a = {.size = size, .step = step, .next = next, .v = v, .units = units, .length = length};
-    ops->for_rows(n, size, forward, &a);
+    ops->for_rows(ops, n, size, forward, &a);
 }
 
 static void backward(void *context, int64_t first, int64_t count)
@@ -56,5 +56,5 @@ void fsm_unit_backward(const fsm_ops *ops, int64_t n, int64_t size, int64_t step
                  .du = du,
                  .dv = dv,
                  .beta = beta};
-    ops->for_rows(n, size, backward, &a);
+    ops->for_rows(ops, n, size, backward, &a);
 }

@@ -51,12 +51,12 @@ static float temperature_of(const fsm_gate *gate)
 static void forward_xmoe(fsm_gate *gate, const fsm_gate_input *in)
 {
     directions *d = gate->own;
-    gate->ops->linear_forward(in->n, &gate->weights[PROJ], NULL, in->x, gate->hidden, d->token, d->width);
+    gate->ops->linear_forward(gate->ops, in->n, &gate->weights[PROJ], NULL, in->x, gate->hidden, d->token, d->width);
     fsm_unit_forward(gate->ops, in->n, d->width, 1, d->width, d->token, d->token, d->token_length);
     fsm_unit_forward(gate->ops, gate->num_experts, d->width, 1, d->width, gate->params[CENTROIDS].value, d->centroid,
                      d->centroid_length);
-    gate->ops->gemm(false, true, in->n, gate->num_experts, d->width, 1 / temperature_of(gate), d->token, d->width,
-                    d->centroid, d->width, 0, gate->logits, gate->num_experts);
+    gate->ops->gemm(gate->ops, false, true, in->n, gate->num_experts, d->width, 1 / temperature_of(gate), d->token,
+                    d->width, d->centroid, d->width, 0, gate->logits, gate->num_experts);
     fsm_router_softmax(gate, in->n);
     fsm_router_choose(gate, in->n, gate->logits);
     fsm_router_softmax_weights(gate, in->n);
@@ -80,15 +80,15 @@ static void backward_xmoe(fsm_gate *gate, const fsm_gate_input *in, const float 
     fsm_router_losses_backward(gate, in->n, loss);
     fsm_router_softmax_weights_backward(gate, in->n, dweight);
     temperature_backward(gate, in->n);
-    gate->ops->gemm(false, false, in->n, width, experts, scale, gate->dlogits, experts, d->centroid, width, 0,
-                    d->dtoken, width);
-    gate->ops->gemm(true, false, experts, width, in->n, scale, gate->dlogits, experts, d->token, width, 0, d->dcentroid,
-                    width);
+    gate->ops->gemm(gate->ops, false, false, in->n, width, experts, scale, gate->dlogits, experts, d->centroid, width,
+                    0, d->dtoken, width);
+    gate->ops->gemm(gate->ops, true, false, experts, width, in->n, scale, gate->dlogits, experts, d->token, width, 0,
+                    d->dcentroid, width);
     fsm_unit_backward(gate->ops, in->n, width, 1, width, d->token, d->token_length, d->dtoken, 0, d->dtoken);
     fsm_unit_backward(gate->ops, experts, width, 1, width, d->centroid, d->centroid_length, d->dcentroid, 1,
                       gate->params[CENTROIDS].grad);
-    gate->ops->linear_backward_input(in->n, &gate->weights[PROJ], d->dtoken, width, 1.0f, dx, gate->hidden);
-    gate->ops->linear_backward_weight(in->n, width, gate->hidden, d->dtoken, width, in->x, gate->hidden,
+    gate->ops->linear_backward_input(gate->ops, in->n, &gate->weights[PROJ], d->dtoken, width, 1.0f, dx, gate->hidden);
+    gate->ops->linear_backward_weight(gate->ops, in->n, width, gate->hidden, d->dtoken, width, in->x, gate->hidden,
                                       gate->params[PROJ].grad, NULL);
 }
 

@@ -103,7 +103,7 @@ static void set_matrix(const fsm_mixing *m, const fsm_gate *gate, const fsm_rout
 {
     pass a = {.mixing = m, .gate = gate, .route = route, .part = p, .kind = kind};
     if (!route) return; /* a gate's own matrix stays */
-    gate->ops->for_rows(p->tokens, gate->choices * ACCESS_ELEMS, set_rows, &a);
+    gate->ops->for_rows(gate->ops, p->tokens, gate->choices * ACCESS_ELEMS, set_rows, &a);
 }
 
 static void read_rows(void *context, int64_t first, int64_t count)
@@ -120,7 +120,7 @@ static void read_weights(const fsm_mixing *m, const fsm_gate *gate, const fsm_ro
                          float *dweight)
 {
     pass a = {.mixing = m, .gate = gate, .route = route, .part = p, .dweight = dweight};
-    gate->ops->for_rows(p->tokens, gate->choices * ACCESS_ELEMS, read_rows, &a);
+    gate->ops->for_rows(gate->ops, p->tokens, gate->choices * ACCESS_ELEMS, read_rows, &a);
 }
 
 /* ---- products ---- */
@@ -128,7 +128,7 @@ static void read_weights(const fsm_mixing *m, const fsm_gate *gate, const fsm_ro
 /* slots = matrix^T rows */
 static void into_slots(const fsm_mixing *m, const fsm_gate *gate, const part *p, const float *matrix, const float *rows)
 {
-    gate->ops->gemm(true, false, m->columns, gate->hidden, p->tokens, 1, matrix + p->cell, m->columns,
+    gate->ops->gemm(gate->ops, true, false, m->columns, gate->hidden, p->tokens, 1, matrix + p->cell, m->columns,
                     rows + p->first * gate->hidden, gate->hidden, 0, m->scratch->slots + p->slot, gate->hidden);
 }
 
@@ -136,16 +136,16 @@ static void into_slots(const fsm_mixing *m, const fsm_gate *gate, const part *p,
 static void from_slots(const fsm_mixing *m, const fsm_gate *gate, const part *p, const float *matrix,
                        const float *slots, float *rows)
 {
-    gate->ops->gemm(false, false, p->tokens, gate->hidden, m->columns, 1, matrix + p->cell, m->columns, slots + p->slot,
-                    gate->hidden, 1, rows + p->first * gate->hidden, gate->hidden);
+    gate->ops->gemm(gate->ops, false, false, p->tokens, gate->hidden, m->columns, 1, matrix + p->cell, m->columns,
+                    slots + p->slot, gate->hidden, 1, rows + p->first * gate->hidden, gate->hidden);
 }
 
 /* d matrix = rows slots^T */
 static void matrix_backward(const fsm_mixing *m, const fsm_gate *gate, const part *p, const float *rows,
                             const float *slots, float *dmatrix)
 {
-    gate->ops->gemm(false, true, p->tokens, m->columns, gate->hidden, 1, rows + p->first * gate->hidden, gate->hidden,
-                    slots + p->slot, gate->hidden, 0, dmatrix + p->cell, m->columns);
+    gate->ops->gemm(gate->ops, false, true, p->tokens, m->columns, gate->hidden, 1, rows + p->first * gate->hidden,
+                    gate->hidden, slots + p->slot, gate->hidden, 0, dmatrix + p->cell, m->columns);
 }
 
 void fsm_mixing_dispatch(fsm_mixing *m, const fsm_gate *gate, const fsm_gate_input *in, const fsm_route *route)

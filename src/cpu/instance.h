@@ -1,0 +1,23 @@
+/* What an instance of the CPU's operations holds behind its table.
+ * In:  the table that a slot was called on, which fsm_cpu_ops_create made (or a copy of the whole struct with slots of
+ *      its own, which must not outlive it).
+ * Out: the instance.
+ */
+#ifndef FSM_CPU_INSTANCE_H
+#define FSM_CPU_INSTANCE_H
+
+#include "ops/ops.h"
+
+typedef struct fsm_cpu {
+    fsm_ops ops; /* first: all that callers see */
+    int threads;
+    float *attention_work; /* each thread's part after the other's */
+    size_t attention_work_bytes;
+} fsm_cpu;
+
+static inline const fsm_cpu *fsm_cpu_of(const fsm_ops *self)
+{
+    return (const fsm_cpu *)self;
+}
+
+#endif
