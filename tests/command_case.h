@@ -97,6 +97,24 @@ static inline void assert_same_file(const command_case *c, const char *a, const 
     free(y);
 }
 
+/* Overwrites elements first … first + n - 1 of a float32 tensor of a safetensors file. */
+static inline void overwrite_tensor(const command_case *c, const char *file, const char *tensor, size_t first, size_t n,
+                                    float value)
+{
+    size_t size;
+    uint64_t header_bytes;
+    char *bytes = read_text(c, file, &size);
+    memcpy(&header_bytes, bytes, sizeof header_bytes);
+    json_t *header = json_loadb(bytes + sizeof header_bytes, header_bytes, 0, NULL);
+    json_t *begin = json_array_get(json_object_get(json_object_get(header, tensor), "data_offsets"), 0);
+    assert_non_null(begin);
+    char *at = bytes + sizeof header_bytes + header_bytes + json_integer_value(begin);
+    for (size_t i = first; i < first + n; i++) memcpy(at + i * sizeof value, &value, sizeof value);
+    json_decref(header);
+    write_text(c, file, bytes, size);
+    free(bytes);
+}
+
 /* ---- running ---- */
 
 static inline void redirect(const char *path, int flags, int to)

@@ -2,6 +2,8 @@
  * nothing had happened; the command for one layer. */
 #include "command_case.h"
 
+#include <float.h>
+
 #define RANKS                                                                                                  \
     "--set", "parallel.nodes=2", "--set", "parallel.ranks_per_node=2", "--set", "parallel.ep_size=2", "--set", \
         "parallel.esp_size=2", "--set", "parallel.mp_size=2", "--set", "parallel.schedule=dsmoe"
@@ -114,6 +116,38 @@ static void test_gates_layer_command(void **state)
     assert_false(has(c, "no.safetensors"));
 }
 
+/* What is read, what is worked out of numbers that are finite, and on which ranks: one message, no file. */
+static void test_gates_layer_command_names_what_is_not_finite(void **state)
+{
+    command_case *c = *state;
+    static const struct {
+        const char *tensor;
+        size_t first, n;
+        float value;
+        const char *parts[3];
+    } cases[] = {
+        {"x", 2 * 8 + 3, 1, NAN, {"'bad.safetensors'", "'x' is not finite: it has NaN at [2, 3]"}},
+        {"dy", 7, 1, -INFINITY, {"'bad.safetensors'", "'dy' is not finite: it has -infinity at [0, 7]"}},
+        {"expert.w2", 5, 1, INFINITY, {"'bad.safetensors'", "'expert.w2' is not finite: it has infinity at [0, 5]"}},
+        {"expert.w2", 0, 8, FLT_MAX, {"is not finite"}},
+    };
+    bool ranks = has_mpi(c);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *const *args =
+            ARGS("layer", CASE("layer.yaml"), "--in", "bad.safetensors", "--out", "no.safetensors");
+        size_t size;
+        char *bytes;
+        assert_int_equal(fsm_file_read(CASE("in.safetensors"), &bytes, &size), FSMOE_OK);
+        write_text(c, "bad.safetensors", bytes, size);
+        free(bytes);
+        overwrite_tensor(c, "bad.safetensors", "x", 0, 8, i == 3 ? FLT_MAX : 1);
+        overwrite_tensor(c, "bad.safetensors", cases[i].tensor, cases[i].first, cases[i].n, cases[i].value);
+        assert_fails(run(c, args), FSMOE_ERROR_NUMERIC, cases[i].parts);
+        if (ranks) assert_fails(run_ranks(c, "2", args), FSMOE_ERROR_NUMERIC, cases[i].parts);
+        assert_false(has(c, "no.safetensors"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -121,6 +155,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_gates_train_resume, make_case, remove_case),
         cmocka_unit_test_setup_teardown(test_gates_train_refuses_what_a_causal_model_must_not, make_case, remove_case),
         cmocka_unit_test_setup_teardown(test_gates_layer_command, make_case, remove_case),
+        cmocka_unit_test_setup_teardown(test_gates_layer_command_names_what_is_not_finite, make_case, remove_case),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -121,21 +121,9 @@ static void test_model_folder_wrong_numbers_end_all_ranks_alike(void **state)
 
 /* ---- numbers that are none ---- */
 
-/* Overwrites elements first … first + n - 1 of a tensor of the folder "bad". */
 static void overwrite(const command_case *c, const char *tensor, size_t first, size_t n, float value)
 {
-    size_t size;
-    uint64_t header_bytes;
-    char *bytes = read_text(c, "bad/model.safetensors", &size);
-    memcpy(&header_bytes, bytes, sizeof header_bytes);
-    json_t *header = json_loadb(bytes + sizeof header_bytes, header_bytes, 0, NULL);
-    json_t *begin = json_array_get(json_object_get(json_object_get(header, tensor), "data_offsets"), 0);
-    assert_non_null(begin);
-    char *at = bytes + sizeof header_bytes + header_bytes + json_integer_value(begin);
-    for (size_t i = first; i < first + n; i++) memcpy(at + i * sizeof value, &value, sizeof value);
-    json_decref(header);
-    write_text(c, "bad/model.safetensors", bytes, size);
-    free(bytes);
+    overwrite_tensor(c, "bad/model.safetensors", tensor, first, n, value);
 }
 
 static void test_model_folder_names_what_is_not_finite_at_loading(void **state)

@@ -174,6 +174,7 @@ static void test_plan_file_messages_name_key_and_reason(void **state)
         {"shape.link.0", NULL, "'shape.link'"},
         {"shape.group_size.1", "0", "'shape.group_size'"},
         {"shape.group_size.1", "\"2\"", "'shape.group_size'"},
+        {"shape.group_size.1", "4294967298", "'shape.group_size'"}, /* 2 as an int */
         {"shape.regions.0", "[0, 5]", "'shape.regions'"},
         {"shape.regions.0", "[99, 0, 16]", "'shape.regions'"},
         {"shape.regions.0", "[0, 16, 0]", "'shape.regions'"},

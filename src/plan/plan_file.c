@@ -73,8 +73,10 @@ static fsmoe_status read_groups(const json_t *json, fsm_step_shape *s)
         int found = -1;
         for (int r = 0; r < FSM_RESOURCE_COUNT && link; r++)
             if (strcmp(link, fsm_resource_name((fsm_resource)r)) == 0) found = r;
-        s->group_size[g] = (int)json_integer_value(json_array_get(sizes, (size_t)g));
-        if (s->group_size[g] < 1) return bad("shape.group_size", "holds a group without ranks");
+        json_int_t size = json_integer_value(json_array_get(sizes, (size_t)g));
+        if (size < 1) return bad("shape.group_size", "holds a group without ranks");
+        if (size > INT32_MAX) return bad("shape.group_size", "holds a group of more ranks than there can be");
+        s->group_size[g] = (int)size;
         if (found < 0 || found == FSM_COMPUTE) return bad("shape.link", "names no link");
         s->link[g] = (fsm_resource)found;
     }
