@@ -107,13 +107,23 @@ static double worst_relative(const fsm_point *points, int n, const pieces *p)
     return worst;
 }
 
+/* Sizes or times too far apart for a double to hold their squares make no line. */
+static fsmoe_status check_found(const pieces *p, int n, double r2)
+{
+    bool found = isfinite(r2);
+    for (int i = 0; i < 2; i++)
+        found &= p->line[i].alpha_s >= 0 && p->line[i].beta_s >= 0 && isfinite(p->line[i].alpha_s) &&
+                 isfinite(p->line[i].beta_s);
+    return found ? FSMOE_OK : fsm_fail(FSMOE_ERROR_NUMERIC, "%d points make no line: they are too far apart", n);
+}
+
 fsmoe_status fsm_fit_line(const fsm_point *points, int n, fsm_line *line, double *r2)
 {
     FSM_TRY(check_points(points, n));
     pieces one = {{fit(points, n)}, 0};
     *line = one.line[0];
     *r2 = r_squared(points, n, &one);
-    return FSMOE_OK;
+    return check_found(&one, n, *r2);
 }
 
 static int by_size(const void *a, const void *b)
@@ -148,12 +158,12 @@ fsmoe_status fsm_fit_two_lines(const fsm_point *points, int n, fsm_line lines[2]
         for (int i = 0; i < n; i++) sorted[i] = points[i];
         qsort(sorted, (size_t)n, sizeof *sorted, by_size);
         double squares = best_cut(sorted, n, &two);
-        if (squares <= worth_it * worth_it * relative_squares(points, n, &kept)) kept = two;
+        if (isfinite(squares) && squares <= worth_it * worth_it * relative_squares(points, n, &kept)) kept = two;
         free(sorted);
     }
     lines[0] = kept.line[0];
     lines[1] = kept.line[1];
     *large_from = kept.from;
     *r2 = r_squared(points, n, &kept);
-    return FSMOE_OK;
+    return check_found(&kept, n, *r2);
 }
