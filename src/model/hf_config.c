@@ -1,9 +1,9 @@
 #include "model/hf_config.h"
 
 #include "base/file.h"
+#include "base/json.h"
 #include "config/config.h"
 #include "model/hf_config_keys.h"
-#include "base/json.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -157,6 +157,7 @@ static fsmoe_status resolve(const source *from, fsmoe_config *config)
     fsmoe_moe_config *moe = &config->moe;
     if (model->head_dim == 0)
         FSM_TRY(check_multiple(from, "hidden_size", model->hidden, "num_attention_heads", model->num_heads));
+    if (strcmp(moe->expert, "auto") == 0) moe->expert = strcmp(model->family, "mixtral") == 0 ? "mixtral" : "gpt";
     fsm_config_derive_numbers(config);
     FSM_TRY(check_multiple(from, "num_attention_heads", model->num_heads, "num_key_value_heads", model->num_kv_heads));
     if (strcmp(model->family, "mixtral") == 0) FSM_TRY(check_multiple(from, "head_dim", model->head_dim, "two:", 2));
