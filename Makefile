@@ -5,7 +5,7 @@ JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 CMAKE_FLAGS ?=
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all demo demo-1 test test-long test-sanitize test-thread bench install clean docs
+.PHONY: all demo demo-1 test test-long test-sanitize test-thread fuzz bench install clean docs
 
 all: $(BUILD)/CMakeCache.txt
 	@cmake --build $(BUILD) -j $(JOBS) --target fsmoe_command
@@ -46,6 +46,14 @@ test-thread:
 	@cmake --build build-thread -j $(JOBS) --target test_exec test_thread_ranks test_side_by_side
 	@cd build-thread && ctest --output-on-failure -R '^(test_exec|test_thread_ranks|test_side_by_side)$$'
 
+# Fuzzers of every parser, one after another; FUZZ_SECONDS and FUZZ_RUNS end each, FUZZERS="plan cluster" are only those.
+fuzz:
+	@scripts/setup clang libclang-rt-14-dev libomp-dev
+	@cmake -S . -B build-fuzz -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=None -DCMAKE_C_FLAGS="-O1 -g -Wno-pass-failed" \
+	  -DFSMOE_MPI=OFF -DFSMOE_SANITIZE=fuzzer-no-link,address,undefined > /dev/null
+	@cmake --build build-fuzz -j $(JOBS) --target fuzzers
+	@tests/fuzz/run build-fuzz $(FUZZERS)
+
 bench: $(BUILD)/CMakeCache.txt
 	@cmake --build $(BUILD) -j $(JOBS) --target benchmarks
 	@$(BUILD)/bench/bench_step
@@ -61,4 +69,4 @@ install: all
 	@cmake --install $(BUILD)
 
 clean:
-	@rm -rf $(BUILD) build-sanitize build-thread
+	@rm -rf $(BUILD) build-sanitize build-thread build-fuzz

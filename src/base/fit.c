@@ -114,13 +114,23 @@ bool fsm_fit_is_bad(double r2, double worst)
     return r2 < least_r2 || worst > largest_worst;
 }
 
+/* Sizes or times too far apart for a double to hold their squares make no line. */
+static fsmoe_status check_found(const pieces *p, int n, double r2)
+{
+    bool found = isfinite(r2);
+    for (size_t i = 0; i < sizeof p->line / sizeof *p->line; i++)
+        found &= p->line[i].alpha_s >= 0 && p->line[i].beta_s >= 0 && isfinite(p->line[i].alpha_s) &&
+                 isfinite(p->line[i].beta_s);
+    return found ? FSMOE_OK : fsm_fail(FSMOE_ERROR_NUMERIC, "%d points make no line: they are too far apart", n);
+}
+
 fsmoe_status fsm_fit_line(const fsm_point *points, int n, fsm_line *line, double *r2)
 {
     FSM_TRY(check_points(points, n));
     pieces one = {{fit(points, n)}, {0}};
     *line = one.line[0];
     *r2 = r_squared(points, n, &one);
-    return FSMOE_OK;
+    return check_found(&one, n, *r2);
 }
 
 static int by_size(const void *a, const void *b)
@@ -194,7 +204,8 @@ static fsmoe_status sort_points(const fsm_point *points, int n, fsm_point **sort
 static void add_line(const fsm_point *sorted, int n, double (*best)(const fsm_point *, int, pieces *), pieces *kept)
 {
     pieces more;
-    if (best(sorted, n, &more) <= worth_it * worth_it * relative_squares(sorted, n, kept)) *kept = more;
+    double squares = best(sorted, n, &more);
+    if (isfinite(squares) && squares <= worth_it * worth_it * relative_squares(sorted, n, kept)) *kept = more;
 }
 
 static fsmoe_status fit_pieces(const fsm_point *points, int n, int most_lines, pieces *kept)
@@ -219,7 +230,7 @@ fsmoe_status fsm_fit_two_lines(const fsm_point *points, int n, fsm_line lines[2]
     lines[1] = kept.line[1];
     *large_from = kept.from[0];
     *r2 = r_squared(points, n, &kept);
-    return FSMOE_OK;
+    return check_found(&kept, n, *r2);
 }
 
 fsmoe_status fsm_fit_three_lines(const fsm_point *points, int n, fsm_fit *fit)
@@ -228,5 +239,5 @@ fsmoe_status fsm_fit_three_lines(const fsm_point *points, int n, fsm_fit *fit)
     FSM_TRY(fit_pieces(points, n, 3, &kept));
     *fit = (fsm_fit){.line = {kept.line[0], kept.line[1], kept.line[2]}, .from = {kept.from[0], kept.from[1]}};
     fit->r2 = r_squared(points, n, &kept);
-    return FSMOE_OK;
+    return check_found(&kept, n, fit->r2);
 }

@@ -26,7 +26,8 @@ static inline double fsm_line_at(fsm_line line, double size)
 
 /* *r2: 1 - sum of squared residuals / sum of squared deviations from the mean, both unweighted; 1 when all times are
  * equal and met. A negative alpha or beta is held at 0 and the other fitted alone. ERROR_NUMERIC: fewer than two sizes,
- * a size or time that is not finite, a negative size, a time that is not positive. */
+ * a size or time that is not finite, a negative size, a time that is not positive, or sizes or times so far apart that
+ * no line comes out. */
 fsmoe_status fsm_fit_line(const fsm_point *points, int n, fsm_line *line, double *r2);
 
 /* Two lines, where one fits badly: points, in any order, sorted by size are cut where the sum of squared relative

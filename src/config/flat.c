@@ -25,9 +25,11 @@ static fsmoe_status at(const reader *r, const yaml_node_t *node, fsmoe_status st
     return fsm_fail_within(status, "%s:%zu", r->path, node->start_mark.line + 1);
 }
 
+/* NULL: no single value, or one with a zero byte, which would hide what follows it. */
 static const char *scalar(const yaml_node_t *node)
 {
-    return node->type == YAML_SCALAR_NODE ? (const char *)node->data.scalar.value : NULL;
+    const char *text = node->type == YAML_SCALAR_NODE ? (const char *)node->data.scalar.value : NULL;
+    return text && strlen(text) == node->data.scalar.length ? text : NULL;
 }
 
 static fsmoe_status read_number(const fsm_flat_key *key, const char *text, void *field)

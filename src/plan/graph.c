@@ -61,8 +61,8 @@ fsm_graph fsm_graph_copy(const fsm_graph *graph)
         copy.out_of_memory = true;
         return copy;
     }
-    memcpy(copy.tasks, graph->tasks, sizeof *copy.tasks * (size_t)graph->count);
-    memcpy(copy.edges, graph->edges, sizeof *copy.edges * (size_t)graph->edge_count);
+    if (graph->count > 0) memcpy(copy.tasks, graph->tasks, sizeof *copy.tasks * (size_t)graph->count);
+    if (graph->edge_count > 0) memcpy(copy.edges, graph->edges, sizeof *copy.edges * (size_t)graph->edge_count);
     return copy;
 }
 

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define FORMAT "fsmoe-plan"
-enum { VERSION = 1 };
+enum { VERSION = 1, MOST = INT32_MAX, MOST_GEMMS = 1 << 28 }; /* a task is made of a few times the GEMMs of a shape */
 
 /* ---- the shape ---- */
 
@@ -73,10 +73,9 @@ static fsmoe_status read_groups(const json_t *json, fsm_step_shape *s)
         int found = -1;
         for (int r = 0; r < FSM_RESOURCE_COUNT && link; r++)
             if (strcmp(link, fsm_resource_name((fsm_resource)r)) == 0) found = r;
-        json_int_t size = json_integer_value(json_array_get(sizes, (size_t)g));
-        if (size < 1) return bad("shape.group_size", "holds a group without ranks");
-        if (size > INT32_MAX) return bad("shape.group_size", "holds a group of more ranks than there can be");
-        s->group_size[g] = (int)size;
+        json_int_t ranks = json_integer_value(json_array_get(sizes, (size_t)g));
+        if (ranks < 1 || ranks > MOST) return bad("shape.group_size", "holds a group without ranks, or of too many");
+        s->group_size[g] = (int)ranks;
         if (found < 0 || found == FSM_COMPUTE) return bad("shape.link", "names no link");
         s->link[g] = (fsm_resource)found;
     }
@@ -89,9 +88,8 @@ static fsmoe_status read_regions(const json_t *json, fsm_step_shape *s)
     size_t count = json_array_size(regions);
     if (!json_is_array(regions) || count > 3) return bad("shape.regions", "is not a list of at most 3");
     for (size_t i = 0; i < count; i++) {
-        int group;
-        json_int_t first, last;
-        if (json_unpack(json_array_get(regions, i), "[i,I,I!]", &group, &first, &last) != 0 || group < 0 ||
+        json_int_t group, first, last;
+        if (json_unpack(json_array_get(regions, i), "[I,I,I!]", &group, &first, &last) != 0 || group < 0 ||
             group >= FSM_GROUP_COUNT || first < 0 || last < first)
             return bad("shape.regions", "holds no [group, first, last]");
         s->regions[s->region_count++] = (fsm_region){(fsm_group)group, first, last};
@@ -106,19 +104,16 @@ static fsmoe_status read_gradients(const json_t *json, fsm_step_shape *s)
     s->gradients = malloc(sizeof *s->gradients * (json_array_size(gradients) + 1));
     if (!s->gradients) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the gradients of a plan");
     for (size_t i = 0; i < json_array_size(gradients); i++) {
-        json_int_t first, last;
+        json_int_t region, first, last, layer;
         const char *after;
-        fsm_gradient g = {0};
         int kind = 0;
-        if (json_unpack(json_array_get(gradients, i), "[i,I,I,i,s!]", &g.region, &first, &last, &g.layer, &after) !=
-                0 ||
-            g.region < 0 || g.region >= s->region_count || g.layer < -1 || g.layer >= s->num_layers || first < 0 ||
+        if (json_unpack(json_array_get(gradients, i), "[I,I,I,I,s!]", &region, &first, &last, &layer, &after) != 0 ||
+            region < 0 || region >= s->region_count || layer < -1 || layer >= s->num_layers || first < 0 ||
             last < first)
             return bad("shape.gradients", "holds no [region, first, last, layer, task]");
         while (kind < FSM_TASK_KIND_COUNT && strcmp(after, fsm_task_kind_name((fsm_task_kind)kind)) != 0) kind++;
         if (kind == FSM_TASK_KIND_COUNT) return bad("shape.gradients", "names no task");
-        g.first = first, g.last = last, g.after = (fsm_task_kind)kind;
-        s->gradients[s->gradient_count++] = g;
+        s->gradients[s->gradient_count++] = (fsm_gradient){(int)region, first, last, (int)layer, (fsm_task_kind)kind};
     }
     return FSMOE_OK;
 }
@@ -129,7 +124,7 @@ static fsmoe_status read_shape(const json_t *json, fsm_step_shape *s)
 #define GET_INT(name)                                                                                     \
     if (!json_is_integer(json_object_get(json, #name))) return bad("shape." #name, "is no whole number"); \
     if (json_integer_value(json_object_get(json, #name)) < 0 ||                                           \
-        json_integer_value(json_object_get(json, #name)) > INT32_MAX)                                     \
+        json_integer_value(json_object_get(json, #name)) > MOST)                                          \
         return bad("shape." #name, "is no count");                                                        \
     s->name = json_integer_value(json_object_get(json, #name));
 #define GET_RARE(name)                  \
@@ -144,6 +139,8 @@ static fsmoe_status read_shape(const json_t *json, fsm_step_shape *s)
     s->rows = json_number_value(json_object_get(json, "rows"));
     if (s->num_layers < 0 || s->num_layers > 1 << 20 || s->moe_every < 1 || s->micro_batches < 1 || s->nominal_rows < 1)
         return bad("shape", "has counts that no step has");
+    if (s->expert_gemms > MOST_GEMMS || s->shared_gemms > MOST_GEMMS || s->order_gemms > MOST_GEMMS)
+        return bad("shape", "has more GEMMs than any task");
     FSM_TRY(read_groups(json, s));
     FSM_TRY(read_regions(json, s));
     return read_gradients(json, s);

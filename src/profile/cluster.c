@@ -148,6 +148,17 @@ fsmoe_status fsm_cluster_set_overlap(fsm_cluster *cluster, const char *task, dou
     return FSMOE_OK;
 }
 
+/* What is fitted must be readable again. */
+static fsmoe_status check_fitted(const fsm_measured *measured)
+{
+    bool fits = true;
+    for (int i = 0; i < FSM_COST_LINES; i++)
+        fits &= measured->cost.line[i].alpha_s <= FSM_COST_MOST && measured->cost.line[i].beta_s <= FSM_COST_MOST;
+    for (int i = 0; i < measured->point_count; i++)
+        fits &= measured->points[i].size <= FSM_COST_MOST && measured->points[i].time_s <= FSM_COST_MOST;
+    return fits ? FSMOE_OK : fsm_fail(FSMOE_ERROR_NUMERIC, "sizes or times are more than any operation has");
+}
+
 static fsmoe_status fit_cost(const fsm_point *points, int n, int most_lines, fsm_measured *measured)
 {
     fsm_fit three;
@@ -163,6 +174,7 @@ fsmoe_status fsm_cluster_fit(fsm_cluster *cluster, fsm_cost_op op, fsm_point *po
 {
     fsm_measured measured = {.points = points, .point_count = n};
     fsmoe_status status = fit_cost(points, n, most_lines, &measured);
+    if (status == FSMOE_OK) status = check_fitted(&measured);
     if (status != FSMOE_OK) {
         free(points);
         return fsm_fail_within(status, "%s", fsm_cost_op_name(op));

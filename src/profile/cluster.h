@@ -31,6 +31,9 @@ typedef enum fsm_cost_op {
 
 const char *fsm_cost_op_name(fsm_cost_op op);
 
+/* The most that alpha, beta, and the size and seconds of a point may be, so that sums and products of them stay finite. */
+#define FSM_COST_MOST 1e30
+
 enum { FSM_COST_LINES = 3 };
 
 /* One line, two or three: line[1] holds for sizes from large_from on when that is not 0, line[2] for those from

@@ -73,9 +73,6 @@ static fsmoe_status get_number(const reader *r, const char *where, const json_t 
     return FSMOE_OK;
 }
 
-/* So that sums of them stay finite. */
-static const double MOST_SECONDS = 1e30;
-
 /* alpha or beta: finite, since Jansson refuses what is not, and not negative. */
 static fsmoe_status get_seconds(const reader *r, const char *where, const json_t *object, const char *key, double *s)
 {
@@ -83,7 +80,7 @@ static fsmoe_status get_seconds(const reader *r, const char *where, const json_t
     FSM_TRY(get_number(r, where, object, key, &number));
     if (!(number >= 0 && isfinite(number)))
         return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %s%s is %g, which is negative", r->source, where, key, number);
-    if (number / r->per_second > MOST_SECONDS)
+    if (number / r->per_second > FSM_COST_MOST)
         return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %s%s is %g, more than any operation takes", r->source, where, key,
                         number);
     *s = number / r->per_second;
@@ -131,7 +128,7 @@ static bool get_point(const reader *r, const json_t *entry, fsm_point *point)
         if (!json_is_number(json_array_get(entry, i))) return false;
     point->size = json_number_value(json_array_get(entry, 0));
     point->time_s = json_number_value(json_array_get(entry, 1)) / r->per_second;
-    return point->size >= 0 && point->time_s > 0;
+    return point->size >= 0 && point->size <= FSM_COST_MOST && point->time_s > 0 && point->time_s <= FSM_COST_MOST;
 }
 
 static fsmoe_status get_points(const reader *r, const char *where, const json_t *list, fsm_measured *measured)

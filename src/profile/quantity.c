@@ -66,7 +66,8 @@ fsmoe_status fsmoe_quantity_parse(const char *text, fsmoe_quantity quantity, dou
         [FSMOE_QUANTITY_FLOPS] = {in_flops, "FLOP/s such as 300T, 19.5TFLOP/s or 1e12"},
     };
     char *end;
-    bool starts = isdigit((unsigned char)*text) || *text == '.'; /* no sign, no "inf" */
+    bool starts = (isdigit((unsigned char)*text) || *text == '.') && /* no sign, no "inf", */
+                  !(*text == '0' && (text[1] | 32) == 'x');          /* no "0x10B/s" */
     double number = strtod(text, &end);
     while (*end == ' ') end++;
     double result = kinds[quantity].convert(number, end);

@@ -2,6 +2,14 @@
 
 #include <math.h>
 
+/* Beyond these, steps and powers of ten leave the range of a double; nothing that is drawn comes near. */
+static const double LEAST = 1e-290, MOST = 1e290;
+
+static double within(double value)
+{
+    return fmin(MOST, fmax(-MOST, value));
+}
+
 /* The least round number that is not below x > 0. */
 static double round_step(double x)
 {
@@ -24,9 +32,11 @@ static void set_ticks(fsm_axis *axis)
 
 fsm_axis fsm_axis_values(double low, double high, size_t want)
 {
+    low = within(low);
+    high = within(high);
     /* A flat line still needs a height: a tenth of its value, and more than what a double can tell apart. */
-    if (high - low <= 1e-12 * fmax(fabs(low), fabs(high))) {
-        double margin = high == 0 ? 0.5 : 0.05 * fabs(high);
+    if (high - low <= fmax(LEAST, 1e-12 * fmax(fabs(low), fabs(high)))) {
+        double margin = fabs(high) <= LEAST ? 0.5 : 0.05 * fabs(high);
         low -= margin;
         high += margin;
     }
@@ -52,6 +62,8 @@ fsm_axis fsm_axis_steps(double first, double last, size_t want)
 
 fsm_axis fsm_axis_logarithmic(double low, double high)
 {
+    low = fmax(LEAST, within(low));
+    high = fmax(LEAST, within(high));
     fsm_axis axis = {.logarithmic = true, .low = INFINITY, .high = 0};
     double power = pow(10, floor(log10(low))), decades = log10(high) - log10(low);
     /* The wider the range, the fewer ticks a decade. */

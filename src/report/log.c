@@ -25,7 +25,7 @@ typedef struct place {
 static size_t count_lines(const char *bytes, size_t size)
 {
     size_t lines = 1;
-    for (const char *at = bytes, *end = bytes + size; at && (at = memchr(at, '\n', (size_t)(end - at))); at++) lines++;
+    for (const char *at = bytes, *end = bytes + size; (at = memchr(at, '\n', (size_t)(end - at))); at++) lines++;
     return lines;
 }
 
@@ -152,9 +152,10 @@ fsmoe_status fsm_log_read(const char *path, fsm_log *log)
     *log = (fsm_log){0};
     fsm_file_map map;
     FSM_TRY(fsm_file_map_open(path, &map));
+    const char *bytes = map.bytes ? map.bytes : ""; /* of an empty file there is no map */
     fsmoe_status status;
-    FSM_TRY_GOTO(status, reserve_columns(log, count_lines(map.bytes, map.size), path), done);
-    status = read_lines(log, map.bytes, map.size, path);
+    FSM_TRY_GOTO(status, reserve_columns(log, count_lines(bytes, map.size), path), done);
+    status = read_lines(log, bytes, map.size, path);
 done:
     fsm_file_map_close(&map);
     if (status != FSMOE_OK) fsm_log_destroy(log);

@@ -30,11 +30,21 @@ fsmoe_status fsm_load_json_file(const char *path, json_t **root)
     return fsm_fail(FSMOE_ERROR_FORMAT, "'%s', line %d: not JSON: %s", path, error.line, error.text);
 }
 
-static fsmoe_status put_entry(fsm_vocab *vocab, const char *spelling, const json_t *id, const char *path)
+fsmoe_status fsm_load_check_id(int64_t id, size_t n_tokens, const char *spelling, const char *path)
+{
+    enum { TIMES = 16, MORE = 1 << 16 };
+    if (id < 0 || (uint64_t)id <= TIMES * (uint64_t)n_tokens + MORE) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': token '%s' has id %lld, but there are only %zu tokens", path, spelling,
+                    (long long)id, n_tokens);
+}
+
+static fsmoe_status put_entry(fsm_vocab *vocab, const char *spelling, const json_t *id, size_t n_tokens,
+                              const char *path)
 {
     if (!json_is_integer(id))
         return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': the id of token '%s' is no number", path, spelling);
     json_int_t number = json_integer_value(id);
+    FSM_TRY(fsm_load_check_id(number, n_tokens, spelling, path));
     if (number >= 0 && number <= FSM_VOCAB_LARGEST_ID && fsm_vocab_get(vocab, (int32_t)number))
         return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': token '%s' has id %lld, which another token has", path, spelling,
                         (long long)number);
@@ -47,7 +57,8 @@ fsmoe_status fsm_load_vocab(fsmoe_tokenizer *tokenizer, const json_t *vocab, con
     if (!json_is_object(vocab)) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': the vocabulary is no JSON object", path);
     const char *spelling;
     json_t *id;
-    json_object_foreach((json_t *)vocab, spelling, id) FSM_TRY(put_entry(&tokenizer->vocab, spelling, id, path));
+    size_t count = json_object_size(vocab);
+    json_object_foreach((json_t *)vocab, spelling, id) FSM_TRY(put_entry(&tokenizer->vocab, spelling, id, count, path));
     for (int byte = 0; byte < 256; byte++) {
         char key[3];
         fsm_vocab_spell_byte((unsigned char)byte, key);
@@ -61,7 +72,7 @@ fsmoe_status fsm_load_vocab(fsmoe_tokenizer *tokenizer, const json_t *vocab, con
 bool fsm_load_cut_merge(const char *line, size_t size, fsm_spelled *left, fsm_spelled *right)
 {
     const char *space = memchr(line, ' ', size);
-    if (!space) return false;
+    if (!space || memchr(line, 0, size)) return false; /* the vocabulary would be asked for what stands before the 0 */
     *left = (fsm_spelled){line, (size_t)(space - line)};
     *right = (fsm_spelled){space + 1, size - left->size - 1};
     return left->size > 0 && right->size > 0 && !memchr(right->text, ' ', right->size);

@@ -15,6 +15,10 @@ fsmoe_status fsm_load_map(const char *path, fsm_file_map *map);
 /* Parses a whole file; the caller has json_decref. ERROR_IO; ERROR_FORMAT with the line. */
 fsmoe_status fsm_load_json_file(const char *path, json_t **root);
 
+/* Holes between ids are fine, but room is made for each id up to the largest, so that one may not be far beyond what
+ * n_tokens tokens need. ERROR_FORMAT. */
+fsmoe_status fsm_load_check_id(int64_t id, size_t n_tokens, const char *spelling, const char *path);
+
 /* Fills vocab and byte_ids. ERROR_FORMAT: not an object of ids, an id given twice, a byte without a token. */
 fsmoe_status fsm_load_vocab(fsmoe_tokenizer *tokenizer, const json_t *vocab, const char *path);
 
@@ -23,7 +27,7 @@ typedef struct fsm_spelled {
     size_t size;
 } fsm_spelled;
 
-/* Cuts "left right" at its only space. False if it has none or several, or a side is empty. */
+/* Cuts "left right" at its only space. False if it has none or several, or a side is empty, or there is a 0 byte. */
 bool fsm_load_cut_merge(const char *line, size_t size, fsm_spelled *left, fsm_spelled *right);
 
 /* Adds a merge. ERROR_FORMAT: left, right or both together have no id; `number` is the merge's, for the message. */

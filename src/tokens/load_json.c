@@ -1,5 +1,6 @@
 #include "tokens/load.h"
 
+#include <stdint.h>
 #include <string.h>
 
 /* A key asks for nothing if its value is null, false, zero or empty. */
@@ -89,6 +90,17 @@ static fsmoe_status load_model(fsmoe_tokenizer *tokenizer, const json_t *model, 
     return FSMOE_OK;
 }
 
+/* An added token may stand in the vocabulary too, but an id that other bytes have would decode to the wrong ones. */
+static fsmoe_status check_added_id(const fsm_vocab *vocab, json_int_t id, const char *text, size_t size,
+                                   const char *path)
+{
+    FSM_TRY(fsm_load_check_id(id, (size_t)vocab->size, text, path));
+    const fsm_vocab_entry *other = id <= INT32_MAX ? fsm_vocab_get(vocab, (int32_t)id) : NULL;
+    if (!other || (other->size == size && memcmp(vocab->text + other->begin, text, size) == 0)) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': the added token '%s' has id %lld, which another token has", path, text,
+                    (long long)id);
+}
+
 static fsmoe_status load_added(fsmoe_tokenizer *tokenizer, const json_t *added, size_t number, const char *path)
 {
     static const char *const known[] = {"id", "content", "normalized", "special", NULL};
@@ -100,6 +112,7 @@ static fsmoe_status load_added(fsmoe_tokenizer *tokenizer, const json_t *added, 
         return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': %s has no id or no content", path, where);
     const char *text = json_string_value(content);
     size_t size = json_string_length(content);
+    FSM_TRY(check_added_id(&tokenizer->vocab, json_integer_value(id), text, size, path));
     fsmoe_status status = fsm_vocab_put(&tokenizer->vocab, json_integer_value(id), text, size);
     if (status != FSMOE_OK) return fsm_fail_within(status, "'%s': %s", path, where);
     int pass = json_is_true(json_object_get(added, "normalized")) ? 1 : 0;
