@@ -5,24 +5,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+fsmoe_status fsm_json_parse(const char *bytes, size_t size, const char *source, json_t **object)
+{
+    json_error_t why;
+    *object = NULL;
+    json_t *json = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &why);
+    if (!json && json_error_code(&why) == json_error_out_of_memory)
+        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", source);
+    if (!json) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' is not sound JSON: line %d: %s", source, why.line, why.text);
+    if (!json_is_object(json)) {
+        json_decref(json);
+        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' is not a JSON object", source);
+    }
+    *object = json;
+    return FSMOE_OK;
+}
+
 fsmoe_status fsm_json_read(const char *path, json_t **object)
 {
     char *text;
     size_t size;
-    json_error_t why;
     *object = NULL;
     FSM_TRY(fsm_file_read(path, &text, &size));
-    json_t *json = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
+    fsmoe_status status = fsm_json_parse(text, size, path, object);
     free(text);
-    if (!json && json_error_code(&why) == json_error_out_of_memory)
-        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", path);
-    if (!json) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' is not sound JSON: line %d: %s", path, why.line, why.text);
-    if (!json_is_object(json)) {
-        json_decref(json);
-        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' is not a JSON object", path);
-    }
-    *object = json;
-    return FSMOE_OK;
+    return status;
 }
 
 void fsm_json_set(json_t *object, const char *key, json_t *value, bool *failed)

@@ -2,6 +2,7 @@
 #include <fsmoe/report.h>
 
 #include "base/file.h"
+#include "base/print.h"
 #include "report/chart.h"
 #include "report/heatmap.h"
 #include "report/html.h"
@@ -283,27 +284,32 @@ static void write_shell_word(FILE *out, const char *word)
     fputc('\'', out);
 }
 
+static fsmoe_status print_resume(const page *p, char **command)
+{
+    fsm_print print;
+    char *config = fsm_file_join(p->run_dir, "config.yaml");
+    if (!config) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the report of '%s'", p->run_dir);
+    fsmoe_status status = fsm_print_begin(&print);
+    if (status == FSMOE_OK) {
+        if (p->run.ranks > 1) fprintf(print.out, "mpirun -n %lld ", (long long)p->run.ranks);
+        fputs("fsmoe train ", print.out);
+        write_shell_word(print.out, config);
+        fputs(" --resume", print.out);
+        status = fsm_print_end(&print, status, "how to resume", command);
+    }
+    free(config);
+    return status;
+}
+
 static fsmoe_status write_resume(FILE *out, const page *p)
 {
-    char *command = NULL, *config = fsm_file_join(p->run_dir, "config.yaml");
-    size_t size;
-    FILE *text = config ? open_memstream(&command, &size) : NULL;
-    if (text) {
-        if (p->run.ranks > 1) fprintf(text, "mpirun -n %lld ", (long long)p->run.ranks);
-        fputs("fsmoe train ", text);
-        write_shell_word(text, config);
-        fputs(" --resume", text);
-    }
-    bool written = text && fclose(text) == 0;
-    if (written) {
-        const char *first = fsm_run_text(&p->run, "command");
-        write_text_section(out, "resume", "How to resume", "Goes on from the latest checkpoint of the run folder.",
-                           "command", command);
-        write_text_section(out, "command", "How it was started", NULL, "command", first);
-    }
+    char *command = NULL;
+    FSM_TRY(print_resume(p, &command));
+    write_text_section(out, "resume", "How to resume", "Goes on from the latest checkpoint of the run folder.",
+                       "command", command);
+    write_text_section(out, "command", "How it was started", NULL, "command", fsm_run_text(&p->run, "command"));
     free(command);
-    free(config);
-    return written ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the report of '%s'", p->run_dir);
+    return FSMOE_OK;
 }
 
 static fsmoe_status write_page(FILE *out, const page *p)
@@ -324,18 +330,11 @@ static fsmoe_status write_page(FILE *out, const page *p)
 
 static fsmoe_status save_page(const page *p)
 {
-    char *bytes = NULL, *path = fsm_file_join(p->run_dir, "report.html");
-    size_t size = 0;
-    FILE *out = path ? open_memstream(&bytes, &size) : NULL;
-    fsmoe_status status = out ? write_page(out, p) : FSMOE_OK;
-    bool failed = !out || ferror(out) != 0;
-    if (out && fclose(out) != 0) failed = true;
-    if (status == FSMOE_OK && failed)
-        status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the report of '%s'", p->run_dir);
-    if (status == FSMOE_OK) status = fsm_file_replace(path, bytes, size);
-    free(bytes);
-    free(path);
-    return status;
+    fsm_print print;
+    char path[FSM_PATH_BYTES];
+    FSM_TRY(fsm_file_path(p->run_dir, "report.html", path));
+    FSM_TRY(fsm_print_begin(&print));
+    return fsm_print_write(&print, write_page(print.out, p), path);
 }
 
 /* A run that ends without a validation in its log still has one in run.json: it belongs to the last step. */
