@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const command commands[] = {
@@ -56,6 +57,13 @@ int command_fail_with(fsmoe_status status, const char *sentence)
 void command_note(const char *sentence)
 {
     fprintf(stderr, "%sfsmoe:%s %s\n", mark("\033[1;34m"), mark("\033[0m"), sentence);
+}
+
+bool command_is_file(const char *path)
+{
+    struct stat info;
+    bool descriptor = strncmp(path, "/dev/", 5) == 0 || strncmp(path, "/proc/", 6) == 0;
+    return !descriptor && stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }
 
 int command_parse(const struct argp *argp, int argc, char **argv, void *input)
@@ -115,13 +123,18 @@ static void hold_streams(void)
         if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) return;
 }
 
-/* Output that did not arrive is a failure, unless the reader went away having seen enough. */
-static int end_output(int exit_code)
+static int exit_code;
+
+/* Output that did not arrive is a failure, unless the reader went away having seen enough. Runs at exit, since argp itself
+ * prints help and ends the process. */
+static void end_output(void)
 {
     bool failed = ferror(stdout) != 0;
-    if (fflush(stdout) != 0) failed = true;
-    if (exit_code != 0 || !failed || errno == EPIPE) return exit_code;
-    return fail(FSMOE_ERROR_IO, "cannot write to standard output: %s", strerror(errno));
+    errno = 0;
+    if (fclose(stdout) != 0) failed = true;
+    if (exit_code != 0 || !failed || errno == EPIPE) return;
+    fail(FSMOE_ERROR_IO, "cannot write to standard output%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
+    _exit(fsmoe_status_exit_code(FSMOE_ERROR_IO));
 }
 
 static int run(int argc, char **argv)
@@ -144,5 +157,6 @@ static int run(int argc, char **argv)
 int main(int argc, char **argv)
 {
     hold_streams();
-    return end_output(run(argc, argv));
+    if (atexit(end_output) != 0) return fail(FSMOE_ERROR_MEMORY, "no memory to begin");
+    return exit_code = run(argc, argv);
 }

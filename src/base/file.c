@@ -149,7 +149,7 @@ fsmoe_status fsm_file_remove_tree(const char *path)
 bool fsm_file_exists(const char *path)
 {
     struct stat info;
-    return lstat(path, &info) == 0;
+    return lstat(path, &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
 }
 
 fsmoe_status fsm_file_path(const char *folder, const char *name, char path[FSM_PATH_BYTES])

@@ -38,6 +38,7 @@ fsmoe_status fsm_file_make_dirs(const char *path);
 /* rm -r; a path that does not exist is fine. */
 fsmoe_status fsm_file_remove_tree(const char *path);
 
+/* True also where that cannot be told: whoever then opens it says why not. */
 bool fsm_file_exists(const char *path);
 
 /* open() that is not interrupted; close-on-exec, and 0666 for what is made. -1: errno says why. */

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fsmoe/output.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -88,6 +89,11 @@ fsmoe_status fsm_file_can_write(const char *path)
         may = access(replaced ? folder : target, replaced ? W_OK | X_OK : W_OK) == 0;
     }
     return may ? FSMOE_OK : fsm_file_failed("write", path);
+}
+
+fsmoe_status fsmoe_can_write(const char *path)
+{
+    return fsm_file_can_write(path);
 }
 
 /* ---- the temporary file ---- */

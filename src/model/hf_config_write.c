@@ -1,9 +1,9 @@
 #include "base/file.h"
+#include "base/json.h"
 #include "config/config.h"
 #include "model/hf_config.h"
 #include "model/hf_config_keys.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,51 +49,45 @@ static json_t *field_value(const fsm_hf_field *field, const fsmoe_config *config
 }
 
 /* What transformers reads and fsmoe has no choice of. */
-static int add_mixtral_constants(json_t *json)
+static void add_mixtral_constants(json_t *json, bool *failed)
 {
-    int failed = json_object_set_new(json, "architectures", json_pack("[s]", "MixtralForCausalLM"));
+    json_t *architectures = json_array();
+    fsm_json_append(architectures, json_string("MixtralForCausalLM"), failed);
+    fsm_json_set(json, "architectures", architectures, failed);
     for (size_t i = 0; i < fsm_hf_fixed_count; i++) {
         const fsm_hf_fixed *fixed = &fsm_hf_fixed_keys[i];
-        if (!fixed->written) continue;
-        failed |= json_object_set_new(json, fixed->key, json_loads(fixed->json, JSON_DECODE_ANY, NULL));
+        if (fixed->written) fsm_json_set(json, fixed->key, json_loads(fixed->json, JSON_DECODE_ANY, NULL), failed);
     }
-    failed |= json_object_set_new(json, "sliding_window", json_null());
-    failed |= json_object_set_new(json, "bos_token_id", json_null());
-    failed |= json_object_set_new(json, "eos_token_id", json_null());
-    failed |= json_object_set_new(json, "torch_dtype", json_string("float32"));
-    return failed;
+    fsm_json_set(json, "sliding_window", json_null(), failed);
+    fsm_json_set(json, "bos_token_id", json_null(), failed);
+    fsm_json_set(json, "eos_token_id", json_null(), failed);
+    fsm_json_set(json, "torch_dtype", json_string("float32"), failed);
 }
 
-static json_t *to_json(const fsmoe_config *config, fsm_hf_type type)
+static json_t *to_json(const fsmoe_config *config, fsm_hf_type type, bool *failed)
 {
     json_t *json = json_object();
-    int failed = json_object_set_new(json, "model_type", json_string(type == FSM_HF_MIXTRAL ? "mixtral" : "fsmoe"));
+    fsm_json_set(json, "model_type", json_string(type == FSM_HF_MIXTRAL ? "mixtral" : "fsmoe"), failed);
     for (size_t i = 0; i < fsm_hf_field_count; i++) {
         const fsm_hf_field *field = &fsm_hf_fields[i];
-        if (field->types & type) failed |= json_object_set_new(json, field->key, field_value(field, config));
+        if (field->types & type) fsm_json_set(json, field->key, field_value(field, config), failed);
     }
-    if (type == FSM_HF_MIXTRAL) failed |= add_mixtral_constants(json);
-    if (!failed) return json;
-    json_decref(json);
-    return NULL;
+    if (type == FSM_HF_MIXTRAL) add_mixtral_constants(json, failed);
+    return json;
 }
 
-/* Few digits where they say the same numbers (1e-05), otherwise all 17; ends in a newline. NULL: out of memory. */
-static char *to_text(const json_t *json)
+/* Few digits where they say the same numbers (1e-05), otherwise all 17. */
+static fsmoe_status write_json(json_t *json, bool failed, const char *path)
 {
-    char *text = json_dumps(json, JSON_INDENT(INDENT) | JSON_REAL_PRECISION(SHORT_DIGITS));
-    json_t *back = text ? json_loads(text, 0, NULL) : NULL;
-    if (!json_equal(json, back)) {
-        free(text);
-        text = json_dumps(json, JSON_INDENT(INDENT));
-    }
+    enum { ALL = JSON_INDENT(INDENT), SHORT = ALL | JSON_REAL_PRECISION(SHORT_DIGITS) };
+    char *text;
+    FSM_TRY(fsm_json_text(json_incref(json), failed, SHORT, path, &text));
+    json_t *back = json_loads(text, 0, NULL);
+    bool same = json_equal(json, back);
+    free(text);
+    if (!back) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write '%s'", path);
     json_decref(back);
-    if (!text) return NULL;
-    size_t length = strlen(text);
-    char *line = realloc(text, length + 2);
-    if (line) memcpy(line + length, "\n", 2);
-    else free(text);
-    return line;
+    return fsm_json_write(json_incref(json), failed, same ? SHORT : ALL, path);
 }
 
 fsmoe_status fsm_hf_config_write(const char *folder, const fsmoe_model_config *model, const fsmoe_moe_config *moe)
@@ -104,14 +98,12 @@ fsmoe_status fsm_hf_config_write(const char *folder, const fsmoe_model_config *m
                         model->vocab_size == 0 ? "vocab_size" : "max_seq_len");
     fsm_config_derive_numbers(&config);
     config.moe.expert = (char *)expert_kind(model, moe);
-    json_t *json = to_json(&config, fsm_hf_config_is_mixtral(model, moe, NULL) ? FSM_HF_MIXTRAL : FSM_HF_FSMOE);
-    char *text = json ? to_text(json) : NULL;
-    char *path = fsm_file_join(folder, "config.json");
-    fsmoe_status status = FSMOE_OK;
-    if (text && path) status = fsm_file_replace(path, text, strlen(text));
-    else status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write the configuration of '%s'", folder);
-    free(path);
-    free(text);
+    char path[FSM_PATH_BYTES];
+    bool failed = false;
+    FSM_TRY(fsm_file_path(folder, "config.json", path));
+    json_t *json =
+        to_json(&config, fsm_hf_config_is_mixtral(model, moe, NULL) ? FSM_HF_MIXTRAL : FSM_HF_FSMOE, &failed);
+    fsmoe_status status = write_json(json, failed, path);
     json_decref(json);
     return status;
 }

@@ -28,6 +28,8 @@ static fsmoe_status read_document(const char *line, size_t size, fsmoe_tokenizer
 {
     json_error_t error;
     json_t *document = json_loadb(line, size, JSON_ALLOW_NUL, &error);
+    if (!document && json_error_code(&error) == json_error_out_of_memory)
+        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read it");
     if (!document) return fsm_fail(FSMOE_ERROR_FORMAT, "not JSON: %s", error.text);
     const json_t *text = json_object_get(document, "text");
     fsmoe_status status;

@@ -12,6 +12,8 @@ fsmoe_status fsm_load_json_file(const char *path, json_t **root)
     json_error_t error;
     *root = json_loadb(map.bytes ? map.bytes : "", map.size, 0, &error);
     fsm_file_map_close(&map);
+    if (!*root && json_error_code(&error) == json_error_out_of_memory)
+        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", path);
     return *root ? FSMOE_OK : fsm_fail(FSMOE_ERROR_FORMAT, "'%s', line %d: not JSON: %s", path, error.line, error.text);
 }
 

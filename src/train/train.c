@@ -107,7 +107,7 @@ static fsmoe_status check_sample(const trainer *t)
 static fsmoe_status check_trace_path(const trainer *t)
 {
     if (!t->options->trace_path || !speaks(t)) return FSMOE_OK;
-    return fsm_file_replace(t->options->trace_path, "", 0);
+    return fsm_file_can_write(t->options->trace_path);
 }
 
 static fsmoe_status open_data(trainer *t)
