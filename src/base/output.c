@@ -62,13 +62,13 @@ static fsmoe_status follow(const char *path, char target[FSM_PATH_BYTES])
 }
 
 /* Whether the target is replaced rather than written to; a folder is an error. */
-static fsmoe_status is_replaced(const char *target, bool *replaced)
+static fsmoe_status is_replaced(const char *path, const char *target, bool *replaced)
 {
     struct stat info;
     *replaced = descriptor_of(target) < 0;
     if (!*replaced) return FSMOE_OK;
-    if (stat(target, &info) != 0) return errno == ENOENT ? FSMOE_OK : fsm_file_failed("write", target);
-    if (S_ISDIR(info.st_mode)) return fsm_fail(FSMOE_ERROR_IO, "cannot write '%s': it is a folder", target);
+    if (stat(target, &info) != 0) return errno == ENOENT ? FSMOE_OK : fsm_file_failed("write", path);
+    if (S_ISDIR(info.st_mode)) return fsm_fail(FSMOE_ERROR_IO, "cannot write '%s': it is a folder", path);
     *replaced = S_ISREG(info.st_mode);
     return FSMOE_OK;
 }
@@ -78,7 +78,7 @@ fsmoe_status fsm_file_can_write(const char *path)
     char target[FSM_PATH_BYTES], folder[FSM_PATH_BYTES];
     bool replaced, may;
     FSM_TRY(follow(path, target));
-    FSM_TRY(is_replaced(target, &replaced));
+    FSM_TRY(is_replaced(path, target, &replaced));
     int fd = descriptor_of(target);
     if (fd >= 0) {
         int flags = fcntl(fd, F_GETFL);
@@ -106,7 +106,17 @@ static fsmoe_status name_temporary(fsm_output *output, int number)
     if (number > 0) snprintf(count, sizeof count, "-%d", number);
     int length = snprintf(output->temporary, sizeof output->temporary, "%.*s%.*s.fsmoe%s.tmp",
                           (int)(name - output->target), output->target, MOST_NAME_BYTES, name, count);
-    return length < (int)sizeof output->temporary ? FSMOE_OK : too_long(output->target);
+    return length < (int)sizeof output->temporary ? FSMOE_OK : too_long(output->path);
+}
+
+bool fsm_output_is_temporary(const char *name)
+{
+    const char *mark = strstr(name, ".fsmoe"), *next;
+    while (mark && (next = strstr(mark + 1, ".fsmoe"))) mark = next;
+    if (!mark) return false;
+    mark += strlen(".fsmoe");
+    if (*mark == '-') mark += 1 + strspn(mark + 1, "0123456789");
+    return strcmp(mark, ".tmp") == 0;
 }
 
 static bool has_name(int fd, const char *path)
@@ -151,8 +161,8 @@ static int create(const char *path)
 static fsmoe_status keep_mode(const fsm_output *output)
 {
     struct stat old;
-    if (stat(output->target, &old) != 0) return errno == ENOENT ? FSMOE_OK : fsm_file_failed("write", output->target);
-    return fchmod(output->fd, old.st_mode & 0777) == 0 ? FSMOE_OK : fsm_file_failed("write", output->temporary);
+    if (stat(output->target, &old) != 0) return errno == ENOENT ? FSMOE_OK : fsm_file_failed("write", output->path);
+    return fchmod(output->fd, old.st_mode & 0777) == 0 ? FSMOE_OK : fsm_file_failed("write", output->path);
 }
 
 static fsmoe_status open_temporary(fsm_output *output)
@@ -166,7 +176,7 @@ static fsmoe_status open_temporary(fsm_output *output)
         }
         if (errno != EEXIST) break;
     }
-    return fsm_file_failed("write", output->temporary);
+    return fsm_file_failed("write", output->path);
 }
 
 /* What is no file cannot be read back, or written out of order, so all of it is kept in memory until the end. */
@@ -187,8 +197,10 @@ fsmoe_status fsm_output_begin(const char *path, fsm_output *output)
 {
     bool replaced;
     output->fd = output->through = -1;
+    output->buffered = 0;
     FSM_TRY(follow(path, output->target));
-    FSM_TRY(is_replaced(output->target, &replaced));
+    memcpy(output->path, path, strlen(path) + 1);
+    FSM_TRY(is_replaced(path, output->target, &replaced));
     return replaced ? open_temporary(output) : open_through(path, output);
 }
 
@@ -207,14 +219,26 @@ static fsmoe_status write_all(int fd, const char *path, const char *bytes, size_
     return FSMOE_OK;
 }
 
-static const char *name_of(const fsm_output *output)
+static fsmoe_status flush(fsm_output *output)
 {
-    return output->temporary[0] ? output->temporary : output->target;
+    size_t size = output->buffered;
+    output->buffered = 0;
+    return write_all(output->fd, output->path, output->buffer, size);
 }
 
 fsmoe_status fsm_output_write(fsm_output *output, const void *bytes, size_t size)
 {
-    return write_all(output->fd, name_of(output), bytes, size);
+    if (size > sizeof output->buffer - output->buffered) FSM_TRY(flush(output));
+    if (size > sizeof output->buffer) return write_all(output->fd, output->path, bytes, size);
+    if (size > 0) memcpy(output->buffer + output->buffered, bytes, size);
+    output->buffered += size;
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_output_rewind(fsm_output *output)
+{
+    FSM_TRY(flush(output));
+    return lseek(output->fd, 0, SEEK_SET) == 0 ? FSMOE_OK : fsm_file_failed("write", output->path);
 }
 
 /* All of `size` bytes unless the file ends before them. */
@@ -236,7 +260,7 @@ static fsmoe_status sync_file(const fsm_output *output)
     int failed;
     do failed = fsync(output->fd);
     while (failed && errno == EINTR);
-    return failed ? fsm_file_failed("sync", name_of(output)) : FSMOE_OK;
+    return failed ? fsm_file_failed("sync", output->path) : FSMOE_OK;
 }
 
 fsmoe_status fsm_output_read_back(fsm_output *output, size_t offset, size_t size, uint64_t *xxh3)
@@ -244,13 +268,14 @@ fsmoe_status fsm_output_read_back(fsm_output *output, size_t offset, size_t size
     char piece[PIECE_BYTES];
     XXH3_state_t hash;
     XXH3_64bits_reset(&hash);
+    FSM_TRY(flush(output));
     FSM_TRY(sync_file(output));
     posix_fadvise(output->fd, 0, 0, POSIX_FADV_DONTNEED); /* so that it is the disk that answers, where it can */
     for (size_t done = 0; done < size;) {
         size_t here = size - done < sizeof piece ? size - done : sizeof piece;
         ssize_t n = read_at(output->fd, piece, here, offset + done);
-        if (n < 0) return fsm_file_failed("read back", name_of(output));
-        if ((size_t)n < here) return fsm_fail(FSMOE_ERROR_IO, "'%s' is shorter than what was written", output->target);
+        if (n < 0) return fsm_file_failed("read back", output->path);
+        if ((size_t)n < here) return fsm_fail(FSMOE_ERROR_IO, "'%s' is shorter than what was written", output->path);
         XXH3_64bits_update(&hash, piece, here);
         done += here;
     }
@@ -265,9 +290,9 @@ static fsmoe_status send_through(const fsm_output *output)
     char piece[PIECE_BYTES];
     for (size_t done = 0;;) {
         ssize_t n = read_at(output->fd, piece, sizeof piece, done);
-        if (n < 0) return fsm_file_failed("read back", output->target);
+        if (n < 0) return fsm_file_failed("read back", output->path);
         if (n == 0) return FSMOE_OK;
-        FSM_TRY(write_all(output->through, output->target, piece, (size_t)n));
+        FSM_TRY(write_all(output->through, output->path, piece, (size_t)n));
         done += (size_t)n;
     }
 }
@@ -277,7 +302,7 @@ static fsmoe_status give_name(const fsm_output *output)
     int failed;
     do failed = rename(output->temporary, output->target);
     while (failed && errno == EINTR);
-    return failed ? fsm_file_failed("write", output->target) : FSMOE_OK;
+    return failed ? fsm_file_failed("write", output->path) : FSMOE_OK;
 }
 
 /* Linux closes also where it was interrupted. */
@@ -292,14 +317,15 @@ fsmoe_status fsm_output_end(fsm_output *output, fsmoe_status status)
 {
     char folder[FSM_PATH_BYTES];
     bool replaced = output->through < 0, named = false;
+    if (status == FSMOE_OK) status = flush(output);
     if (status == FSMOE_OK) status = replaced ? sync_file(output) : send_through(output);
     if (status == FSMOE_OK && replaced) {
         status = give_name(output);
         named = status == FSMOE_OK;
     }
     if (replaced && !named) unlink(output->temporary);
-    status = close_file(output->fd, name_of(output), status);
-    status = close_file(output->through, output->target, status);
+    status = close_file(output->fd, output->path, status);
+    status = close_file(output->through, output->path, status);
     output->fd = output->through = -1;
     if (status != FSMOE_OK || !replaced) return status;
     fsm_file_parent(output->target, folder);
@@ -314,6 +340,6 @@ fsmoe_status fsm_file_replace(const char *path, const void *bytes, size_t size)
     fsmoe_status status = fsm_output_write(&output, bytes, size);
     if (status == FSMOE_OK) status = fsm_output_read_back(&output, 0, size, &back);
     if (status == FSMOE_OK && back != XXH3_64bits(bytes, size))
-        status = fsm_fail(FSMOE_ERROR_IO, "'%s' reads back otherwise than it was written", output.target);
+        status = fsm_fail(FSMOE_ERROR_IO, "'%s' reads back otherwise than it was written", path);
     return fsm_output_end(&output, status);
 }

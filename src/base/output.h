@@ -11,11 +11,16 @@
 
 #include <stdint.h>
 
+enum { FSM_OUTPUT_BUFFER_BYTES = 1 << 14 };
+
 typedef struct fsm_output {
-    int fd;                         /* to be written and read, anywhere in it; -1: none */
-    int through;                    /* what is written to at the end; -1: the target is replaced */
-    char target[FSM_PATH_BYTES];    /* behind links */
-    char temporary[FSM_PATH_BYTES]; /* "": none, since the target is written to */
+    int fd;                               /* -1: none */
+    int through;                          /* what is written to at the end; -1: the target is replaced */
+    char path[FSM_PATH_BYTES];            /* as it was given, for messages */
+    char target[FSM_PATH_BYTES];          /* behind links */
+    char temporary[FSM_PATH_BYTES];       /* "": none, since the target is written to */
+    char buffer[FSM_OUTPUT_BUFFER_BYTES]; /* small pieces wait here */
+    size_t buffered;
 } fsm_output;
 
 /* Waits for a reader where path is a FIFO. After a failure there is nothing to end. */
@@ -24,11 +29,18 @@ fsmoe_status fsm_output_begin(const char *path, fsm_output *output);
 /* Goes on where the last one ended. */
 fsmoe_status fsm_output_write(fsm_output *output, const void *bytes, size_t size);
 
+/* Back to the first byte, to write it anew. */
+fsmoe_status fsm_output_rewind(fsm_output *output);
+
 /* XXH3 of `size` bytes from `offset` on, as they now are on disk. ERROR_IO: they are not there. */
 fsmoe_status fsm_output_read_back(fsm_output *output, size_t offset, size_t size, uint64_t *xxh3);
 
 /* Puts the output where it belongs, or, when `status` is a failure, leaves everything as it was. Returns `status`, or what
  * failed here. */
 fsmoe_status fsm_output_end(fsm_output *output, fsmoe_status status);
+
+/* Whether a file's name is one that outputs under way have: where nobody writes, it was left by a process that was killed.
+ * The next output of the same name removes it, too. */
+bool fsm_output_is_temporary(const char *name);
 
 #endif

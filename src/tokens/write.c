@@ -5,7 +5,6 @@
 #include "tokens/input.h"
 #include "tokens/token_file.h"
 
-#include <unistd.h>
 #include <xxhash.h>
 
 /* A .tokens file under way. */
@@ -37,7 +36,7 @@ static fsmoe_status write_header(token_writer *writer)
     char bytes[FSM_TOKEN_FILE_HEADER_BYTES];
     writer->header.payload_hash = XXH3_64bits_digest(&writer->hash);
     fsm_token_header_pack(&writer->header, bytes);
-    if (lseek(writer->output.fd, 0, SEEK_SET) < 0) return fsm_file_failed("write", writer->output.target);
+    FSM_TRY(fsm_output_rewind(&writer->output));
     return fsm_output_write(&writer->output, bytes, sizeof bytes);
 }
 
@@ -49,7 +48,7 @@ static fsmoe_status check(token_writer *writer)
     FSM_TRY(fsm_output_read_back(&writer->output, 0, sizeof bytes, &head));
     FSM_TRY(fsm_output_read_back(&writer->output, sizeof bytes, writer->header.count * writer->header.id_bytes, &ids));
     if (head == XXH3_64bits(bytes, sizeof bytes) && ids == writer->header.payload_hash) return FSMOE_OK;
-    return fsm_fail(FSMOE_ERROR_IO, "'%s' reads back otherwise than it was written", writer->output.target);
+    return fsm_fail(FSMOE_ERROR_IO, "'%s' reads back otherwise than it was written", writer->output.path);
 }
 
 /* The header goes first as a place holder: count and checksum are known at the end. */
