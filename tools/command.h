@@ -40,7 +40,7 @@ void command_note(const char *sentence);
 bool command_is_file(const char *path);
 
 /* argp_parse with errors that exit with the code for wrong use; argv[0] becomes "fsmoe NAME". */
-int command_parse(const struct argp *argp, int argc, char **argv, void *input);
+void command_parse(const struct argp *argp, int argc, char **argv, void *input);
 
 /* The one positional argument, called `name` in messages: keep it, and see at the end that it was given. */
 void command_take(struct argp_state *state, const char *name, const char *value, const char **kept);

@@ -25,6 +25,8 @@ static const command commands[] = {
     {"cluster", "make, import or show a cluster file", command_cluster},
 };
 
+static int exit_code;
+
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
 
 static const char *mark(const char *sequence)
@@ -63,16 +65,18 @@ bool command_is_file(const char *path)
 {
     struct stat info;
     bool descriptor = strncmp(path, "/dev/", 5) == 0 || strncmp(path, "/proc/", 6) == 0;
-    return !descriptor && stat(path, &info) == 0 && S_ISREG(info.st_mode);
+    return !descriptor && (stat(path, &info) != 0 || S_ISREG(info.st_mode)); /* else reading it will say why not */
 }
 
-int command_parse(const struct argp *argp, int argc, char **argv, void *input)
+void command_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
     static char name[64];
     snprintf(name, sizeof name, "fsmoe %s", argv[0]);
     argv[0] = name;
     argp_err_exit_status = fsmoe_status_exit_code(FSMOE_ERROR_USAGE);
-    return argp_parse(argp, argc, argv, 0, NULL, input);
+    if (argp_parse(argp, argc, argv, 0, NULL, input) == 0) return;
+    exit_code = command_fail_with(FSMOE_ERROR_MEMORY, "no memory to read the command line");
+    exit(exit_code);
 }
 
 void command_take(struct argp_state *state, const char *name, const char *value, const char **kept)
@@ -122,8 +126,6 @@ static void hold_streams(void)
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) return;
 }
-
-static int exit_code;
 
 /* Output that did not arrive is a failure, unless the reader went away having seen enough. Runs at exit, since argp itself
  * prints help and ends the process. */

@@ -110,6 +110,7 @@ int command_train(int argc, char **argv)
                                .user = &shown}};
     char *line = join_command(argc, argv);
     fsmoe_world *world;
+    if (!line) return command_fail_with(FSMOE_ERROR_MEMORY, "no memory for the command line");
     command_parse(&argp, argc, argv, &a);
     a.options.command = line;
     signals_begin();

@@ -50,6 +50,8 @@ static fsmoe_status follow(const char *path, char target[FSM_PATH_BYTES])
 {
     char link[FSM_PATH_BYTES];
     if (snprintf(target, FSM_PATH_BYTES, "%s", path) >= FSM_PATH_BYTES) return too_long(path);
+    errno = ENOENT;
+    if (!path[0]) return fsm_file_failed("write", path);
     for (int i = 0; i < MOST_LINKS; i++) {
         if (descriptor_of(target) >= 0) return FSMOE_OK;
         ssize_t length = readlink(target, link, sizeof link - 1);
@@ -131,28 +133,29 @@ static bool remove_left_over(const char *path)
 {
     struct stat info;
     int fd = fsm_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0) return false;
-    bool removed = fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_uid == geteuid() &&
+    bool removed = fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_uid == geteuid() &&
                    flock(fd, LOCK_EX | LOCK_NB) == 0 && has_name(fd, path) && unlink(path) == 0;
-    close(fd);
-    errno = EEXIST;
+    if (fd >= 0) close(fd);
     return removed;
 }
 
-/* Some file systems have no locks; there what was left over stays. */
-static bool is_owned(int fd, const char *path)
+/* Locks a new file; false: somebody was quicker, and takes it for one left over. Some file systems have no locks; there
+ * what was left over stays. */
+static bool is_owned(int fd)
 {
+    struct stat info;
     if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return false;
-    return has_name(fd, path);
+    return fstat(fd, &info) != 0 || info.st_nlink > 0;
 }
 
 static int create(const char *path)
 {
     enum { FLAGS = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW };
     int fd = fsm_file_open(path, FLAGS);
-    if (fd < 0 && errno == EEXIST) fd = remove_left_over(path) ? fsm_file_open(path, FLAGS) : -1;
-    if (fd < 0 || is_owned(fd, path)) return fd;
-    close(fd);
+    if (fd < 0 && errno != EEXIST) return -1;
+    if (fd < 0 && remove_left_over(path)) fd = fsm_file_open(path, FLAGS);
+    if (fd >= 0 && is_owned(fd)) return fd;
+    if (fd >= 0) close(fd);
     errno = EEXIST;
     return -1;
 }
