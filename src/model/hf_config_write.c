@@ -52,11 +52,14 @@ static json_t *field_value(const fsm_hf_field *field, const fsmoe_config *config
 static void add_mixtral_constants(json_t *json, bool *failed)
 {
     json_t *architectures = json_array();
+    json_error_t why;
     fsm_json_append(architectures, json_string("MixtralForCausalLM"), failed);
     fsm_json_set(json, "architectures", architectures, failed);
     for (size_t i = 0; i < fsm_hf_fixed_count; i++) {
         const fsm_hf_fixed *fixed = &fsm_hf_fixed_keys[i];
-        if (fixed->written) fsm_json_set(json, fixed->key, json_loads(fixed->json, JSON_DECODE_ANY, NULL), failed);
+        if (fixed->written)
+            fsm_json_set(json, fixed->key, fsm_json_decode(fixed->json, strlen(fixed->json), JSON_DECODE_ANY, &why),
+                         failed);
     }
     fsm_json_set(json, "sliding_window", json_null(), failed);
     fsm_json_set(json, "bos_token_id", json_null(), failed);
@@ -80,9 +83,10 @@ static json_t *to_json(const fsmoe_config *config, fsm_hf_type type, bool *faile
 static fsmoe_status write_json(json_t *json, bool failed, const char *path)
 {
     enum { ALL = JSON_INDENT(INDENT), SHORT = ALL | JSON_REAL_PRECISION(SHORT_DIGITS) };
+    json_error_t why;
     char *text;
     FSM_TRY(fsm_json_text(json_incref(json), failed, SHORT, path, &text));
-    json_t *back = json_loads(text, 0, NULL);
+    json_t *back = fsm_json_decode(text, strlen(text), 0, &why);
     bool same = json_equal(json, back);
     free(text);
     if (!back) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write '%s'", path);

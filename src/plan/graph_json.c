@@ -144,7 +144,7 @@ fsmoe_status fsm_graph_from_json(const char *text, fsm_graph *graph)
 {
     json_error_t error;
     *graph = (fsm_graph){0};
-    json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = fsm_json_decode(text, strlen(text), JSON_REJECT_DUPLICATES, &error);
     if (!root) return fsm_fail(FSMOE_ERROR_FORMAT, "graph: line %d: %s", error.line, error.text);
     fsmoe_status status = fsm_graph_of_json(root, graph);
     json_decref(root);

@@ -12,19 +12,20 @@ enum { VERSION = 1 };
 
 /* ---- the shape ---- */
 
-#define SHAPE_INTS(X)                                                                                        \
-    X(num_layers)                                                                                            \
-    X(moe_every)                                                                                             \
-    X(micro_batches)                                                                                         \
-    X(training)                                                                                              \
-    X(early_update)                                                                                          \
-    X(experts_only)                                                                                          \
-    X(with_losses)                                                                                           \
-    X(hidden)                                                                                                \
-    X(ffn_hidden)                                                                                            \
-    X(vocab_size)                                                                                            \
-    X(seq_len) X(attention_width) X(qkv_width) X(n_group) X(n_local) X(num_experts) X(top_k) X(nominal_rows) \
-        X(max_degree) X(expert_gemms)
+#define SHAPE_INTS(X)                                                                                           \
+    X(num_layers)                                                                                               \
+    X(moe_every)                                                                                                \
+    X(micro_batches)                                                                                            \
+    X(training)                                                                                                 \
+    X(early_update)                                                                                             \
+    X(experts_only)                                                                                             \
+    X(with_losses)                                                                                              \
+    X(hidden)                                                                                                   \
+    X(ffn_hidden)                                                                                               \
+    X(vocab_size)                                                                                               \
+    X(seq_len)                                                                                                  \
+    X(attention_width) X(qkv_width) X(n_group) X(n_local) X(num_experts) X(top_k) X(nominal_rows) X(max_degree) \
+        X(expert_gemms)
 
 /* Left out where they are 0, as in most models. */
 #define SHAPE_RARE_INTS(X) X(shared_gemms) X(shared_width) X(order_gemms) X(order_width) X(mixes)
@@ -235,6 +236,7 @@ static json_t *certificate_json(const fsm_certificate *c, bool *failed)
 
 static json_t *plan_json(const fsm_plan *p, const char *cluster, bool *failed)
 {
+    json_error_t why;
     json_t *root = json_object();
     fsm_json_set(root, "format", json_string(FORMAT), failed);
     fsm_json_set(root, "version", json_integer(VERSION), failed);
@@ -242,7 +244,7 @@ static json_t *plan_json(const fsm_plan *p, const char *cluster, bool *failed)
     fsm_json_set(root, "split", json_boolean(p->freedom.split), failed);
     fsm_json_set(root, "one_stream", json_boolean(p->freedom.one_stream), failed);
     fsm_json_set(root, "shape", shape_json(&p->shape, failed), failed);
-    fsm_json_set(root, "cluster", json_loads(cluster, 0, NULL), failed);
+    fsm_json_set(root, "cluster", fsm_json_decode(cluster, strlen(cluster), 0, &why), failed);
     fsm_json_set(root, "graph", fsm_graph_json(&p->graph, failed), failed);
     fsm_json_set(root, "seconds", numbers(p->seconds, p->graph.count, failed), failed);
     fsm_json_set(root, "start_s", numbers(p->timeline.start_s, p->graph.count, failed), failed);

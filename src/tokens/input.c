@@ -1,10 +1,10 @@
 #include "tokens/input.h"
 
 #include "base/file.h"
+#include "base/json.h"
 #include "tokens/token_file.h"
 
 #include <ctype.h>
-#include <jansson.h>
 #include <string.h>
 
 static bool ends_in(const char *path, const char *ending)
@@ -27,7 +27,7 @@ static bool is_blank(const char *line, size_t size)
 static fsmoe_status read_document(const char *line, size_t size, fsmoe_tokenizer *tokenizer, fsm_ids *ids)
 {
     json_error_t error;
-    json_t *document = json_loadb(line, size, JSON_ALLOW_NUL, &error);
+    json_t *document = fsm_json_decode(line, size, JSON_ALLOW_NUL, &error);
     if (!document && json_error_code(&error) == json_error_out_of_memory)
         return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read it");
     if (!document) return fsm_fail(FSMOE_ERROR_FORMAT, "not JSON: %s", error.text);

@@ -1,6 +1,7 @@
 #include "tokens/load.h"
 
 #include "base/file.h"
+#include "base/json.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@ fsmoe_status fsm_load_json_file(const char *path, json_t **root)
     fsm_file_map map;
     FSM_TRY(fsm_file_map_open(path, &map));
     json_error_t error;
-    *root = json_loadb(map.bytes ? map.bytes : "", map.size, 0, &error);
+    *root = fsm_json_decode(map.bytes ? map.bytes : "", map.size, 0, &error);
     fsm_file_map_close(&map);
     if (!*root && json_error_code(&error) == json_error_out_of_memory)
         return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", path);
