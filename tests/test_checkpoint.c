@@ -182,8 +182,8 @@ static void assert_goes_on(const command_case *c, int n, const char *whole, int 
     if (o.exit_code != 0) fail_msg("killed before change %d: exit code %d: %s", n, o.exit_code, o.err);
     forget(o);
     assert_same_run(c, whole, "killed", steps);
-    assert_int_equal(count_matches(c, "killed/*.tmp"), 0);
-    assert_int_equal(count_matches(c, "killed/*/*.tmp"), 0);
+    assert_int_equal(count_matches(c, "killed/*.tmp*"), 0);
+    assert_int_equal(count_matches(c, "killed/*/*.tmp*"), 0);
     assert_int_equal(count_matches(c, "killed/checkpoint-*"), 1);
 }
 

@@ -356,7 +356,7 @@ static void test_safetensors_writer_errors_stick_and_leave_no_file(void **state)
     assert_int_equal(fsm_safetensors_writer_finish(writer, NULL), FSMOE_ERROR_INTERNAL);
     assert_non_null(strstr(fsmoe_last_error(), "25 bytes"));
     assert_false(fsm_file_exists(path));
-    assert_false(fsm_file_exists(in_folder("sticky.safetensors.tmp")));
+    assert_false(fsm_file_exists(in_folder("sticky.safetensors.tmp-fsmoe")));
 }
 
 static void test_safetensors_writer_refuses_an_incomplete_file(void **state)
@@ -379,7 +379,7 @@ static void test_safetensors_writer_refuses_two_tensors_of_one_name(void **state
                      FSMOE_ERROR_INTERNAL);
     assert_null(writer);
     assert_non_null(strstr(fsmoe_last_error(), "'m'"));
-    assert_false(fsm_file_exists(in_folder("twins.safetensors.tmp")));
+    assert_false(fsm_file_exists(in_folder("twins.safetensors.tmp-fsmoe")));
 }
 
 static void test_safetensors_writer_abort_keeps_the_file_of_before(void **state)
@@ -395,7 +395,7 @@ static void test_safetensors_writer_abort_keeps_the_file_of_before(void **state)
     assert_int_equal(fsm_file_read(path, &bytes, &size), FSMOE_OK);
     assert_string_equal(bytes, "old");
     free(bytes);
-    assert_false(fsm_file_exists(in_folder("kept.safetensors.tmp")));
+    assert_false(fsm_file_exists(in_folder("kept.safetensors.tmp-fsmoe")));
 }
 
 static void test_safetensors_writer_reports_a_full_disk(void **state)
@@ -413,7 +413,7 @@ static void test_safetensors_writer_reports_a_full_disk(void **state)
     assert_non_null(strstr(fsmoe_last_error(), "full.safetensors"));
     struct stat info;
     assert_true(lstat(path, &info) == 0 && S_ISLNK(info.st_mode));
-    assert_false(fsm_file_exists(in_folder("full.safetensors.fsmoe.tmp")));
+    assert_false(fsm_file_exists(in_folder("full.safetensors.tmp-fsmoe")));
     free(zeros);
 }
 

@@ -100,25 +100,15 @@ fsmoe_status fsmoe_can_write(const char *path)
 
 /* ---- the temporary file ---- */
 
-/* "folder/name.fsmoe.tmp", then "name.fsmoe-1.tmp" …: names that nobody else gives. */
+/* "folder/name.tmp-fsmoe", then "name.tmp-fsmoe-1" …: names that nobody else gives. */
 static fsmoe_status name_temporary(fsm_output *output, int number)
 {
     const char *slash = strrchr(output->target, '/'), *name = slash ? slash + 1 : output->target;
     char count[16] = "";
     if (number > 0) snprintf(count, sizeof count, "-%d", number);
-    int length = snprintf(output->temporary, sizeof output->temporary, "%.*s%.*s.fsmoe%s.tmp",
+    int length = snprintf(output->temporary, sizeof output->temporary, "%.*s%.*s.tmp-fsmoe%s",
                           (int)(name - output->target), output->target, MOST_NAME_BYTES, name, count);
     return length < (int)sizeof output->temporary ? FSMOE_OK : too_long(output->path);
-}
-
-bool fsm_output_is_temporary(const char *name)
-{
-    const char *mark = strstr(name, ".fsmoe"), *next;
-    while (mark && (next = strstr(mark + 1, ".fsmoe"))) mark = next;
-    if (!mark) return false;
-    mark += strlen(".fsmoe");
-    if (*mark == '-') mark += 1 + strspn(mark + 1, "0123456789");
-    return strcmp(mark, ".tmp") == 0;
 }
 
 static bool has_name(int fd, const char *path)

@@ -39,8 +39,4 @@ fsmoe_status fsm_output_read_back(fsm_output *output, size_t offset, size_t size
  * failed here. */
 fsmoe_status fsm_output_end(fsm_output *output, fsmoe_status status);
 
-/* Whether a file's name is one that outputs under way have: where nobody writes, it was left by a process that was killed.
- * The next output of the same name removes it, too. */
-bool fsm_output_is_temporary(const char *name);
-
 #endif

@@ -2,7 +2,6 @@
 #include "train/run_folder.h"
 
 #include "base/machine.h"
-#include "base/output.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -30,9 +29,8 @@ static bool is_leftover(const char *name)
     static const char *const names[] = {"config.yaml.tmp", "run.json.tmp", "log.jsonl.tmp",
                                         "report.html.tmp", "model.tmp",    "step_times.json.tmp"};
     size_t length = strlen(name);
-    if (fsm_output_is_temporary(name)) return true;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(name, names[i]) == 0) return true;
+        if (starts_with(name, names[i])) return true;
     return starts_with(name, "checkpoint-") && length > 4 && strcmp(name + length - 4, ".tmp") == 0;
 }
 
