@@ -323,7 +323,7 @@ static void test_file_replace_leaves_exactly_the_new_bytes(void **state)
 {
     fixture *f = *state;
     char temporary[160];
-    snprintf(temporary, sizeof temporary, "%s.tmp", f->path);
+    snprintf(temporary, sizeof temporary, "%s.tmp-fsmoe", f->path);
     assert_int_equal(fsm_file_replace(f->path, "old and longer", 14), FSMOE_OK);
     assert_file(f->path, "old and longer", 14);
     assert_int_equal(fsm_file_replace(f->path, "n\0w", 3), FSMOE_OK);
@@ -352,7 +352,7 @@ static void test_file_replace_that_fails_keeps_the_old_and_cleans_up(void **stat
     fixture *f = *state;
     char inside[160], temporary[170];
     snprintf(inside, sizeof inside, "%s/inside", f->path);
-    snprintf(temporary, sizeof temporary, "%s.tmp", f->path);
+    snprintf(temporary, sizeof temporary, "%s.tmp-fsmoe", f->path);
     assert_int_equal(fsm_file_make_dirs(inside),
                      FSMOE_OK); /* a folder that is not empty cannot be replaced by a file */
     assert_int_equal(fsm_file_replace(f->path, "new", 3), FSMOE_ERROR_IO);

@@ -171,7 +171,8 @@ static int kill_before_change(const command_case *c, int n, const char *const *a
         }
         entering = !entering;
     }
-    assert_int_equal(code_of(wait_status), 0);
+    if (code_of(wait_status) != 0) fail_msg("exit code %d: %s", code_of(wait_status), read_text(c, ".err", NULL));
+    assert_true(seen > 0);
     return false;
 }
 

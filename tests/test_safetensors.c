@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -355,7 +356,7 @@ static void test_safetensors_writer_errors_stick_and_leave_no_file(void **state)
     assert_int_equal(fsm_safetensors_writer_finish(writer, NULL), FSMOE_ERROR_INTERNAL);
     assert_non_null(strstr(fsmoe_last_error(), "25 bytes"));
     assert_false(fsm_file_exists(path));
-    assert_false(fsm_file_exists(in_folder("sticky.safetensors.tmp")));
+    assert_false(fsm_file_exists(in_folder("sticky.safetensors.tmp-fsmoe")));
 }
 
 static void test_safetensors_writer_refuses_an_incomplete_file(void **state)
@@ -378,7 +379,7 @@ static void test_safetensors_writer_refuses_two_tensors_of_one_name(void **state
                      FSMOE_ERROR_INTERNAL);
     assert_null(writer);
     assert_non_null(strstr(fsmoe_last_error(), "'m'"));
-    assert_false(fsm_file_exists(in_folder("twins.safetensors.tmp")));
+    assert_false(fsm_file_exists(in_folder("twins.safetensors.tmp-fsmoe")));
 }
 
 static void test_safetensors_writer_abort_keeps_the_file_of_before(void **state)
@@ -394,7 +395,7 @@ static void test_safetensors_writer_abort_keeps_the_file_of_before(void **state)
     assert_int_equal(fsm_file_read(path, &bytes, &size), FSMOE_OK);
     assert_string_equal(bytes, "old");
     free(bytes);
-    assert_false(fsm_file_exists(in_folder("kept.safetensors.tmp")));
+    assert_false(fsm_file_exists(in_folder("kept.safetensors.tmp-fsmoe")));
 }
 
 static void test_safetensors_writer_reports_a_full_disk(void **state)
@@ -403,14 +404,16 @@ static void test_safetensors_writer_reports_a_full_disk(void **state)
     if (access("/dev/full", W_OK) != 0) skip();
     const fsm_tensor_spec large = {"large", FSM_DTYPE_U8, 1, {1 << 20}};
     char *zeros = calloc(1, 1 << 20);
-    assert_int_equal(symlink("/dev/full", in_folder("full.safetensors.tmp")), 0);
+    assert_int_equal(symlink("/dev/full", in_folder("full.safetensors")), 0);
     fsm_safetensors_writer *writer;
     const char *path = in_folder("full.safetensors");
     assert_int_equal(fsm_safetensors_writer_create(path, NULL, 0, &large, 1, &writer), FSMOE_OK);
     fsm_safetensors_writer_append(writer, zeros, 1 << 20);
     assert_int_equal(fsm_safetensors_writer_finish(writer, NULL), FSMOE_ERROR_IO);
     assert_non_null(strstr(fsmoe_last_error(), "full.safetensors"));
-    assert_false(fsm_file_exists(path));
+    struct stat info;
+    assert_true(lstat(path, &info) == 0 && S_ISLNK(info.st_mode));
+    assert_false(fsm_file_exists(in_folder("full.safetensors.tmp-fsmoe")));
     free(zeros);
 }
 

@@ -282,7 +282,7 @@ static void test_tokens_failed_write_leaves_the_old_file(void **state)
     size_t size;
     assert_int_equal(fsm_file_read(path, &text, &size), FSMOE_OK);
     assert_string_equal(text, "FSMOETOK old");
-    assert_false(fsm_file_exists(in_folder("kept.tokens.tmp")));
+    assert_false(fsm_file_exists(in_folder("kept.tokens.tmp-fsmoe")));
     free(text);
     assert_int_equal(fsmoe_tokens_write(in_folder("no/such/folder.tokens"), bytes, inputs, 1), FSMOE_ERROR_IO);
     assert_int_equal(fsmoe_tokens_write(path, bytes, NULL, 0), FSMOE_ERROR_CONFIG);

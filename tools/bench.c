@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { KEY_LAYER = 1000, KEY_STEPS, KEY_BUDGET, KEY_SCHEDULES, KEY_CASES, KEY_CSV, KEY_PICTURE, KEY_CLUSTER };
 enum { MOST_SCHEDULES = FSMOE_BENCH_MOST_ROWS };
@@ -284,13 +285,19 @@ static fsmoe_status draw(const bench *b)
     return fsmoe_bench_draw(b->results, b->count, title, a->picture);
 }
 
+/* Whether a path is written to rather than replaced. */
+static bool stays(const char *path)
+{
+    return access(path, F_OK) == 0 && !command_is_file(path);
+}
+
 /* On rank 0, before anything is measured: what cannot be written fails now. */
 static fsmoe_status open_files(bench *b)
 {
     const arguments *a = b->arguments;
     if (a->csv && (!(b->csv = fopen(a->csv, "w")) || fputs(csv_head, b->csv) < 0 || fflush(b->csv) != 0))
         return fail_csv(b);
-    return a->picture ? draw(b) : FSMOE_OK;
+    return a->picture ? fsmoe_can_write(a->picture) : FSMOE_OK;
 }
 
 /* ---- measuring ---- */
@@ -310,7 +317,8 @@ static fsmoe_status show_case(bench *b)
     print_table(result);
     if (b->csv) print_csv(b->csv, result);
     if (b->csv && ferror(b->csv)) return fail_csv(b);
-    return b->arguments->picture ? draw(b) : FSMOE_OK;
+    bool last = b->count == b->arguments->count; /* what cannot be replaced gets one picture */
+    return b->arguments->picture && (last || !stays(b->arguments->picture)) ? draw(b) : FSMOE_OK;
 }
 
 static fsmoe_status run_case(bench *b, const measured_case *c)

@@ -142,7 +142,7 @@ static int run_import(int argc, char **argv)
     a.options.logs = a.logs;
     command_parse(&argp, argc, argv, &a);
     fsmoe_status status = fsmoe_cluster_import(&a.options, a.out);
-    if (status == FSMOE_OK) status = print_table(a.out);
+    if (status == FSMOE_OK && command_is_file(a.out)) status = print_table(a.out);
     free(a.logs);
     return status == FSMOE_OK ? 0 : command_fail(status);
 }
@@ -283,7 +283,7 @@ static int run_new(int argc, char **argv)
         .gemm_latency_s = a.gemm_latency_s,
     };
     fsmoe_status status = fsmoe_cluster_new(&links, a.out);
-    if (status == FSMOE_OK) status = print_table(a.out);
+    if (status == FSMOE_OK && command_is_file(a.out)) status = print_table(a.out);
     return status == FSMOE_OK ? 0 : command_fail(status);
 }
 

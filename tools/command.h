@@ -7,6 +7,7 @@
 
 #include <argp.h>
 #include <fsmoe/fsmoe.h>
+#include <stdbool.h>
 
 typedef struct command {
     const char *name, *summary;
@@ -38,8 +39,11 @@ void command_warn(const char *sentence);
 /* "fsmoe: …" on stderr. */
 void command_note(const char *sentence);
 
+/* Whether what was written to a path can be read again: devices, FIFOs and /dev/stdout cannot. */
+bool command_is_file(const char *path);
+
 /* argp_parse with errors that exit with the code for wrong use; argv[0] becomes "fsmoe NAME". */
-int command_parse(const struct argp *argp, int argc, char **argv, void *input);
+void command_parse(const struct argp *argp, int argc, char **argv, void *input);
 
 /* The one positional argument, called `name` in messages: keep it, and see at the end that it was given. */
 void command_take(struct argp_state *state, const char *name, const char *value, const char **kept);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const command commands[] = {
@@ -23,6 +24,8 @@ static const command commands[] = {
     {"layer", "run one layer on tensors from a file", command_layer},
     {"cluster", "make, import or show a cluster file", command_cluster},
 };
+
+static int exit_code;
 
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
 
@@ -63,13 +66,22 @@ void command_note(const char *sentence)
     fprintf(stderr, "%sfsmoe:%s %s\n", mark("\033[1;34m"), mark("\033[0m"), sentence);
 }
 
-int command_parse(const struct argp *argp, int argc, char **argv, void *input)
+bool command_is_file(const char *path)
+{
+    struct stat info;
+    bool descriptor = strncmp(path, "/dev/", 5) == 0 || strncmp(path, "/proc/", 6) == 0;
+    return !descriptor && (stat(path, &info) != 0 || S_ISREG(info.st_mode)); /* else reading it will say why not */
+}
+
+void command_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
     static char name[64];
     snprintf(name, sizeof name, "fsmoe %s", argv[0]);
     argv[0] = name;
     argp_err_exit_status = fsmoe_status_exit_code(FSMOE_ERROR_USAGE);
-    return argp_parse(argp, argc, argv, 0, NULL, input);
+    if (argp_parse(argp, argc, argv, 0, NULL, input) == 0) return;
+    exit_code = command_fail_with(FSMOE_ERROR_MEMORY, "no memory to read the command line");
+    exit(exit_code);
 }
 
 void command_take(struct argp_state *state, const char *name, const char *value, const char **kept)
@@ -120,13 +132,16 @@ static void hold_streams(void)
         if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) return;
 }
 
-/* Output that did not arrive is a failure, unless the reader went away having seen enough. */
-static int end_output(int exit_code)
+/* Output that did not arrive is a failure, unless the reader went away having seen enough. Runs at exit, since argp itself
+ * prints help and ends the process. */
+static void end_output(void)
 {
     bool failed = ferror(stdout) != 0;
-    if (fflush(stdout) != 0) failed = true;
-    if (exit_code != 0 || !failed || errno == EPIPE) return exit_code;
-    return fail(FSMOE_ERROR_IO, "cannot write to standard output: %s", strerror(errno));
+    errno = 0;
+    if (fclose(stdout) != 0) failed = true;
+    if (exit_code != 0 || !failed || errno == EPIPE) return;
+    fail(FSMOE_ERROR_IO, "cannot write to standard output%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
+    _exit(fsmoe_status_exit_code(FSMOE_ERROR_IO));
 }
 
 static int run(int argc, char **argv)
@@ -149,5 +164,6 @@ static int run(int argc, char **argv)
 int main(int argc, char **argv)
 {
     hold_streams();
-    return end_output(run(argc, argv));
+    if (atexit(end_output) != 0) return fail(FSMOE_ERROR_MEMORY, "no memory to begin");
+    return exit_code = run(argc, argv);
 }

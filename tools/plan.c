@@ -261,7 +261,8 @@ static fsmoe_status write_plan(const arguments *a, const plans *made)
 static fsmoe_status plan_model(const arguments *a)
 {
     plans made = {.count = 0};
-    fsmoe_status status = make_plans(a, &made);
+    fsmoe_status status = a->out ? fsmoe_can_write(a->out) : FSMOE_OK;
+    if (status == FSMOE_OK) status = make_plans(a, &made);
     if (status == FSMOE_OK) plan_source_warn(made.of[0]);
     if (status == FSMOE_OK && a->json) status = print_json(&made);
     else if (status == FSMOE_OK) print_table(&made);

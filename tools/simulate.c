@@ -155,7 +155,9 @@ static fsmoe_status simulate_step(const arguments *a)
     fsmoe_plan *plan = NULL;
     fsmoe_plan_summary planned = {0};
     double class_s[MOST_CLASSES] = {0};
-    fsmoe_status status = is_plan(a->source.config.path) ? take_plan(a, &plan) : make_plan(a, &plan);
+    fsmoe_status status = a->gantt ? fsmoe_can_write(a->gantt) : FSMOE_OK;
+    if (status == FSMOE_OK && a->trace) status = fsmoe_can_write(a->trace);
+    if (status == FSMOE_OK) status = is_plan(a->source.config.path) ? take_plan(a, &plan) : make_plan(a, &plan);
     if (status == FSMOE_OK) fsmoe_plan_summarize(plan, &planned);
     if (status == FSMOE_OK) plan_source_warn(plan);
     if (status == FSMOE_OK) status = fsmoe_plan_simulate(plan, a->classes, a->class_count, a->by_priority, class_s);
@@ -169,7 +171,8 @@ static fsmoe_status simulate_step(const arguments *a)
 static fsmoe_status simulate_grid(const arguments *a)
 {
     char *summary;
-    fsmoe_status status = fsmoe_plan_paper_grid(a->source.options.cluster, a->csv, &summary);
+    fsmoe_status status = fsmoe_can_write(a->csv);
+    if (status == FSMOE_OK) status = fsmoe_plan_paper_grid(a->source.options.cluster, a->csv, &summary);
     if (status != FSMOE_OK) return status;
     fputs(summary, stdout);
     free(summary);

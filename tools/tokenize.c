@@ -43,8 +43,9 @@ static fsmoe_status tokenize(const arguments *a)
     fsmoe_status status = fsmoe_tokenizer_create(a->tokenizer, &tokenizer);
     if (status != FSMOE_OK) return status;
     status = fsmoe_tokens_write(out, tokenizer, a->files, a->count - 1);
-    if (status == FSMOE_OK) status = fsmoe_tokens_open(&out, 1, tokenizer, &tokens);
-    if (status == FSMOE_OK) {
+    bool again = command_is_file(out);
+    if (status == FSMOE_OK && again) status = fsmoe_tokens_open(&out, 1, tokenizer, &tokens);
+    if (status == FSMOE_OK && again) {
         char text[4200];
         snprintf(text, sizeof text, "%lld tokens in %s", (long long)fsmoe_tokens_count(tokens), out);
         command_note(text);

@@ -8,6 +8,7 @@
 #include <fsmoe/layer.h>
 #include <fsmoe/memory.h>
 #include <fsmoe/model.h>
+#include <fsmoe/output.h>
 #include <fsmoe/plan.h>
 #include <fsmoe/profile.h>
 #include <fsmoe/report.h>

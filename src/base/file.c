@@ -11,9 +11,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static fsmoe_status io_error(const char *verb, const char *path)
+fsmoe_status fsm_file_failed(const char *verb, const char *path)
 {
     return fsm_fail(FSMOE_ERROR_IO, "cannot %s '%s': %s", verb, path, strerror(errno));
+}
+
+int fsm_file_open(const char *path, int flags)
+{
+    int fd;
+    do fd = open(path, flags | O_CLOEXEC, 0666);
+    while (fd < 0 && errno == EINTR);
+    return fd;
 }
 
 /* A file that cannot tell its size (a pipe, /proc) is read to its end into memory that can be unmapped like a map. */
@@ -32,7 +40,7 @@ static fsmoe_status read_stream(int fd, const char *path, fsm_file_map *map)
     }
     if (bytes == MAP_FAILED) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", path);
     if (n < 0) {
-        fsmoe_status status = io_error("read", path);
+        fsmoe_status status = fsm_file_failed("read", path);
         munmap(bytes, capacity);
         return status;
     }
@@ -45,7 +53,7 @@ static fsmoe_status read_stream(int fd, const char *path, fsm_file_map *map)
 static fsmoe_status map_regular(int fd, const char *path, size_t size, fsm_file_map *map)
 {
     void *bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (bytes == MAP_FAILED) return io_error("map", path);
+    if (bytes == MAP_FAILED) return fsm_file_failed("map", path);
     *map = (fsm_file_map){bytes, size};
     return FSMOE_OK;
 }
@@ -54,9 +62,9 @@ fsmoe_status fsm_file_map_open(const char *path, fsm_file_map *map)
 {
     *map = (fsm_file_map){0};
     struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = fsm_file_open(path, O_RDONLY);
     if (fd < 0 || fstat(fd, &info) != 0) {
-        fsmoe_status status = io_error("read", path);
+        fsmoe_status status = fsm_file_failed("read", path);
         if (fd >= 0) close(fd);
         return status;
     }
@@ -88,68 +96,39 @@ fsmoe_status fsm_file_read(const char *path, char **bytes, size_t *size)
     return *bytes ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", path);
 }
 
+/* A folder that cannot be synced on its own (EINVAL) has nothing to sync. */
 fsmoe_status fsm_file_sync(const char *path)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return io_error("open", path);
-    int failed = fsync(fd);
-    fsmoe_status status = failed ? io_error("sync", path) : FSMOE_OK;
+    int failed, fd = fsm_file_open(path, O_RDONLY);
+    if (fd < 0) return fsm_file_failed("open", path);
+    do failed = fsync(fd);
+    while (failed && errno == EINTR);
+    fsmoe_status status = failed && errno != EINVAL ? fsm_file_failed("sync", path) : FSMOE_OK;
     close(fd);
     return status;
 }
 
-static fsmoe_status sync_parent(const char *path)
+void fsm_file_parent(const char *path, char folder[FSM_PATH_BYTES])
 {
-    char folder[4096];
-    snprintf(folder, sizeof folder, "%s", path);
+    snprintf(folder, FSM_PATH_BYTES, "%s", path);
     char *slash = strrchr(folder, '/');
-    if (!slash) return fsm_file_sync(".");
-    slash[slash == folder ? 1 : 0] = 0;
-    return fsm_file_sync(folder);
-}
-
-static fsmoe_status write_all(int fd, const char *path, const char *bytes, size_t size)
-{
-    while (size > 0) {
-        ssize_t n = write(fd, bytes, size);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return io_error("write", path);
-        bytes += n;
-        size -= (size_t)n;
-    }
-    return fsync(fd) == 0 ? FSMOE_OK : io_error("sync", path);
-}
-
-fsmoe_status fsm_file_replace(const char *path, const void *bytes, size_t size)
-{
-    char temporary[4096];
-    if (snprintf(temporary, sizeof temporary, "%s.tmp", path) >= (int)sizeof temporary)
-        return fsm_fail(FSMOE_ERROR_IO, "path too long: '%s'", path);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return io_error("write", temporary);
-    fsmoe_status status = write_all(fd, temporary, bytes, size);
-    if (close(fd) != 0 && status == FSMOE_OK) status = io_error("close", temporary);
-    if (status == FSMOE_OK && rename(temporary, path) != 0) status = io_error("rename", temporary);
-    if (status != FSMOE_OK) {
-        unlink(temporary);
-        return status;
-    }
-    return sync_parent(path);
+    if (slash) slash[slash == folder ? 1 : 0] = 0;
+    else strcpy(folder, ".");
 }
 
 fsmoe_status fsm_file_make_dirs(const char *path)
 {
-    char partial[4096];
+    char partial[FSM_PATH_BYTES];
     if (snprintf(partial, sizeof partial, "%s", path) >= (int)sizeof partial)
         return fsm_fail(FSMOE_ERROR_IO, "path too long: '%s'", path);
     for (char *at = partial + 1; *at; at++) {
         if (*at != '/') continue;
         *at = 0;
-        if (mkdir(partial, 0777) != 0 && errno != EEXIST) return io_error("make folder", partial);
+        if (mkdir(partial, 0777) != 0 && errno != EEXIST) return fsm_file_failed("make folder", partial);
         *at = '/';
     }
     struct stat info;
-    if (mkdir(partial, 0777) != 0 && errno != EEXIST) return io_error("make folder", path);
+    if (mkdir(partial, 0777) != 0 && errno != EEXIST) return fsm_file_failed("make folder", path);
     if (stat(partial, &info) != 0 || !S_ISDIR(info.st_mode))
         return fsm_fail(FSMOE_ERROR_IO, "cannot make folder '%s': a file of that name is in the way", path);
     return FSMOE_OK;
@@ -164,13 +143,13 @@ static int remove_entry(const char *path, const struct stat *info, int type, str
 fsmoe_status fsm_file_remove_tree(const char *path)
 {
     if (!fsm_file_exists(path)) return FSMOE_OK;
-    return nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0 ? FSMOE_OK : io_error("remove", path);
+    return nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0 ? FSMOE_OK : fsm_file_failed("remove", path);
 }
 
 bool fsm_file_exists(const char *path)
 {
     struct stat info;
-    return lstat(path, &info) == 0;
+    return lstat(path, &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
 }
 
 fsmoe_status fsm_file_path(const char *folder, const char *name, char path[FSM_PATH_BYTES])

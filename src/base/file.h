@@ -22,8 +22,12 @@ typedef struct fsm_file_map {
 fsmoe_status fsm_file_map_open(const char *path, fsm_file_map *map);
 void fsm_file_map_close(fsm_file_map *map);
 
-/* Writes path.tmp, fsyncs it, renames it over path, fsyncs the folder. */
+/* Writes what path stands for as base/output.h says: a new file beside it, synced, read back, and renamed over it; or
+ * straight into it where it is no file. */
 fsmoe_status fsm_file_replace(const char *path, const void *bytes, size_t size);
+
+/* Whether fsm_file_replace would be let write there; changes nothing. For outputs that long work stands before. */
+fsmoe_status fsm_file_can_write(const char *path);
 
 /* fsync of a file or a folder by name. */
 fsmoe_status fsm_file_sync(const char *path);
@@ -34,7 +38,17 @@ fsmoe_status fsm_file_make_dirs(const char *path);
 /* rm -r; a path that does not exist is fine. */
 fsmoe_status fsm_file_remove_tree(const char *path);
 
+/* True also where that cannot be told: whoever then opens it says why not. */
 bool fsm_file_exists(const char *path);
+
+/* open() that is not interrupted; close-on-exec, and 0666 for what is made. -1: errno says why. */
+int fsm_file_open(const char *path, int flags);
+
+/* The folder that path lies in, as a path. */
+void fsm_file_parent(const char *path, char folder[FSM_PATH_BYTES]);
+
+/* "cannot VERB 'path': " and what errno says; returns ERROR_IO. */
+fsmoe_status fsm_file_failed(const char *verb, const char *path);
 
 /* "folder/name" into path. ERROR_IO when it is too long. */
 fsmoe_status fsm_file_path(const char *folder, const char *name, char path[FSM_PATH_BYTES]);

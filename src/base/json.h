@@ -15,6 +15,13 @@
 /* The caller decrefs *object; NULL on failure. ERROR_IO: cannot read; ERROR_FORMAT: not a JSON object, a key twice. */
 fsmoe_status fsm_json_read(const char *path, json_t **object);
 
+/* The same of bytes that stand in memory; `source` is their name in messages. */
+fsmoe_status fsm_json_parse(const char *bytes, size_t size, const char *source, json_t **object);
+
+/* json_loadb() that loses nothing without memory (Jansson's loses bytes of a word whose buffer cannot grow). NULL: *why has the
+ * code json_error_out_of_memory, or line and text. */
+json_t *fsm_json_decode(const char *bytes, size_t size, size_t flags, json_error_t *why);
+
 /* value is taken over; NULL (for which there was no memory), or a container that is NULL, sets *failed. */
 void fsm_json_set(json_t *object, const char *key, json_t *value, bool *failed);
 void fsm_json_append(json_t *array, json_t *value, bool *failed);

@@ -1,4 +1,5 @@
 /* Configuration to YAML text: sections, keys and help. */
+#include "base/print.h"
 #include "config/field.h"
 
 #include <stdlib.h>
@@ -46,17 +47,8 @@ static fsmoe_status write_all(FILE *out, const fsmoe_config *config, bool commen
 
 fsmoe_status fsmoe_config_dump(const fsmoe_config *config, bool comments, char **text)
 {
-    size_t size;
+    fsm_print print;
     *text = NULL;
-    FILE *out = open_memstream(text, &size);
-    if (!out) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write the configuration");
-    fsmoe_status status = write_all(out, config, comments);
-    bool failed = ferror(out);
-    failed |= fclose(out) != 0;
-    if (status == FSMOE_OK && failed) status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write the configuration");
-    if (status != FSMOE_OK) {
-        free(*text);
-        *text = NULL;
-    }
-    return status;
+    FSM_TRY(fsm_print_begin(&print));
+    return fsm_print_end(&print, write_all(print.out, config, comments), "the configuration", text);
 }

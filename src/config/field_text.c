@@ -2,6 +2,9 @@
  * text. */
 #include "config/field.h"
 
+#include "base/json.h"
+#include "base/print.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,19 +13,17 @@
 /* The fewest digits that read back to the same bits. */
 static fsmoe_status write_float(FILE *out, double number)
 {
-    json_t *json = json_real(number);
-    char *text = NULL;
-    for (size_t digits = 15; json && digits <= 17; digits++) {
+    for (size_t digits = 15;; digits++) {
+        char *text;
         double back = 0;
+        FSM_TRY(
+            fsm_json_text(json_real(number), false, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits), "a number", &text));
+        bool read = fsm_config_parse_float(text, &back), same = memcmp(&back, &number, sizeof number) == 0;
+        if (read && (same || digits == 17)) fprintf(out, "%s\n", text);
         free(text);
-        text = json_dumps(json, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
-        if (!text || (fsm_config_parse_float(text, &back) && memcmp(&back, &number, sizeof number) == 0)) break;
+        if (!read) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write the number %g", number);
+        if (same || digits == 17) return FSMOE_OK;
     }
-    if (text) fprintf(out, "%s\n", text);
-    bool written = text;
-    free(text);
-    json_decref(json);
-    return written ? FSMOE_OK : fsm_fail(FSMOE_ERROR_CONFIG, "cannot write the number %g", number);
 }
 
 static int write_bytes(void *out, unsigned char *bytes, size_t size)
@@ -73,7 +74,9 @@ static fsmoe_status write_strings(FILE *out, const char *key, const char *text, 
     yaml_emitter_set_unicode(&emitter, 1);
     yaml_emitter_set_width(&emitter, -1);
     bool written = emit_document(&emitter, text, list);
+    bool no_memory = emitter.error == YAML_MEMORY_ERROR || emitter.error == YAML_WRITER_ERROR;
     yaml_emitter_delete(&emitter);
+    if (!written && no_memory) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write '%s'", key);
     return written ? FSMOE_OK : fsm_fail(FSMOE_ERROR_CONFIG, "'%s' cannot be written: its text is not UTF-8", key);
 }
 
@@ -102,12 +105,11 @@ fsmoe_status fsm_field_write(FILE *out, const fsmoe_config *config, const fsm_co
 fsm_config_excerpt fsm_field_excerpt(const fsmoe_config *config, const fsm_config_field *field)
 {
     char *text = NULL;
-    size_t size;
-    FILE *out = open_memstream(&text, &size);
-    bool written = out && fsm_field_write(out, config, field) == FSMOE_OK;
-    if (out && fclose(out) != 0) written = false;
-    if (written) text[strcspn(text, "\n")] = 0;
-    fsm_config_excerpt excerpt = fsm_config_excerpt_of(written ? text : "?");
+    fsm_print print;
+    if (fsm_print_begin(&print) == FSMOE_OK)
+        fsm_print_end(&print, fsm_field_write(print.out, config, field), field->key, &text);
+    if (text) text[strcspn(text, "\n")] = 0;
+    fsm_config_excerpt excerpt = fsm_config_excerpt_of(text ? text : "?");
     free(text);
     return excerpt;
 }

@@ -1,6 +1,8 @@
 /* From a YAML value to a field: conversion, range, storage. */
 #include "config/field.h"
 
+#include "base/json.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -22,7 +24,8 @@ fsm_config_excerpt fsm_config_excerpt_of(const char *text)
 /* YAML's own schema for numbers is JSON's, and Jansson reads that in any locale. */
 static json_t *parse_number(const char *text)
 {
-    json_t *number = json_loads(text, JSON_DECODE_ANY, NULL);
+    json_error_t why;
+    json_t *number = fsm_json_decode(text, strlen(text), JSON_DECODE_ANY, &why);
     if (json_is_number(number)) return number;
     json_decref(number);
     return NULL;

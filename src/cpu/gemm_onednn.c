@@ -5,6 +5,7 @@
 #include "cpu/slots.h"
 #include "cpu/threads.h"
 
+#include <math.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <stdlib.h>
 
@@ -32,6 +33,7 @@ typedef struct pack {
     dnnl_stream_t stream;
     product forward, backward; /* by w^T, by w */
     bool blocked;              /* oneDNN prefers another layout than plain for one of them */
+    bool stale;                /* the packed copies could not be renewed, and are not used until they are */
 } pack;
 
 #define DNNL_TRY(call)                               \
@@ -39,6 +41,14 @@ typedef struct pack {
         dnnl_status_t status_ = (call);              \
         if (status_ != dnnl_success) return status_; \
     } while (0)
+
+/* An operation returns nothing, so what the library could not compute becomes no number: it ends the step it belongs to, as
+ * other values that are not finite do. */
+static void spoil(int64_t rows, int64_t columns, float *c, int64_t ldc)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++) c[i * ldc + j] = NAN;
+}
 
 void fsm_cpu_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
                   const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
@@ -50,8 +60,10 @@ void fsm_cpu_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, in
         return;
     }
     int before = fsm_cpu_library_begin(self);
-    dnnl_sgemm(trans_a ? 'T' : 'N', trans_b ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    dnnl_status_t status =
+        dnnl_sgemm(trans_a ? 'T' : 'N', trans_b ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     fsm_cpu_library_end(self, before);
+    if (status != dnnl_success) spoil(m, n, c, ldc);
 }
 
 static dnnl_status_t describe(int64_t rows, int64_t columns, dnnl_format_tag_t tag, dnnl_memory_desc_t *layout)
@@ -191,11 +203,11 @@ bool fsm_cpu_weight_create_forced(const fsm_ops *self, fsm_weight *weight)
     return create_weight(self, weight, true);
 }
 
-static void reorder(const pack *p, product *m, const float *w)
+static dnnl_status_t reorder(const pack *p, product *m, const float *w)
 {
-    dnnl_memory_set_data_handle(m->plain, (void *)w);
+    DNNL_TRY(dnnl_memory_set_data_handle(m->plain, (void *)w));
     const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, m->plain}, {DNNL_ARG_TO, m->packed}};
-    dnnl_primitive_execute(m->reorder, p->stream, 2, arguments);
+    return dnnl_primitive_execute(m->reorder, p->stream, 2, arguments);
 }
 
 void fsm_cpu_weight_update(const fsm_ops *self, fsm_weight *weight)
@@ -203,34 +215,37 @@ void fsm_cpu_weight_update(const fsm_ops *self, fsm_weight *weight)
     pack *p = weight->pack;
     if (!p) return;
     int before = fsm_cpu_library_begin(self);
-    reorder(p, &p->forward, weight->w);
-    reorder(p, &p->backward, weight->w);
-    dnnl_stream_wait(p->stream);
+    p->stale = reorder(p, &p->forward, weight->w) != dnnl_success ||
+               reorder(p, &p->backward, weight->w) != dnnl_success || dnnl_stream_wait(p->stream) != dnnl_success;
     fsm_cpu_library_end(self, before);
 }
 
-static void run_piece(const pack *p, const product *m, const rows_matmul *piece, const float *source, float *result)
+static dnnl_status_t run_piece(const pack *p, const product *m, const rows_matmul *piece, const float *source,
+                               float *result)
 {
-    dnnl_memory_set_data_handle(piece->source, (void *)source);
-    dnnl_memory_set_data_handle(piece->result, result);
+    DNNL_TRY(dnnl_memory_set_data_handle(piece->source, (void *)source));
+    DNNL_TRY(dnnl_memory_set_data_handle(piece->result, result));
     const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, piece->source},
                                          {DNNL_ARG_WEIGHTS, m->packed},
                                          {DNNL_ARG_DST, piece->result},
                                          {DNNL_ARG_SCRATCHPAD, piece->scratch}};
-    dnnl_primitive_execute(piece->run, p->stream, 4, arguments);
+    return dnnl_primitive_execute(piece->run, p->stream, 4, arguments);
 }
 
 static int64_t multiply_packed(const fsm_ops *self, int64_t n, const pack *p, const product *m, const float *source,
                                float *result)
 {
-    if (n > MOST_PACKED_ROWS) return 0;
+    if (n > MOST_PACKED_ROWS || p->stale) return 0;
     int64_t done = 0;
+    dnnl_status_t status = dnnl_success;
     int before = fsm_cpu_library_begin(self);
     for (int i = 0; i < PIECES; i++)
         for (; m->pieces[i].run && n - done >= piece_rows[i]; done += piece_rows[i])
-            run_piece(p, m, &m->pieces[i], source + done * m->in, result + done * m->out);
-    if (done > 0) dnnl_stream_wait(p->stream);
+            if (status == dnnl_success)
+                status = run_piece(p, m, &m->pieces[i], source + done * m->in, result + done * m->out);
+    if (done > 0 && status == dnnl_success) status = dnnl_stream_wait(p->stream);
     fsm_cpu_library_end(self, before);
+    if (status != dnnl_success) spoil(done, m->out, result, m->out);
     return done;
 }
 

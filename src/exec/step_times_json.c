@@ -1,7 +1,7 @@
 /* step_times.json: {"format", "version", "schedule", "step", "graph", "planned": {"start_s": [a number a task],
  * "end_s"}, "ranks": [{"rank": 0, "start_s", "end_s"}, …]}; "planned" may be absent. Ranks stand in order. */
-#include "base/file.h"
 #include "exec/step_times.h"
+
 #include "base/json.h"
 #include "plan/graph_json.h"
 
@@ -36,60 +36,46 @@ static fsmoe_status check_all(const fsm_step_times *times)
     return FSMOE_OK;
 }
 
-/* A value that cannot be made leaves a hole, so every append is looked at. */
-static json_t *numbers(const double *values, int n)
+static json_t *numbers(const double *values, int n, bool *failed)
 {
     json_t *list = json_array();
-    for (int i = 0; i < n; i++)
-        if (json_array_append_new(list, json_real(values[i])) != 0) {
-            json_decref(list);
-            return NULL;
-        }
+    for (int i = 0; i < n; i++) fsm_json_append(list, json_real(values[i]), failed);
     return list;
 }
 
-static json_t *timeline_json(const fsm_timeline *timeline, int n)
+static json_t *timeline_json(const fsm_timeline *timeline, int n, bool *failed)
 {
-    return json_pack("{s:o, s:o}", "start_s", numbers(timeline->start_s, n), "end_s", numbers(timeline->end_s, n));
+    json_t *json = json_object();
+    fsm_json_set(json, "start_s", numbers(timeline->start_s, n, failed), failed);
+    fsm_json_set(json, "end_s", numbers(timeline->end_s, n, failed), failed);
+    return json;
 }
 
-static json_t *ranks_json(const fsm_step_times *times)
+static json_t *ranks_json(const fsm_step_times *times, bool *failed)
 {
     json_t *ranks = json_array();
     for (int r = 0; r < times->n_ranks; r++) {
-        json_t *rank = timeline_json(&times->ranks[r], times->graph.count);
-        json_object_set_new(rank, "rank", json_integer(r));
-        if (json_array_append_new(ranks, rank) != 0) {
-            json_decref(ranks);
-            return NULL;
-        }
+        json_t *rank = timeline_json(&times->ranks[r], times->graph.count, failed);
+        fsm_json_set(rank, "rank", json_integer(r), failed);
+        fsm_json_append(ranks, rank, failed);
     }
     return ranks;
 }
 
-static char *print(const fsm_step_times *times)
-{
-    json_t *root =
-        json_pack("{s:s, s:i, s:s, s:I, s:o, s:o}", "format", FORMAT, "version", VERSION, "schedule", times->schedule,
-                  "step", (json_int_t)times->step, "graph", fsm_graph_json(&times->graph), "ranks", ranks_json(times));
-    bool made = root != NULL;
-    if (made && times->has_planned)
-        made = json_object_set_new(root, "planned", timeline_json(&times->planned, times->graph.count)) == 0;
-    char *text = made ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(root);
-    return text;
-}
-
 fsmoe_status fsm_step_times_write(const fsm_step_times *times, const char *path)
 {
+    bool failed = false;
     FSM_TRY(check_all(times));
-    char *text = print(times);
-    if (!text)
-        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to print the times of %d tasks on %d ranks", times->graph.count,
-                        times->n_ranks);
-    fsmoe_status status = fsm_file_replace(path, text, strlen(text));
-    free(text);
-    return status;
+    json_t *root = json_object();
+    fsm_json_set(root, "format", json_string(FORMAT), &failed);
+    fsm_json_set(root, "version", json_integer(VERSION), &failed);
+    fsm_json_set(root, "schedule", json_string(times->schedule), &failed);
+    fsm_json_set(root, "step", json_integer(times->step), &failed);
+    fsm_json_set(root, "graph", fsm_graph_json(&times->graph, &failed), &failed);
+    fsm_json_set(root, "ranks", ranks_json(times, &failed), &failed);
+    if (times->has_planned)
+        fsm_json_set(root, "planned", timeline_json(&times->planned, times->graph.count, &failed), &failed);
+    return fsm_json_write(root, failed, JSON_COMPACT | JSON_REAL_PRECISION(17), path);
 }
 
 /* ---- reading ---- */

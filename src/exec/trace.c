@@ -1,7 +1,7 @@
 #define _GNU_SOURCE
 #include "exec/trace.h"
 
-#include "base/file.h"
+#include "base/print.h"
 #include "comm/op.h"
 #include "exec/spans.h"
 
@@ -114,14 +114,10 @@ static void print_task(FILE *out, int pid, const fsm_graph *graph, int64_t index
     fprintf(out, ",\"args\":{\"task\":%lld,\"size\":%.17g}}", (long long)index, task->size);
 }
 
-/* Closes the stream and the file's text. */
-static fsmoe_status finish(FILE *out, char **text, size_t *size, const char *path)
+static fsmoe_status finish(fsm_print *print, const char *path)
 {
-    fprintf(out, "\n]}\n");
-    fsmoe_status status = fclose(out) == 0 ? fsm_file_replace(path, *text, *size)
-                                           : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to print the trace");
-    free(*text);
-    return status;
+    fprintf(print->out, "\n]}\n");
+    return fsm_print_write(print, FSMOE_OK, path);
 }
 
 static void print_row(FILE *out, int pid, const char *name, const char **comma)
@@ -163,10 +159,9 @@ static void print_planned(FILE *out, const fsm_trace *trace, int pid, double sta
 static fsmoe_status print_all(const fsm_trace *trace, const slice *slices, const int64_t *bytes, int ranks,
                               const char *path)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    if (!out) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to print the trace");
+    fsm_print print;
+    FSM_TRY(fsm_print_begin(&print));
+    FILE *out = print.out;
     const char *comma = "\n";
     print_begin(out);
     print_planned(out, trace, ranks, last_start_s(&trace->graph, slices, bytes[0] / (int64_t)sizeof(slice)), &comma);
@@ -175,7 +170,7 @@ static fsmoe_status print_all(const fsm_trace *trace, const slice *slices, const
         print_rank(out, &trace->graph, rank, slices, count, &comma);
         slices += count;
     }
-    return finish(out, &text, &size, path);
+    return finish(&print, path);
 }
 
 fsmoe_status fsm_trace_write(const fsm_trace *trace, fsm_comm *world, const char *path)
@@ -228,16 +223,12 @@ fsmoe_status fsm_trace_write_timeline(const fsm_graph *graph, const fsm_timeline
 {
     fsm_spans spans;
     FSM_TRY(fsm_spans_create(graph, timeline, &spans));
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    fsmoe_status status = FSMOE_OK;
-    if (out) {
-        print_begin(out);
-        print_plan(out, graph, timeline, &spans);
-        status = finish(out, &text, &size, path);
-    } else {
-        status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory to print the trace");
+    fsm_print print;
+    fsmoe_status status = fsm_print_begin(&print);
+    if (status == FSMOE_OK) {
+        print_begin(print.out);
+        print_plan(print.out, graph, timeline, &spans);
+        status = finish(&print, path);
     }
     fsm_spans_destroy(&spans);
     return status;

@@ -43,10 +43,15 @@ bool fsm_hf_config_is_mixtral(const fsmoe_model_config *model, const fsmoe_moe_c
 /* What transformers reads and fsmoe has no choice of. */
 static void add_mixtral_constants(json_t *json, bool *failed)
 {
-    fsm_json_set(json, "architectures", json_pack("[s]", "MixtralForCausalLM"), failed);
+    json_t *architectures = json_array();
+    json_error_t why;
+    fsm_json_append(architectures, json_string("MixtralForCausalLM"), failed);
+    fsm_json_set(json, "architectures", architectures, failed);
     for (size_t i = 0; i < fsm_hf_fixed_count; i++) {
         const fsm_hf_fixed *fixed = &fsm_hf_fixed_keys[i];
-        if (fixed->written) fsm_json_set(json, fixed->key, json_loads(fixed->json, JSON_DECODE_ANY, NULL), failed);
+        if (fixed->written)
+            fsm_json_set(json, fixed->key, fsm_json_decode(fixed->json, strlen(fixed->json), JSON_DECODE_ANY, &why),
+                         failed);
     }
     fsm_json_set(json, "sliding_window", json_null(), failed);
     fsm_json_set(json, "bos_token_id", json_null(), failed);
@@ -67,15 +72,19 @@ static json_t *to_json(const fsmoe_config *config, fsm_hf_type type, bool *faile
     return json;
 }
 
-/* Few digits where they say the same numbers (1e-05), otherwise all 17, which are Jansson's default. */
-static size_t digits_of(const json_t *json)
+/* Few digits where they say the same numbers (1e-05), otherwise all 17. */
+static fsmoe_status write_json(json_t *json, bool failed, const char *path)
 {
-    char *text = json_dumps(json, JSON_REAL_PRECISION(SHORT_DIGITS));
-    json_t *back = text ? json_loads(text, 0, NULL) : NULL;
-    size_t flags = json_equal(json, back) ? JSON_REAL_PRECISION(SHORT_DIGITS) : 0;
-    json_decref(back);
+    enum { ALL = JSON_INDENT(INDENT), SHORT = ALL | JSON_REAL_PRECISION(SHORT_DIGITS) };
+    json_error_t why;
+    char *text;
+    FSM_TRY(fsm_json_text(json_incref(json), failed, SHORT, path, &text));
+    json_t *back = fsm_json_decode(text, strlen(text), 0, &why);
+    bool same = json_equal(json, back);
     free(text);
-    return flags;
+    if (!back) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write '%s'", path);
+    json_decref(back);
+    return fsm_json_write(json_incref(json), failed, same ? SHORT : ALL, path);
 }
 
 fsmoe_status fsm_hf_config_write(const char *folder, const fsmoe_model_config *model, const fsmoe_moe_config *moe)
@@ -84,12 +93,12 @@ fsmoe_status fsm_hf_config_write(const char *folder, const fsmoe_model_config *m
     if (model->vocab_size == 0 || model->max_seq_len == 0)
         return fsm_fail(FSMOE_ERROR_INTERNAL, "the configuration of '%s' has no %s yet", folder,
                         model->vocab_size == 0 ? "vocab_size" : "max_seq_len");
-    char *path = fsm_file_join(folder, "config.json");
-    if (!path) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write the configuration of '%s'", folder);
+    char path[FSM_PATH_BYTES];
+    FSM_TRY(fsm_file_path(folder, "config.json", path));
     const fsmoe_config derived = derive(model, moe);
     fsm_hf_type type = what_mixtral_lacks(&derived) ? FSM_HF_FSMOE : FSM_HF_MIXTRAL;
     json_t *json = to_json(&derived, type, &failed);
-    fsmoe_status status = fsm_json_write(json, failed, JSON_INDENT(INDENT) | digits_of(json), path);
-    free(path);
+    fsmoe_status status = write_json(json, failed, path);
+    json_decref(json);
     return status;
 }

@@ -1,5 +1,7 @@
 #include "model/safetensors_header.h"
 
+#include "base/json.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,7 +159,9 @@ static fsmoe_status load_header(fsm_safetensors_shard *shard, const char **data)
                         " bytes does not fit in its %zu bytes",
                         shard->path, header_bytes, map->size);
     json_error_t why;
-    shard->header = json_loadb(map->bytes + LENGTH_BYTES, (size_t)header_bytes, JSON_REJECT_DUPLICATES, &why);
+    shard->header = fsm_json_decode(map->bytes + LENGTH_BYTES, (size_t)header_bytes, JSON_REJECT_DUPLICATES, &why);
+    if (!shard->header && json_error_code(&why) == json_error_out_of_memory)
+        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", shard->path);
     if (!shard->header)
         return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': the header is not sound JSON: %s", shard->path, why.text);
     if (!json_is_object(shard->header))

@@ -1,27 +1,25 @@
 #include "model/safetensors_writer.h"
 
-#include "base/file.h"
+#include "base/json.h"
+#include "base/output.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 enum { HEADER_ALIGNMENT = 8 };
 
 struct fsm_safetensors_writer {
-    char *path, *temporary;
-    FILE *stream;
+    char *path;
+    fsm_output output;
+    bool begun;
     XXH3_state_t *hash;
     json_t *header;     /* owns the tensors' names */
     const char **names; /* [count] */
     size_t *left;       /* [count] bytes not yet appended */
-    size_t count, current;
+    size_t count, current, written;
     fsmoe_status status; /* the first failure … */
     char *cause;         /* … and its sentence */
 };
@@ -34,11 +32,6 @@ static fsmoe_status stick(fsm_safetensors_writer *writer, fsmoe_status status)
     return status;
 }
 
-static fsmoe_status io_error(const fsm_safetensors_writer *writer, const char *verb)
-{
-    return fsm_fail(FSMOE_ERROR_IO, "cannot %s '%s': %s", verb, writer->temporary, strerror(errno));
-}
-
 static fsmoe_status out_of_memory(const char *path)
 {
     return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write '%s'", path);
@@ -47,29 +40,31 @@ static fsmoe_status out_of_memory(const char *path)
 static fsmoe_status put(fsm_safetensors_writer *writer, const void *data, size_t bytes)
 {
     if (bytes == 0) return FSMOE_OK;
-    if (fwrite(data, 1, bytes, writer->stream) != bytes) return io_error(writer, "write");
+    FSM_TRY(fsm_output_write(&writer->output, data, bytes));
     XXH3_64bits_update(writer->hash, data, bytes);
+    writer->written += bytes;
     return FSMOE_OK;
 }
 
-static json_t *metadata_object(const fsm_metadata *metadata, size_t count)
+static json_t *metadata_object(const fsm_metadata *metadata, size_t count, bool *failed)
 {
-    json_t *object = json_pack("{s:s}", "format", "pt");
-    for (size_t i = 0; i < count; i++) {
-        if (json_object_set_new(object, metadata[i].key, json_string(metadata[i].value)) == 0) continue;
-        json_decref(object);
-        return NULL;
-    }
+    json_t *object = json_object();
+    fsm_json_set(object, "format", json_string("pt"), failed);
+    for (size_t i = 0; i < count; i++) fsm_json_set(object, metadata[i].key, json_string(metadata[i].value), failed);
     return object;
 }
 
 /* {"dtype": …, "shape": […], "data_offsets": [begin, end]} */
-static json_t *tensor_object(const fsm_tensor_spec *tensor, size_t begin, size_t bytes)
+static json_t *tensor_object(const fsm_tensor_spec *tensor, size_t begin, size_t bytes, bool *failed)
 {
-    json_t *shape = json_array();
-    for (int i = 0; i < tensor->rank; i++) json_array_append_new(shape, json_integer(tensor->shape[i]));
-    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", fsm_dtype_name(tensor->dtype), "shape", shape, "data_offsets",
-                     (json_int_t)begin, (json_int_t)(begin + bytes));
+    json_t *object = json_object(), *shape = json_array(), *offsets = json_array();
+    for (int i = 0; i < tensor->rank; i++) fsm_json_append(shape, json_integer(tensor->shape[i]), failed);
+    fsm_json_append(offsets, json_integer((json_int_t)begin), failed);
+    fsm_json_append(offsets, json_integer((json_int_t)(begin + bytes)), failed);
+    fsm_json_set(object, "dtype", json_string(fsm_dtype_name(tensor->dtype)), failed);
+    fsm_json_set(object, "shape", shape, failed);
+    fsm_json_set(object, "data_offsets", offsets, failed);
+    return object;
 }
 
 static size_t tensor_bytes(const fsm_tensor_spec *tensor)
@@ -83,20 +78,23 @@ static size_t tensor_bytes(const fsm_tensor_spec *tensor)
 static fsmoe_status describe(fsm_safetensors_writer *writer, const fsm_metadata *metadata, size_t n_metadata,
                              const fsm_tensor_spec *tensors, size_t n_tensors)
 {
+    bool failed = false;
     writer->header = json_object();
     writer->names = calloc(n_tensors + 1, sizeof *writer->names);
     writer->left = calloc(n_tensors + 1, sizeof *writer->left);
     if (!writer->header || !writer->names || !writer->left) return out_of_memory(writer->path);
-    if (json_object_set_new(writer->header, "__metadata__", metadata_object(metadata, n_metadata)) != 0)
-        return fsm_fail(FSMOE_ERROR_INTERNAL, "'%s': the metadata is not UTF-8", writer->path);
+    fsm_json_set(writer->header, "__metadata__", metadata_object(metadata, n_metadata, &failed), &failed);
+    if (failed) return fsm_fail(FSMOE_ERROR_INTERNAL, "'%s': the metadata is not UTF-8, or no memory", writer->path);
     size_t begin = 0;
     for (size_t i = 0; i < n_tensors; i++) {
         const char *name = tensors[i].name;
         if (json_object_get(writer->header, name))
             return fsm_fail(FSMOE_ERROR_INTERNAL, "'%s': two tensors are named '%s'", writer->path, name);
         writer->left[i] = tensor_bytes(&tensors[i]);
-        if (json_object_set_new(writer->header, name, tensor_object(&tensors[i], begin, writer->left[i])) != 0)
-            return fsm_fail(FSMOE_ERROR_INTERNAL, "'%s': the tensor name '%s' is not UTF-8", writer->path, name);
+        fsm_json_set(writer->header, name, tensor_object(&tensors[i], begin, writer->left[i], &failed), &failed);
+        if (failed)
+            return fsm_fail(FSMOE_ERROR_INTERNAL, "'%s': the tensor name '%s' is not UTF-8, or no memory", writer->path,
+                            name);
         writer->names[i] = json_object_iter_key(json_object_iter_at(writer->header, name));
         begin += writer->left[i];
     }
@@ -107,8 +105,8 @@ static fsmoe_status describe(fsm_safetensors_writer *writer, const fsm_metadata 
 /* The length, then the JSON padded with spaces so that the data is aligned. */
 static fsmoe_status put_header(fsm_safetensors_writer *writer)
 {
-    char *text = json_dumps(writer->header, JSON_COMPACT);
-    if (!text) return out_of_memory(writer->path);
+    char *text;
+    FSM_TRY(fsm_json_text(json_incref(writer->header), false, JSON_COMPACT, writer->path, &text));
     size_t bytes = strlen(text), padding = (HEADER_ALIGNMENT - bytes % HEADER_ALIGNMENT) % HEADER_ALIGNMENT;
     uint64_t length = bytes + padding;
     fsmoe_status status;
@@ -122,15 +120,13 @@ done:
 
 static fsmoe_status start(fsm_safetensors_writer *writer, const char *path)
 {
-    size_t bytes = strlen(path) + sizeof ".tmp";
     writer->path = strdup(path);
-    writer->temporary = malloc(bytes);
     writer->hash = XXH3_createState();
-    if (!writer->path || !writer->temporary || !writer->hash) return out_of_memory(path);
-    snprintf(writer->temporary, bytes, "%s.tmp", path);
+    if (!writer->path || !writer->hash) return out_of_memory(path);
     XXH3_64bits_reset(writer->hash);
-    writer->stream = fopen(writer->temporary, "wbe");
-    return writer->stream ? FSMOE_OK : io_error(writer, "write");
+    FSM_TRY(fsm_output_begin(path, &writer->output));
+    writer->begun = true;
+    return FSMOE_OK;
 }
 
 fsmoe_status fsm_safetensors_writer_create(const char *path, const fsm_metadata *metadata, size_t n_metadata,
@@ -172,13 +168,13 @@ fsmoe_status fsm_safetensors_writer_append(fsm_safetensors_writer *writer, const
     return FSMOE_OK;
 }
 
-/* The rename is on disk once the folder is. */
-static fsmoe_status give_name(fsm_safetensors_writer *writer)
+/* What is on disk is what was appended. */
+static fsmoe_status check(fsm_safetensors_writer *writer)
 {
-    if (rename(writer->temporary, writer->path) != 0) return io_error(writer, "rename");
-    free(writer->temporary);
-    writer->temporary = NULL;
-    return fsm_file_sync(dirname(writer->path));
+    uint64_t back;
+    FSM_TRY(fsm_output_read_back(&writer->output, 0, writer->written, &back));
+    if (back == XXH3_64bits_digest(writer->hash)) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_IO, "'%s' reads back otherwise than it was written", writer->path);
 }
 
 static fsmoe_status complete(fsm_safetensors_writer *writer)
@@ -188,15 +184,13 @@ static fsmoe_status complete(fsm_safetensors_writer *writer)
     if (writer->current < writer->count)
         return fsm_fail(FSMOE_ERROR_INTERNAL, "'%s': tensor '%s' was not written", writer->path,
                         writer->names[writer->current]);
-    if (fflush(writer->stream) != 0 || fsync(fileno(writer->stream)) != 0) return io_error(writer, "sync");
-    int failed = fclose(writer->stream);
-    writer->stream = NULL;
-    return failed ? io_error(writer, "close") : give_name(writer);
+    return check(writer);
 }
 
 fsmoe_status fsm_safetensors_writer_finish(fsm_safetensors_writer *writer, uint64_t *xxh3)
 {
-    fsmoe_status status = complete(writer);
+    fsmoe_status status = fsm_output_end(&writer->output, complete(writer));
+    writer->begun = false;
     if (status == FSMOE_OK && xxh3) *xxh3 = XXH3_64bits_digest(writer->hash);
     fsm_safetensors_writer_abort(writer);
     return status;
@@ -205,14 +199,12 @@ fsmoe_status fsm_safetensors_writer_finish(fsm_safetensors_writer *writer, uint6
 void fsm_safetensors_writer_abort(fsm_safetensors_writer *writer)
 {
     if (!writer) return;
-    if (writer->stream) fclose(writer->stream);
-    if (writer->temporary) unlink(writer->temporary);
+    if (writer->begun) fsm_output_end(&writer->output, FSMOE_ERROR_IO);
     free(writer->cause);
     free(writer->left);
     free(writer->names);
     json_decref(writer->header);
     XXH3_freeState(writer->hash);
-    free(writer->temporary);
     free(writer->path);
     free(writer);
 }

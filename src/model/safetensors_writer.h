@@ -1,6 +1,7 @@
 /* Writes a .safetensors file, one tensor after the other, so that no more than one is in memory.
  * In:  the list of tensors (names, dtypes, shapes) first, then their bytes in that order.
- * Out: the file, complete or not there at all: it grows as PATH.tmp and gets its name when everything is on disk.
+ * Out: the file, complete or not there at all: it grows beside the target and gets its name when
+ * everything is on disk and was read back (base/output.h).
  * A failure sticks: later calls return it again, and finish removes what was written.
  */
 #ifndef FSM_MODEL_SAFETENSORS_WRITER_H

@@ -1,44 +1,54 @@
 /* The graph as JSON: {"tasks": [{"kind": …, "phase": …, "resource": …, "group": …, …, "after": [indices]}]}. */
 #include "plan/graph_json.h"
 
+#include "base/json.h"
+
 #include <limits.h>
 #include <string.h>
 
 static const char *const group_names[FSM_GROUP_COUNT] = {"world", "dp", "mp", "ep", "esp", "edp", "expert"};
 
-static json_t *task_to_json(const fsm_graph *graph, const fsm_task *t)
+/* [first, last] */
+static json_t *range_json(int64_t first, int64_t last, bool *failed)
 {
-    json_t *after = json_array();
-    for (int e = t->after_first; e < t->after_first + t->after_count; e++)
-        json_array_append_new(after, json_integer(graph->edges[e]));
-    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:[I,I], s:[I,I], s:f, s:i, s:o}", "kind",
-                     fsm_task_kind_name(t->kind), "phase", fsm_phase_name(t->phase), "resource",
-                     fsm_resource_name(t->resource), "group", group_names[t->group], "layer", t->layer, "micro",
-                     t->micro, "rows", (json_int_t)t->rows_first, (json_int_t)t->rows_last, "slice",
-                     (json_int_t)t->slice_first, (json_int_t)t->slice_last, "size", t->size, "launches", t->launches,
-                     "after", after);
+    json_t *range = json_array();
+    fsm_json_append(range, json_integer(first), failed);
+    fsm_json_append(range, json_integer(last), failed);
+    return range;
 }
 
-/* A task that cannot be packed leaves a hole, so every append is looked at. */
-json_t *fsm_graph_json(const fsm_graph *graph)
+static json_t *task_json(const fsm_graph *graph, const fsm_task *t, bool *failed)
 {
-    json_t *tasks = json_array();
-    for (int i = 0; i < graph->count; i++)
-        if (json_array_append_new(tasks, task_to_json(graph, &graph->tasks[i])) != 0) {
-            json_decref(tasks);
-            return NULL;
-        }
-    return json_pack("{s:o}", "tasks", tasks);
+    json_t *json = json_object(), *after = json_array();
+    fsm_json_set(json, "kind", json_string(fsm_task_kind_name(t->kind)), failed);
+    fsm_json_set(json, "phase", json_string(fsm_phase_name(t->phase)), failed);
+    fsm_json_set(json, "resource", json_string(fsm_resource_name(t->resource)), failed);
+    fsm_json_set(json, "group", json_string(group_names[t->group]), failed);
+    fsm_json_set(json, "layer", json_integer(t->layer), failed);
+    fsm_json_set(json, "micro", json_integer(t->micro), failed);
+    fsm_json_set(json, "rows", range_json(t->rows_first, t->rows_last, failed), failed);
+    fsm_json_set(json, "slice", range_json(t->slice_first, t->slice_last, failed), failed);
+    fsm_json_set(json, "size", json_real(t->size), failed);
+    fsm_json_set(json, "launches", json_integer(t->launches), failed);
+    for (int e = t->after_first; e < t->after_first + t->after_count; e++)
+        fsm_json_append(after, json_integer(graph->edges[e]), failed);
+    fsm_json_set(json, "after", after, failed);
+    return json;
+}
+
+json_t *fsm_graph_json(const fsm_graph *graph, bool *failed)
+{
+    json_t *root = json_object(), *tasks = json_array();
+    for (int i = 0; i < graph->count; i++) fsm_json_append(tasks, task_json(graph, &graph->tasks[i], failed), failed);
+    fsm_json_set(root, "tasks", tasks, failed);
+    return root;
 }
 
 fsmoe_status fsm_graph_to_json(const fsm_graph *graph, char **text)
 {
-    json_t *root = fsm_graph_json(graph);
-    *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(root);
-    return *text ? FSMOE_OK
-                 : fsm_fail(FSMOE_ERROR_MEMORY,
-                            "cannot print a graph of %d tasks: no memory, or a size that is no number", graph->count);
+    bool failed = false;
+    json_t *root = fsm_graph_json(graph, &failed);
+    return fsm_json_text(root, failed, JSON_INDENT(1) | JSON_REAL_PRECISION(17), "a graph", text);
 }
 
 /* The index of a word in a list of names given by a function; -1 when it is none. */
@@ -134,7 +144,7 @@ fsmoe_status fsm_graph_from_json(const char *text, fsm_graph *graph)
 {
     json_error_t error;
     *graph = (fsm_graph){0};
-    json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = fsm_json_decode(text, strlen(text), JSON_REJECT_DUPLICATES, &error);
     if (!root) return fsm_fail(FSMOE_ERROR_FORMAT, "graph: line %d: %s", error.line, error.text);
     fsmoe_status status = fsm_graph_of_json(root, graph);
     json_decref(root);

@@ -5,9 +5,10 @@
 #include "plan/graph.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 
-/* NULL when memory is out or a size is no number. */
-json_t *fsm_graph_json(const fsm_graph *graph);
+/* Sets *failed when memory is out or a size is no number. */
+json_t *fsm_graph_json(const fsm_graph *graph, bool *failed);
 
 /* ERROR_FORMAT names the task and key. */
 fsmoe_status fsm_graph_of_json(const json_t *json, fsm_graph *graph);

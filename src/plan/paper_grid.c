@@ -1,6 +1,6 @@
 /* The paper's 1458 layers (its section 6) under every schedule: <fsmoe/plan.h>. A layer is one generalised layer of a
  * long model: attention, MoE, and the all-reduce of the layer before, whose gradient is as large as its own. */
-#include "base/file.h"
+#include "base/print.h"
 #include "plan/plan.h"
 #include "plan/window_sizes.h"
 
@@ -130,19 +130,13 @@ static void print_summary(const grid *g, FILE *out)
 
 static fsmoe_status make(grid *g, const char *csv_path, char **summary)
 {
-    char *csv = NULL;
-    size_t csv_size, size;
-    FILE *out;
-    g->csv = open_memstream(&csv, &csv_size);
-    if (!g->csv) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the grid");
-    fsmoe_status status = plan_all(g);
-    if (fclose(g->csv) != 0 && status == FSMOE_OK) status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the grid");
-    if (status == FSMOE_OK) status = fsm_file_replace(csv_path, csv, csv_size);
-    free(csv);
-    FSM_TRY(status);
-    if (!(out = open_memstream(summary, &size))) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the summary");
-    print_summary(g, out);
-    return fclose(out) == 0 ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the summary");
+    fsm_print csv, text;
+    FSM_TRY(fsm_print_begin(&csv));
+    g->csv = csv.out;
+    FSM_TRY(fsm_print_write(&csv, plan_all(g), csv_path));
+    FSM_TRY(fsm_print_begin(&text));
+    print_summary(g, text.out);
+    return fsm_print_end(&text, FSMOE_OK, "the summary", summary);
 }
 
 fsmoe_status fsmoe_plan_paper_grid(const char *cluster_path, const char *csv_path, char **summary)

@@ -1,5 +1,5 @@
 /* Plan files: one JSON object with everything that is needed to check a plan without the one who made it. */
-#include "base/file.h"
+#include "base/json.h"
 #include "plan/graph_json.h"
 #include "plan/plan.h"
 
@@ -12,27 +12,58 @@ enum { VERSION = 1, MOST = INT32_MAX, MOST_GEMMS = 1 << 28 }; /* a task is made 
 
 /* ---- the shape ---- */
 
-#define SHAPE_INTS(X)                                                                                      \
-    X(num_layers)                                                                                          \
-    X(moe_every)                                                                                           \
-    X(micro_batches)                                                                                       \
-    X(training)                                                                                            \
-    X(early_update)                                                                                        \
-    X(experts_only)                                                                                        \
-    X(with_losses)                                                                                         \
-    X(hidden)                                                                                              \
-    X(ffn_hidden)                                                                                          \
-    X(vocab_size) X(seq_len) X(attention_width) X(qkv_width) X(n_group) X(n_local) X(num_experts) X(top_k) \
-        X(nominal_rows) X(max_degree) X(expert_gemms)
+#define SHAPE_INTS(X)                                                                                           \
+    X(num_layers)                                                                                               \
+    X(moe_every)                                                                                                \
+    X(micro_batches)                                                                                            \
+    X(training)                                                                                                 \
+    X(early_update)                                                                                             \
+    X(experts_only)                                                                                             \
+    X(with_losses)                                                                                              \
+    X(hidden)                                                                                                   \
+    X(ffn_hidden)                                                                                               \
+    X(vocab_size)                                                                                               \
+    X(seq_len)                                                                                                  \
+    X(attention_width) X(qkv_width) X(n_group) X(n_local) X(num_experts) X(top_k) X(nominal_rows) X(max_degree) \
+        X(expert_gemms)
 
 /* Left out where they are 0, as in most models. */
 #define SHAPE_RARE_INTS(X) X(shared_gemms) X(shared_width) X(order_gemms) X(order_width) X(mixes)
 
-static json_t *shape_json(const fsm_step_shape *s)
+static json_t *regions_json(const fsm_step_shape *s, bool *failed)
 {
-    json_t *shape = json_pack("{s:f}", "rows", s->rows), *sizes = json_array(), *links = json_array();
-    json_t *regions = json_array(), *gradients = json_array();
-#define PUT_INT(name) json_object_set_new(shape, #name, json_integer((json_int_t)s->name));
+    json_t *regions = json_array();
+    for (int i = 0; i < s->region_count; i++) {
+        json_t *region = json_array();
+        fsm_json_append(region, json_integer(s->regions[i].group), failed);
+        fsm_json_append(region, json_integer(s->regions[i].first), failed);
+        fsm_json_append(region, json_integer(s->regions[i].last), failed);
+        fsm_json_append(regions, region, failed);
+    }
+    return regions;
+}
+
+static json_t *gradients_json(const fsm_step_shape *s, bool *failed)
+{
+    json_t *gradients = json_array();
+    for (int i = 0; i < s->gradient_count; i++) {
+        const fsm_gradient *g = &s->gradients[i];
+        json_t *gradient = json_array();
+        fsm_json_append(gradient, json_integer(g->region), failed);
+        fsm_json_append(gradient, json_integer(g->first), failed);
+        fsm_json_append(gradient, json_integer(g->last), failed);
+        fsm_json_append(gradient, json_integer(g->layer), failed);
+        fsm_json_append(gradient, json_string(fsm_task_kind_name(g->after)), failed);
+        fsm_json_append(gradients, gradient, failed);
+    }
+    return gradients;
+}
+
+static json_t *shape_json(const fsm_step_shape *s, bool *failed)
+{
+    json_t *shape = json_object(), *sizes = json_array(), *links = json_array();
+    fsm_json_set(shape, "rows", json_real(s->rows), failed);
+#define PUT_INT(name) fsm_json_set(shape, #name, json_integer((json_int_t)s->name), failed);
     SHAPE_INTS(PUT_INT)
 #define PUT_RARE(name) \
     if (s->name != 0) PUT_INT(name)
@@ -40,21 +71,13 @@ static json_t *shape_json(const fsm_step_shape *s)
 #undef PUT_RARE
 #undef PUT_INT
     for (int g = 0; g < FSM_GROUP_COUNT; g++) {
-        json_array_append_new(sizes, json_integer(s->group_size[g]));
-        json_array_append_new(links, json_string(fsm_resource_name(s->link[g])));
+        fsm_json_append(sizes, json_integer(s->group_size[g]), failed);
+        fsm_json_append(links, json_string(fsm_resource_name(s->link[g])), failed);
     }
-    for (int i = 0; i < s->region_count; i++)
-        json_array_append_new(regions, json_pack("[i,I,I]", (int)s->regions[i].group, (json_int_t)s->regions[i].first,
-                                                 (json_int_t)s->regions[i].last));
-    for (int i = 0; i < s->gradient_count; i++) {
-        const fsm_gradient *g = &s->gradients[i];
-        json_array_append_new(gradients, json_pack("[i,I,I,i,s]", g->region, (json_int_t)g->first, (json_int_t)g->last,
-                                                   g->layer, fsm_task_kind_name(g->after)));
-    }
-    json_object_set_new(shape, "group_size", sizes);
-    json_object_set_new(shape, "link", links);
-    json_object_set_new(shape, "regions", regions);
-    json_object_set_new(shape, "gradients", gradients);
+    fsm_json_set(shape, "group_size", sizes, failed);
+    fsm_json_set(shape, "link", links, failed);
+    fsm_json_set(shape, "regions", regions_json(s, failed), failed);
+    fsm_json_set(shape, "gradients", gradients_json(s, failed), failed);
     return shape;
 }
 
@@ -148,10 +171,10 @@ static fsmoe_status read_shape(const json_t *json, fsm_step_shape *s)
 
 /* ---- times and certificate ---- */
 
-static json_t *numbers(const double *values, int n)
+static json_t *numbers(const double *values, int n, bool *failed)
 {
     json_t *list = json_array();
-    for (int i = 0; i < n; i++) json_array_append_new(list, json_real(values[i]));
+    for (int i = 0; i < n; i++) fsm_json_append(list, json_real(values[i]), failed);
     return list;
 }
 
@@ -168,9 +191,12 @@ static fsmoe_status read_numbers(const json_t *root, const char *key, int n, dou
     return FSMOE_OK;
 }
 
-static json_t *bound_json(const fsm_bound *bound)
+static json_t *bound_json(const fsm_bound *bound, bool *failed)
 {
-    return json_pack("{s:f, s:s}", "seconds", bound->seconds, "binding", bound->binding);
+    json_t *json = json_object();
+    fsm_json_set(json, "seconds", json_real(bound->seconds), failed);
+    fsm_json_set(json, "binding", json_string(bound->binding), failed);
+    return json;
 }
 
 static fsmoe_status read_bound(const json_t *certificate, const char *key, fsm_bound *bound)
@@ -197,37 +223,51 @@ static fsmoe_status read_gap(const json_t *certificate, const fsm_plan *p)
 
 /* ---- the file ---- */
 
-static json_t *plan_json(const fsm_plan *p, const char *cluster)
+static json_t *certificate_json(const fsm_certificate *c, bool *failed)
 {
-    const fsm_certificate *c = &p->certificate;
-    json_error_t error;
-    return json_pack("{s:s, s:i, s:s, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:f, s:o, s:o, s:f}}", "format",
-                     FORMAT, "version", VERSION, "schedule", p->schedule, "split", p->freedom.split, "one_stream",
-                     p->freedom.one_stream, "shape", shape_json(&p->shape), "cluster", json_loads(cluster, 0, &error),
-                     "graph", fsm_graph_json(&p->graph), "seconds", numbers(p->seconds, p->graph.count), "start_s",
-                     numbers(p->timeline.start_s, p->graph.count), "end_s", numbers(p->timeline.end_s, p->graph.count),
-                     "certificate", "makespan_s", c->makespan_s, "bound", bound_json(&c->bound), "order_bound",
-                     bound_json(&c->order_bound), "gap", fsm_gap(c->makespan_s, c->bound.seconds));
+    json_t *json = json_object();
+    fsm_json_set(json, "makespan_s", json_real(c->makespan_s), failed);
+    fsm_json_set(json, "bound", bound_json(&c->bound, failed), failed);
+    fsm_json_set(json, "order_bound", bound_json(&c->order_bound, failed), failed);
+    fsm_json_set(json, "gap", json_real(fsm_gap(c->makespan_s, c->bound.seconds)), failed);
+    return json;
+}
+
+static json_t *plan_json(const fsm_plan *p, const char *cluster, bool *failed)
+{
+    json_error_t why;
+    json_t *root = json_object();
+    fsm_json_set(root, "format", json_string(FORMAT), failed);
+    fsm_json_set(root, "version", json_integer(VERSION), failed);
+    fsm_json_set(root, "schedule", json_string(p->schedule), failed);
+    fsm_json_set(root, "split", json_boolean(p->freedom.split), failed);
+    fsm_json_set(root, "one_stream", json_boolean(p->freedom.one_stream), failed);
+    fsm_json_set(root, "shape", shape_json(&p->shape, failed), failed);
+    fsm_json_set(root, "cluster", fsm_json_decode(cluster, strlen(cluster), 0, &why), failed);
+    fsm_json_set(root, "graph", fsm_graph_json(&p->graph, failed), failed);
+    fsm_json_set(root, "seconds", numbers(p->seconds, p->graph.count, failed), failed);
+    fsm_json_set(root, "start_s", numbers(p->timeline.start_s, p->graph.count, failed), failed);
+    fsm_json_set(root, "end_s", numbers(p->timeline.end_s, p->graph.count, failed), failed);
+    fsm_json_set(root, "certificate", certificate_json(&p->certificate, failed), failed);
+    return root;
 }
 
 fsmoe_status fsm_plan_write(const fsm_plan *plan, const fsm_cluster *cluster, const char *path)
 {
-    char *costs = NULL, *text = NULL;
+    char *costs = NULL;
+    bool failed = false;
     FSM_TRY(fsm_cluster_to_json(cluster, &costs));
-    json_t *root = plan_json(plan, costs);
+    json_t *root = plan_json(plan, costs, &failed);
     free(costs);
-    text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(root);
-    if (!text) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to print a plan");
-    fsmoe_status status = fsm_file_replace(path, text, strlen(text));
-    free(text);
-    return status;
+    return fsm_json_write(root, failed, JSON_INDENT(1) | JSON_REAL_PRECISION(17), path);
 }
 
 static fsmoe_status read_cluster(const json_t *root, fsm_cluster *cluster)
 {
-    char *text = json_dumps(json_object_get(root, "cluster"), JSON_REAL_PRECISION(17));
-    if (!text) return bad("cluster", "is missing");
+    json_t *json = json_object_get(root, "cluster");
+    char *text;
+    if (!json) return bad("cluster", "is missing");
+    FSM_TRY(fsm_json_text(json_incref(json), false, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17), "cluster", &text));
     fsmoe_status status = fsm_cluster_from_json(text, "cluster", cluster);
     free(text);
     return status;
@@ -263,15 +303,10 @@ static fsmoe_status read_plan(const json_t *root, fsm_plan *p, fsm_cluster *clus
 
 fsmoe_status fsm_plan_read(const char *path, fsm_plan *plan, fsm_cluster *cluster)
 {
-    char *text;
-    size_t size;
-    json_error_t error;
+    json_t *root;
     *plan = (fsm_plan){0};
     *cluster = (fsm_cluster){0};
-    FSM_TRY(fsm_file_read(path, &text, &size));
-    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
-    free(text);
-    if (!root) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s': line %d: %s", path, error.line, error.text);
+    FSM_TRY(fsm_json_read(path, &root));
     fsmoe_status status = read_plan(root, plan, cluster);
     json_decref(root);
     if (status == FSMOE_OK) return status;

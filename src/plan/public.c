@@ -1,12 +1,13 @@
 /* Plans for programs outside: <fsmoe/plan.h> but for what draws. */
 #include "plan/public.h"
 
+#include "base/json.h"
+#include "base/print.h"
 #include "plan/check.h"
 #include "plan/explain.h"
 #include "plan/model_step.h"
 #include "plan/schedule/paper.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,55 +152,67 @@ void fsmoe_plan_degrees(const fsmoe_plan *plan, int layer, int *forward, int *ba
     *backward = plan->plan.degree[layer][FSM_BACKWARD];
 }
 
+static json_t *layers_json(const fsmoe_plan *plan, int layers, bool *failed)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < layers; i++) {
+        int forward, backward;
+        fsmoe_plan_degrees(plan, i, &forward, &backward);
+        if (forward == 0) continue;
+        json_t *layer = json_object();
+        fsm_json_set(layer, "layer", json_integer(i), failed);
+        fsm_json_set(layer, "forward_degree", json_integer(forward), failed);
+        fsm_json_set(layer, "backward_degree", json_integer(backward), failed);
+        fsm_json_append(list, layer, failed);
+    }
+    return list;
+}
+
+static json_t *busy_json(const fsmoe_plan_summary *s, bool *failed)
+{
+    json_t *busy = json_object();
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
+        fsm_json_set(busy, fsm_resource_name((fsm_resource)r), json_real(s->busy[r]), failed);
+    return busy;
+}
+
 fsmoe_status fsmoe_plan_to_json(const fsmoe_plan *plan, char **text)
 {
     fsmoe_plan_summary s;
+    bool failed = false;
+    json_t *root = json_object();
     fsmoe_plan_summarize(plan, &s);
-    json_t *layers = json_array();
-    for (int i = 0; i < s.layers; i++) {
-        int forward, backward;
-        fsmoe_plan_degrees(plan, i, &forward, &backward);
-        if (forward > 0)
-            json_array_append_new(layers, json_pack("{s:i, s:i, s:i}", "layer", i, "forward_degree", forward,
-                                                    "backward_degree", backward));
-    }
-    json_t *root = json_pack("{s:s, s:f, s:f, s:f, s:s, s:f, s:i, s:i, s:{s:f, s:f, s:f}, s:o}", "schedule", s.schedule,
-                             "step_ms", 1e3 * s.step_s, "lower_bound_ms", 1e3 * s.lower_bound_s, "gap", s.gap,
-                             "binding", s.binding, "order_bound_ms", 1e3 * s.order_bound_s, "tasks", s.tasks,
-                             "allreduces", s.allreduces, "busy", "compute", s.busy[FSM_COMPUTE], "intra",
-                             s.busy[FSM_INTRA], "inter", s.busy[FSM_INTER], "layers", layers);
-    *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(12)) : NULL;
-    json_decref(root);
-    return *text ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to print a plan");
-}
-
-static fsmoe_status end_text(FILE *out, fsmoe_status status, char **text)
-{
-    if (fclose(out) != 0 && status == FSMOE_OK) status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory for an explanation");
-    if (status == FSMOE_OK) return status;
-    free(*text);
-    *text = NULL;
-    return status;
+    fsm_json_set(root, "schedule", json_string(s.schedule), &failed);
+    fsm_json_set(root, "step_ms", json_real(1e3 * s.step_s), &failed);
+    fsm_json_set(root, "lower_bound_ms", json_real(1e3 * s.lower_bound_s), &failed);
+    fsm_json_set(root, "gap", json_real(s.gap), &failed);
+    fsm_json_set(root, "binding", json_string(s.binding), &failed);
+    fsm_json_set(root, "order_bound_ms", json_real(1e3 * s.order_bound_s), &failed);
+    fsm_json_set(root, "tasks", json_integer(s.tasks), &failed);
+    fsm_json_set(root, "allreduces", json_integer(s.allreduces), &failed);
+    fsm_json_set(root, "busy", busy_json(&s, &failed), &failed);
+    fsm_json_set(root, "layers", layers_json(plan, s.layers, &failed), &failed);
+    return fsm_json_text(root, failed, JSON_INDENT(1) | JSON_REAL_PRECISION(12), "a plan", text);
 }
 
 fsmoe_status fsmoe_plan_explain(const fsmoe_plan *plan, char **text)
 {
     const fsm_plan *p = &plan->plan;
-    size_t size;
-    FILE *out = open_memstream(text, &size);
-    if (!out) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for an explanation");
+    fsm_print print;
+    *text = NULL;
+    FSM_TRY(fsm_print_begin(&print));
     fsmoe_status status = FSMOE_OK;
     fsm_freedom freedom = fsm_step_freedom(&p->shape, p->freedom);
     int moe = (int)p->shape.moe_every - 1;
-    if (moe >= p->shape.num_layers) fprintf(out, "no layer has experts: nothing is cut\n");
+    if (moe >= p->shape.num_layers) fprintf(print.out, "no layer has experts: nothing is cut\n");
     for (int phase = 0; phase < 2 && moe < p->shape.num_layers && status == FSMOE_OK; phase++) {
         fsm_window window = fsm_step_moe_window(&p->shape, &plan->cluster, (fsm_phase)phase);
         char title[96];
         snprintf(title, sizeof title, "%s, %s of an MoE layer without gradients", p->schedule,
                  fsm_phase_name((fsm_phase)phase));
-        status = fsm_window_explain(&window, freedom, p->degree[moe][phase], title, out);
+        status = fsm_window_explain(&window, freedom, p->degree[moe][phase], title, print.out);
     }
-    return end_text(out, status, text);
+    return fsm_print_end(&print, status, "an explanation", text);
 }
 
 fsmoe_status fsmoe_plan_simulate(fsmoe_plan *plan, const fsmoe_rank_class *classes, int n_classes, bool by_priority,

@@ -1,4 +1,5 @@
 /* One layer from a file of flat keys: <fsmoe/plan.h>. */
+#include "base/print.h"
 #include "config/flat.h"
 #include "plan/explain.h"
 #include "plan/plan.h"
@@ -46,18 +47,14 @@ static fsmoe_layer_direction direction_of(const fsm_window_plan *p)
 static fsmoe_status explain(const fsm_schedule *schedule, const fsm_window windows[2], const fsm_window_plan plans[2],
                             char **text)
 {
-    size_t size;
-    FILE *out = open_memstream(text, &size);
-    if (!out) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for an explanation");
+    fsm_print print;
+    *text = NULL;
+    FSM_TRY(fsm_print_begin(&print));
     fsmoe_status status = FSMOE_OK;
     for (int phase = 0; phase < 2 && status == FSMOE_OK; phase++)
         status = fsm_window_explain(&windows[phase], schedule->freedom, plans[phase].degree,
-                                    fsm_phase_name((fsm_phase)phase), out);
-    if (fclose(out) != 0 && status == FSMOE_OK) status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory for an explanation");
-    if (status == FSMOE_OK) return status;
-    free(*text);
-    *text = NULL;
-    return status;
+                                    fsm_phase_name((fsm_phase)phase), print.out);
+    return fsm_print_end(&print, status, "an explanation", text);
 }
 
 fsmoe_status fsmoe_plan_layer(const char *layer_path, const char *cluster_path, const char *schedule_name,

@@ -3,9 +3,10 @@
 #include "profile/cluster.h"
 
 #include "base/file.h"
+#include "base/json.h"
+#include "base/print.h"
 #include "base/text.h"
 
-#include <jansson.h>
 #include <limits.h>
 #include <math.h>
 #include <stdbool.h>
@@ -259,11 +260,10 @@ static fsmoe_status get_cluster(reader *r, const json_t *root, fsm_cluster *clus
 
 static fsmoe_status from_bytes(const char *text, size_t size, const char *source, fsm_cluster *cluster)
 {
-    json_error_t why;
+    json_t *root;
     reader r = {.source = source};
     *cluster = (fsm_cluster){0};
-    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
-    if (!root) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' is not sound JSON: line %d: %s", source, why.line, why.text);
+    FSM_TRY(fsm_json_parse(text, size, source, &root));
     fsmoe_status status = get_cluster(&r, root, cluster);
     json_decref(root);
     if (status != FSMOE_OK) fsm_cluster_destroy(cluster);
@@ -290,122 +290,122 @@ fsmoe_status fsm_cluster_read(const char *path, fsm_cluster *cluster)
 
 static const double ms_per_s = 1e3;
 
-/* Jansson makes no value of what is not finite or not UTF-8, or without memory; json_object_set_new refuses that. */
-static bool put(json_t *object, const char *key, json_t *value)
+static void put_line(json_t *object, fsm_line line, bool *failed)
 {
-    return json_object_set_new(object, key, value) == 0;
+    fsm_json_set(object, "alpha", json_real(line.alpha_s * ms_per_s), failed);
+    fsm_json_set(object, "beta", json_real(line.beta_s * ms_per_s), failed);
 }
 
-static bool put_line(json_t *object, fsm_line line)
-{
-    return put(object, "alpha", json_real(line.alpha_s * ms_per_s)) &&
-           put(object, "beta", json_real(line.beta_s * ms_per_s));
-}
-
-static bool put_line_from(json_t *object, const char *key, fsm_line line, double from)
-{
-    json_t *inside = json_object();
-    return put(object, key, inside) && put_line(inside, line) && put(inside, "from", json_real(from));
-}
-
-static bool put_cost(json_t *object, const fsm_cost *cost)
+static void put_cost(json_t *object, const fsm_cost *cost, bool *failed)
 {
     static const char *const keys[FSM_COST_LINES] = {NULL, "large", "largest"};
-    bool written = put_line(object, cost->line[0]);
-    for (int i = 1; written && i < fsm_cost_line_count(cost); i++)
-        written = put_line_from(object, keys[i], cost->line[i], fsm_cost_line_from(cost, i));
-    return written;
+    put_line(object, cost->line[0], failed);
+    for (int i = 1; i < fsm_cost_line_count(cost); i++) {
+        json_t *inside = json_object();
+        put_line(inside, cost->line[i], failed);
+        fsm_json_set(inside, "from", json_real(fsm_cost_line_from(cost, i)), failed);
+        fsm_json_set(object, keys[i], inside, failed);
+    }
 }
 
-static bool put_points(json_t *object, const fsm_measured *measured)
+static json_t *points_json(const fsm_measured *measured, bool *failed)
 {
     json_t *list = json_array();
-    if (!put(object, "points", list)) return false;
     for (int i = 0; i < measured->point_count; i++) {
         fsm_point p = measured->points[i];
         double residual_s = p.time_s - fsm_cost_s(&measured->cost, 1, p.size);
-        json_t *entry = json_pack("[f, f, f]", p.size, p.time_s * ms_per_s, residual_s * ms_per_s);
-        if (json_array_append_new(list, entry) != 0) return false;
+        json_t *entry = json_array();
+        fsm_json_append(entry, json_real(p.size), failed);
+        fsm_json_append(entry, json_real(p.time_s * ms_per_s), failed);
+        fsm_json_append(entry, json_real(residual_s * ms_per_s), failed);
+        fsm_json_append(list, entry, failed);
     }
-    return true;
+    return list;
 }
 
-static bool put_op(json_t *root, fsm_cost_op op, const fsm_measured *measured)
+static json_t *op_json(const fsm_measured *measured, bool *failed)
 {
     json_t *object = json_object();
-    return put(root, fsm_cost_op_name(op), object) && put_cost(object, &measured->cost) &&
-           (isnan(measured->r2) || put(object, "r2", json_real(measured->r2))) &&
-           (measured->point_count == 0 || put_points(object, measured));
+    put_cost(object, &measured->cost, failed);
+    if (!isnan(measured->r2)) fsm_json_set(object, "r2", json_real(measured->r2), failed);
+    if (measured->point_count > 0) fsm_json_set(object, "points", points_json(measured, failed), failed);
+    return object;
 }
 
-static bool put_tasks(json_t *root, const fsm_cluster *cluster)
+static json_t *tasks_json(const fsm_cluster *cluster, bool *failed)
 {
-    if (cluster->task_count == 0) return true;
     json_t *tasks = json_object();
-    if (!put(root, "tasks", tasks)) return false;
     for (int i = 0; i < cluster->task_count; i++) {
         const fsm_task_cost *t = &cluster->tasks[i];
         json_t *object = json_object();
-        if (!put(tasks, t->task, object) || (t->own && !put_cost(object, &t->cost))) return false;
-        if (t->overlap > 0 && !put(object, "overlap", json_real(t->overlap))) return false;
+        if (t->own) put_cost(object, &t->cost, failed);
+        if (t->overlap > 0) fsm_json_set(object, "overlap", json_real(t->overlap), failed);
+        fsm_json_set(tasks, t->task, object, failed);
     }
-    return true;
+    return tasks;
 }
 
-static bool put_text(json_t *root, const char *key, const char *text)
+static void put_text(json_t *root, const char *key, const char *text, bool *failed)
 {
-    return !text[0] || put(root, key, json_string(text));
+    if (text[0]) fsm_json_set(root, key, json_string(text), failed);
 }
 
-static bool put_count(json_t *root, const char *key, int count)
+static void put_count(json_t *root, const char *key, int count, bool *failed)
 {
-    return count == 0 || put(root, key, json_integer(count));
+    if (count != 0) fsm_json_set(root, key, json_integer(count), failed);
 }
 
-static bool put_cluster(json_t *root, const fsm_cluster *cluster)
+static json_t *cluster_json(const fsm_cluster *cluster, bool *failed)
 {
-    if (!put_text(root, "name", cluster->name) || !put_text(root, "unit", "ms") ||
-        !put_text(root, "machine", cluster->machine) || !put_text(root, "date", cluster->date) ||
-        !put_count(root, "nodes", cluster->nodes) || !put_count(root, "ranks_per_node", cluster->ranks_per_node) ||
-        !put_count(root, "ep_size", cluster->ep_size) || !put_count(root, "esp_size", cluster->esp_size) ||
-        !put_count(root, "mp_size", cluster->mp_size) || !put_text(root, "work", cluster->work))
-        return false;
+    json_t *root = json_object();
+    put_text(root, "name", cluster->name, failed);
+    put_text(root, "unit", "ms", failed);
+    put_text(root, "machine", cluster->machine, failed);
+    put_text(root, "date", cluster->date, failed);
+    put_count(root, "nodes", cluster->nodes, failed);
+    put_count(root, "ranks_per_node", cluster->ranks_per_node, failed);
+    put_count(root, "ep_size", cluster->ep_size, failed);
+    put_count(root, "esp_size", cluster->esp_size, failed);
+    put_count(root, "mp_size", cluster->mp_size, failed);
+    put_text(root, "work", cluster->work, failed);
     for (int op = 0; op < FSM_COST_OP_COUNT; op++)
-        if (!put_op(root, (fsm_cost_op)op, &cluster->op[op])) return false;
-    return put_tasks(root, cluster);
+        fsm_json_set(root, fsm_cost_op_name((fsm_cost_op)op), op_json(&cluster->op[op], failed), failed);
+    if (cluster->task_count > 0) fsm_json_set(root, "tasks", tasks_json(cluster, failed), failed);
+    return root;
 }
 
 /* One key a line, so that a file with many points can still be read and compared. */
-static bool print_lines(FILE *out, json_t *root)
+static fsmoe_status print_lines(FILE *out, json_t *root)
 {
     const char *key, *before = "{\n";
     json_t *value;
     json_object_foreach(root, key, value)
     {
-        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
-        if (!text) return false;
+        char *text;
+        FSM_TRY(fsm_json_text(json_incref(value), false, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17), key, &text));
         fprintf(out, "%s  \"%s\": %s", before, key, text);
         before = ",\n";
         free(text);
     }
-    return fputs("\n}\n", out) >= 0;
+    fputs("\n}\n", out);
+    return FSMOE_OK;
 }
 
 fsmoe_status fsm_cluster_to_json(const fsm_cluster *cluster, char **text)
 {
-    size_t size;
+    fsm_print print;
+    bool failed = false;
     *text = NULL;
-    FILE *out = open_memstream(text, &size);
-    if (!out) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to write cluster '%s'", cluster->name);
-    json_t *root = json_object();
-    bool written = root && put_cluster(root, cluster) && print_lines(out, root);
+    FSM_TRY(fsm_print_begin(&print));
+    json_t *root = cluster_json(cluster, &failed);
+    fsmoe_status status = FSMOE_OK;
+    if (failed || !root)
+        status = fsm_fail(FSMOE_ERROR_FORMAT,
+                          "cannot write cluster '%s': text that is not UTF-8, a value that is not finite, or no memory",
+                          cluster->name);
+    else status = print_lines(print.out, root);
     json_decref(root);
-    if (fclose(out) == 0 && written) return FSMOE_OK;
-    free(*text);
-    *text = NULL;
-    return fsm_fail(FSMOE_ERROR_FORMAT,
-                    "cannot write cluster '%s': text that is not UTF-8, a value that is not finite, or no memory",
-                    cluster->name);
+    return fsm_print_end(&print, status, cluster->name, text);
 }
 
 fsmoe_status fsm_cluster_write(const fsm_cluster *cluster, const char *path)

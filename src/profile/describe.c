@@ -1,4 +1,5 @@
 /* A cluster file as a table for people. */
+#include "base/print.h"
 #include "profile/cluster.h"
 
 #include <fsmoe/cluster.h>
@@ -78,16 +79,14 @@ static void print_cluster(FILE *out, const fsm_cluster *cluster)
 fsmoe_status fsmoe_cluster_describe(const char *path, char **text)
 {
     fsm_cluster cluster;
-    size_t size;
+    fsm_print print;
     *text = NULL;
     FSM_TRY(fsm_cluster_read(path, &cluster));
-    FILE *out = open_memstream(text, &size);
-    if (out) print_cluster(out, &cluster);
-    bool printed = out && !ferror(out);
-    if (out && fclose(out) != 0) printed = false;
+    fsmoe_status status = fsm_print_begin(&print);
+    if (status == FSMOE_OK) {
+        print_cluster(print.out, &cluster);
+        status = fsm_print_end(&print, status, path, text);
+    }
     fsm_cluster_destroy(&cluster);
-    if (printed) return FSMOE_OK;
-    free(*text);
-    *text = NULL;
-    return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to describe '%s'", path);
+    return status;
 }

@@ -1,5 +1,5 @@
 /* The picture of a bench: <fsmoe/bench.h>. */
-#include "base/file.h"
+#include "base/print.h"
 #include "report/axis.h"
 #include "report/bench_summary.h"
 #include "report/gantt_paint.h"
@@ -299,19 +299,18 @@ static void write_picture(FILE *out, const picture *p, double *values)
 fsmoe_status fsmoe_bench_draw(const fsmoe_bench_case *cases, int count, const char *title, const char *path)
 {
     picture p = {.cases = cases, .count = count, .title = title};
-    char *text = NULL;
-    size_t size = 0;
+    fsm_print print;
     find_base(&p);
     FSM_TRY(find_lanes(&p));
     make_axis(&p);
     make_layout(&p);
     double *values = malloc(((size_t)count + 1) * sizeof *values);
-    FILE *out = values ? open_memstream(&text, &size) : NULL;
-    if (out) write_picture(out, &p, values);
-    bool written = out && fclose(out) == 0;
-    fsmoe_status status = written ? fsm_file_replace(path, text, size)
-                                  : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to draw %d cases", count);
-    free(text);
+    if (!values) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to draw %d cases", count);
+    fsmoe_status status = fsm_print_begin(&print);
+    if (status == FSMOE_OK) {
+        write_picture(print.out, &p, values);
+        status = fsm_print_write(&print, status, path);
+    }
     free(values);
     return status;
 }

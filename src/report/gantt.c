@@ -1,6 +1,6 @@
 #include "report/gantt.h"
 
-#include "base/file.h"
+#include "base/print.h"
 #include "exec/spans.h"
 #include "report/gantt_lanes.h"
 #include "report/gantt_paint.h"
@@ -289,22 +289,14 @@ static void write_picture(FILE *out, const fsm_gantt_picture *p)
     fputs("</svg>\n", out);
 }
 
-static fsmoe_status print(const fsm_graph *graph, const fsm_timeline *timeline, const fsm_gantt_frame *frame,
-                          char **text, size_t *size)
+/* After a failure there is nothing to end. */
+static fsmoe_status print_picture(const fsm_graph *graph, const fsm_timeline *timeline, const fsm_gantt_frame *frame,
+                                  fsm_print *print)
 {
     fsm_gantt_picture p = {.graph = graph, .timeline = timeline, .frame = frame};
-    FILE *out = NULL;
-    fsmoe_status status = FSMOE_OK;
-    *text = NULL;
-    if (graph->count > 0) FSM_TRY_GOTO(status, begin_picture(&p), done);
-    out = open_memstream(text, size);
-    if (out) write_picture(out, &p);
-    if (!out || fclose(out) != 0) {
-        free(*text);
-        *text = NULL;
-        status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory to print the picture of %d tasks", graph->count);
-    }
-done:
+    fsmoe_status status = graph->count > 0 ? begin_picture(&p) : FSMOE_OK;
+    if (status == FSMOE_OK) status = fsm_print_begin(print);
+    if (status == FSMOE_OK) write_picture(print->out, &p);
     end_picture(&p);
     return status;
 }
@@ -312,19 +304,18 @@ done:
 fsmoe_status fsm_gantt_text(const fsm_graph *graph, const fsm_timeline *timeline, const fsm_gantt_frame *frame,
                             char **svg)
 {
-    size_t size = 0;
-    return print(graph, timeline, frame, svg, &size);
+    fsm_print print;
+    *svg = NULL;
+    FSM_TRY(print_picture(graph, timeline, frame, &print));
+    return fsm_print_end(&print, FSMOE_OK, frame->title, svg);
 }
 
 fsmoe_status fsm_gantt_write(const fsm_graph *graph, const fsm_timeline *timeline, const fsm_gantt_frame *frame,
                              const char *path)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FSM_TRY(print(graph, timeline, frame, &text, &size));
-    fsmoe_status status = fsm_file_replace(path, text, size);
-    free(text);
-    return status;
+    fsm_print print;
+    FSM_TRY(print_picture(graph, timeline, frame, &print));
+    return fsm_print_write(&print, FSMOE_OK, path);
 }
 
 void fsm_gantt_write_style(FILE *out)

@@ -2,6 +2,7 @@
 #include <fsmoe/report.h>
 
 #include "base/file.h"
+#include "base/print.h"
 #include "report/chart.h"
 #include "report/heatmap.h"
 #include "report/html.h"
@@ -301,18 +302,11 @@ static fsmoe_status write_page(FILE *out, const page *p)
 
 static fsmoe_status save_page(const page *p)
 {
-    char *bytes = NULL, *path = fsm_file_join(p->run_dir, "report.html");
-    size_t size = 0;
-    FILE *out = path ? open_memstream(&bytes, &size) : NULL;
-    fsmoe_status status = out ? write_page(out, p) : FSMOE_OK;
-    bool failed = !out || ferror(out) != 0;
-    if (out && fclose(out) != 0) failed = true;
-    if (status == FSMOE_OK && failed)
-        status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the report of '%s'", p->run_dir);
-    if (status == FSMOE_OK) status = fsm_file_replace(path, bytes, size);
-    free(bytes);
-    free(path);
-    return status;
+    fsm_print print;
+    char path[FSM_PATH_BYTES];
+    FSM_TRY(fsm_file_path(p->run_dir, "report.html", path));
+    FSM_TRY(fsm_print_begin(&print));
+    return fsm_print_write(&print, write_page(print.out, p), path);
 }
 
 /* A run that ends without a validation in its log still has one in run.json: it belongs to the last step. */

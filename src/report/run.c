@@ -1,6 +1,7 @@
 #include "report/run.h"
 
 #include "base/file.h"
+#include "base/json.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -46,8 +47,10 @@ fsmoe_status fsm_run_read(const char *path, fsm_run *run)
     size_t size;
     FSM_TRY(fsm_file_read(path, &bytes, &size));
     json_error_t error;
-    run->root = json_loadb(bytes, size, 0, &error);
+    run->root = fsm_json_decode(bytes, size, 0, &error);
     free(bytes);
+    if (!run->root && json_error_code(&error) == json_error_out_of_memory)
+        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", path);
     if (!json_is_object(run->root)) {
         fsm_run_destroy(run);
         return fsm_fail(FSMOE_ERROR_FORMAT, "%s:%d: %s", path, error.line > 0 ? error.line : 1,

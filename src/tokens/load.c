@@ -1,5 +1,6 @@
 #include "tokens/load.h"
 
+#include "base/json.h"
 #include "tokens/signature.h"
 
 #include <stdlib.h>
@@ -22,7 +23,7 @@ fsmoe_status fsm_load_json_file(const char *path, json_t **root)
     fsm_file_map map;
     FSM_TRY(fsm_load_map(path, &map));
     json_error_t error;
-    *root = json_loadb(map.bytes ? map.bytes : "", map.size, 0, &error);
+    *root = fsm_json_decode(map.bytes ? map.bytes : "", map.size, 0, &error);
     fsm_file_map_close(&map);
     if (*root) return FSMOE_OK;
     if (json_error_code(&error) == json_error_out_of_memory)

@@ -1,6 +1,7 @@
 /* One MoE layer from a file of keys and a file of tensors to a file of tensors: <fsmoe/layer.h>. */
 #include <fsmoe/layer.h>
 
+#include "base/file.h"
 #include "comm/world.h"
 #include "config/config.h"
 #include "model/finite.h"
@@ -347,6 +348,7 @@ static fsmoe_status write_results(const job *j)
 static fsmoe_status prepare(job *j)
 {
     fsm_gate gate;
+    if (j->world->rank == 0) FSM_TRY(fsm_file_can_write(j->options->out));
     FSM_TRY(load_keys(j));
     FSM_TRY(fsm_config_place(j->config, fsm_gate_select(&j->config->moe, &gate)));
     FSM_TRY(fsm_safetensors_open(j->options->in, &j->file));

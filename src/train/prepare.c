@@ -76,7 +76,7 @@ static fsmoe_status check_sample(const fsm_trainer *t)
 static fsmoe_status check_trace_path(const fsm_trainer *t)
 {
     if (!t->options->trace_path || !fsm_trainer_speaks(t)) return FSMOE_OK;
-    return fsm_file_replace(t->options->trace_path, "", 0);
+    return fsm_file_can_write(t->options->trace_path);
 }
 
 static fsmoe_status open_data(fsm_trainer *t)

@@ -7,12 +7,10 @@
 #include "train/costs.h"
 #include "train/trial.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Of the budget, for steps of the model in order, and of each of two plans where there are ranks to overlap with; the rest
  * is the operations'. */
@@ -42,15 +40,7 @@ static void show(const profile *p, double fraction, const char *what)
 /* What would otherwise fail only when all is measured. */
 static fsmoe_status check_path(const profile *p)
 {
-    char path[FSM_PATH_BYTES];
-    if (p->world->rank != 0) return FSMOE_OK;
-    if (snprintf(path, sizeof path, "%s.tmp", p->path) >= FSM_PATH_BYTES)
-        return fsm_fail(FSMOE_ERROR_IO, "path too long: '%s'", p->path);
-    FILE *file = fopen(path, "w");
-    if (!file) return fsm_fail(FSMOE_ERROR_IO, "cannot write '%s': %s", p->path, strerror(errno));
-    fclose(file);
-    unlink(path);
-    return FSMOE_OK;
+    return p->world->rank == 0 ? fsm_file_can_write(p->path) : FSMOE_OK;
 }
 
 static fsmoe_status prepare(profile *p)

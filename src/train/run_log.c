@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/print.h"
 
 #include <errno.h>
 #include <math.h>
@@ -19,82 +20,102 @@ static fsmoe_status fail_write(const fsm_run_log *log)
 
 /* ---- opening ---- */
 
-/* What to keep of a log and what not, as two texts. */
+/* What to keep of a log and what not. */
 typedef struct parts {
-    FILE *kept, *cut;
-    char *kept_text, *cut_text;
-    size_t kept_size, cut_size;
+    fsm_print kept, cut;
+    size_t cut_bytes;
 } parts;
 
 /* The step of a line; -1: it is no step's. */
-static int64_t step_of(const char *line, size_t size)
+static fsmoe_status read_step(const char *line, size_t size, int64_t *number)
 {
-    json_t *json = json_loadb(line, size, 0, NULL);
+    json_error_t why;
+    json_t *json = fsm_json_decode(line, size, 0, &why);
+    if (!json && json_error_code(&why) == json_error_out_of_memory)
+        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", log_file);
     const json_t *step = json_object_get(json, "step");
-    int64_t number = json_is_integer(step) ? json_integer_value(step) : -1;
+    *number = json_is_integer(step) ? json_integer_value(step) : -1;
     json_decref(json);
-    return number;
+    return FSMOE_OK;
 }
 
-static void take_line(parts *p, const char *line, size_t size, int64_t step, fsm_run_log_cut *cut)
+static void put_aside(parts *p, const char *line, size_t size)
 {
-    int64_t of = step_of(line, size);
+    fwrite(line, 1, size, p->cut.out);
+    p->cut_bytes += size;
+}
+
+static fsmoe_status take_line(parts *p, const char *line, size_t size, int64_t step, fsm_run_log_cut *cut)
+{
+    int64_t of = -1;
+    FSM_TRY(read_step(line, size, &of));
     bool keep = of <= step;
-    fwrite(line, 1, size, keep ? p->kept : p->cut);
+    if (keep) fwrite(line, 1, size, p->kept.out);
+    else put_aside(p, line, size);
     if (of < 0) cut->odd_lines++;
     else if (keep) cut->last_kept = of;
-    if (keep) return;
+    if (keep) return FSMOE_OK;
     if (cut->lines++ == 0) cut->first_step = of;
     cut->last_step = of;
+    return FSMOE_OK;
 }
 
-static void take_lines(parts *p, const char *bytes, size_t size, int64_t step, fsm_run_log_cut *cut)
+static fsmoe_status take_lines(parts *p, const char *bytes, size_t size, int64_t step, fsm_run_log_cut *cut)
 {
     for (size_t at = 0; at < size;) {
         const char *end = memchr(bytes + at, '\n', size - at);
+        cut->torn = !end;
         if (!end) {
-            cut->torn = true;
-            fwrite(bytes + at, 1, size - at, p->cut);
-            fputc('\n', p->cut);
-            return;
+            put_aside(p, bytes + at, size - at);
+            put_aside(p, "\n", 1);
+            return FSMOE_OK;
         }
         size_t next = (size_t)(end - bytes) + 1;
-        take_line(p, bytes + at, next - at, step, cut);
+        FSM_TRY(take_line(p, bytes + at, next - at, step, cut));
         at = next;
     }
+    return FSMOE_OK;
 }
 
-static fsmoe_status append_cut(const char *dir, const parts *p)
+static fsmoe_status append_cut(const char *dir, const char *text, size_t size)
 {
     char path[FSM_PATH_BYTES];
     FSM_TRY(fsm_file_path(dir, cut_file, path));
     FILE *file = fopen(path, "ae");
-    bool failed = !file || fwrite(p->cut_text, 1, p->cut_size, file) != p->cut_size || fflush(file) != 0 ||
-                  fsync(fileno(file)) != 0;
+    bool failed = !file || fwrite(text, 1, size, file) != size || fflush(file) != 0 || fsync(fileno(file)) != 0;
     if (file && fclose(file) != 0) failed = true;
     return failed ? fsm_fail(FSMOE_ERROR_IO, "cannot write '%s': %s", path, strerror(errno)) : FSMOE_OK;
 }
 
 /* What is cut is in its new place before the log is replaced. */
+static fsmoe_status replace_log(const char *dir, const char *path, parts *p, fsmoe_status status)
+{
+    char *text = NULL;
+    size_t size = p->cut_bytes;
+    status = fsm_print_end(&p->cut, status, path, &text);
+    if (status == FSMOE_OK && size > 0) status = append_cut(dir, text, size);
+    free(text);
+    if (status == FSMOE_OK && size > 0) return fsm_print_write(&p->kept, status, path);
+    text = NULL;
+    status = fsm_print_end(&p->kept, status, path, &text);
+    free(text);
+    return status;
+}
+
 static fsmoe_status cut_log(const char *dir, const char *path, int64_t step, fsm_run_log_cut *cut)
 {
-    char *bytes;
-    size_t size;
-    parts p = {0};
+    fsm_file_map map;
+    parts p = {.cut_bytes = 0};
     if (!fsm_file_exists(path)) return FSMOE_OK;
-    FSM_TRY(fsm_file_read(path, &bytes, &size));
-    p.kept = open_memstream(&p.kept_text, &p.kept_size);
-    p.cut = open_memstream(&p.cut_text, &p.cut_size);
-    if (p.kept && p.cut) take_lines(&p, bytes, size, step, cut);
-    bool failed = !p.kept || !p.cut || ferror(p.kept) || ferror(p.cut);
-    if (p.kept && fclose(p.kept) != 0) failed = true;
-    if (p.cut && fclose(p.cut) != 0) failed = true;
-    fsmoe_status status = failed ? fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", path) : FSMOE_OK;
-    if (status == FSMOE_OK && p.cut_size > 0) status = append_cut(dir, &p);
-    if (status == FSMOE_OK && p.cut_size > 0) status = fsm_file_replace(path, p.kept_text, p.kept_size);
-    free(p.kept_text);
-    free(p.cut_text);
-    free(bytes);
+    FSM_TRY(fsm_file_map_open(path, &map));
+    fsmoe_status status = fsm_print_begin(&p.kept);
+    if (status == FSMOE_OK && (status = fsm_print_begin(&p.cut)) != FSMOE_OK) {
+        char *text = NULL;
+        fsm_print_end(&p.kept, status, path, &text);
+    } else if (status == FSMOE_OK) {
+        status = replace_log(dir, path, &p, take_lines(&p, map.bytes, map.size, step, cut));
+    }
+    fsm_file_map_close(&map);
     return status;
 }
 

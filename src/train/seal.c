@@ -2,6 +2,7 @@
 #include "train/seal.h"
 
 #include "base/file.h"
+#include "base/print.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -86,19 +87,15 @@ static fsmoe_status write_lines(FILE *out, const char *folder, const fsm_run_id 
 
 fsmoe_status fsm_seal_write(const char *folder, const fsm_run_id *id, const fsm_seal_known *known, int count)
 {
-    char path[FSM_PATH_BYTES], *text = NULL;
+    char path[FSM_PATH_BYTES];
     contents files = {0};
-    size_t size;
+    fsm_print print;
     FSM_TRY(fsm_file_path(folder, FSM_SEAL_FILE, path));
     files.count = scandir(folder, &files.entries, is_sealed, alphasort);
     if (files.count < 0) return fsm_fail(FSMOE_ERROR_IO, "cannot read '%s': %s", folder, strerror(errno));
-    FILE *out = open_memstream(&text, &size);
-    fsmoe_status status = out ? write_lines(out, folder, id, &files, known, count) : FSMOE_OK;
-    bool failed = !out || ferror(out);
-    if (out && fclose(out) != 0) failed = true;
-    if (status == FSMOE_OK && failed) status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory for '%s'", path);
-    if (status == FSMOE_OK) status = fsm_file_replace(path, text, size);
-    free(text);
+    fsmoe_status status = fsm_print_begin(&print);
+    if (status == FSMOE_OK)
+        status = fsm_print_write(&print, write_lines(print.out, folder, id, &files, known, count), path);
     for (int i = 0; i < files.count; i++) free(files.entries[i]);
     free(files.entries);
     return status;
