@@ -24,9 +24,9 @@ fsmoe_status fsm_checkpoint_check(const fsmoe_config *config, const char *folder
 fsmoe_status fsm_checkpoint_check_model(const fsmoe_config *config, const char *folder);
 
 /* Loads a checkpoint, as fsm_checkpoint_newest names it, into the stepper and removes older ones that a kill may have
- * left beside it. *step: steps done. Collective. Its files are as fsm_checkpoint_check found them. ERROR_FORMAT for a tensor
- * that does not fit, ERROR_NUMERIC for one that is not finite, naming it; ERROR_CONFIG when the configuration's seed, batch or data order is not the
- * checkpoint's. */
+ * left beside it. *step: steps done. Collective. Its files are as fsm_checkpoint_check found them. ERROR_FORMAT for a
+ * tensor that does not fit, ERROR_NUMERIC for one that is not finite, naming it; ERROR_CONFIG when the configuration's
+ * seed, batch or data order is not the checkpoint's. */
 fsmoe_status fsm_checkpoint_load(fsm_stepper *stepper, const char *folder, int64_t *step);
 
 /* Writes (replaces) a model folder. Collective. */

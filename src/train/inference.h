@@ -14,8 +14,9 @@ typedef struct fsm_inference {
     fsm_stepper stepper;
 } fsm_inference;
 
-/* Reads config.json, sees that the folder has the tensors it speaks of, and picks the tokenizer: the given one, the folder's files, else bytes or gpt2 by the number of ids.
- * The model is not built yet: the caller sets data.seq_len and train.micro_batch first. */
+/* Reads config.json, sees that the folder has the tensors it speaks of, and picks the tokenizer: the given one, the
+ * folder's files, else bytes or gpt2 by the number of ids. The model is not built yet: the caller sets data.seq_len and
+ * train.micro_batch first. */
 fsmoe_status fsm_inference_open(const char *folder, const char *tokenizer, fsm_inference *inference);
 
 /* Builds the model and reads its weights. */
