@@ -207,6 +207,26 @@ static void test_model_io_names_what_is_not_finite_wherever_it_is_read(void **st
     fsmoe_config_destroy(config);
 }
 
+/* The largest sizes that a configuration may name: listed, but never added up beyond what a number holds. */
+static void test_model_io_more_parameters_than_can_be_addressed_are_refused(void **state)
+{
+    (void)state;
+    const fsmoe_parallel_config alone = {.ep_size = 1, .esp_size = 1, .mp_size = 1};
+    fsm_topo topo;
+    fsm_params params;
+    fsmoe_config *config = model_case_config((const char *const[]){"model.hidden=1048576", "model.ffn_hidden=1048576",
+                                                                   "model.num_layers=4096", "model.vocab_size=16777216",
+                                                                   "moe.num_experts=65536", NULL});
+    assert_int_equal(fsm_topo_create(1, 1, &alone, 0, &topo), FSMOE_OK);
+    assert_int_equal(fsm_params_list(config, &topo, &params), FSMOE_OK);
+    assert_true(params.count > 4096);
+    fsm_params_destroy(&params);
+    assert_int_equal(fsm_params_create(config, &topo, &params), FSMOE_ERROR_MEMORY);
+    assert_non_null(strstr(fsmoe_last_error(), "more parameters than can be addressed"));
+    assert_int_equal(params.count, 0);
+    fsmoe_config_destroy(config);
+}
+
 static float *reserve(size_t bytes)
 {
     void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -294,6 +314,7 @@ int main(void)
         cmocka_unit_test(test_model_io_files_have_the_same_bits_whatever_the_pieces),
         cmocka_unit_test(test_model_io_ranks_read_their_shards_to_the_bit),
         cmocka_unit_test(test_model_io_names_what_is_not_finite_wherever_it_is_read),
+        cmocka_unit_test(test_model_io_more_parameters_than_can_be_addressed_are_refused),
         cmocka_unit_test(test_model_io_takes_a_tensor_of_more_than_two_gib),
         cmocka_unit_test(test_model_io_appends_more_than_two_gib_at_once),
     };

@@ -140,7 +140,7 @@ fsmoe_status fsm_file_tensors_check(const fsmoe_config *config, const fsm_named_
     fsm_safetensors *file;
     FSM_TRY(fsm_topo_create(1, 1, &alone, 0, &topo));
     FSM_TRY(fsm_safetensors_open(path, &file));
-    fsmoe_status status = fsm_params_create(config, &topo, &params);
+    fsmoe_status status = fsm_params_list(config, &topo, &params);
     if (status == FSMOE_OK) {
         status = explain(check_all(file, &params, config, arrays, n_arrays, path), config);
         fsm_params_destroy(&params);

@@ -11,6 +11,9 @@
 
 enum { ALIGNMENT_ELEMS = 16 };
 
+/* As floats more than addresses reach; what one tensor's experts add to it stays within 63 bits (config/sections.c). */
+static const int64_t largest_elems = (int64_t)1 << 47;
+
 /* What the list is being built from. */
 typedef struct builder {
     const fsmoe_config *config;
@@ -192,7 +195,7 @@ static int64_t aligned(int64_t elems)
     return (elems + ALIGNMENT_ELEMS - 1) / ALIGNMENT_ELEMS * ALIGNMENT_ELEMS;
 }
 
-static void place_region(fsm_params *params, const fsm_topo *topo, fsm_group group)
+static fsmoe_status place_region(fsm_params *params, const fsm_topo *topo, fsm_group group)
 {
     int64_t at = params->elems;
     fsm_region region = {group, at, at};
@@ -207,12 +210,15 @@ static void place_region(fsm_params *params, const fsm_topo *topo, fsm_group gro
             p->offset = at = aligned(at);
             at += p->experts > 0 ? p->experts * p->expert_stride : size;
         }
+        if (at > largest_elems)
+            return fsm_fail(FSMOE_ERROR_MEMORY, "the model has more parameters than can be addressed: %s", p->name);
     }
     region.last = params->elems = aligned(at);
     if (region.last > region.first) params->regions[params->region_count++] = region;
+    return FSMOE_OK;
 }
 
-fsmoe_status fsm_params_create(const fsmoe_config *config, const fsm_topo *topo, fsm_params *params)
+fsmoe_status fsm_params_list(const fsmoe_config *config, const fsm_topo *topo, fsm_params *params)
 {
     *params = (fsm_params){.family = fsm_family_find(config->model.family)};
     if (!params->family)
@@ -227,10 +233,18 @@ fsmoe_status fsm_params_create(const fsmoe_config *config, const fsm_topo *topo,
     params->items = calloc(most, sizeof *params->items);
     if (!params->items) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the table of parameters");
     add_all(&b);
-    static const fsm_group groups[] = {FSM_GROUP_WORLD, FSM_GROUP_DP, FSM_GROUP_EDP};
-    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) place_region(params, topo, groups[i]);
     if (b.status != FSMOE_OK) fsm_params_destroy(params);
     return b.status;
+}
+
+fsmoe_status fsm_params_create(const fsmoe_config *config, const fsm_topo *topo, fsm_params *params)
+{
+    static const fsm_group groups[] = {FSM_GROUP_WORLD, FSM_GROUP_DP, FSM_GROUP_EDP};
+    fsmoe_status status = fsm_params_list(config, topo, params);
+    for (size_t i = 0; status == FSMOE_OK && i < sizeof groups / sizeof *groups; i++)
+        status = place_region(params, topo, groups[i]);
+    if (status != FSMOE_OK) fsm_params_destroy(params);
+    return status;
 }
 
 void fsm_params_destroy(fsm_params *params)

@@ -44,8 +44,11 @@ typedef struct fsm_params {
     int region_count;
 } fsm_params;
 
-/* `config` must be derived and checked. ERROR_LAYOUT for shapes the groups do not divide. */
+/* `config` must be derived and checked. ERROR_LAYOUT for shapes the groups do not divide; ERROR_MEMORY also for more
+ * parameters than can be addressed. On failure there is nothing to destroy. */
 fsmoe_status fsm_params_create(const fsmoe_config *config, const fsm_topo *topo, fsm_params *params);
+/* The same without places in an array: for names and shapes alone, of however many parameters. */
+fsmoe_status fsm_params_list(const fsmoe_config *config, const fsm_topo *topo, fsm_params *params);
 void fsm_params_destroy(fsm_params *params);
 
 /* The parameter, or NULL when the model has none such. */
