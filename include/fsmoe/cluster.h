@@ -42,9 +42,9 @@ typedef struct fsmoe_cluster_import_options {
  * 2.16.7 none did) takes it from a command line in the file, else from the file's name.
  * OSU: osu_alltoall, osu_allgather, osu_reduce_scatter, osu_allreduce, with or without -f; "Size" is one block of an
  * all-to-all and a rank's part of an all-gather, so n is that times the ranks; it is n of the other two.
- * ERROR_IO; ERROR_FORMAT: names file and line: a malformed row, a log cut off, wrong results, one rank alone (nccl-tests
- * built without MPI), logs of one collective on different numbers of ranks; ERROR_UNSUPPORTED: other benchmarks alone;
- * ERROR_CONFIG: ranks are not given or an op is in neither logs nor base; ERROR_NUMERIC: times that make no line;
+ * ERROR_IO; ERROR_FORMAT: names file and line: a malformed row, a log cut off, wrong results, one rank alone
+ * (nccl-tests built without MPI), logs of one collective on different numbers of ranks; ERROR_UNSUPPORTED: nothing but
+ * other benchmarks; ERROR_CONFIG: ranks are not given or an op is in neither logs nor base; ERROR_NUMERIC: times that make no line;
  * ERROR_MEMORY. */
 FSMOE_API fsmoe_status fsmoe_cluster_import(const fsmoe_cluster_import_options *options, const char *out_path);
 
