@@ -44,8 +44,8 @@ typedef struct fsmoe_cluster_import_options {
  * all-to-all and a rank's part of an all-gather, so n is that times the ranks; it is n of the other two.
  * ERROR_IO; ERROR_FORMAT: names file and line: a malformed row, a log cut off, wrong results, one rank alone
  * (nccl-tests built without MPI), logs of one collective on different numbers of ranks; ERROR_UNSUPPORTED: nothing but
- * other benchmarks; ERROR_CONFIG: ranks are not given or an op is in neither logs nor base; ERROR_NUMERIC: times that make no line;
- * ERROR_MEMORY. */
+ * other benchmarks; ERROR_CONFIG: ranks are not given or an op is in neither logs nor base; ERROR_NUMERIC: times that
+ * make no line; ERROR_MEMORY. */
 FSMOE_API fsmoe_status fsmoe_cluster_import(const fsmoe_cluster_import_options *options, const char *out_path);
 
 /* Rates are what one rank gets: a link that ranks share at the same time, divided by them. */
