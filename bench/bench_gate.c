@@ -141,8 +141,8 @@ static double median_ms(const bench *b, int stage)
     return 1e3 * fsm_median(column, ROUNDS);
 }
 
-/* The median of the rounds' totals: that of a sum is more than the sum of medians where something disturbs now one stage,
- * now another, and a peer's time is one of whole rounds. */
+/* The median of the rounds' totals: that of a sum is more than the sum of medians where something disturbs now one
+ * stage, now another, and a peer's time is one of whole rounds. */
 static double total_ms(const bench *b)
 {
     double totals[ROUNDS] = {0};

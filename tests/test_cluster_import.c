@@ -757,6 +757,14 @@ static void test_cluster_command_imports_and_shows(void **state)
     forget(shown);
     assert_fails(run(c, ARGS("cluster", "import", LOGS "nccl-2.17.log", "--out", "x.json")), FSMOE_ERROR_CONFIG,
                  ARGS("--gemm-flops"));
+    static const char mixed[] = "# OSU MPI Bandwidth Test v7.4\n1  2.5\n# OSU MPI Allreduce Latency Test v7.4\n"
+                                "# Size  Avg Latency(us)\n4  1\n8  50\n16  1\n32  50\n";
+    write_text(c, "mixed.log", mixed, strlen(mixed));
+    made = run(c, ARGS("cluster", "import", "mixed.log", "--base", "lab.json", "--out", "x.json"));
+    assert_int_equal(made.exit_code, 0);
+    assert_has(made.err, "fsmoe: 'mixed.log' line 1: 'OSU MPI Bandwidth Test v7.4' is another benchmark and skipped");
+    assert_has(made.err, "fsmoe: allreduce: one line fits badly: r2 is ");
+    forget(made);
     assert_fails(run(c, ARGS("cluster", "show", "none.json")), FSMOE_ERROR_IO, ARGS("none.json"));
 }
 

@@ -34,18 +34,18 @@ typedef struct fsmoe_cluster_import_options {
     void *user;
 } fsmoe_cluster_import_options;
 
-/* Reads the logs, fits each collective's times (out of place, mean of the ranks) by one line, two, or three where two fit
- * badly (r2 < 0.98, or a time more than 30 % off), and writes out_path. Labels and tags that launchers put before lines
- * are taken off, logs of other benchmarks skipped.
+/* Reads the logs, fits each collective's times (out of place, mean of the ranks) by one line, two, or three where two
+ * fit badly (r2 < 0.98, or a time more than 30 % off), and writes out_path. Labels and tags that launchers put before
+ * lines are taken off, logs of other benchmarks skipped.
  * nccl-tests: all_reduce_perf, all_gather_perf, reduce_scatter_perf, alltoall_perf; its "size" is the larger of what a
  * rank sends and receives, which is n in bytes for all four. A log that does not name its collective (before version
  * 2.16.7 none did) takes it from a command line in the file, else from the file's name.
  * OSU: osu_alltoall, osu_allgather, osu_reduce_scatter, osu_allreduce, with or without -f; "Size" is one block of an
  * all-to-all and a rank's part of an all-gather, so n is that times the ranks; it is n of the other two.
- * ERROR_IO; ERROR_FORMAT: names file and line: a malformed row, a log cut off, wrong results, one rank alone (nccl-tests
- * built without MPI), logs of one collective on different numbers of ranks; ERROR_UNSUPPORTED: other benchmarks alone;
- * ERROR_CONFIG: ranks are not given or an op is in
- * neither logs nor base; ERROR_NUMERIC: times that make no line; ERROR_MEMORY. */
+ * ERROR_IO; ERROR_FORMAT: names file and line: a malformed row, a log cut off, wrong results, one rank alone
+ * (nccl-tests built without MPI), logs of one collective on different numbers of ranks; ERROR_UNSUPPORTED: nothing but
+ * other benchmarks; ERROR_CONFIG: ranks are not given or an op is in neither logs nor base; ERROR_NUMERIC: times that
+ * make no line; ERROR_MEMORY. */
 FSMOE_API fsmoe_status fsmoe_cluster_import(const fsmoe_cluster_import_options *options, const char *out_path);
 
 /* Rates are what one rank gets: a link that ranks share at the same time, divided by them. */

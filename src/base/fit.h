@@ -36,9 +36,9 @@ fsmoe_status fsm_fit_line(const fsm_point *points, int n, fsm_line *line, double
  * the root mean square relative residual. Errors as above; ERROR_MEMORY. */
 fsmoe_status fsm_fit_two_lines(const fsm_point *points, int n, fsm_line lines[2], double *large_from, double *r2);
 
-/* One line or two as above; and three where those fit badly (r2 < 0.98, or a point is more than 30 % off) and three halve
- * the root mean square once more. Of more than 64 places to cut at, every second, third … is tried. from[i]: the smallest
- * size of line i + 1, or 0. Errors as above. */
+/* One line or two as above; and three where those fit badly (r2 < 0.98, or a point is more than 30 % off) and three
+ * halve the root mean square once more. Of more than 64 places to cut at, every second, third … is tried. from[i]: the
+ * smallest size of line i + 1, or 0. Errors as above. */
 typedef struct fsm_fit {
     fsm_line line[3];
     double from[2], r2;

@@ -104,7 +104,7 @@ typedef struct cook {
     fsm_step_builder builder;
 } cook;
 
-/* Most elements, at most `most`, whose all-reduce takes at most room_s; by bisection, since costs may be more than one line. */
+/* Most elements, at most `most`, whose all-reduce takes at most room_s: bisection, for costs may be several lines. */
 static int64_t elems_that_fit(const cook *c, int64_t most, double room_s)
 {
     int64_t low = 0, high = most;

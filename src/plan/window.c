@@ -160,7 +160,7 @@ static double window_bound(const fsm_window *window, double moe_s, double link_s
 }
 
 /* The window's bound when chunks are whole rows, floor(rows / r) or one more: what holds for equal chunks holds for
- * these when all times shrink to the least chunk's. Their mean is not an equal chunk's where a cost is two lines. */
+ * these when all times shrink to the least chunk's. Their mean is not an equal chunk's where a cost is several. */
 static double bound_of_whole_rows(const fsm_window *window, fsm_freedom freedom, const fsm_pipeline *p, double bound_s)
 {
     fsm_pipeline least = *p, larger = *p, mean = *p;

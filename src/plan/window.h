@@ -48,8 +48,8 @@ void fsm_window_pipeline(const fsm_window *window, fsm_freedom freedom, int degr
 /* Time on the all-to-alls' link at that degree, without the all-reduce. */
 double fsm_window_link_s(const fsm_window *window, fsm_freedom freedom, int degree);
 
-/* The largest piece that an all-reduce of more than one line should be cut into, because larger ones go slower; 0: it should not be
- * cut. */
+/* The largest piece that an all-reduce of several lines should be cut into, because larger ones go slower; 0: it should
+ * not be cut. */
 double fsm_window_piece_elems(const fsm_cost *allreduce);
 
 /* The whole window when the MoE part alone takes moe_s: the all-reduce goes between the last dispatch and the first

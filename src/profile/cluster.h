@@ -1,7 +1,8 @@
 /* What operations cost on a cluster, as a value: measured by `fsmoe profile`, imported, written by hand.
  * In:  a cluster file: {"name", "unit": "ms" | "us" | "s", "nodes", "ranks_per_node",
  *      "gemm": {"alpha", "beta"}, "alltoall", "allgather", "reducescatter", "allreduce": likewise}; each op may add
- *      "large": {"alpha", "beta", "from"} (a second line from that size on), "largest" likewise (a third), "r2" and "points": [[size, time], …];
+ *      "large": {"alpha", "beta", "from"} (a second line from that size on), "largest" likewise (a third), "r2" and
+ *      "points": [[size, time], …];
  *      "tasks": {"attention.forward": {"alpha", "beta", "overlap"}, …} gives tasks of a step a cost of their own, and
  *      how many times as long they take while other streams work, or one of both. What was measured also says of what:
  *      "ep_size", "esp_size", "mp_size", the "machine", and "work", a hash of the model and the batch. "date" is for people.

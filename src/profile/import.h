@@ -2,8 +2,8 @@
  * In:  a text file with logs of nccl-tests or of the OSU micro-benchmarks one after another, other lines and other
  *      benchmarks between them, whatever the launcher put before every line.
  * Out: per op points (n as profile/cluster.h counts it, seconds), or an error that names file and line.
- * One file a format: import_nccl.c, import_osu.c, and import_other.c for what is skipped; a format knows its first line, reads every line after it and says at
- * the end whether the log was whole.
+ * One file a format: import_nccl.c, import_osu.c, and import_other.c for what is skipped; a format knows its first
+ * line, reads every line after it and says at the end whether the log was whole. import_line.c: what any line says.
  */
 #ifndef FSM_PROFILE_IMPORT_H
 #define FSM_PROFILE_IMPORT_H

@@ -3,7 +3,7 @@
  *     Intel MPI and MPICH -l, -prepend-rank   "[3] text"
  *     Open MPI 4 --tag-output           "[1,3]<stdout>:text"
  *     Open MPI 5 --output tag, -detailed, -fullname   "[job@1,3]<stdout>: text", "[job@1,3][host:pid]<stdout>: text"
- *     both with --timestamp-output      "Mon May  6 07:08:09 2024<stdout>:text", and with a tag "Mon …[1,3]<stdout>:text"
+ *     both with --timestamp-output      "Mon May  6 07:08:09 2024<stdout>:text", with a tag "Mon …[1,3]<stdout>:text"
  *     container logs with time stamps   "2024-05-06T07:08:09.123456789Z text" */
 #include "profile/import.h"
 

@@ -117,13 +117,14 @@ static fsmoe_status read_head(fsm_log *log, char *const *words, int count)
 static fsmoe_status check_moved(const fsm_log *log, char *const *words)
 {
     const double shown = 0.02; /* GB/s whose half two decimals do not round to 0 */
-    const char *algbw = words[log->time_column + 1], *busbw = words[log->time_column + 2];
+    const int algbw = log->time_column + 1, busbw = algbw + 1;
     if (log->ranks == 1)
         return fsm_benchlog_fail(log, "a log of one rank, where nothing moves: perhaps %s", without_mpi);
-    if (log->columns > log->time_column + 2 && strtod(algbw, NULL) >= shown && strtod(busbw, NULL) == 0)
-        return fsm_benchlog_fail(log, "no bus bandwidth where algbw is %s GB/s: one rank, so nothing moves; perhaps %s",
-                                 algbw, without_mpi);
-    return FSMOE_OK;
+    if (busbw >= log->columns || strtod(words[algbw], NULL) < shown || strspn(words[busbw], "0.") == 0 ||
+        strtod(words[busbw], NULL) > 0)
+        return FSMOE_OK;
+    return fsm_benchlog_fail(log, "no bus bandwidth where algbw is %s GB/s: one rank, so nothing moves; perhaps %s",
+                             words[algbw], without_mpi);
 }
 
 static double bytes_of_type(const char *type)
