@@ -63,7 +63,8 @@ struct fsm_comm {
 };
 
 /* The group of all ranks of this job: MPI's when the process was started by mpirun, else a group of one.
- * MPI is initialised here and finalised when this group is destroyed. */
+ * MPI is initialised here, once a process, and finalised when the process exits with all such groups destroyed, unless the
+ * program has initialised it itself. */
 fsmoe_status fsm_comm_create_world(fsm_comm **world);
 /* A group of one, whatever the job. */
 fsmoe_status fsm_comm_create_self(fsm_comm **self);
