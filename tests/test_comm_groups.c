@@ -163,6 +163,42 @@ static void test_comm_world_is_what_the_public_header_says(void **state)
     assert_true(all_true(good));
 }
 
+/* One message each way between neighbours on both worlds: received in the order `a`, `b`, sent in the other. */
+static bool exchange_crosswise(fsm_comm *a, fsm_comm *b)
+{
+    fsm_comm *const order[] = {a, b};
+    float sent[2] = {1, 2}, got[2] = {0};
+    int to = (a->rank + 1) % a->size, from = (a->rank + a->size - 1) % a->size;
+    bool good = true, done = false;
+    for (int i = 0; i < 2; i++) good &= order[i]->table->post_recv(order[i], 0, from, &got[i], 1) == FSMOE_OK;
+    for (int i = 1; i >= 0; i--) good &= order[i]->table->post_send(order[i], 0, to, &sent[i], 1) == FSMOE_OK;
+    for (int i = 0; i < 2 && good; i++)
+        for (done = false; !done && good;) good &= order[i]->table->test(order[i], 0, &done) == FSMOE_OK;
+    return good && got[0] == sent[0] && got[1] == sent[1];
+}
+
+static bool is_like_the_world(const fsmoe_world *other)
+{
+    return fsmoe_world_rank(other) == world->rank && fsmoe_world_size(other) == world->size;
+}
+
+/* A second beside the first, a third after the second: MPI begins once and ends with the process. */
+static void test_comm_worlds_may_be_several(void **state)
+{
+    (void)state;
+    fsmoe_world *second, *third;
+    assert_int_equal(fsmoe_world_create(&second), FSMOE_OK);
+    bool good = is_like_the_world(second);
+    if (world->size > 1) good &= exchange_crosswise(world, second->comm);
+    good &= fsmoe_world_agree(second, FSMOE_OK) == FSMOE_OK;
+    fsmoe_world_destroy(second);
+    assert_int_equal(fsmoe_world_create(&third), FSMOE_OK);
+    good &= is_like_the_world(third) && fsmoe_world_agree(third, FSMOE_OK) == FSMOE_OK;
+    if (world->size > 1) good &= exchange_crosswise(third->comm, world);
+    fsmoe_world_destroy(third);
+    assert_true(all_true(good));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,9 +209,12 @@ int main(void)
         cmocka_unit_test(test_comm_find_nodes_counts_hosts),
         cmocka_unit_test(test_comm_local_ranks_are_numbered),
         cmocka_unit_test(test_comm_world_is_what_the_public_header_says),
+        cmocka_unit_test(test_comm_worlds_may_be_several),
     };
     if (!enter_world()) return 1;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    fsmoe_world_destroy(the_world);
+    if (fsmoe_world_create(&the_world) != FSMOE_OK) return 1; /* after the last */
     fsmoe_world_destroy(the_world);
     return failed;
 }

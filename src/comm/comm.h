@@ -69,8 +69,8 @@ struct fsm_comm {
 };
 
 /* The group of all ranks of this job: MPI's when the process was started by mpirun, else a group of one. Its ranks are
- * numbered node by node, whatever order the launcher placed them in; rank 0 is the launcher's. MPI is initialised here and
- * finalised when this group is destroyed. */
+ * numbered node by node, whatever order the launcher placed them in; rank 0 is the launcher's. MPI is initialised here, once a
+ * process, and finalised when the process exits with all such groups destroyed, unless the program has initialised it itself. */
 fsmoe_status fsm_comm_create_world(fsm_comm **world);
 /* A group of one, whatever the job. */
 fsmoe_status fsm_comm_create_self(fsm_comm **self);

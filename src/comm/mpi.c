@@ -5,6 +5,7 @@
 
 #include <limits.h>
 #include <mpi.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,13 +13,17 @@
 typedef struct mpi_comm {
     fsm_comm base;
     MPI_Comm handle;
-    int owns_mpi; /* the world: MPI_Finalize when destroyed */
+    int is_world; /* one of those that keep MPI from ending */
     int node;     /* of this rank, a number that no other node has */
     /* int copies of the caller's counts, which MPI reads until a collective ends; [size] each */
     int *send_counts, *send_offsets, *recv_counts, *recv_offsets;
     MPI_Request *requests[FSM_COMM_SLOTS]; /* [2 size] under way, and how many */
     int request_count[FSM_COMM_SLOTS];
 } mpi_comm;
+
+/* MPI is the process's, whatever we do: it begins once and ends once. */
+static atomic_int open_worlds;
+static pid_t begun_by;
 
 static MPI_Comm handle(fsm_comm *comm)
 {
@@ -188,13 +193,12 @@ static void release(mpi_comm *c)
 static void mpi_destroy(fsm_comm *comm)
 {
     mpi_comm *c = (mpi_comm *)comm;
-    int owns_mpi = c->owns_mpi;
-    if (c->handle != MPI_COMM_WORLD && c->handle != MPI_COMM_NULL) MPI_Comm_free(&c->handle);
+    if (c->handle != MPI_COMM_NULL) MPI_Comm_free(&c->handle);
+    if (c->is_world) open_worlds--;
     release(c);
-    if (owns_mpi) MPI_Finalize();
 }
 
-static fsmoe_status wrap(MPI_Comm mpi, int owns_mpi, int node, fsm_comm **comm);
+static fsmoe_status wrap(MPI_Comm mpi, int is_world, int node, fsm_comm **comm);
 
 static fsmoe_status mpi_split(fsm_comm *comm, int color, fsm_comm **group)
 {
@@ -218,7 +222,8 @@ static fsmoe_status mpi_local_ranks(fsm_comm *comm, int *count, int *index)
 
 static void mpi_abort(fsm_comm *comm, int exit_code)
 {
-    MPI_Abort(handle(comm), exit_code);
+    (void)comm;
+    MPI_Abort(MPI_COMM_WORLD, exit_code);
     _exit(exit_code);
 }
 
@@ -254,14 +259,14 @@ static fsmoe_status allocate(mpi_comm *c)
     return fsm_comm_scratch_create(&c->base);
 }
 
-static fsmoe_status wrap(MPI_Comm mpi, int owns_mpi, int node, fsm_comm **comm)
+static fsmoe_status wrap(MPI_Comm mpi, int is_world, int node, fsm_comm **comm)
 {
     int level = MPI_THREAD_SINGLE;
     mpi_comm *c = calloc(1, sizeof *c);
     if (!c) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a communicator");
     c->base.table = &mpi_table;
     c->handle = mpi;
-    c->owns_mpi = owns_mpi;
+    c->is_world = is_world;
     c->node = node;
     MPI_Comm_rank(mpi, &c->base.rank);
     MPI_Comm_size(mpi, &c->base.size);
@@ -271,13 +276,21 @@ static fsmoe_status wrap(MPI_Comm mpi, int owns_mpi, int node, fsm_comm **comm)
     c->base.any_thread = level >= MPI_THREAD_SERIALIZED;
     c->base.piece_bytes = FSM_COMM_PIECE_BYTES;
     fsmoe_status status = allocate(c);
-    if (status == FSMOE_OK) *comm = &c->base;
-    else release(c);
-    return status;
+    if (status != FSMOE_OK) {
+        MPI_Comm_free(&c->handle);
+        release(c);
+        return status;
+    }
+    open_worlds += is_world;
+    *comm = &c->base;
+    return FSMOE_OK;
 }
 
 int fsm_comm_launched_by_mpi(void)
 {
+    int begun = 0;
+    MPI_Initialized(&begun);
+    if (begun) return 1;
     /* Open MPI, MPICH and Slurm say so in the environment; a process started alone never pays for MPI_Init. */
     static const char *const marks[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK", "MPI_LOCALNRANKS"};
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
@@ -285,11 +298,43 @@ int fsm_comm_launched_by_mpi(void)
     return 0;
 }
 
-/* With more ranks on a machine than cores, a rank that spins in MPI takes the core another needs to compute. */
-static void yield_when_oversubscribed(void)
+/* With more ranks on a machine than cores, a rank that spins in MPI takes the core another needs to compute. Open MPI is told
+ * by the environment, which is then again the program's own. */
+static fsmoe_status init_mpi(int *given)
 {
+    static const char yield[] = "OMPI_MCA_mpi_yield_when_idle";
     const char *local = getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
-    if (local && atol(local) > sysconf(_SC_NPROCESSORS_ONLN)) setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+    bool tell = local && atol(local) > sysconf(_SC_NPROCESSORS_ONLN) && !getenv(yield);
+    if (tell) setenv(yield, "1", 0);
+    fsmoe_status status = translate(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, given), "MPI_Init");
+    if (tell) unsetenv(yield);
+    return status;
+}
+
+/* When the process exits, since it cannot begin again: a world may be created after the last was destroyed. Not while one is
+ * open: a rank that gives up must not wait in MPI_Finalize for those that wait for it. Not in a forked child. */
+static void end_mpi(void)
+{
+    int ended = 0;
+    MPI_Finalized(&ended);
+    if (!ended && open_worlds == 0 && begun_by == getpid()) MPI_Finalize();
+}
+
+/* Unless the program has begun it itself: then it also ends it. */
+static fsmoe_status begin_mpi(void)
+{
+    int begun = 0, ended = 0, given = MPI_THREAD_SINGLE;
+    MPI_Initialized(&begun);
+    MPI_Finalized(&ended);
+    if (ended) return fsm_fail(FSMOE_ERROR_COMM, "MPI has ended in this process and cannot begin again");
+    if (begun) FSM_TRY(translate(MPI_Query_thread(&given), "query of the thread level"));
+    else {
+        FSM_TRY(init_mpi(&given));
+        begun_by = getpid();
+        if (atexit(end_mpi) != 0) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to end MPI when the process exits");
+    }
+    if (given < MPI_THREAD_FUNNELED) return fsm_fail(FSMOE_ERROR_COMM, "MPI gives no thread level FUNNELED");
+    return FSMOE_OK;
 }
 
 /* ---- nodes ---- */
@@ -320,31 +365,30 @@ static fsmoe_status find_lowest(int *lowest)
     return translate(MPI_Allgather(&mine, 1, MPI_INT, lowest, 1, MPI_INT, MPI_COMM_WORLD), "exchange of nodes");
 }
 
-/* Launchers may deal ranks out to nodes in turn (`mpirun --map-by node`, Slurm's cyclic distribution). */
+/* The world of its own that a group of all ranks has. Launchers may deal ranks out to nodes in turn (`mpirun --map-by node`,
+ * Slurm's cyclic distribution). */
 static fsmoe_status order_by_node(int size, int rank, const int *lowest, MPI_Comm *world)
 {
     bool in_order = true;
     for (int r = 1; r < size; r++) in_order &= lowest[r] >= lowest[r - 1];
-    if (in_order) return FSMOE_OK;
+    if (in_order) return translate(MPI_Comm_dup(MPI_COMM_WORLD, world), "copy of the world");
     return translate(MPI_Comm_split(MPI_COMM_WORLD, 0, fsm_comm_number_by_node(size, lowest, rank), world),
                      "ordering of ranks by node");
 }
 
 fsmoe_status fsm_comm_create_mpi(fsm_comm **world)
 {
-    int given = 0, size, rank;
-    MPI_Comm ordered = MPI_COMM_WORLD;
-    yield_when_oversubscribed();
-    FSM_TRY(translate(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &given), "MPI_Init"));
-    if (given < MPI_THREAD_FUNNELED) return fsm_fail(FSMOE_ERROR_COMM, "MPI gives no thread level FUNNELED");
-    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    int size = 0, rank = 0;
+    MPI_Comm own = MPI_COMM_NULL;
+    FSM_TRY(begin_mpi());
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    if (size == 1) return fsm_comm_create_self(world); /* several threads may be in collectives of such worlds */
     int *lowest = calloc((size_t)size, sizeof *lowest);
     if (!lowest) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the nodes of %d ranks", size);
     fsmoe_status status = find_lowest(lowest);
-    if (status == FSMOE_OK) status = order_by_node(size, rank, lowest, &ordered);
-    if (status == FSMOE_OK) status = wrap(ordered, 1, lowest[rank], world);
+    if (status == FSMOE_OK) status = order_by_node(size, rank, lowest, &own);
+    if (status == FSMOE_OK) status = wrap(own, 1, lowest[rank], world);
     free(lowest);
     return status;
 }
