@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/fit.h"
 #include "config/flat.h"
+#include "plan/plan.h"
 #include "profile/cluster.h"
 #include "report/log.h"
 #include "tokens/tokenizer.h"
@@ -105,7 +106,7 @@ static void test_merge_with_zero_byte_is_refused(void **state)
 {
     (void)state;
     fsmoe_tokenizer *tokenizer;
-    static const char hidden[] = "#version\na b\0b\n", plain[] = "#version\na b\n";
+    static const char hidden[] = "#version\na\0x b\n", plain[] = "#version\na b\n";
     assert_int_equal(load_pair(",\"ab\":256", hidden, sizeof hidden - 1, &tokenizer), FSMOE_ERROR_FORMAT);
     assert_says("line 2");
     assert_int_equal(load_pair(",\"ab\":256", plain, sizeof plain - 1, &tokenizer), FSMOE_OK);
@@ -147,7 +148,25 @@ static void test_added_token_takes_no_other_tokens_id(void **state)
     fsmoe_tokenizer_destroy(tokenizer);
 }
 
-/* ---- costs ---- */
+/* ---- costs and plans ---- */
+
+static void assert_plan_is_refused(const char *name, const char *words)
+{
+    fsm_plan plan;
+    fsm_cluster cluster;
+    char path[512];
+    snprintf(path, sizeof path, "%s/fuzz/corpus/plan/%s", FSMOE_TEST_DATA, name);
+    assert_int_equal(fsm_plan_read(path, &plan, &cluster), FSMOE_ERROR_FORMAT);
+    assert_says(words);
+}
+
+static void test_numbers_of_a_plan_are_read_whole(void **state)
+{
+    (void)state;
+    assert_plan_is_refused("wrapped-group", "'shape.group_size' holds a group without ranks, or of too many");
+    assert_plan_is_refused("wrapped-region", "'shape.regions' holds no [group, first, last]");
+    assert_plan_is_refused("many-gemms", "'shape' has more GEMMs than any task");
+}
 
 static void test_points_too_far_apart_make_no_line(void **state)
 {
@@ -188,6 +207,7 @@ int main(void)
         cmocka_unit_test(test_merge_with_zero_byte_is_refused),
         cmocka_unit_test(test_one_far_id_is_refused),
         cmocka_unit_test(test_added_token_takes_no_other_tokens_id),
+        cmocka_unit_test(test_numbers_of_a_plan_are_read_whole),
         cmocka_unit_test(test_points_too_far_apart_make_no_line),
         cmocka_unit_test(test_points_beyond_any_operation_are_refused),
     };

@@ -1,8 +1,8 @@
 /* step_times.json: {"format", "version", "schedule", "step", "graph", "planned": {"start_s": [a number a task],
  * "end_s"}, "ranks": [{"rank": 0, "start_s", "end_s"}, …]}; "planned" may be absent. Ranks stand in order. */
-#include "exec/step_times.h"
-
+#include "base/file.h"
 #include "base/json.h"
+#include "exec/step_times.h"
 #include "plan/graph_json.h"
 
 #include <limits.h>
@@ -86,13 +86,33 @@ static fsmoe_status bad(const char *where, const char *key, const char *why)
     return fsm_fail(FSMOE_ERROR_FORMAT, "'%s%s' %s", where, key, why);
 }
 
-static fsmoe_status read_numbers(const json_t *json, const char *where, const char *key, int n, double *values)
+static fsmoe_status check_count(const json_t *json, const char *where, const char *key, int n)
 {
     const json_t *list = json_object_get(json, key);
     if (!json_is_array(list)) return bad(where, key, "is not a list of a number a task");
-    if (json_array_size(list) != (size_t)n)
-        return fsm_fail(FSMOE_ERROR_FORMAT, "'%s%s' holds %zu numbers for %d tasks", where, key, json_array_size(list),
-                        n);
+    if (json_array_size(list) == (size_t)n) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_FORMAT, "'%s%s' holds %zu numbers for %d tasks", where, key, json_array_size(list), n);
+}
+
+/* Before room is made for a time of every task on every rank: a small file could ask for any amount of it. */
+static fsmoe_status check_ranks(const json_t *ranks, int n)
+{
+    for (size_t r = 0; r < json_array_size(ranks); r++) {
+        const json_t *json = json_array_get(ranks, r), *rank = json_object_get(json, "rank");
+        char where[KEY_BYTES];
+        snprintf(where, sizeof where, "ranks[%zu].", r);
+        if (!json_is_integer(rank) || json_integer_value(rank) != (json_int_t)r)
+            return bad(where, "rank", "is not its place in the list");
+        FSM_TRY(check_count(json, where, "start_s", n));
+        FSM_TRY(check_count(json, where, "end_s", n));
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_status read_numbers(const json_t *json, const char *where, const char *key, int n, double *values)
+{
+    const json_t *list = json_object_get(json, key);
+    FSM_TRY(check_count(json, where, key, n));
     for (int i = 0; i < n; i++) {
         const json_t *value = json_array_get(list, (size_t)i);
         if (!json_is_number(value)) return bad(where, key, "holds something else than numbers");
@@ -118,12 +138,9 @@ static fsmoe_status read_timeline(const json_t *json, const char *where, const f
 static fsmoe_status read_ranks(const json_t *ranks, fsm_step_times *times)
 {
     for (int r = 0; r < times->n_ranks; r++) {
-        const json_t *json = json_array_get(ranks, (size_t)r), *rank = json_object_get(json, "rank");
         char where[KEY_BYTES];
         snprintf(where, sizeof where, "ranks[%d].", r);
-        if (!json_is_integer(rank) || json_integer_value(rank) != r)
-            return bad(where, "rank", "is not its place in the list");
-        FSM_TRY(read_timeline(json, where, &times->graph, &times->ranks[r]));
+        FSM_TRY(read_timeline(json_array_get(ranks, (size_t)r), where, &times->graph, &times->ranks[r]));
     }
     return FSMOE_OK;
 }
@@ -145,8 +162,10 @@ static fsmoe_status read_head(const json_t *root, fsm_step_times *times)
     fsm_graph graph;
     fsmoe_status status = fsm_graph_of_json(json_object_get(root, "graph"), &graph);
     if (status != FSMOE_OK) return fsm_fail_within(status, "'graph'");
-    status =
-        fsm_step_times_create(&graph, NULL, schedule, json_integer_value(step), (int)json_array_size(ranks), times);
+    status = check_ranks(ranks, graph.count);
+    if (status == FSMOE_OK)
+        status =
+            fsm_step_times_create(&graph, NULL, schedule, json_integer_value(step), (int)json_array_size(ranks), times);
     fsm_graph_destroy(&graph);
     return status;
 }

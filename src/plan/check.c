@@ -100,7 +100,7 @@ static bool is_by_slice(const fsm_task *t)
 static unsigned key_of(const fsm_task *t)
 {
     unsigned key = (unsigned)t->kind * 31 + (unsigned)t->phase;
-    return ((key * 8191 + (unsigned)(t->layer + 1)) * 8191 + (unsigned)(t->micro + 1)) * 2654435761u;
+    return ((key * 8191 + (unsigned)t->layer + 1) * 8191 + (unsigned)t->micro + 1) * 2654435761u;
 }
 
 typedef struct index_entry {

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define FORMAT "fsmoe-plan"
-enum { VERSION = 1, MOST = INT32_MAX, MOST_GEMMS = 1 << 28 }; /* a task is made of a few times the GEMMs of a shape */
+enum { VERSION = 1, MOST = INT32_MAX, MOST_GEMMS = 1 << 22 }; /* a task is made of a few times the GEMMs of a shape */
 
 /* ---- the shape ---- */
 
