@@ -40,6 +40,7 @@ int dnnl_primitive_execute(const void *primitive, void *stream, int count, const
     return fail_primitives ? OUT_OF_MEMORY : real(primitive, stream, count, arguments);
 }
 
+static fsm_ops *ops;
 static float x[ROWS * IN], w[OUT * IN], y[ROWS * OUT], expected[ROWS * OUT];
 
 static void fill(void)
@@ -57,7 +58,7 @@ static void fill(void)
 
 static void product(void)
 {
-    fsm_cpu_gemm(false, true, ROWS, OUT, IN, 1, x, IN, w, IN, 0, y, OUT);
+    fsm_cpu_gemm(ops, false, true, ROWS, OUT, IN, 1, x, IN, w, IN, 0, y, OUT);
 }
 
 static void test_gemm_that_fails_is_no_number(void **state)
@@ -77,15 +78,15 @@ static void test_packed_product_that_fails_is_no_number(void **state)
     (void)state;
     fill();
     fsm_weight weight = {.out = OUT, .in = IN, .w = w};
-    if (!fsm_cpu_weight_create_forced(&weight) || !weight.pack) skip();
-    int64_t done = fsm_cpu_packed_forward(ROWS, &weight, x, y);
+    if (!fsm_cpu_weight_create_forced(ops, &weight) || !weight.pack) skip();
+    int64_t done = fsm_cpu_packed_forward(ops, ROWS, &weight, x, y);
     assert_true(done > 0);
     for (int64_t i = 0; i < done * OUT; i++) assert_true(y[i] == expected[i]);
     fail_primitives = true;
-    assert_int_equal(fsm_cpu_packed_forward(ROWS, &weight, x, y), done);
+    assert_int_equal(fsm_cpu_packed_forward(ops, ROWS, &weight, x, y), done);
     for (int64_t i = 0; i < done * OUT; i++) assert_true(isnan(y[i]));
     assert_true(failing > 0);
-    fsm_cpu_weight_destroy(&weight);
+    fsm_cpu_weight_destroy(ops, &weight);
 }
 
 /* Else a step would go on with the weights of an earlier one. */
@@ -94,14 +95,14 @@ static void test_packed_copy_that_cannot_be_renewed_is_not_used(void **state)
     (void)state;
     fill();
     fsm_weight weight = {.out = OUT, .in = IN, .w = w};
-    if (!fsm_cpu_weight_create_forced(&weight) || !weight.pack) skip();
+    if (!fsm_cpu_weight_create_forced(ops, &weight) || !weight.pack) skip();
     fail_primitives = true;
-    fsm_cpu_weight_update(&weight);
+    fsm_cpu_weight_update(ops, &weight);
     fail_primitives = false;
-    assert_int_equal(fsm_cpu_packed_forward(ROWS, &weight, x, y), 0);
-    fsm_cpu_weight_update(&weight);
-    assert_true(fsm_cpu_packed_forward(ROWS, &weight, x, y) > 0);
-    fsm_cpu_weight_destroy(&weight);
+    assert_int_equal(fsm_cpu_packed_forward(ops, ROWS, &weight, x, y), 0);
+    fsm_cpu_weight_update(ops, &weight);
+    assert_true(fsm_cpu_packed_forward(ops, ROWS, &weight, x, y) > 0);
+    fsm_cpu_weight_destroy(ops, &weight);
 }
 
 int main(void)
@@ -111,5 +112,8 @@ int main(void)
         cmocka_unit_test(test_packed_product_that_fails_is_no_number),
         cmocka_unit_test(test_packed_copy_that_cannot_be_renewed_is_not_used),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    if (fsm_cpu_ops_create(1, false, &ops) != FSMOE_OK) return 1;
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    fsm_ops_destroy(ops);
+    return failed;
 }

@@ -9,7 +9,7 @@ static void fit(fsm_cluster *cluster, fsm_cost_op op, fsm_imported *imported)
 {
     for (int i = 0; i < imported->count; i++)
         FUZZ_CLAIM(imported->points[i].size >= 0 && imported->points[i].time_s > 0);
-    fsmoe_status status = fsm_cluster_fit(cluster, op, imported->points, imported->count);
+    fsmoe_status status = fsm_cluster_fit(cluster, op, imported->points, imported->count, FSM_COST_LINES);
     imported->points = NULL;
     FUZZ_CLAIM(status == FSMOE_OK || status == FSMOE_ERROR_NUMERIC || status == FSMOE_ERROR_FORMAT ||
                status == FSMOE_ERROR_CONFIG);
