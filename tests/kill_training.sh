@@ -6,8 +6,8 @@
 # Exit 77: no launcher for more than one rank.
 set -euo pipefail
 source=$1 command=$2 kills=$3 ranks=$4
-steps=30
-work=$(mktemp -d /tmp/fsmoe-kills-XXXXXX)
+steps=200
+work=$(mktemp -d "${TMPDIR:-/tmp}/fsmoe-kills-XXXXXX")
 cd "$work"
 job=
 
