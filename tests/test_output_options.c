@@ -56,9 +56,8 @@ static int make_inputs(void **state)
 static void test_options_write_through_a_link_that_stays(void **state)
 {
     for (int i = 0; i < COMMAND_COUNT; i++)
-        shell(*state, commands[i], "link",
-              "rm -rf there link; mkdir there; echo old > there/file; ln -s there/file link",
-              "test -h link; test \"$(readlink link)\" = there/file; test -f there/file; ! grep -qx old there/file; "
+        shell(*state, commands[i], "link", "rm -rf there link; mkdir there; : > there/file; ln -s there/file link",
+              "test -h link; test \"$(readlink link)\" = there/file; test -f there/file; "
               "test -s there/file; test \"$(ls there)\" = file; ! ls | grep tmp");
 }
 
