@@ -66,14 +66,12 @@ static fsmoe_status write_inputs(token_writer *writer, fsmoe_tokenizer *tokenize
     return status;
 }
 
-/* What stands at the path may be a device, or a text that was meant as the last input: neither is replaced. */
+/* What stands at the path may be a text that was meant as the last input: it is not replaced. */
 static fsmoe_status check_replaceable(const char *path)
 {
     struct stat info;
     fsm_file_map map;
-    if (stat(path, &info) != 0) return FSMOE_OK;
-    if (!S_ISREG(info.st_mode))
-        return fsm_fail(FSMOE_ERROR_IO, "'%s' is no regular file, and a token file is not written to another", path);
+    if (stat(path, &info) != 0 || !S_ISREG(info.st_mode)) return FSMOE_OK;
     FSM_TRY(fsm_file_map_open(path, &map));
     bool ours = map.size == 0 || fsm_token_file_is(&map);
     fsm_file_map_close(&map);

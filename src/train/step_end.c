@@ -151,6 +151,7 @@ fsmoe_status fsm_trainer_save(fsm_trainer *t)
 
 fsmoe_status fsm_trainer_save_last_good(fsm_trainer *t, bool touched)
 {
+    if (t->state.step == 0) return FSMOE_ERROR_NUMERIC; /* there is nothing to lose yet */
     char *cause = strdup(fsmoe_last_error());
     const char *text = cause ? cause : "not finite", *dir = t->config->run.dir;
     long long step = t->state.step;
