@@ -128,7 +128,8 @@ fsmoe_status fsm_file_make_dirs(const char *path)
         *at = '/';
     }
     struct stat info;
-    if (mkdir(partial, 0777) != 0 && errno != EEXIST) return fsm_file_failed("make folder", path);
+    if (mkdir(partial, 0777) == 0) return FSMOE_OK;
+    if (errno != EEXIST) return fsm_file_failed("make folder", path);
     if (stat(partial, &info) != 0 || !S_ISDIR(info.st_mode))
         return fsm_fail(FSMOE_ERROR_IO, "cannot make folder '%s': a file of that name is in the way", path);
     return FSMOE_OK;
