@@ -36,35 +36,32 @@ static fsmoe_status folder_of(const char *run_dir, int64_t number, char folder[F
     return fsm_file_path(run_dir, name, folder);
 }
 
-static int newer_first(const void *a, const void *b)
+static int is_checkpoint(const struct dirent *entry)
 {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return fsm_checkpoint_number(entry->d_name) >= 0;
+}
+
+static int newer_first(const struct dirent **a, const struct dirent **b)
+{
+    int64_t x = fsm_checkpoint_number((*a)->d_name), y = fsm_checkpoint_number((*b)->d_name);
     return (x < y) - (x > y);
 }
 
 /* The numbers of a run's checkpoints, falling; the caller frees *numbers. */
 static fsmoe_status list(const char *run_dir, int64_t **numbers, size_t *count)
 {
-    size_t capacity = 0;
-    *numbers = NULL;
+    struct dirent **entries = NULL;
+    int found = scandir(run_dir, &entries, is_checkpoint, newer_first);
     *count = 0;
-    DIR *dir = opendir(run_dir);
-    if (!dir) return fsm_fail(FSMOE_ERROR_IO, "cannot read '%s': %s", run_dir, strerror(errno));
-    fsmoe_status status = FSMOE_OK;
-    for (struct dirent *entry; status == FSMOE_OK && (entry = readdir(dir));) {
-        int64_t number = fsm_checkpoint_number(entry->d_name);
-        if (number < 0) continue;
-        if (*count == capacity) {
-            capacity = 2 * capacity + 16;
-            int64_t *grown = realloc(*numbers, sizeof *grown * capacity);
-            if (grown) *numbers = grown;
-            else status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory to list '%s'", run_dir);
-        }
-        if (status == FSMOE_OK) (*numbers)[(*count)++] = number;
+    *numbers = NULL;
+    if (found < 0) return fsm_file_failed("read", run_dir);
+    *numbers = malloc(sizeof **numbers * (size_t)(found + 1));
+    for (int i = 0; i < found; i++) {
+        if (*numbers) (*numbers)[(*count)++] = fsm_checkpoint_number(entries[i]->d_name);
+        free(entries[i]);
     }
-    closedir(dir);
-    if (*count > 1) qsort(*numbers, *count, sizeof **numbers, newer_first);
-    return status;
+    free(entries);
+    return *numbers ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to list '%s'", run_dir);
 }
 
 /* ---- writing ---- */

@@ -60,19 +60,36 @@ static belonging whose(const fsm_run_folder *folder, const char *name)
     return fsm_owned_is_left(name, &folder->id) || fsm_seal_owns(path, &folder->id) ? RUNS_OWN : RUNS_NAME;
 }
 
-/* The first entry for which `wanted` holds, in no order; false: none, or the folder is not there. */
-static bool find_entry(const fsm_run_folder *folder, bool (*wanted)(belonging, const char *), char found[256])
+/* Calls `visit` on every entry's name, in the order of names, until it fails; a folder that is not there has none. */
+static fsmoe_status each_entry(const fsm_run_folder *folder,
+                               fsmoe_status (*visit)(const fsm_run_folder *, const char *, void *), void *user)
 {
-    DIR *dir = opendir(folder->dir);
-    bool any = false;
-    for (struct dirent *entry; dir && !any && (entry = readdir(dir));) {
-        const char *name = entry->d_name;
-        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) continue;
-        any = wanted(whose(folder, name), name);
-        if (any) snprintf(found, 256, "%s", name);
+    struct dirent **entries = NULL;
+    fsmoe_status status = FSMOE_OK;
+    int count = scandir(folder->dir, &entries, NULL, alphasort);
+    if (count < 0 && errno == ENOENT) return FSMOE_OK;
+    if (count < 0) return fsm_file_failed("read", folder->dir);
+    for (int i = 0; i < count; i++) {
+        const char *name = entries[i]->d_name;
+        bool itself = strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+        if (status == FSMOE_OK && !itself) status = visit(folder, name, user);
+        free(entries[i]);
     }
-    if (dir) closedir(dir);
-    return any;
+    free(entries);
+    return status;
+}
+
+/* An entry that is looked for. */
+typedef struct search {
+    bool (*wanted)(belonging, const char *);
+    char found[256]; /* "": none */
+} search;
+
+static fsmoe_status look_at(const fsm_run_folder *folder, const char *name, void *user)
+{
+    search *s = user;
+    if (!s->found[0] && s->wanted(whose(folder, name), name)) snprintf(s->found, sizeof s->found, "%s", name);
+    return FSMOE_OK;
 }
 
 static bool is_of_a_run(belonging of, const char *name)
@@ -176,25 +193,27 @@ static fsmoe_status sign(const fsm_run_folder *folder)
 
 static fsmoe_status check_is_nobodys(const fsm_run_folder *folder)
 {
-    char name[256];
-    if (!find_entry(folder, is_of_a_run, name)) return FSMOE_OK;
+    search of_a_run = {.wanted = is_of_a_run};
+    FSM_TRY(each_entry(folder, look_at, &of_a_run));
+    if (!of_a_run.found[0]) return FSMOE_OK;
     return fsm_fail(
         FSMOE_ERROR_IO,
         "run.dir '%s' has no run.lock, so it is no run's, but holds '%s', a name that a run would take; name "
         "another run.dir or move that away",
-        folder->dir, name);
+        folder->dir, of_a_run.found);
 }
 
 static fsmoe_status claim_new(fsm_run_folder *folder)
 {
-    char name[256];
+    search not_own = {.wanted = is_not_own};
     if (folder->lock < 0) return check_is_nobodys(folder);
     FSM_TRY(read_id(folder));
-    if (!find_entry(folder, is_not_own, name)) return FSMOE_OK;
+    FSM_TRY(each_entry(folder, look_at, &not_own));
+    if (!not_own.found[0]) return FSMOE_OK;
     return fsm_fail(FSMOE_ERROR_IO,
                     "run.dir '%s' holds an earlier run, and '%s', which is not that run's: it is not moved aside; name "
                     "another run.dir or move one of them",
-                    folder->dir, name);
+                    folder->dir, not_own.found);
 }
 
 /* What is to be replaced at the end must be the run's now: a user's file in it would stop a run that is done. */
@@ -256,9 +275,10 @@ static void unlock(fsm_run_folder *folder)
 
 fsmoe_status fsm_run_folder_begin(fsm_run_folder *folder, char moved_to[FSM_PATH_BYTES])
 {
-    char name[256];
+    search earlier = {.wanted = is_of_a_run}, meanwhile = {.wanted = is_of_a_run};
     moved_to[0] = 0;
-    if (folder->lock >= 0 && find_entry(folder, is_of_a_run, name)) {
+    if (folder->lock >= 0) FSM_TRY(each_entry(folder, look_at, &earlier));
+    if (earlier.found[0]) {
         FSM_TRY(move_aside(folder->dir, moved_to));
         unlock(folder); /* it is the earlier run's, and goes with it */
     }
@@ -266,26 +286,26 @@ fsmoe_status fsm_run_folder_begin(fsm_run_folder *folder, char moved_to[FSM_PATH
     if (folder->lock < 0) FSM_TRY(lock(folder, O_CREAT));
     FSM_TRY(read_id(folder));
     /* since this run has looked, another may have begun here and ended */
-    if (folder->id.text[0] && find_entry(folder, is_of_a_run, name))
+    FSM_TRY(each_entry(folder, look_at, &meanwhile));
+    if (folder->id.text[0] && meanwhile.found[0])
         return fsm_fail(FSMOE_ERROR_IO, "another run has begun in '%s' meanwhile", folder->dir);
     FSM_TRY(fsm_run_id_make(&folder->id));
     FSM_TRY(sign(folder));
     return fsm_file_sync(folder->dir);
 }
 
+static fsmoe_status remove_half_made(const fsm_run_folder *folder, const char *name, void *user)
+{
+    char path[FSM_PATH_BYTES];
+    (void)user;
+    if (!is_half_made(name)) return FSMOE_OK;
+    FSM_TRY(fsm_file_path(folder->dir, name, path));
+    return fsm_file_remove_tree(path);
+}
+
 fsmoe_status fsm_run_folder_recover(const fsm_run_folder *folder)
 {
-    DIR *dir = opendir(folder->dir);
-    if (!dir) return fsm_fail(FSMOE_ERROR_IO, "cannot read '%s': %s", folder->dir, strerror(errno));
-    fsmoe_status status = FSMOE_OK;
-    for (struct dirent *entry; status == FSMOE_OK && (entry = readdir(dir));) {
-        char path[FSM_PATH_BYTES];
-        if (!is_half_made(entry->d_name)) continue;
-        status = fsm_file_path(folder->dir, entry->d_name, path);
-        if (status == FSMOE_OK) status = fsm_file_remove_tree(path);
-    }
-    closedir(dir);
-    FSM_TRY(status);
+    FSM_TRY(each_entry(folder, remove_half_made, NULL));
     return fsm_owned_recover(folder->dir, &folder->id);
 }
 

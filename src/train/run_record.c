@@ -25,15 +25,16 @@ static json_t *describe_layout(const fsm_topo *t)
                      "ranks", t->ranks, "dp", t->dp, "mp", t->mp, "ep", t->ep, "esp", t->esp, "edp", t->edp);
 }
 
-/* A text of the system's, a path or a sample may be no UTF-8: what is not ASCII becomes '?' then. */
+/* A text of the system's, a path or a sample may be no UTF-8: what is not ASCII becomes '?' then. NULL: no memory. */
 static json_t *text_of(const char *given)
 {
     json_t *text = json_string(given);
-    char *plain = text ? NULL : strdup(given);
-    if (!plain) return text;
-    for (char *c = plain; *c; c++)
+    if (text) return text;
+    char *plain = strdup(given);
+    for (char *c = plain; c && *c; c++)
         if (*c & 0x80) *c = '?';
-    text = json_string(plain);
+    /* plain text that has no other is refused for want of memory, which the first try may have met, too */
+    if (plain && strcmp(plain, given) != 0) text = json_string(plain);
     free(plain);
     return text;
 }
