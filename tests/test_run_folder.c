@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+enum { NOBODY = 65534 };
+
 static fsm_run_folder begin_run(const char *dir)
 {
     fsm_run_folder f;
@@ -270,6 +272,23 @@ static void test_owned_folder_of_another_stays(void **state)
     assert_true(removed && !fsm_file_exists("model"));
 }
 
+/* Nothing of it goes, and the run goes on. For root nothing is protected, so root is somebody else here. */
+static void test_owned_folder_protected_against_writing_stays(void **state)
+{
+    bool removed = true, root = geteuid() == 0;
+    fsm_run_id id;
+    if (root) assert_int_equal(chown(*state, NOBODY, NOBODY) | seteuid(NOBODY), 0);
+    assert_int_equal(fsm_run_id_make(&id), FSMOE_OK);
+    publish("checkpoint-1", &id, "weights");
+    assert_int_equal(chmod("checkpoint-1", 0555), 0);
+    fsmoe_status status = fsm_owned_remove("checkpoint-1", &id, &removed);
+    chmod("checkpoint-1", 0777);
+    if (root) assert_int_equal(seteuid(0), 0);
+    assert_int_equal(status, FSMOE_OK);
+    assert_false(removed);
+    assert_holds("checkpoint-1/text", "weights");
+}
+
 static void test_owned_folder_read_back_otherwise_than_written_is_not_named(void **state)
 {
     (void)state;
@@ -301,6 +320,7 @@ int main(void)
         CASE(test_owned_folder_takes_a_name_without_exchange),
         CASE(test_owned_folder_gets_its_name_back_after_a_kill),
         CASE(test_owned_folder_of_another_stays),
+        CASE(test_owned_folder_protected_against_writing_stays),
         CASE(test_owned_folder_read_back_otherwise_than_written_is_not_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
