@@ -196,6 +196,22 @@ static void test_resume_after_a_step_that_was_not_finite_has_the_state_before_it
     forget(o);
 }
 
+/* The step itself was well: its line is in the log, as its state is in the checkpoint. */
+static void test_resume_after_a_validation_that_was_not_finite_has_the_whole_log(void **state)
+{
+    const command_case *c = *state;
+    outcome o = run(c, ARGS("train", "config.yaml", STEPS(200), WILD, "--set", "train.eval_every=1", "--set",
+                            "train.weight_decay=30"));
+    assert_int_equal(o.exit_code, fsmoe_status_exit_code(FSMOE_ERROR_NUMERIC));
+    const char *after = strstr(o.err, "the validation loss after step ");
+    assert_non_null(after);
+    int step = atoi(after + strlen("the validation loss after step "));
+    forget(o);
+    size_t steps;
+    free(read_log(c, "run", "loss", &steps));
+    assert_int_equal(steps, step);
+}
+
 static void test_resume_without_clipping_says_that_the_state_is_lost(void **state)
 {
     const command_case *c = *state;
@@ -304,6 +320,7 @@ int main(void)
         CASE(test_resume_says_what_changed_and_allows_more_when_told),
         CASE(test_resume_cuts_no_line_of_the_log_in_silence),
         CASE(test_resume_after_a_step_that_was_not_finite_has_the_state_before_it),
+        CASE(test_resume_after_a_validation_that_was_not_finite_has_the_whole_log),
         CASE(test_resume_without_clipping_says_that_the_state_is_lost),
         CASE(test_resume_infinite_weights_take_no_checkpoint_with_them),
         CASE(test_resume_two_runs_in_one_folder_do_not_mix),
