@@ -196,6 +196,22 @@ static void test_resume_after_a_step_that_was_not_finite_has_the_state_before_it
     forget(o);
 }
 
+/* The step itself was well: its line is in the log, as its state is in the checkpoint. */
+static void test_resume_after_a_validation_that_was_not_finite_has_the_whole_log(void **state)
+{
+    const command_case *c = *state;
+    outcome o = run(c, ARGS("train", "config.yaml", STEPS(200), WILD, "--set", "train.eval_every=1", "--set",
+                            "train.weight_decay=30"));
+    assert_int_equal(o.exit_code, fsmoe_status_exit_code(FSMOE_ERROR_NUMERIC));
+    const char *after = strstr(o.err, "the validation loss after step ");
+    assert_non_null(after);
+    int step = atoi(after + strlen("the validation loss after step "));
+    forget(o);
+    size_t steps;
+    free(read_log(c, "run", "loss", &steps));
+    assert_int_equal(steps, step);
+}
+
 static void test_resume_without_clipping_says_that_the_state_is_lost(void **state)
 {
     const command_case *c = *state;
@@ -257,6 +273,18 @@ static void test_resume_a_users_model_in_the_run_folder_is_never_touched(void **
 /* ---- experts ---- */
 
 /* The hash gate sends a token by its id alone: with 97 experts not all letters' are ever met. */
+static void test_resume_a_later_checkpoint_of_nobodys_is_not_moved(void **state)
+{
+    const command_case *c = *state;
+    char path[FSM_PATH_BYTES];
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(4), EVERY(2))));
+    assert_int_equal(fsm_file_make_dirs(path_in(c, "run/checkpoint-99", path)), FSMOE_OK);
+    write_text(c, "run/checkpoint-99/notes", "mine", 4);
+    assert_fails(run(c, ARGS("train", "run/config.yaml", "--resume-from", "checkpoint-4")), FSMOE_ERROR_IO,
+                 ARGS("run/checkpoint-99", "not moved aside"));
+    assert_true(has(c, "run/checkpoint-99/notes"));
+}
+
 static void test_resume_an_idle_expert_is_warned_of_once_and_in_the_report(void **state)
 {
     const command_case *c = *state;
@@ -304,10 +332,12 @@ int main(void)
         CASE(test_resume_says_what_changed_and_allows_more_when_told),
         CASE(test_resume_cuts_no_line_of_the_log_in_silence),
         CASE(test_resume_after_a_step_that_was_not_finite_has_the_state_before_it),
+        CASE(test_resume_after_a_validation_that_was_not_finite_has_the_whole_log),
         CASE(test_resume_without_clipping_says_that_the_state_is_lost),
         CASE(test_resume_infinite_weights_take_no_checkpoint_with_them),
         CASE(test_resume_two_runs_in_one_folder_do_not_mix),
         CASE(test_resume_a_users_model_in_the_run_folder_is_never_touched),
+        CASE(test_resume_a_later_checkpoint_of_nobodys_is_not_moved),
         CASE(test_resume_an_idle_expert_is_warned_of_once_and_in_the_report),
         CASE(test_resume_names_the_command_that_was_used),
     };

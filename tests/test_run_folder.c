@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+enum { NOBODY = 65534 };
+
 static fsm_run_folder begin_run(const char *dir)
 {
     fsm_run_folder f;
@@ -92,6 +94,23 @@ static void test_run_folder_begun_by_another_meanwhile_is_refused(void **state)
     assert_int_equal(fsm_run_folder_begin(&late, moved_to), FSMOE_ERROR_IO);
     assert_says("meanwhile");
     fsm_run_folder_release(&late);
+}
+
+/* A process that gets ready to move an ended run aside is alive; that run's own is not. */
+static void test_run_folder_that_is_claimed_names_who_claimed_it_last(void **state)
+{
+    (void)state;
+    fsm_run_folder f, second;
+    char pid[32];
+    pid_t ended = start_holder("run");
+    kill(ended, SIGKILL);
+    waitpid(ended, NULL, 0);
+    assert_int_equal(fsm_run_folder_claim("run", false, &f), FSMOE_OK);
+    assert_int_equal(fsm_run_folder_claim("run", false, &second), FSMOE_ERROR_IO);
+    snprintf(pid, sizeof pid, "pid %ld", (long)getpid());
+    assert_says(pid);
+    fsm_run_folder_release(&second);
+    fsm_run_folder_release(&f);
 }
 
 /* ---- an earlier run ---- */
@@ -198,6 +217,46 @@ static void test_run_folder_damage_of_the_lock_is_said(void **state)
     fsm_run_folder_release(&f);
 }
 
+/* The link leads to where there is room, and goes on doing so. */
+static void test_run_folder_behind_a_link_is_moved_aside_and_the_link_stays(void **state)
+{
+    char moved_to[FSM_PATH_BYTES], aside[FSM_PATH_BYTES];
+    fsm_run_folder f;
+    struct stat info;
+    assert_int_equal(fsm_file_make_dirs("disk/big"), FSMOE_OK);
+    assert_int_equal(symlink("disk/big", "run"), 0);
+    f = begin_run("run/");
+    put("run/log.jsonl", "first");
+    fsm_run_folder_release(&f);
+    assert_int_equal(fsm_run_folder_claim("run/", false, &f), FSMOE_OK);
+    assert_int_equal(fsm_run_folder_begin(&f, moved_to), FSMOE_OK);
+    fsm_run_folder_release(&f);
+    assert_int_equal(lstat("run", &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    assert_holds("disk/big.1/log.jsonl", "first");
+    assert_true(fsm_file_exists("disk/big/run.lock"));
+    snprintf(aside, sizeof aside, "%s/disk/big.1", (const char *)*state);
+    assert_string_equal(moved_to, aside);
+}
+
+/* As long as it cannot be seen what is there, nothing is taken for nobody's. */
+static void test_run_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(void **state)
+{
+    bool root = geteuid() == 0;
+    fsm_run_folder f;
+    if (root) assert_int_equal(chown(*state, NOBODY, NOBODY) | seteuid(NOBODY), 0);
+    assert_int_equal(mkdir("run", 0777), 0);
+    put("run/config.yaml", "mine");
+    assert_int_equal(chmod("run", 0333), 0);
+    fsmoe_status status = fsm_run_folder_claim("run", false, &f);
+    fsm_run_folder_release(&f);
+    chmod("run", 0777);
+    if (root) assert_int_equal(seteuid(0), 0);
+    assert_int_equal(status, FSMOE_ERROR_IO);
+    assert_says("cannot read 'run'");
+    assert_false(fsm_file_exists("run/run.lock"));
+}
+
 /* ---- owned folders ---- */
 
 static int cannot(const char *from, const char *to)
@@ -270,6 +329,23 @@ static void test_owned_folder_of_another_stays(void **state)
     assert_true(removed && !fsm_file_exists("model"));
 }
 
+/* Nothing of it goes, and the run goes on. For root nothing is protected, so root is somebody else here. */
+static void test_owned_folder_protected_against_writing_stays(void **state)
+{
+    bool removed = true, root = geteuid() == 0;
+    fsm_run_id id;
+    if (root) assert_int_equal(chown(*state, NOBODY, NOBODY) | seteuid(NOBODY), 0);
+    assert_int_equal(fsm_run_id_make(&id), FSMOE_OK);
+    publish("checkpoint-1", &id, "weights");
+    assert_int_equal(chmod("checkpoint-1", 0555), 0);
+    fsmoe_status status = fsm_owned_remove("checkpoint-1", &id, &removed);
+    chmod("checkpoint-1", 0777);
+    if (root) assert_int_equal(seteuid(0), 0);
+    assert_int_equal(status, FSMOE_OK);
+    assert_false(removed);
+    assert_holds("checkpoint-1/text", "weights");
+}
+
 static void test_owned_folder_read_back_otherwise_than_written_is_not_named(void **state)
 {
     (void)state;
@@ -298,9 +374,13 @@ int main(void)
         CASE(test_run_folder_may_hold_files_that_no_run_would_name),
         CASE(test_run_folder_with_a_changed_model_is_not_gone_on_in),
         CASE(test_run_folder_damage_of_the_lock_is_said),
+        CASE(test_run_folder_that_is_claimed_names_who_claimed_it_last),
+        CASE(test_run_folder_behind_a_link_is_moved_aside_and_the_link_stays),
+        CASE(test_run_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one),
         CASE(test_owned_folder_takes_a_name_without_exchange),
         CASE(test_owned_folder_gets_its_name_back_after_a_kill),
         CASE(test_owned_folder_of_another_stays),
+        CASE(test_owned_folder_protected_against_writing_stays),
         CASE(test_owned_folder_read_back_otherwise_than_written_is_not_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

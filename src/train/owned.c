@@ -118,7 +118,8 @@ fsmoe_status fsm_owned_publish(const char *temporary, const char *folder, const 
 fsmoe_status fsm_owned_remove(const char *folder, const fsm_run_id *id, bool *removed)
 {
     char temporary[FSM_PATH_BYTES];
-    *removed = fsm_seal_owns(folder, id);
+    /* who took away the right to write in it wants it kept, and it could only be removed by half */
+    *removed = fsm_seal_owns(folder, id) && faccessat(AT_FDCWD, folder, W_OK, AT_EACCESS) == 0;
     if (!*removed) return FSMOE_OK;
     FSM_TRY(name_beside(folder, temporary_mark, id, temporary));
     FSM_TRY(fsm_file_remove_tree(temporary));

@@ -21,7 +21,8 @@ void fsm_owned_discard(const char *temporary);
 fsmoe_status fsm_owned_publish(const char *temporary, const char *folder, const fsm_run_id *id,
                                const fsm_seal_known *known, int count);
 
-/* Removes a folder that is the run's; *removed: false when it is not, or holds more than the run put there. */
+/* Removes a folder that is the run's; *removed: false when it is not, holds more than the run put there, or is protected
+ * against writing. */
 fsmoe_status fsm_owned_remove(const char *folder, const fsm_run_id *id, bool *removed);
 
 /* Ends what a kill has interrupted in the folder `parent`: temporaries of this run go, a folder whose name was being taken

@@ -60,36 +60,22 @@ static belonging whose(const fsm_run_folder *folder, const char *name)
     return fsm_owned_is_left(name, &folder->id) || fsm_seal_owns(path, &folder->id) ? RUNS_OWN : RUNS_NAME;
 }
 
-/* Calls `visit` on every entry's name, in the order of names, until it fails; a folder that is not there has none. */
-static fsmoe_status each_entry(const fsm_run_folder *folder,
-                               fsmoe_status (*visit)(const fsm_run_folder *, const char *, void *), void *user)
+/* The first entry for which `wanted` holds, in no order; "": none, or the folder is not there. ERROR_IO: nobody knows. */
+static fsmoe_status find_entry(const fsm_run_folder *folder, bool (*wanted)(belonging, const char *), char found[256])
 {
-    struct dirent **entries = NULL;
-    fsmoe_status status = FSMOE_OK;
-    int count = scandir(folder->dir, &entries, NULL, alphasort);
-    if (count < 0 && errno == ENOENT) return FSMOE_OK;
-    if (count < 0) return fsm_file_failed("read", folder->dir);
-    for (int i = 0; i < count; i++) {
-        const char *name = entries[i]->d_name;
-        bool itself = strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-        if (status == FSMOE_OK && !itself) status = visit(folder, name, user);
-        free(entries[i]);
+    DIR *dir = opendir(folder->dir);
+    found[0] = 0;
+    if (!dir && errno == ENOENT) return FSMOE_OK;
+    if (!dir) return fsm_fail(FSMOE_ERROR_IO, "cannot read '%s': %s", folder->dir, strerror(errno));
+    struct dirent *entry;
+    for (errno = 0; !found[0] && (entry = readdir(dir)); errno = 0) {
+        const char *name = entry->d_name;
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) continue;
+        if (wanted(whose(folder, name), name)) snprintf(found, 256, "%s", name);
     }
-    free(entries);
-    return status;
-}
-
-/* An entry that is looked for. */
-typedef struct search {
-    bool (*wanted)(belonging, const char *);
-    char found[256]; /* "": none */
-} search;
-
-static fsmoe_status look_at(const fsm_run_folder *folder, const char *name, void *user)
-{
-    search *s = user;
-    if (!s->found[0] && s->wanted(whose(folder, name), name)) snprintf(s->found, sizeof s->found, "%s", name);
-    return FSMOE_OK;
+    int error = found[0] ? 0 : errno;
+    closedir(dir);
+    return error ? fsm_fail(FSMOE_ERROR_IO, "cannot read '%s': %s", folder->dir, strerror(error)) : FSMOE_OK;
 }
 
 static bool is_of_a_run(belonging of, const char *name)
@@ -193,27 +179,28 @@ static fsmoe_status sign(const fsm_run_folder *folder)
 
 static fsmoe_status check_is_nobodys(const fsm_run_folder *folder)
 {
-    search of_a_run = {.wanted = is_of_a_run};
-    FSM_TRY(each_entry(folder, look_at, &of_a_run));
-    if (!of_a_run.found[0]) return FSMOE_OK;
+    char name[256];
+    FSM_TRY(find_entry(folder, is_of_a_run, name));
+    if (!name[0]) return FSMOE_OK;
     return fsm_fail(
         FSMOE_ERROR_IO,
         "run.dir '%s' has no run.lock, so it is no run's, but holds '%s', a name that a run would take; name "
         "another run.dir or move that away",
-        folder->dir, of_a_run.found);
+        folder->dir, name);
 }
 
 static fsmoe_status claim_new(fsm_run_folder *folder)
 {
-    search not_own = {.wanted = is_not_own};
+    char name[256];
     if (folder->lock < 0) return check_is_nobodys(folder);
     FSM_TRY(read_id(folder));
-    FSM_TRY(each_entry(folder, look_at, &not_own));
-    if (!not_own.found[0]) return FSMOE_OK;
+    FSM_TRY(find_entry(folder, is_not_own, name));
+    /* whoever is refused from now on is told of this process, not of the one that has ended */
+    if (!name[0]) return folder->id.text[0] ? sign(folder) : FSMOE_OK;
     return fsm_fail(FSMOE_ERROR_IO,
                     "run.dir '%s' holds an earlier run, and '%s', which is not that run's: it is not moved aside; name "
                     "another run.dir or move one of them",
-                    folder->dir, not_own.found);
+                    folder->dir, name);
 }
 
 /* What is to be replaced at the end must be the run's now: a user's file in it would stop a run that is done. */
@@ -251,12 +238,21 @@ fsmoe_status fsm_run_folder_claim(const char *dir, bool resume, fsm_run_folder *
 
 /* ---- beginning ---- */
 
+/* The folder itself, where run.dir is a link to it, perhaps to another disk: the link stays what it is. */
+static void resolve(const char *dir, char path[FSM_PATH_BYTES])
+{
+    struct stat info;
+    size_t length = (size_t)snprintf(path, FSM_PATH_BYTES, "%s", dir);
+    while (length > 1 && path[length - 1] == '/') path[--length] = 0;
+    char *real = lstat(path, &info) == 0 && S_ISLNK(info.st_mode) ? realpath(path, NULL) : NULL;
+    if (real && strlen(real) < FSM_PATH_BYTES) strcpy(path, real);
+    free(real);
+}
+
 static fsmoe_status move_aside(const char *dir, char moved_to[FSM_PATH_BYTES])
 {
-    int length = (int)strlen(dir);
-    while (length > 1 && dir[length - 1] == '/') length--;
     for (int i = 1; i < MOST_EARLIER_RUNS; i++) {
-        if (snprintf(moved_to, FSM_PATH_BYTES, "%.*s.%d", length, dir, i) >= FSM_PATH_BYTES)
+        if (snprintf(moved_to, FSM_PATH_BYTES, "%s.%d", dir, i) >= FSM_PATH_BYTES)
             return fsm_fail(FSMOE_ERROR_IO, "path too long: '%s'", dir);
         if (fsm_file_exists(moved_to)) continue;
         if (renameat2(AT_FDCWD, dir, AT_FDCWD, moved_to, RENAME_NOREPLACE) == 0) return FSMOE_OK;
@@ -275,37 +271,45 @@ static void unlock(fsm_run_folder *folder)
 
 fsmoe_status fsm_run_folder_begin(fsm_run_folder *folder, char moved_to[FSM_PATH_BYTES])
 {
-    search earlier = {.wanted = is_of_a_run}, meanwhile = {.wanted = is_of_a_run};
+    char name[256], dir[FSM_PATH_BYTES];
     moved_to[0] = 0;
-    if (folder->lock >= 0) FSM_TRY(each_entry(folder, look_at, &earlier));
-    if (earlier.found[0]) {
-        FSM_TRY(move_aside(folder->dir, moved_to));
+    resolve(folder->dir, dir);
+    FSM_TRY(find_entry(folder, is_of_a_run, name));
+    if (folder->lock >= 0 && name[0]) {
+        FSM_TRY(move_aside(dir, moved_to));
         unlock(folder); /* it is the earlier run's, and goes with it */
     }
-    FSM_TRY(fsm_file_make_dirs(folder->dir));
+    FSM_TRY(fsm_file_make_dirs(dir));
     if (folder->lock < 0) FSM_TRY(lock(folder, O_CREAT));
     FSM_TRY(read_id(folder));
     /* since this run has looked, another may have begun here and ended */
-    FSM_TRY(each_entry(folder, look_at, &meanwhile));
-    if (folder->id.text[0] && meanwhile.found[0])
+    FSM_TRY(find_entry(folder, is_of_a_run, name));
+    if (folder->id.text[0] && name[0])
         return fsm_fail(FSMOE_ERROR_IO, "another run has begun in '%s' meanwhile", folder->dir);
     FSM_TRY(fsm_run_id_make(&folder->id));
     FSM_TRY(sign(folder));
     return fsm_file_sync(folder->dir);
 }
 
-static fsmoe_status remove_half_made(const fsm_run_folder *folder, const char *name, void *user)
+static int is_left_half_made(const struct dirent *entry)
 {
-    char path[FSM_PATH_BYTES];
-    (void)user;
-    if (!is_half_made(name)) return FSMOE_OK;
-    FSM_TRY(fsm_file_path(folder->dir, name, path));
-    return fsm_file_remove_tree(path);
+    return is_half_made(entry->d_name);
 }
 
 fsmoe_status fsm_run_folder_recover(const fsm_run_folder *folder)
 {
-    FSM_TRY(each_entry(folder, remove_half_made, NULL));
+    struct dirent **entries = NULL;
+    fsmoe_status status = FSMOE_OK;
+    int count = scandir(folder->dir, &entries, is_left_half_made, alphasort);
+    if (count < 0) return fsm_file_failed("read", folder->dir);
+    for (int i = 0; i < count; i++) {
+        char path[FSM_PATH_BYTES];
+        if (status == FSMOE_OK) status = fsm_file_path(folder->dir, entries[i]->d_name, path);
+        if (status == FSMOE_OK) status = fsm_file_remove_tree(path);
+        free(entries[i]);
+    }
+    free(entries);
+    FSM_TRY(status);
     return fsm_owned_recover(folder->dir, &folder->id);
 }
 

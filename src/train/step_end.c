@@ -31,7 +31,7 @@ static int64_t count_valid_samples(const fsm_trainer *t)
     return samples;
 }
 
-fsmoe_status fsm_trainer_evaluate(fsm_trainer *t)
+static fsmoe_status measure(fsm_trainer *t)
 {
     int64_t samples = count_valid_samples(t);
     fsm_model_sums sums;
@@ -41,8 +41,19 @@ fsmoe_status fsm_trainer_evaluate(fsm_trainer *t)
     fsmoe_status status = fsm_stepper_evaluate(&t->stepper, &t->valid_batches, 0, samples, &sums);
     if (status != FSMOE_OK) return fsm_trainer_failed_in_step(t, status);
     t->val_loss = sums.loss / sums.tokens;
+    return FSMOE_OK;
+}
+
+static fsmoe_status check_val_loss(const fsm_trainer *t)
+{
     if (isfinite(t->val_loss)) return FSMOE_OK;
     return fsm_fail(FSMOE_ERROR_NUMERIC, "the validation loss after step %lld is not finite", (long long)t->state.step);
+}
+
+fsmoe_status fsm_trainer_evaluate(fsm_trainer *t)
+{
+    FSM_TRY(measure(t));
+    return check_val_loss(t);
 }
 
 /* ---- the log ---- */
@@ -102,14 +113,14 @@ static fsmoe_status log_step(fsm_trainer *t, const fsmoe_train_progress *p)
     return FSMOE_OK;
 }
 
-static fsmoe_status report_step(fsm_trainer *t, double lr)
+/* The step was well, and is logged, whatever its evaluation says. */
+static fsmoe_status report_step(fsm_trainer *t, double lr, bool evaluates)
 {
     fsmoe_train_progress p = describe_step(t, lr);
-    if (t->valid_tokens && due(t->config->train.eval_every, t->state.step, p.steps)) {
-        FSM_TRY(fsm_trainer_evaluate(t));
-        p.val_loss = t->val_loss;
-    }
-    return fsm_trainer_speaks(t) ? log_step(t, &p) : FSMOE_OK;
+    if (evaluates) FSM_TRY(measure(t));
+    if (evaluates && isfinite(t->val_loss)) p.val_loss = t->val_loss;
+    if (fsm_trainer_speaks(t)) FSM_TRY(log_step(t, &p));
+    return evaluates ? check_val_loss(t) : FSMOE_OK;
 }
 
 /* ---- going on ---- */
@@ -199,7 +210,7 @@ static fsmoe_status renew_plan(fsm_trainer *t)
 fsmoe_status fsm_trainer_end_step(fsm_trainer *t, double lr)
 {
     bool evaluated = t->valid_tokens && due(t->config->train.eval_every, t->state.step, steps_of(t));
-    fsmoe_status status = report_step(t, lr);
+    fsmoe_status status = report_step(t, lr, evaluated);
     if (status == FSMOE_ERROR_COMM) return status;
     status = fsm_trainer_agree(t, status);
     if (status == FSMOE_ERROR_NUMERIC) return fsm_trainer_save_last_good(t, false);
