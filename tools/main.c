@@ -1,6 +1,8 @@
 /* The `fsmoe` command: picks the subcommand. */
 #include "command.h"
 
+#include "outputs.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -79,7 +81,11 @@ void command_parse(const struct argp *argp, int argc, char **argv, void *input)
     snprintf(name, sizeof name, "fsmoe %s", argv[0]);
     argv[0] = name;
     argp_err_exit_status = fsmoe_status_exit_code(FSMOE_ERROR_USAGE);
-    if (argp_parse(argp, argc, argv, 0, NULL, input) == 0) return;
+    char clash[4200];
+    if (argp_parse(argp, argc, argv, 0, NULL, input) == 0) {
+        if (!outputs_clash(argc, argv, clash, sizeof clash)) return;
+        exit(command_fail_with(FSMOE_ERROR_USAGE, clash));
+    }
     exit_code = command_fail_with(FSMOE_ERROR_MEMORY, "no memory to read the command line");
     exit(exit_code);
 }

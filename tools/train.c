@@ -4,12 +4,14 @@
 #include "invocation.h"
 #include "launch.h"
 #include "live_report.h"
+#include "outputs.h"
 #include "progress.h"
 #include "signals.h"
 
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { KEY_INIT = 1000, KEY_RESUME, KEY_RESUME_FROM, KEY_ALLOW_CHANGES, KEY_TRACE };
@@ -115,6 +117,17 @@ static fsmoe_status fail(fsmoe_status status)
     return status;
 }
 
+/* What cannot be drawn is no reason to call a run that is saved a failure. */
+static void write_report(const fsmoe_config *config, shown *s)
+{
+    char text[2200];
+    bool nothing_left = s->report.steps == 0 && config->train.steps > 0 && !signals_stopped_by();
+    fsmoe_status status = nothing_left ? fsmoe_report_write(config->run.dir) : live_report_end(&s->report);
+    if (status == FSMOE_OK) return;
+    snprintf(text, sizeof text, "the report cannot be written: %s", fsmoe_last_error());
+    command_warn(text);
+}
+
 /* On rank 0, whether the run is done, was stopped or has failed. */
 static fsmoe_status conclude(fsmoe_status status, const fsmoe_config *config, shown *s, const char *resume)
 {
@@ -123,14 +136,52 @@ static fsmoe_status conclude(fsmoe_status status, const fsmoe_config *config, sh
         live_report_end(&s->report); /* one more failure would say nothing */
         return status;
     }
-    /* a resumed run with no step left has its report renewed, too */
-    if (s->report.steps == 0 && config->train.steps > 0 && !signals_stopped_by())
-        status = fsmoe_report_write(config->run.dir);
-    else status = live_report_end(&s->report);
-    if (status != FSMOE_OK) return fail(status);
+    write_report(config, s);
     if (signals_stopped_by()) signals_tell(resume);
     else tell_results(config);
     return FSMOE_OK;
+}
+
+static bool sets_run_dir(const config_source *source)
+{
+    for (int i = 0; i < source->count; i++)
+        if (strncmp(source->settings[i], "run.dir=", 8) == 0) return true;
+    return false;
+}
+
+/* The configuration that a run has left in its folder is of that folder, wherever it was moved or copied to since. */
+static fsmoe_status settle_run_dir(const arguments *a, bool speaks, fsmoe_config *config)
+{
+    char folder[4096], lock[4096 + 16], text[3 * 4096];
+    const char *slash = strrchr(a->source.path, '/');
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - a->source.path) : 1, slash ? a->source.path : ".");
+    snprintf(lock, sizeof lock, "%s/run.lock", folder);
+    if (!a->options.resume || sets_run_dir(&a->source) || access(lock, F_OK) != 0) return FSMOE_OK;
+    snprintf(text, sizeof text, "%s/run.lock", config->run.dir);
+    if (outputs_same_file(lock, text)) return FSMOE_OK;
+    char *dir = strdup(folder);
+    if (!dir) return FSMOE_ERROR_MEMORY;
+    snprintf(text, sizeof text, "run.dir is '%s', where the configuration lies, and not '%s', as it says", dir,
+             config->run.dir);
+    if (speaks) command_warn(text);
+    free(config->run.dir);
+    config->run.dir = dir;
+    return FSMOE_OK;
+}
+
+/* A trace over what the run learns from, or keeps beside its checkpoints, would be missed. */
+static bool trace_clashes(const arguments *a, const fsmoe_config *config)
+{
+    const fsmoe_strings *const inputs[] = {&config->data.train, &config->data.valid};
+    const char *trace = a->options.trace_path, *const kept[] = {"log.jsonl", "config.yaml", "run.json", "run.lock"};
+    bool same = false;
+    for (int i = 0; trace && i < 2; i++)
+        for (size_t j = 0; j < inputs[i]->count; j++) same |= outputs_same_file(trace, inputs[i]->items[j]);
+    for (size_t i = 0; trace && i < sizeof kept / sizeof *kept; i++) {
+        const char *slash = strrchr(trace, '/');
+        same |= strcmp(slash ? slash + 1 : trace, kept[i]) == 0;
+    }
+    return same;
 }
 
 static fsmoe_status train(fsmoe_world *world, arguments *a, shown *s)
@@ -138,7 +189,17 @@ static fsmoe_status train(fsmoe_world *world, arguments *a, shown *s)
     fsmoe_config *config = NULL;
     int rank = fsmoe_world_rank(world), ranks = fsmoe_world_size(world);
     fsmoe_status status = fsmoe_world_agree(world, config_source_load(&a->source, world, &config));
-    if (status != FSMOE_OK) return rank == 0 ? fail(status) : status;
+    if (status == FSMOE_OK) status = fsmoe_world_agree(world, settle_run_dir(a, rank == 0, config));
+    if (status != FSMOE_OK) {
+        fsmoe_config_destroy(config);
+        return rank == 0 ? fail(status) : status;
+    }
+    if (trace_clashes(a, config)) {
+        fsmoe_config_destroy(config);
+        if (rank == 0)
+            command_fail_with(FSMOE_ERROR_USAGE, "--trace would be written over a file of the data or of a run");
+        return FSMOE_ERROR_USAGE;
+    }
     char *started = invocation_describe(ranks), *resume = invocation_resume(ranks, config->run.dir);
     a->options.command = started;
     a->options.resume_command = resume;

@@ -193,8 +193,9 @@ static fsmoe_status find_given(const char *run_dir, const char *from, char folde
     else if (snprintf(folder, FSM_PATH_BYTES, "%s", from) >= FSM_PATH_BYTES)
         return fsm_fail(FSMOE_ERROR_IO, "path too long: '%s'", from);
     for (size_t end = strlen(folder); end > 1 && folder[end - 1] == '/';) folder[--end] = 0;
-    if (fsm_file_exists(folder) && fsm_checkpoint_number(folder) >= 0) return FSMOE_OK;
-    return fsm_fail(FSMOE_ERROR_IO, "--resume-from: '%s' is no checkpoint-N of '%s'", folder, run_dir);
+    if (!fsm_file_exists(folder)) return fsm_fail(FSMOE_ERROR_IO, "--resume-from: there is no '%s'", folder);
+    if (fsm_checkpoint_number(folder) >= 0) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_IO, "--resume-from: '%s' is not called checkpoint-N", folder);
 }
 
 static fsmoe_status choose(const char *run_dir, const char *from, const int64_t *numbers, size_t count,
@@ -259,14 +260,15 @@ fsmoe_status fsm_checkpoint_supersede(const char *run_dir, const fsm_run_id *run
 fsmoe_status fsm_checkpoint_check_model(const fsmoe_config *config, const char *folder)
 {
     const fsm_named_array values = {"", NULL};
-    return fsm_file_tensors_check(config, &values, 1, folder);
+    FSM_TRY(fsm_file_tensors_check(config, &values, 1, folder));
+    return fsm_seal_check_file(folder, model_file);
 }
 
 fsmoe_status fsm_checkpoint_check_tensors(const fsmoe_config *config, const char *folder)
 {
     char path[FSM_PATH_BYTES];
-    const fsm_named_array moments[2] = {{"m.", NULL}, {"v.", NULL}};
-    FSM_TRY(fsm_checkpoint_check_model(config, folder));
+    const fsm_named_array values = {"", NULL}, moments[2] = {{"m.", NULL}, {"v.", NULL}};
+    FSM_TRY(fsm_file_tensors_check(config, &values, 1, folder));
     FSM_TRY(fsm_file_path(folder, optimizer_file, path));
     return fsm_file_tensors_check(config, moments, 2, path);
 }

@@ -36,7 +36,7 @@ fsmoe_status fsm_checkpoint_load(fsm_stepper *stepper, const char *folder, int64
  * its shape. ERROR_FORMAT names a tensor and its shapes; ERROR_IO. Not collective. */
 fsmoe_status fsm_checkpoint_check_tensors(const fsmoe_config *config, const char *folder);
 
-/* The same of a model folder. */
+/* The same of a model folder, and where a run has sealed it, that its weights are what was written. */
 fsmoe_status fsm_checkpoint_check_model(const fsmoe_config *config, const char *folder);
 
 /* The number in "…checkpoint-N"; -1 for any other name. */

@@ -73,10 +73,15 @@ static fsmoe_status check_sample(const fsm_trainer *t)
                     prompt, (long long)run->sample_tokens, (long long)positions);
 }
 
+/* In the run's own folder, which may have to be made first, a trace is as welcome as anything the run writes. */
 static fsmoe_status check_trace_path(const fsm_trainer *t)
 {
-    if (!t->options->trace_path || !fsm_trainer_speaks(t)) return FSMOE_OK;
-    return fsm_file_can_write(t->options->trace_path);
+    const char *path = t->options->trace_path, *dir = t->config->run.dir;
+    char folder[FSM_PATH_BYTES];
+    if (!path || !fsm_trainer_speaks(t)) return FSMOE_OK;
+    fsm_file_parent(path, folder);
+    if (strcmp(folder, dir) == 0 && !fsm_file_exists(dir)) return FSMOE_OK;
+    return fsm_file_can_write(path);
 }
 
 static fsmoe_status open_data(fsm_trainer *t)
@@ -225,6 +230,15 @@ static fsmoe_status check_changes(const fsm_trainer *t, const char *folder, cons
     return FSMOE_OK;
 }
 
+/* Losses of other validation data say nothing of which model is better. */
+static void forget_best_of_other_data(fsm_trainer *t, const fsm_data_print *valid)
+{
+    bool same = valid->tokens == t->state.valid.tokens && valid->hash == t->state.valid.hash;
+    if (same || !isfinite(t->state.best_loss)) return;
+    fsm_trainer_say(t, "the validation data are others, so the best model is looked for anew");
+    t->state.best_loss = NAN;
+}
+
 /* Early, so that a run which does not go on has measured nothing. */
 static fsmoe_status take_state(fsm_trainer *t, const char *folder)
 {
@@ -235,7 +249,15 @@ static fsmoe_status take_state(fsm_trainer *t, const char *folder)
     t->state.step = t->saved_step = saved.step;
     t->state.best_loss = saved.best_loss;
     t->state.best_step = saved.best_step;
+    if (fsm_trainer_speaks(t)) forget_best_of_other_data(t, &saved.valid); /* all learn of it in go_on */
     return FSMOE_OK;
+}
+
+static fsmoe_status go_on(fsm_trainer *t, const char *folder)
+{
+    if (!t->options->resume) return FSMOE_OK;
+    FSM_TRY(fsm_comm_agree(t->world, take_state(t, folder)));
+    return t->world->table->broadcast_bytes(t->world, &t->state.best_loss, sizeof t->state.best_loss, 0);
 }
 
 fsmoe_status fsm_trainer_prepare(fsm_trainer *t)
@@ -252,7 +274,7 @@ fsmoe_status fsm_trainer_prepare(fsm_trainer *t)
     FSM_TRY(create_stepper(t));
     FSM_TRY(fsm_comm_agree(t->world, create_helpers(t)));
     introduce(t);
-    FSM_TRY(fsm_comm_agree(t->world, t->options->resume ? take_state(t, from) : FSMOE_OK));
+    FSM_TRY(go_on(t, from));
     FSM_TRY(plan(t));
     if (t->options->resume) FSM_TRY(fsm_checkpoint_load(&t->stepper, from, t->state.step));
     else if (from[0]) FSM_TRY(fsm_checkpoint_read_model(&t->stepper, from));

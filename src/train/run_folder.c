@@ -19,8 +19,8 @@ static const char lock_file[] = "run.lock", run_word[] = "run ";
 /* ---- what is a run's ---- */
 
 /* Every file that a run, or the report of one, leaves in its folder; of a longer name only what kills leave ("run.json.tmp…"). */
-static const char *const run_files[] = {"run.lock",      "config.yaml",     "run.json",     "log.jsonl",
-                                        "log.cut.jsonl", "step_times.json", "cluster.json", "report.html"};
+static const char *const run_files[] = {"run.lock",        "config.yaml",  "run.json",    "log.jsonl", "log.cut.jsonl",
+                                        "step_times.json", "cluster.json", "report.html", "trace.json"};
 
 static bool starts_with(const char *name, const char *start)
 {
@@ -189,9 +189,27 @@ static fsmoe_status check_is_nobodys(const fsm_run_folder *folder)
         folder->dir, name);
 }
 
+/* A folder inside another run's would be in its way, be it alive or moved aside one day. */
+static fsmoe_status check_is_outside(const fsm_run_folder *folder)
+{
+    char above[FSM_PATH_BYTES], path[FSM_PATH_BYTES];
+    snprintf(above, sizeof above, "%s", folder->dir);
+    for (;;) {
+        char *slash = strrchr(above, '/');
+        if (!slash) return FSMOE_OK;
+        *slash = 0;
+        if (!above[0]) return FSMOE_OK;
+        FSM_TRY(fsm_file_path(above, lock_file, path));
+        if (slash[1] && fsm_file_exists(path))
+            return fsm_fail(FSMOE_ERROR_IO, "run.dir '%s' lies inside the folder of another run, '%s'; name another",
+                            folder->dir, above);
+    }
+}
+
 static fsmoe_status claim_new(fsm_run_folder *folder)
 {
     char name[256];
+    FSM_TRY(check_is_outside(folder));
     if (folder->lock < 0) return check_is_nobodys(folder);
     FSM_TRY(read_id(folder));
     FSM_TRY(find_entry(folder, is_not_own, name));
@@ -219,7 +237,11 @@ static fsmoe_status check_replaceable(const fsm_run_folder *folder, const char *
 static fsmoe_status claim_again(fsm_run_folder *folder)
 {
     if (folder->lock < 0)
-        return fsm_fail(FSMOE_ERROR_IO, "there is no run in '%s' to resume (no run.lock in it)", folder->dir);
+        return fsm_fail(
+            FSMOE_ERROR_IO,
+            "there is no run in '%s' to resume (no run.lock in it, by which a run knows its folder; if that was "
+            "removed, the first line of a checkpoint's file 'checksums' is all that it needs)",
+            folder->dir);
     FSM_TRY(read_id(folder));
     if (!folder->id.text[0])
         return fsm_fail(FSMOE_ERROR_IO, "the run in '%s' ended before there was anything to resume", folder->dir);

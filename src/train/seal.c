@@ -198,6 +198,27 @@ fsmoe_status fsm_seal_check(const char *folder, const char *const *names, int co
     return FSMOE_OK;
 }
 
+static fsmoe_status check_named_line(void *user, const char *folder, const line *of)
+{
+    char digits[HASH_DIGITS + 1];
+    if (strcmp(of->name, user) != 0) return FSMOE_OK;
+    FSM_TRY(hash_file(folder, of->name, digits));
+    if (strcmp(digits, of->digits) == 0) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_FORMAT,
+                    "'%s/%s' is not what was written: its checksum is %s, not %s as '" FSM_SEAL_FILE
+                    "' beside it says (remove that file if you have changed it yourself)",
+                    folder, of->name, digits, of->digits);
+}
+
+fsmoe_status fsm_seal_check_file(const char *folder, const char *name)
+{
+    char path[FSM_PATH_BYTES];
+    fsm_run_id owner;
+    FSM_TRY(fsm_file_path(folder, FSM_SEAL_FILE, path));
+    if (!fsm_file_exists(path)) return FSMOE_OK;
+    return read_seal(folder, check_named_line, (char *)name, &owner);
+}
+
 /* How many of the seal's names are there; one that is not is a file somebody has taken away, which is no reason. */
 static fsmoe_status count_line(void *user, const char *folder, const line *of)
 {

@@ -37,6 +37,9 @@ fsmoe_status fsm_seal_write(const char *folder, const fsm_run_id *id, const fsm_
  * (missing) name the first file that is not. */
 fsmoe_status fsm_seal_check(const char *folder, const char *const *names, int count, fsm_run_id *id);
 
+/* Whether one file is what was sealed; FSMOE_OK too where the folder has no seal, or one that does not list it. ERROR_FORMAT. */
+fsmoe_status fsm_seal_check_file(const char *folder, const char *name);
+
 /* Whether the folder bears this run's seal and holds what the seal lists and nothing else. Checks no bits. */
 bool fsm_seal_owns(const char *folder, const fsm_run_id *id);
 

@@ -20,6 +20,15 @@ static fsmoe_status step(fsm_trainer *t)
     return fsm_trainer_end_step(t, lr);
 }
 
+/* Where a run stands that ended for want of space, say. */
+static fsmoe_status name_newest(const fsm_trainer *t, fsmoe_status status)
+{
+    bool says_itself = status == FSMOE_OK || status == FSMOE_ERROR_NUMERIC || status == FSMOE_ERROR_COMM;
+    if (says_itself || t->saved_step < 0) return status;
+    return fsm_fail(status, "%s; the newest checkpoint is '%s/checkpoint-%lld'", fsmoe_last_error(), t->config->run.dir,
+                    (long long)t->saved_step);
+}
+
 static fsmoe_status run_steps(fsm_trainer *t)
 {
     fsmoe_status status = fsm_trainer_agree(t, FSMOE_OK);
@@ -27,7 +36,7 @@ static fsmoe_status run_steps(fsm_trainer *t)
     t->started_s = fsm_clock_s();
     t->started_step = t->state.step;
     while (status == FSMOE_OK && !t->stop && t->state.step < t->config->train.steps) status = step(t);
-    return status;
+    return name_newest(t, status);
 }
 
 fsmoe_status fsmoe_train(fsmoe_world *world, fsmoe_config *config, const fsmoe_train_options *options)
