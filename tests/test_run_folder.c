@@ -96,6 +96,23 @@ static void test_run_folder_begun_by_another_meanwhile_is_refused(void **state)
     fsm_run_folder_release(&late);
 }
 
+/* A process that gets ready to move an ended run aside is alive; that run's own is not. */
+static void test_run_folder_that_is_claimed_names_who_claimed_it_last(void **state)
+{
+    (void)state;
+    fsm_run_folder f, second;
+    char pid[32];
+    pid_t ended = start_holder("run");
+    kill(ended, SIGKILL);
+    waitpid(ended, NULL, 0);
+    assert_int_equal(fsm_run_folder_claim("run", false, &f), FSMOE_OK);
+    assert_int_equal(fsm_run_folder_claim("run", false, &second), FSMOE_ERROR_IO);
+    snprintf(pid, sizeof pid, "pid %ld", (long)getpid());
+    assert_says(pid);
+    fsm_run_folder_release(&second);
+    fsm_run_folder_release(&f);
+}
+
 /* ---- an earlier run ---- */
 
 static void test_run_folder_of_an_ended_run_is_moved_aside_whole(void **state)
@@ -317,6 +334,7 @@ int main(void)
         CASE(test_run_folder_may_hold_files_that_no_run_would_name),
         CASE(test_run_folder_with_a_changed_model_is_not_gone_on_in),
         CASE(test_run_folder_damage_of_the_lock_is_said),
+        CASE(test_run_folder_that_is_claimed_names_who_claimed_it_last),
         CASE(test_owned_folder_takes_a_name_without_exchange),
         CASE(test_owned_folder_gets_its_name_back_after_a_kill),
         CASE(test_owned_folder_of_another_stays),

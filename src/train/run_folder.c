@@ -190,7 +190,8 @@ static fsmoe_status claim_new(fsm_run_folder *folder)
     char name[256];
     if (folder->lock < 0) return check_is_nobodys(folder);
     FSM_TRY(read_id(folder));
-    if (!find_entry(folder, is_not_own, name)) return FSMOE_OK;
+    /* whoever is refused from now on is told of this process, not of the one that has ended */
+    if (!find_entry(folder, is_not_own, name)) return folder->id.text[0] ? sign(folder) : FSMOE_OK;
     return fsm_fail(FSMOE_ERROR_IO,
                     "run.dir '%s' holds an earlier run, and '%s', which is not that run's: it is not moved aside; name "
                     "another run.dir or move one of them",
