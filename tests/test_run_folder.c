@@ -217,6 +217,28 @@ static void test_run_folder_damage_of_the_lock_is_said(void **state)
     fsm_run_folder_release(&f);
 }
 
+/* The link leads to where there is room, and goes on doing so. */
+static void test_run_folder_behind_a_link_is_moved_aside_and_the_link_stays(void **state)
+{
+    char moved_to[FSM_PATH_BYTES], aside[FSM_PATH_BYTES];
+    fsm_run_folder f;
+    struct stat info;
+    assert_int_equal(fsm_file_make_dirs("disk/big"), FSMOE_OK);
+    assert_int_equal(symlink("disk/big", "run"), 0);
+    f = begin_run("run/");
+    put("run/log.jsonl", "first");
+    fsm_run_folder_release(&f);
+    assert_int_equal(fsm_run_folder_claim("run/", false, &f), FSMOE_OK);
+    assert_int_equal(fsm_run_folder_begin(&f, moved_to), FSMOE_OK);
+    fsm_run_folder_release(&f);
+    assert_int_equal(lstat("run", &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    assert_holds("disk/big.1/log.jsonl", "first");
+    assert_true(fsm_file_exists("disk/big/run.lock"));
+    snprintf(aside, sizeof aside, "%s/disk/big.1", (const char *)*state);
+    assert_string_equal(moved_to, aside);
+}
+
 /* ---- owned folders ---- */
 
 static int cannot(const char *from, const char *to)
@@ -335,6 +357,7 @@ int main(void)
         CASE(test_run_folder_with_a_changed_model_is_not_gone_on_in),
         CASE(test_run_folder_damage_of_the_lock_is_said),
         CASE(test_run_folder_that_is_claimed_names_who_claimed_it_last),
+        CASE(test_run_folder_behind_a_link_is_moved_aside_and_the_link_stays),
         CASE(test_owned_folder_takes_a_name_without_exchange),
         CASE(test_owned_folder_gets_its_name_back_after_a_kill),
         CASE(test_owned_folder_of_another_stays),

@@ -233,12 +233,21 @@ fsmoe_status fsm_run_folder_claim(const char *dir, bool resume, fsm_run_folder *
 
 /* ---- beginning ---- */
 
+/* The folder itself, where run.dir is a link to it, perhaps to another disk: the link stays what it is. */
+static void resolve(const char *dir, char path[FSM_PATH_BYTES])
+{
+    struct stat info;
+    size_t length = (size_t)snprintf(path, FSM_PATH_BYTES, "%s", dir);
+    while (length > 1 && path[length - 1] == '/') path[--length] = 0;
+    char *real = lstat(path, &info) == 0 && S_ISLNK(info.st_mode) ? realpath(path, NULL) : NULL;
+    if (real && strlen(real) < FSM_PATH_BYTES) strcpy(path, real);
+    free(real);
+}
+
 static fsmoe_status move_aside(const char *dir, char moved_to[FSM_PATH_BYTES])
 {
-    int length = (int)strlen(dir);
-    while (length > 1 && dir[length - 1] == '/') length--;
     for (int i = 1; i < MOST_EARLIER_RUNS; i++) {
-        if (snprintf(moved_to, FSM_PATH_BYTES, "%.*s.%d", length, dir, i) >= FSM_PATH_BYTES)
+        if (snprintf(moved_to, FSM_PATH_BYTES, "%s.%d", dir, i) >= FSM_PATH_BYTES)
             return fsm_fail(FSMOE_ERROR_IO, "path too long: '%s'", dir);
         if (fsm_file_exists(moved_to)) continue;
         if (renameat2(AT_FDCWD, dir, AT_FDCWD, moved_to, RENAME_NOREPLACE) == 0) return FSMOE_OK;
@@ -257,13 +266,14 @@ static void unlock(fsm_run_folder *folder)
 
 fsmoe_status fsm_run_folder_begin(fsm_run_folder *folder, char moved_to[FSM_PATH_BYTES])
 {
-    char name[256];
+    char name[256], dir[FSM_PATH_BYTES];
     moved_to[0] = 0;
+    resolve(folder->dir, dir);
     if (folder->lock >= 0 && find_entry(folder, is_of_a_run, name)) {
-        FSM_TRY(move_aside(folder->dir, moved_to));
+        FSM_TRY(move_aside(dir, moved_to));
         unlock(folder); /* it is the earlier run's, and goes with it */
     }
-    FSM_TRY(fsm_file_make_dirs(folder->dir));
+    FSM_TRY(fsm_file_make_dirs(dir));
     if (folder->lock < 0) FSM_TRY(lock(folder, O_CREAT));
     FSM_TRY(read_id(folder));
     /* since this run has looked, another may have begun here and ended */
