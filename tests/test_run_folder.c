@@ -239,6 +239,24 @@ static void test_run_folder_behind_a_link_is_moved_aside_and_the_link_stays(void
     assert_string_equal(moved_to, aside);
 }
 
+/* As long as it cannot be seen what is there, nothing is taken for nobody's. */
+static void test_run_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(void **state)
+{
+    bool root = geteuid() == 0;
+    fsm_run_folder f;
+    if (root) assert_int_equal(chown(*state, NOBODY, NOBODY) | seteuid(NOBODY), 0);
+    assert_int_equal(mkdir("run", 0777), 0);
+    put("run/config.yaml", "mine");
+    assert_int_equal(chmod("run", 0333), 0);
+    fsmoe_status status = fsm_run_folder_claim("run", false, &f);
+    fsm_run_folder_release(&f);
+    chmod("run", 0777);
+    if (root) assert_int_equal(seteuid(0), 0);
+    assert_int_equal(status, FSMOE_ERROR_IO);
+    assert_says("cannot read 'run'");
+    assert_false(fsm_file_exists("run/run.lock"));
+}
+
 /* ---- owned folders ---- */
 
 static int cannot(const char *from, const char *to)
@@ -358,6 +376,7 @@ int main(void)
         CASE(test_run_folder_damage_of_the_lock_is_said),
         CASE(test_run_folder_that_is_claimed_names_who_claimed_it_last),
         CASE(test_run_folder_behind_a_link_is_moved_aside_and_the_link_stays),
+        CASE(test_run_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one),
         CASE(test_owned_folder_takes_a_name_without_exchange),
         CASE(test_owned_folder_gets_its_name_back_after_a_kill),
         CASE(test_owned_folder_of_another_stays),

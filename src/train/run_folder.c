@@ -60,19 +60,22 @@ static belonging whose(const fsm_run_folder *folder, const char *name)
     return fsm_owned_is_left(name, &folder->id) || fsm_seal_owns(path, &folder->id) ? RUNS_OWN : RUNS_NAME;
 }
 
-/* The first entry for which `wanted` holds, in no order; false: none, or the folder is not there. */
-static bool find_entry(const fsm_run_folder *folder, bool (*wanted)(belonging, const char *), char found[256])
+/* The first entry for which `wanted` holds, in no order; "": none, or the folder is not there. ERROR_IO: nobody knows. */
+static fsmoe_status find_entry(const fsm_run_folder *folder, bool (*wanted)(belonging, const char *), char found[256])
 {
     DIR *dir = opendir(folder->dir);
-    bool any = false;
-    for (struct dirent *entry; dir && !any && (entry = readdir(dir));) {
+    found[0] = 0;
+    if (!dir && errno == ENOENT) return FSMOE_OK;
+    if (!dir) return fsm_fail(FSMOE_ERROR_IO, "cannot read '%s': %s", folder->dir, strerror(errno));
+    struct dirent *entry;
+    for (errno = 0; !found[0] && (entry = readdir(dir)); errno = 0) {
         const char *name = entry->d_name;
         if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) continue;
-        any = wanted(whose(folder, name), name);
-        if (any) snprintf(found, 256, "%s", name);
+        if (wanted(whose(folder, name), name)) snprintf(found, 256, "%s", name);
     }
-    if (dir) closedir(dir);
-    return any;
+    int error = found[0] ? 0 : errno;
+    closedir(dir);
+    return error ? fsm_fail(FSMOE_ERROR_IO, "cannot read '%s': %s", folder->dir, strerror(error)) : FSMOE_OK;
 }
 
 static bool is_of_a_run(belonging of, const char *name)
@@ -177,7 +180,8 @@ static fsmoe_status sign(const fsm_run_folder *folder)
 static fsmoe_status check_is_nobodys(const fsm_run_folder *folder)
 {
     char name[256];
-    if (!find_entry(folder, is_of_a_run, name)) return FSMOE_OK;
+    FSM_TRY(find_entry(folder, is_of_a_run, name));
+    if (!name[0]) return FSMOE_OK;
     return fsm_fail(
         FSMOE_ERROR_IO,
         "run.dir '%s' has no run.lock, so it is no run's, but holds '%s', a name that a run would take; name "
@@ -190,8 +194,9 @@ static fsmoe_status claim_new(fsm_run_folder *folder)
     char name[256];
     if (folder->lock < 0) return check_is_nobodys(folder);
     FSM_TRY(read_id(folder));
+    FSM_TRY(find_entry(folder, is_not_own, name));
     /* whoever is refused from now on is told of this process, not of the one that has ended */
-    if (!find_entry(folder, is_not_own, name)) return folder->id.text[0] ? sign(folder) : FSMOE_OK;
+    if (!name[0]) return folder->id.text[0] ? sign(folder) : FSMOE_OK;
     return fsm_fail(FSMOE_ERROR_IO,
                     "run.dir '%s' holds an earlier run, and '%s', which is not that run's: it is not moved aside; name "
                     "another run.dir or move one of them",
@@ -269,7 +274,8 @@ fsmoe_status fsm_run_folder_begin(fsm_run_folder *folder, char moved_to[FSM_PATH
     char name[256], dir[FSM_PATH_BYTES];
     moved_to[0] = 0;
     resolve(folder->dir, dir);
-    if (folder->lock >= 0 && find_entry(folder, is_of_a_run, name)) {
+    FSM_TRY(find_entry(folder, is_of_a_run, name));
+    if (folder->lock >= 0 && name[0]) {
         FSM_TRY(move_aside(dir, moved_to));
         unlock(folder); /* it is the earlier run's, and goes with it */
     }
@@ -277,7 +283,8 @@ fsmoe_status fsm_run_folder_begin(fsm_run_folder *folder, char moved_to[FSM_PATH
     if (folder->lock < 0) FSM_TRY(lock(folder, O_CREAT));
     FSM_TRY(read_id(folder));
     /* since this run has looked, another may have begun here and ended */
-    if (folder->id.text[0] && find_entry(folder, is_of_a_run, name))
+    FSM_TRY(find_entry(folder, is_of_a_run, name));
+    if (folder->id.text[0] && name[0])
         return fsm_fail(FSMOE_ERROR_IO, "another run has begun in '%s' meanwhile", folder->dir);
     FSM_TRY(fsm_run_id_make(&folder->id));
     FSM_TRY(sign(folder));
