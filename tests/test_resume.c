@@ -273,6 +273,18 @@ static void test_resume_a_users_model_in_the_run_folder_is_never_touched(void **
 /* ---- experts ---- */
 
 /* The hash gate sends a token by its id alone: with 97 experts not all letters' are ever met. */
+static void test_resume_a_later_checkpoint_of_nobodys_is_not_moved(void **state)
+{
+    const command_case *c = *state;
+    char path[FSM_PATH_BYTES];
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(4), EVERY(2))));
+    assert_int_equal(fsm_file_make_dirs(path_in(c, "run/checkpoint-99", path)), FSMOE_OK);
+    write_text(c, "run/checkpoint-99/notes", "mine", 4);
+    assert_fails(run(c, ARGS("train", "run/config.yaml", "--resume-from", "checkpoint-4")), FSMOE_ERROR_IO,
+                 ARGS("run/checkpoint-99", "not moved aside"));
+    assert_true(has(c, "run/checkpoint-99/notes"));
+}
+
 static void test_resume_an_idle_expert_is_warned_of_once_and_in_the_report(void **state)
 {
     const command_case *c = *state;
@@ -325,6 +337,7 @@ int main(void)
         CASE(test_resume_infinite_weights_take_no_checkpoint_with_them),
         CASE(test_resume_two_runs_in_one_folder_do_not_mix),
         CASE(test_resume_a_users_model_in_the_run_folder_is_never_touched),
+        CASE(test_resume_a_later_checkpoint_of_nobodys_is_not_moved),
         CASE(test_resume_an_idle_expert_is_warned_of_once_and_in_the_report),
         CASE(test_resume_names_the_command_that_was_used),
     };

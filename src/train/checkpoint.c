@@ -222,9 +222,15 @@ fsmoe_status fsm_checkpoint_choose(const char *run_dir, const char *from, const 
     return status;
 }
 
-static fsmoe_status set_aside(const char *folder)
+static fsmoe_status set_aside(const char *folder, const fsm_run_id *run)
 {
     char to[FSM_PATH_BYTES];
+    if (!fsm_seal_owns(folder, run))
+        return fsm_fail(
+            FSMOE_ERROR_IO,
+            "'%s' is not this run's, or its checksums are damaged, or something has been added to it or taken "
+            "away: it is not moved aside; move it to another place",
+            folder);
     for (int i = 0;; i++) {
         int n = i == 0 ? snprintf(to, sizeof to, "%s.superseded", folder)
                        : snprintf(to, sizeof to, "%s.superseded.%d", folder, i);
@@ -235,7 +241,7 @@ static fsmoe_status set_aside(const char *folder)
     return fsm_fail(FSMOE_ERROR_IO, "cannot rename '%s' to '%s': %s", folder, to, strerror(errno));
 }
 
-fsmoe_status fsm_checkpoint_supersede(const char *run_dir, int64_t step, int *count)
+fsmoe_status fsm_checkpoint_supersede(const char *run_dir, const fsm_run_id *run, int64_t step, int *count)
 {
     int64_t *numbers;
     size_t n;
@@ -244,7 +250,7 @@ fsmoe_status fsm_checkpoint_supersede(const char *run_dir, int64_t step, int *co
     for (size_t i = 0; status == FSMOE_OK && i < n && numbers[i] > step; i++) {
         char folder[FSM_PATH_BYTES];
         status = folder_of(run_dir, numbers[i], folder);
-        if (status == FSMOE_OK) status = set_aside(folder);
+        if (status == FSMOE_OK) status = set_aside(folder, run);
         *count += status == FSMOE_OK;
     }
     free(numbers);

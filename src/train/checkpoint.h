@@ -42,8 +42,9 @@ fsmoe_status fsm_checkpoint_check_model(const fsmoe_config *config, const char *
 /* The number in "…checkpoint-N"; -1 for any other name. */
 int64_t fsm_checkpoint_number(const char *folder);
 
-/* Checkpoints later than `step` step aside as checkpoint-N.superseded. *count: how many. Rank 0. */
-fsmoe_status fsm_checkpoint_supersede(const char *run_dir, int64_t step, int *count);
+/* The run's checkpoints later than `step` step aside as checkpoint-N.superseded. *count: how many. ERROR_IO: one is not the
+ * run's. Rank 0. */
+fsmoe_status fsm_checkpoint_supersede(const char *run_dir, const fsm_run_id *run, int64_t step, int *count);
 
 /* Writes a model folder, or replaces one of the run's. Collective. */
 fsmoe_status fsm_checkpoint_write_model(fsm_stepper *stepper, const char *folder, const fsm_run_id *run);

@@ -201,7 +201,7 @@ static fsmoe_status open_folder(fsm_trainer *t)
     const char *dir = t->config->run.dir;
     if (!fsm_trainer_speaks(t)) return FSMOE_OK;
     FSM_TRY(begin_folder(t));
-    FSM_TRY(fsm_checkpoint_supersede(dir, t->state.step, &superseded));
+    FSM_TRY(fsm_checkpoint_supersede(dir, &t->folder.id, t->state.step, &superseded));
     if (superseded > 0)
         fsm_trainer_say(t, "checkpoints after step %lld are now checkpoint-N.superseded", (long long)t->state.step);
     FSM_TRY(fsm_run_record_config(t->config));
