@@ -211,9 +211,18 @@ expect_same_losses told ranks
   code=0
   wait "$launcher" || code=$?
   echo "$code" > tee.code
-) | head -n 1 > /dev/null
+) | until_true 20 has_lines tee 20
 [[ $(cat tee.code) -eq 130 ]] || fail "Ctrl-C under tee: exit code $(cat tee.code)"
 [[ -n $(find tee -name 'checkpoint-*') ]] || fail "Ctrl-C under tee: nothing is saved"
+
+# A reader that ends without any signal: the launcher's script notices with the next line.
+{
+  env --default-signal=INT,TERM,PIPE timeout 60 "$source/scripts/mpirun" 2 sh note.sh "$command" train config.yaml \
+    --set run.dir=head --set train.steps=40000 2>&1 && code=0 || code=$?
+  echo "$code" > head.code
+} | head -n 5 > /dev/null
+[[ $(cat head.code) -eq 141 ]] || fail "a launcher's reader ends: exit code $(cat head.code)"
+[[ -n $(find head -name 'checkpoint-*') && -f head/report.html ]] || fail "a launcher's reader ends: nothing is saved"
 
 # A rank that does nothing for a second, twice.
 train_ranks 4 slow --set train.steps=$steps_ranks
