@@ -3,6 +3,9 @@
 #define _GNU_SOURCE
 #include "command_case.h"
 
+#include <sys/stat.h>
+#include <time.h>
+
 #define DIR(name) "--set", "run.dir=" name
 #define STEPS(n) "--set", "train.steps=" #n
 #define EVERY(n) "--set", "train.checkpoint_every=" #n
@@ -285,6 +288,23 @@ static void test_resume_a_later_checkpoint_of_nobodys_is_not_moved(void **state)
     assert_true(has(c, "run/checkpoint-99/notes"));
 }
 
+/* Not when it ended, which is when the record is written the last time. */
+static void test_resume_the_record_says_when_a_run_started(void **state)
+{
+    const command_case *c = *state;
+    char path[FSM_PATH_BYTES];
+    struct stat lock;
+    struct tm utc = {0};
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(10000))));
+    json_t *record = json_load_file(path_in(c, "run/run.json", path), 0, NULL);
+    const char *started = json_string_value(json_object_get(record, "started"));
+    assert_non_null(started);
+    assert_non_null(strptime(started, "%Y-%m-%d %H:%M:%S UTC", &utc));
+    assert_int_equal(stat(path_in(c, "run/run.lock", path), &lock), 0); /* written as it starts */
+    assert_true(timegm(&utc) <= lock.st_mtime);
+    json_decref(record);
+}
+
 static void test_resume_an_idle_expert_is_warned_of_once_and_in_the_report(void **state)
 {
     const command_case *c = *state;
@@ -338,6 +358,7 @@ int main(void)
         CASE(test_resume_two_runs_in_one_folder_do_not_mix),
         CASE(test_resume_a_users_model_in_the_run_folder_is_never_touched),
         CASE(test_resume_a_later_checkpoint_of_nobodys_is_not_moved),
+        CASE(test_resume_the_record_says_when_a_run_started),
         CASE(test_resume_an_idle_expert_is_warned_of_once_and_in_the_report),
         CASE(test_resume_names_the_command_that_was_used),
     };

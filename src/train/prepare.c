@@ -208,7 +208,7 @@ static fsmoe_status open_folder(fsm_trainer *t)
     FSM_TRY(fsm_run_log_open(dir, t->state.step, &t->log, &cut));
     tell_cut(t, &cut);
     FSM_TRY(fsm_planning_save(&t->planning, t->config));
-    return fsm_run_record_write(&t->stepper, t->options, NAN, NULL);
+    return fsm_run_record_write(&t->stepper, t->options, t->started, NAN, NULL);
 }
 
 /* ---- what is gone on from ---- */
