@@ -97,7 +97,7 @@ static inline void assert_same_file(const command_case *c, const char *a, const 
     free(y);
 }
 
-/* Overwrites elements first … first + n - 1 of a float32 tensor of a safetensors file. */
+/* Overwrites elements first … first + n - 1 of a float32 tensor of a safetensors file, in a folder without a seal. */
 static inline void overwrite_tensor(const command_case *c, const char *file, const char *tensor, size_t first, size_t n,
                                     float value)
 {

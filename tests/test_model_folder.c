@@ -31,6 +31,7 @@ static void make_bad(const command_case *c, const char *family)
     if (!has(c, dir)) assert_works(run(c, ARGS("train", "config.yaml", "--set", dir_key, "--set", family_key)));
     assert_works(spawn(c, ARGS("rm", "-rf", "bad"), (streams){0}));
     assert_works(spawn(c, ARGS("cp", "-a", model, "bad"), (streams){0}));
+    assert_works(spawn(c, ARGS("rm", "bad/checksums"), (streams){0})); /* which would speak first */
 }
 
 /* ---- numbers of config.json ---- */

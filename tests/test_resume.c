@@ -3,6 +3,9 @@
 #define _GNU_SOURCE
 #include "command_case.h"
 
+#include <sys/stat.h>
+#include <time.h>
+
 #define DIR(name) "--set", "run.dir=" name
 #define STEPS(n) "--set", "train.steps=" #n
 #define EVERY(n) "--set", "train.checkpoint_every=" #n
@@ -230,9 +233,11 @@ static void test_resume_infinite_weights_take_no_checkpoint_with_them(void **sta
                             "train.min_lr=1", "--set", "train.weight_decay=1000", "--set", "train.clip_grad=0"));
     assert_int_equal(o.exit_code, fsmoe_status_exit_code(FSMOE_ERROR_NUMERIC));
     forget(o);
+    /* what is there is finite, and loads; one step at a rate of nothing leaves it so */
     assert_true(count_matches(c, "run/checkpoint-*") >= 1);
-    outcome again = run(c, ARGS("train", "config.yaml", STEPS(60), "--resume", "--set", "train.steps=1"));
-    assert_true(again.exit_code == 0 || strstr(again.err, "'train.steps' is 1"));
+    outcome again = run(c, ARGS("train", "config.yaml", STEPS(60), "--resume", "--set", "train.lr=0"));
+    assert_non_null(strstr(again.err, "resumed after step"));
+    assert_null(strstr(again.err, "tensor"));
     forget(again);
 }
 
@@ -346,6 +351,48 @@ static void test_resume_a_later_checkpoint_of_nobodys_is_not_moved(void **state)
     assert_true(has(c, "run/checkpoint-99/notes"));
 }
 
+/* The warnings of a log, a line each, with their steps. */
+static void assert_same_warnings(const command_case *c, const char *a, const char *b)
+{
+    char command[512];
+    snprintf(command, sizeof command,
+             "for run in %s %s; do sed -n 's/.*\"step\":\\([0-9]*\\),.*\"warning\":/\\1 /p' $run/log.jsonl > "
+             "$run.warnings; done; "
+             "test -s %s.warnings && cmp %s.warnings %s.warnings",
+             a, b, a, a, b);
+    assert_works(spawn(c, ARGS("sh", "-c", command), (streams){0}));
+}
+
+#define IDLE                                                                                                          \
+    "--set", "moe.gate=hash", "--set", "moe.num_experts=97", "--set", "moe.top_k=1", "--set", "moe.aux_loss_coeff=0", \
+        "--set", "train.idle_expert_steps=5", "--set", "train.min_lr=1e-3"
+
+static void test_resume_counts_idle_experts_on(void **state)
+{
+    const command_case *c = *state;
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(9), IDLE, DIR("whole"))));
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(3), IDLE, DIR("halves"))));
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(9), IDLE, DIR("halves"), "--resume")));
+    assert_same_warnings(c, "whole", "halves");
+}
+
+/* Not when it ended, which is when the record is written the last time. */
+static void test_resume_the_record_says_when_a_run_started(void **state)
+{
+    const command_case *c = *state;
+    char path[FSM_PATH_BYTES];
+    struct stat lock;
+    struct tm utc = {0};
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(10000))));
+    json_t *record = json_load_file(path_in(c, "run/run.json", path), 0, NULL);
+    const char *started = json_string_value(json_object_get(record, "started"));
+    assert_non_null(started);
+    assert_non_null(strptime(started, "%Y-%m-%d %H:%M:%S UTC", &utc));
+    assert_int_equal(stat(path_in(c, "run/run.lock", path), &lock), 0); /* written as it starts */
+    assert_true(timegm(&utc) <= lock.st_mtime);
+    json_decref(record);
+}
+
 static void test_resume_an_idle_expert_is_warned_of_once_and_in_the_report(void **state)
 {
     const command_case *c = *state;
@@ -404,6 +451,8 @@ int main(void)
         CASE(test_resume_damaged_weights_of_a_sealed_folder_are_not_used),
         CASE(test_resume_a_trace_may_lie_in_the_runs_folder_and_over_nothing_else),
         CASE(test_resume_with_other_validation_data_looks_for_the_best_anew),
+        CASE(test_resume_counts_idle_experts_on),
+        CASE(test_resume_the_record_says_when_a_run_started),
         CASE(test_resume_an_idle_expert_is_warned_of_once_and_in_the_report),
         CASE(test_resume_names_the_command_that_was_used),
     };

@@ -224,6 +224,12 @@ expect_same_losses told ranks
 [[ $(cat head.code) -eq 141 ]] || fail "a launcher's reader ends: exit code $(cat head.code)"
 [[ -n $(find head -name 'checkpoint-*') && -f head/report.html ]] || fail "a launcher's reader ends: nothing is saved"
 
+# Its name as a shell reads it.
+mkdir "a folder"
+ln -s "$source/scripts/mpirun" "a folder/mpirun"
+"a folder/mpirun" 2 "$command" train config.yaml --set run.dir=quoted --set train.steps=1 > /dev/null 2>&1 || true
+grep -qF 'a\\ folder/mpirun 2 ' quoted/run.json || fail "a launcher in a folder with a space: $(grep command quoted/run.json)"
+
 # A rank that does nothing for a second, twice.
 train_ranks 4 slow --set train.steps=$steps_ranks
 for after in 20 $((steps_ranks / 2)); do

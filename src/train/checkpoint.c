@@ -126,9 +126,9 @@ static fsmoe_status remove_older(const char *run_dir, const fsm_run_id *run, int
     for (size_t i = 0; status == FSMOE_OK && i < count; i++) {
         char folder[FSM_PATH_BYTES];
         bool removed;
-        if (numbers[i] > step || kept++ < keep) continue;
         status = folder_of(run_dir, numbers[i], folder);
-        if (status == FSMOE_OK) status = fsm_owned_remove(folder, run, &removed);
+        bool counts = status == FSMOE_OK && numbers[i] <= step && fsm_seal_owns(folder, run);
+        if (counts && kept++ >= keep) status = fsm_owned_remove(folder, run, &removed);
     }
     free(numbers);
     return status;

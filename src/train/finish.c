@@ -56,7 +56,7 @@ fsmoe_status fsm_trainer_finish(fsm_trainer *t)
     if (status == FSMOE_OK && t->trace) status = fsm_trace_write(t->trace, t->world, t->options->trace_path);
     if (status == FSMOE_OK) status = record_step(t);
     if (status == FSMOE_OK && fsm_trainer_speaks(t)) {
-        status = fsm_run_record_write(&t->stepper, t->options, t->val_loss, sample);
+        status = fsm_run_record_write(&t->stepper, t->options, t->started, t->val_loss, sample);
         if (status == FSMOE_OK) status = fsm_run_log_close(&t->log);
     }
     free(sample);

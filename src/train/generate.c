@@ -6,6 +6,7 @@
 #include "train/inference.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,7 +51,7 @@ typedef struct generation {
     fsm_inference inference;
     const fsmoe_generate_options *options;
     int32_t *ids;
-    size_t prompt, count, most;
+    size_t prompt, count, most, wanted; /* wanted: most, were the model's positions no limit */
     candidate *candidates;
     char *text; /* decoded so far */
     size_t size;
@@ -88,6 +89,16 @@ static fsmoe_status show(generation *g, bool *stop)
     return FSMOE_OK;
 }
 
+/* The caller asked for more than the model has positions for. */
+static void tell_cut(const generation *g)
+{
+    char text[128];
+    if (g->count < g->most || g->most == g->wanted || !g->options->on_message) return;
+    snprintf(text, sizeof text, "%zu of %zu tokens: the model knows no more positions", g->count - g->prompt,
+             g->wanted - g->prompt);
+    g->options->on_message(g->options->user, text);
+}
+
 static fsmoe_status continue_prompt(generation *g)
 {
     const fsmoe_generate_options *o = g->options;
@@ -106,6 +117,7 @@ static fsmoe_status continue_prompt(generation *g)
         g->ids[g->count++] = id;
         FSM_TRY(show(g, &stop));
     }
+    tell_cut(g);
     return FSMOE_OK;
 }
 
@@ -130,6 +142,7 @@ static fsmoe_status encode_prompt(generation *g)
                         (long long)positions);
     g->count = g->prompt;
     g->most = g->prompt + (size_t)g->options->max_tokens;
+    g->wanted = g->most;
     /* the last token needs no position: nothing is predicted from it */
     if (g->most > (size_t)positions + 1) g->most = (size_t)positions + 1;
     int32_t *larger = realloc(g->ids, (g->most + 1) * sizeof *larger);

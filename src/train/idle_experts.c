@@ -10,6 +10,7 @@ fsmoe_status fsm_idle_experts_create(const fsm_model *model, int64_t limit, fsm_
     *experts = (fsm_idle_experts){.limit = limit};
     size_t count = (size_t)model->moe_layers * (size_t)model->config->moe.num_experts;
     if (limit == 0 || count == 0) return FSMOE_OK;
+    experts->count = (int64_t)count;
     experts->idle = calloc(count, sizeof *experts->idle);
     return experts->idle ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to watch %zu experts", count);
 }
@@ -41,8 +42,10 @@ bool fsm_idle_experts_count(fsm_idle_experts *experts, const fsm_model *model, d
         bool first = true;
         for (int64_t e = 0; e < num_experts; e++) {
             int64_t *idle = &experts->idle[i * num_experts + e];
-            *idle = kept[e] > 0 ? 0 : *idle + 1;
-            if (*idle != experts->limit || ++found > MOST_NAMED) continue;
+            if (*idle >= 0) *idle = kept[e] > 0 ? 0 : *idle + 1;
+            if (*idle < experts->limit) continue;
+            *idle = -1;
+            if (++found > MOST_NAMED) continue;
             used = name_expert(names, used, (int)((i + 1) * every - 1), first, e);
             first = false;
         }

@@ -9,7 +9,8 @@
 
 typedef struct fsm_idle_experts {
     int64_t limit; /* steps; 0: nobody is watched */
-    int64_t *idle; /* [moe_layers, E] steps in a row without a token */
+    int64_t count; /* moe_layers E, or 0 where nobody is watched */
+    int64_t *idle; /* [count] steps in a row without a token; -1: it has been warned of */
 } fsm_idle_experts;
 
 /* ERROR_MEMORY. */

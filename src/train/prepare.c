@@ -119,6 +119,7 @@ static fsmoe_status create_helpers(fsm_trainer *t)
     FSM_TRY(create_batches(t));
     t->sums = calloc((size_t)t->stepper.model->sum_count, sizeof *t->sums);
     if (!t->sums) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the sums of a step");
+    t->state.idle = fsm_trainer_speaks(t) ? &t->idle : NULL;
     return fsm_idle_experts_create(t->stepper.model, t->config->train.idle_expert_steps, &t->idle);
 }
 
@@ -213,7 +214,7 @@ static fsmoe_status open_folder(fsm_trainer *t)
     FSM_TRY(fsm_run_log_open(dir, t->state.step, &t->log, &cut));
     tell_cut(t, &cut);
     FSM_TRY(fsm_planning_save(&t->planning, t->config));
-    return fsm_run_record_write(&t->stepper, t->options, NAN, NULL);
+    return fsm_run_record_write(&t->stepper, t->options, t->started, NAN, NULL);
 }
 
 /* ---- what is gone on from ---- */

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MOST_EARLIER_RUNS = 100000, SIGNATURE_BYTES = 512 };
+enum { MOST_TRIES = 100, MOST_EARLIER_RUNS = 100000, SIGNATURE_BYTES = 512 };
 static const char lock_file[] = "run.lock", run_word[] = "run ";
 
 /* ---- what is a run's ---- */
@@ -126,7 +126,7 @@ static fsmoe_status lock(fsm_run_folder *folder, int flags)
 {
     char path[FSM_PATH_BYTES];
     FSM_TRY(fsm_file_path(folder->dir, lock_file, path));
-    for (;;) {
+    for (int tries = 0; tries < MOST_TRIES; tries++) {
         int fd = open(path, O_RDWR | O_CLOEXEC | flags, 0666);
         if (fd < 0 && errno == ENOENT && !(flags & O_CREAT)) return FSMOE_OK;
         if (fd < 0) return fsm_fail(FSMOE_ERROR_IO, "cannot open '%s': %s", path, strerror(errno));
@@ -142,6 +142,7 @@ static fsmoe_status lock(fsm_run_folder *folder, int flags)
         close(fd);
         FSM_TRY(status);
     }
+    return fsm_fail(FSMOE_ERROR_IO, "'%s' is not the file that was opened, whenever it is opened", path);
 }
 
 /* ---- the signature ---- */

@@ -19,8 +19,8 @@ typedef struct fsm_run_folder {
 } fsm_run_folder;
 
 /* Claims the folder before anything in it is looked at. Going on (`resume`) wants one that a run has made; a new run
- * wants one that nobody uses, whatever an ended run has left there, and changes nothing yet but who has it. ERROR_IO: a live run has it (its
- * host and pid), it is no run's, it holds files of nobody's; ERROR_CONFIG: no name. Always release. */
+ * wants one that nobody uses, whatever an ended run has left there, and changes nothing yet but who has it. ERROR_IO: a
+ * live run has it (its host and pid), it is no run's, it holds files of nobody's; ERROR_CONFIG: no name. Always release. */
 fsmoe_status fsm_run_folder_claim(const char *dir, bool resume, fsm_run_folder *folder);
 
 /* A new run's folder, claimed: an earlier run in it is renamed to DIR.1, DIR.2, …, and moved_to says so ("" otherwise). */

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "train/run_log.h"
 
 #include "base/file.h"
@@ -102,19 +103,42 @@ static fsmoe_status replace_log(const char *dir, const char *path, parts *p, fsm
     return status;
 }
 
-static fsmoe_status cut_log(const char *dir, const char *path, int64_t step, fsm_run_log_cut *cut)
+/* A log that ends with `step`, or before, has nothing to cut: only its last line is read then. */
+static fsmoe_status ends_in_time(const fsm_file_map *map, int64_t step, fsm_run_log_cut *cut, bool *in_time)
 {
-    fsm_file_map map;
+    int64_t last = -1;
+    *in_time = map->size == 0;
+    if (map->size == 0 || map->bytes[map->size - 1] != '\n') return FSMOE_OK;
+    const char *before = map->size > 1 ? memrchr(map->bytes, '\n', map->size - 1) : NULL;
+    const char *line = before ? before + 1 : map->bytes;
+    FSM_TRY(read_step(line, map->size - (size_t)(line - map->bytes), &last));
+    *in_time = last >= 0 && last <= step;
+    if (*in_time) cut->last_kept = last;
+    return FSMOE_OK;
+}
+
+static fsmoe_status split_log(const char *dir, const char *path, const fsm_file_map *map, int64_t step,
+                              fsm_run_log_cut *cut)
+{
     parts p = {.cut_bytes = 0};
-    if (!fsm_file_exists(path)) return FSMOE_OK;
-    FSM_TRY(fsm_file_map_open(path, &map));
     fsmoe_status status = fsm_print_begin(&p.kept);
     if (status == FSMOE_OK && (status = fsm_print_begin(&p.cut)) != FSMOE_OK) {
         char *text = NULL;
         fsm_print_end(&p.kept, status, path, &text);
     } else if (status == FSMOE_OK) {
-        status = replace_log(dir, path, &p, take_lines(&p, map.bytes, map.size, step, cut));
+        status = replace_log(dir, path, &p, take_lines(&p, map->bytes, map->size, step, cut));
     }
+    return status;
+}
+
+static fsmoe_status cut_log(const char *dir, const char *path, int64_t step, fsm_run_log_cut *cut)
+{
+    fsm_file_map map;
+    bool in_time = true;
+    if (!fsm_file_exists(path)) return FSMOE_OK;
+    FSM_TRY(fsm_file_map_open(path, &map));
+    fsmoe_status status = ends_in_time(&map, step, cut, &in_time);
+    if (status == FSMOE_OK && !in_time) status = split_log(dir, path, &map, step, cut);
     fsm_file_map_close(&map);
     return status;
 }

@@ -39,16 +39,15 @@ static json_t *text_of(const char *given)
     return text;
 }
 
-static json_t *describe(const fsm_stepper *s, const fsmoe_train_options *options, bool *failed)
+static json_t *describe(const fsm_stepper *s, const fsmoe_train_options *options, time_t begun, bool *failed)
 {
     int64_t total, active;
     char cpu[256], started[64];
-    time_t now = time(NULL);
     struct tm utc;
     json_t *run = json_object();
     fsm_params_totals(&s->model->params, s->config, &total, &active);
     fsm_machine_cpu(cpu, sizeof cpu);
-    strftime(started, sizeof started, "%Y-%m-%d %H:%M:%S UTC", gmtime_r(&now, &utc));
+    strftime(started, sizeof started, "%Y-%m-%d %H:%M:%S UTC", gmtime_r(&begun, &utc));
     fsm_json_set(run, "command", text_of(options->command ? options->command : ""), failed);
     fsm_json_set(run, "resume_command", text_of(options->resume_command ? options->resume_command : ""), failed);
     fsm_json_set(run, "version", json_string(FSMOE_VERSION), failed);
@@ -64,13 +63,13 @@ static json_t *describe(const fsm_stepper *s, const fsmoe_train_options *options
     return run;
 }
 
-fsmoe_status fsm_run_record_write(const fsm_stepper *stepper, const fsmoe_train_options *options, double val_loss,
-                                  const char *sample)
+fsmoe_status fsm_run_record_write(const fsm_stepper *stepper, const fsmoe_train_options *options, time_t started,
+                                  double val_loss, const char *sample)
 {
     char path[FSM_PATH_BYTES];
     bool failed = false;
     FSM_TRY(fsm_file_path(stepper->config->run.dir, "run.json", path));
-    json_t *run = describe(stepper, options, &failed);
+    json_t *run = describe(stepper, options, started, &failed);
     if (!isnan(val_loss)) fsm_json_set(run, "val_loss", json_real(val_loss), &failed);
     if (sample) fsm_json_set(run, "sample", text_of(sample), &failed);
     return fsm_json_write(run, failed, JSON_INDENT(2), path);

@@ -7,12 +7,13 @@
 #include "train/stepper.h"
 
 #include <fsmoe/train.h>
+#include <time.h>
 
 /* config.yaml, as fsmoe_config_load reads it back. */
 fsmoe_status fsm_run_record_config(const fsmoe_config *config);
 
 /* run.json. sample NULL or val_loss NaN: left out. */
-fsmoe_status fsm_run_record_write(const fsm_stepper *stepper, const fsmoe_train_options *options, double val_loss,
-                                  const char *sample);
+fsmoe_status fsm_run_record_write(const fsm_stepper *stepper, const fsmoe_train_options *options, time_t started,
+                                  double val_loss, const char *sample);
 
 #endif

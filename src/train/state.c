@@ -85,6 +85,13 @@ static json_t *describe_layout(const fsm_stepper *s)
 
 /* ---- writing ---- */
 
+static json_t *describe_idle(const fsm_idle_experts *idle, bool *failed)
+{
+    json_t *counts = json_array();
+    for (int64_t i = 0; i < idle->count; i++) fsm_json_append(counts, json_integer(idle->idle[i]), failed);
+    return counts;
+}
+
 static json_t *describe(const fsm_stepper *s, const fsm_run_state *state, bool *failed)
 {
     json_t *json = json_object();
@@ -95,6 +102,7 @@ static json_t *describe(const fsm_stepper *s, const fsm_run_state *state, bool *
         fsm_json_set(json, "best_val_loss", json_real(state->best_loss), failed);
         fsm_json_set(json, "best_step", json_integer(state->best_step), failed);
     }
+    if (state->idle) fsm_json_set(json, "idle_experts", describe_idle(state->idle, failed), failed);
     fsm_json_set(json, "data.train", describe_data(&state->train), failed);
     fsm_json_set(json, "data.valid", describe_data(&state->valid), failed);
     fsm_json_set(json, "layout", describe_layout(s), failed);
@@ -241,6 +249,14 @@ static fsmoe_status read_numbers(const json_t *json, const char *path, fsm_run_s
     return FSMOE_OK;
 }
 
+/* Where as many are watched now; else they are counted anew. */
+static void read_idle(const json_t *json, fsm_idle_experts *idle)
+{
+    const json_t *counts = json_object_get(json, "idle_experts");
+    if (!idle || json_array_size(counts) != (size_t)idle->count) return;
+    for (int64_t i = 0; i < idle->count; i++) idle->idle[i] = json_integer_value(json_array_get(counts, (size_t)i));
+}
+
 static fsmoe_status read_state(const json_t *json, const char *path, fsm_run_state *state)
 {
     FSM_TRY(read_format(json, path));
@@ -261,6 +277,8 @@ fsmoe_status fsm_state_read(const char *folder, const fsm_stepper *s, const fsm_
         status = fsm_fail(FSMOE_ERROR_CONFIG, "'train.steps' is %lld, but '%s' was saved after step %lld",
                           (long long)s->config->train.steps, path, (long long)state->step);
     if (status == FSMOE_OK) status = compare(json, s, state, now, changes);
+    state->idle = now->idle;
+    if (status == FSMOE_OK) read_idle(json, now->idle);
     json_decref(json);
     return status;
 }

@@ -5,6 +5,7 @@
 #define FSM_TRAIN_STATE_H
 
 #include "base/file.h"
+#include "train/idle_experts.h"
 #include "train/seal.h"
 #include "train/stepper.h"
 
@@ -26,6 +27,8 @@ typedef struct fsm_run_state {
     fsm_data_print train, valid;
     double best_loss; /* the least validation loss so far, of the model in best/; NaN: none */
     int64_t best_step;
+    fsm_idle_experts
+        *idle; /* borrowed, written where it counts, filled where it is as long as what was saved; or NULL */
 } fsm_run_state;
 
 fsmoe_status fsm_state_write(const char *folder, const fsm_stepper *stepper, const fsm_run_state *state);

@@ -47,6 +47,7 @@ fsmoe_status fsmoe_train(fsmoe_world *world, fsmoe_config *config, const fsmoe_t
                      .folder = {.lock = -1},
                      .state = {.best_loss = NAN},
                      .saved_step = -1,
+                     .started = time(NULL),
                      .val_loss = NAN};
     fsmoe_status status = fsm_trainer_prepare(&t);
     /* stopped after its last step, or not at all */

@@ -14,6 +14,7 @@
 #include "train/state.h"
 
 #include <fsmoe/train.h>
+#include <time.h>
 
 typedef struct fsm_trainer {
     fsm_comm *world;
@@ -31,6 +32,7 @@ typedef struct fsm_trainer {
     bool save_time;      /* rank 0's clock says that it is time for a checkpoint */
     int64_t parameters;  /* of the whole model */
     double started_s, step_s;
+    time_t started; /* for people */
     int64_t started_step;
     double val_loss; /* latest; NaN before the first */
     double *sums;    /* [model.sum_count] of the step that has ended: an evaluation overwrites the model's own */
