@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
-#include "train/owned.h"
+#include "run/owned.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 #include "command_case.h"
 
 #include "model/safetensors_writer.h"
-#include "train/seal.h"
+#include "run/seal.h"
 
 #include <fts.h>
 #include <sys/ptrace.h>

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "patience.h"
-#include "train/pace.h"
+#include "run/pace.h"
 
 #include <math.h>
 

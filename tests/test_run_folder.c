@@ -2,7 +2,7 @@
  * moved, replaced or removed, whatever it is called. */
 #include "run_folder_case.h"
 
-#include "train/run_folder.h"
+#include "run/folder.h"
 
 #include <errno.h>
 #include <signal.h>

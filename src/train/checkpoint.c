@@ -4,7 +4,7 @@
 #include "model/finite.h"
 #include "model/hf_config.h"
 #include "model/model_io.h"
-#include "train/owned.h"
+#include "run/owned.h"
 
 #include <dirent.h>
 #include <errno.h>

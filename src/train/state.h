@@ -5,8 +5,8 @@
 #define FSM_TRAIN_STATE_H
 
 #include "base/file.h"
+#include "run/seal.h"
 #include "train/idle_experts.h"
-#include "train/seal.h"
 #include "train/stepper.h"
 
 #define FSM_STATE_FILE "state.json"

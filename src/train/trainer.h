@@ -6,11 +6,11 @@
 #define FSM_TRAIN_TRAINER_H
 
 #include "comm/world.h"
+#include "run/folder.h"
+#include "run/log.h"
+#include "run/pace.h"
 #include "train/idle_experts.h"
-#include "train/pace.h"
 #include "train/planning.h"
-#include "train/run_folder.h"
-#include "train/run_log.h"
 #include "train/state.h"
 
 #include <fsmoe/train.h>

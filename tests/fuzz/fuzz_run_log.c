@@ -1,6 +1,6 @@
 /* log.jsonl of a run that is resumed after step 3: every byte is in the log or in log.cut.jsonl afterwards, in order. */
 #include "json_mutator.h"
-#include "train/run_log.h"
+#include "run/log.h"
 
 static char *read_or_empty(const char *name, size_t *size)
 {

@@ -1,6 +1,6 @@
 /* The seal of a folder: what is accepted is, to the byte, what sealing the folder anew writes. */
 #include "fuzz.h"
-#include "train/seal.h"
+#include "run/seal.h"
 
 static const char *const names[] = {"state.json"};
 

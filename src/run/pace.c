@@ -1,4 +1,4 @@
-#include "train/pace.h"
+#include "run/pace.h"
 
 /* One part in twenty of the time is 5 %. */
 static const double working_over_saving = 19;

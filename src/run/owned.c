@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "train/owned.h"
+#include "run/owned.h"
 
 #include <dirent.h>
 #include <errno.h>

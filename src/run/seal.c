@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "train/seal.h"
+#include "run/seal.h"
 
 #include "base/file.h"
 #include "base/print.h"

@@ -1,7 +1,7 @@
 #define _GNU_SOURCE
-#include "train/run_folder.h"
+#include "run/folder.h"
 
-#include "train/owned.h"
+#include "run/owned.h"
 
 #include <dirent.h>
 #include <errno.h>

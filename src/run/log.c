@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "train/run_log.h"
+#include "run/log.h"
 
 #include "base/file.h"
 #include "base/json.h"

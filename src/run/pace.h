@@ -1,8 +1,8 @@
 /* How often a run saves itself by the clock.
  * In:  the time, what saving took. Out: whether it is time again, so that saving takes at most 5 % of a run.
  */
-#ifndef FSM_TRAIN_PACE_H
-#define FSM_TRAIN_PACE_H
+#ifndef FSM_RUN_PACE_H
+#define FSM_RUN_PACE_H
 
 #include <stdbool.h>
 

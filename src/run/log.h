@@ -2,8 +2,8 @@
  * In:  the folder; where training stands; one record a step.
  * Out: lines that are whole; what a resumed run does again is kept in log.cut.jsonl and said, nothing is cut in silence.
  */
-#ifndef FSM_TRAIN_RUN_LOG_H
-#define FSM_TRAIN_RUN_LOG_H
+#ifndef FSM_RUN_LOG_H
+#define FSM_RUN_LOG_H
 
 #include "model/model.h"
 

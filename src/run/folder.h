@@ -2,14 +2,14 @@
  * In:  run.dir. Out: a folder that is this run's alone, as long as the process lives.
  * DIR/run.lock names the run that owns the folder (an id for life, which resuming keeps) and, for people, the host and
  * process that has it now. It is locked (flock), so the claim ends with the process however that ends. What a run has not
- * made itself is never renamed, replaced or removed: folders know their owner by their seals (train/seal.h), files by the
- * table of names in run_folder.c, and a folder that holds anything else is refused.
+ * made itself is never renamed, replaced or removed: folders know their owner by their seals (run/seal.h), files by the
+ * table of names in folder.c, and a folder that holds anything else is refused.
  */
-#ifndef FSM_TRAIN_RUN_FOLDER_H
-#define FSM_TRAIN_RUN_FOLDER_H
+#ifndef FSM_RUN_FOLDER_H
+#define FSM_RUN_FOLDER_H
 
 #include "base/file.h"
-#include "train/seal.h"
+#include "run/seal.h"
 
 typedef struct fsm_run_folder {
     const char *dir; /* borrowed */

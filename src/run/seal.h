@@ -3,8 +3,8 @@
  * Out: FOLDER/checksums, "run ID" and then a line a file as xxhsum writes and checks them; later, whether every bit of the
  *      folder is still what was sealed, and whether the folder is a run's own and nobody has added to it.
  */
-#ifndef FSM_TRAIN_SEAL_H
-#define FSM_TRAIN_SEAL_H
+#ifndef FSM_RUN_SEAL_H
+#define FSM_RUN_SEAL_H
 
 #include "base/status.h"
 

@@ -1,14 +1,14 @@
 /* Folders that a run makes, whole or not at all: checkpoint-N, best, model.
  * In:  the id of the run, the name a folder is to have.
  * Out: a temporary folder to write into, which then gets the name; what had the name before is exchanged for it and removed,
- *      but only if the run itself had made it (train/seal.h) and nobody has added to it: nothing else is ever removed.
+ *      but only if the run itself had made it (run/seal.h) and nobody has added to it: nothing else is ever removed.
  * For rank 0 alone; none of these is collective.
  */
-#ifndef FSM_TRAIN_OWNED_H
-#define FSM_TRAIN_OWNED_H
+#ifndef FSM_RUN_OWNED_H
+#define FSM_RUN_OWNED_H
 
 #include "base/file.h"
-#include "train/seal.h"
+#include "run/seal.h"
 
 /* Makes an empty "folder.tmp-…" whose name is this run's; one that a kill has left is removed first. */
 fsmoe_status fsm_owned_begin(const char *folder, const fsm_run_id *id, char temporary[FSM_PATH_BYTES]);
