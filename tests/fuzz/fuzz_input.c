@@ -1,7 +1,8 @@
-/* Text and JSONL. The first byte says which, and the tokenizer. Ids of a text decode to the text; those of JSONL to its
- * documents, one after another, each with the end of text. */
+/* Text and JSONL. The first byte says which the name is, and the tokenizer; bytes that begin as JSONL are that under any name.
+ * Ids of a text decode to the text; those of JSONL to its documents, one after another, each with the end of text. */
 #include "small_tokenizer.h"
 #include "tokens/input.h"
+#include "tokens/json_look.h"
 
 #include <jansson.h>
 
@@ -14,8 +15,9 @@ static void append(char *to, size_t *used, const char *from, size_t size)
 /* The documents of JSONL that was accepted. */
 static size_t documents(const char *text, size_t size, const char *end_of_text, char *out)
 {
-    size_t used = 0;
-    for (const char *line = text, *end = text + size, *stop; line < end; line = stop + 1) {
+    static const char mark[] = "\xEF\xBB\xBF"; /* of byte order, which is no part of the first line */
+    size_t used = 0, skipped = size >= 3 && memcmp(text, mark, 3) == 0 ? 3 : 0;
+    for (const char *line = text + skipped, *end = text + size, *stop; line < end; line = stop + 1) {
         stop = memchr(line, '\n', (size_t)(end - line));
         if (!stop) stop = end;
         json_t *json = json_loadb(line, (size_t)(stop - line), JSON_ALLOW_NUL, NULL);
@@ -54,7 +56,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         const char *text = (const char *)data, *end_of_text = tokenizer == small ? "<|endoftext|>" : "";
         char *all = malloc((strlen(end_of_text) + 1) * (size + 1));
         FUZZ_CLAIM(all && ids.count > 0);
-        if (is_jsonl) claim_same(tokenizer, &ids, all, documents(text, size, end_of_text, all));
+        bool lines = is_jsonl || fsm_json_look_lines(text, size); /* the bytes say so, whatever the name */
+        if (lines) claim_same(tokenizer, &ids, all, documents(text, size, end_of_text, all));
         else claim_same(tokenizer, &ids, text, size);
         free(all);
     }
