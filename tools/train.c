@@ -102,11 +102,12 @@ static void on_message(void *user, const char *sentence)
 }
 
 /* Where the results are. A run of no step at all turns a seed or another model into a model folder. */
-static void tell_results(const fsmoe_config *config)
+static void tell_results(const fsmoe_config *config, bool reported)
 {
     char text[2 * 4096 + 64];
     const char *dir = config->run.dir;
-    if (config->train.steps > 0) snprintf(text, sizeof text, "model in %s/model, report in %s/report.html", dir, dir);
+    reported &= config->train.steps > 0;
+    if (reported) snprintf(text, sizeof text, "model in %s/model, report in %s/report.html", dir, dir);
     else snprintf(text, sizeof text, "model in %s/model", dir);
     command_note(text);
 }
@@ -117,15 +118,18 @@ static fsmoe_status fail(fsmoe_status status)
     return status;
 }
 
-/* What cannot be drawn is no reason to call a run that is saved a failure. */
-static void write_report(const fsmoe_config *config, shown *s)
+/* What cannot be drawn, since somebody has written into the log, is no reason to call a run a failure; nor is any report one
+ * that is to go on. */
+static fsmoe_status write_report(const fsmoe_config *config, shown *s)
 {
     char text[2200];
-    bool nothing_left = s->report.steps == 0 && config->train.steps > 0 && !signals_stopped_by();
+    bool stopped = signals_stopped_by() != 0,
+         nothing_left = s->report.steps == 0 && config->train.steps > 0 && !stopped;
     fsmoe_status status = nothing_left ? fsmoe_report_write(config->run.dir) : live_report_end(&s->report);
-    if (status == FSMOE_OK) return;
+    if (status == FSMOE_OK || (status != FSMOE_ERROR_FORMAT && !stopped)) return status;
     snprintf(text, sizeof text, "the report cannot be written: %s", fsmoe_last_error());
     command_warn(text);
+    return FSMOE_OK;
 }
 
 /* On rank 0, whether the run is done, was stopped or has failed. */
@@ -136,10 +140,10 @@ static fsmoe_status conclude(fsmoe_status status, const fsmoe_config *config, sh
         live_report_end(&s->report); /* one more failure would say nothing */
         return status;
     }
-    write_report(config, s);
+    status = write_report(config, s);
     if (signals_stopped_by()) signals_tell(resume);
-    else tell_results(config);
-    return FSMOE_OK;
+    else tell_results(config, status == FSMOE_OK);
+    return status == FSMOE_OK ? status : fail(status);
 }
 
 static bool sets_run_dir(const config_source *source)
