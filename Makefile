@@ -32,8 +32,8 @@ test: $(BUILD)/CMakeCache.txt
 test-long: test test-sanitize test-thread
 	@cd $(BUILD) && FSMOE_TEST_LONG=1 ctest --output-on-failure -R 'schedule_matrix|layer_combinations|comm_blocks|model_io|checkpoint_damage|signals'
 	@tests/faults/run . $(BUILD)/fsmoe $(BUILD)/tests 1
-	@tests/kill_training.sh $(CURDIR) $(CURDIR)/$(BUILD)/fsmoe 400 1
-	@tests/kill_training.sh $(CURDIR) $(CURDIR)/$(BUILD)/fsmoe 100 4
+	@tests/kill_training.sh . $(BUILD)/fsmoe 400 1
+	@tests/kill_training.sh . $(BUILD)/fsmoe 100 4
 	@scripts/check-demo
 
 test-sanitize:

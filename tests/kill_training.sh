@@ -5,7 +5,7 @@
 # disturbed, to the bit. Prints how many kills there were, and where they fell.
 # Exit 77: no launcher for more than one rank, or a command without MPI.
 set -euo pipefail
-source=$1 command=$2 kills=$3 ranks=$4
+source=$(realpath "$1") command=$(realpath "$2") kills=$3 ranks=$4
 steps=${KILL_STEPS:-200}
 work=$(mktemp -d "${TMPDIR:-/tmp}/fsmoe-kills-XXXXXX")
 cd "$work"
