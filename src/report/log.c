@@ -140,6 +140,8 @@ static fsmoe_status read_lines(fsm_log *log, const char *bytes, size_t size, con
         json_t *object = fsm_json_decode(line, (size_t)(stop - line), JSON_REJECT_DUPLICATES, &error);
         if (!object && json_error_code(&error) == json_error_out_of_memory)
             return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", path);
+        if (!object && json_error_code(&error) == json_error_out_of_memory)
+            return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", path);
         if (!object && !newline) return FSMOE_OK;
         if (!object) return fsm_fail(FSMOE_ERROR_FORMAT, "%s:%zu: malformed JSON: %s", path, at.line, error.text);
         fsmoe_status status = read_step(log, object, at);
