@@ -118,15 +118,14 @@ static fsmoe_status fail(fsmoe_status status)
     return status;
 }
 
-/* What cannot be drawn, since somebody has written into the log, is no reason to call a run a failure; nor is any report one
- * that is to go on. */
+/* A run that is to go on is saved, and no failure for want of a page. */
 static fsmoe_status write_report(const fsmoe_config *config, shown *s)
 {
     char text[2200];
     bool stopped = signals_stopped_by() != 0,
          nothing_left = s->report.steps == 0 && config->train.steps > 0 && !stopped;
     fsmoe_status status = nothing_left ? fsmoe_report_write(config->run.dir) : live_report_end(&s->report);
-    if (status == FSMOE_OK || (status != FSMOE_ERROR_FORMAT && !stopped)) return status;
+    if (status == FSMOE_OK || !stopped) return status;
     snprintf(text, sizeof text, "the report cannot be written: %s", fsmoe_last_error());
     command_warn(text);
     return FSMOE_OK;
