@@ -197,7 +197,8 @@ static fsmoe_status train(fsmoe_world *world, arguments *a, shown *s)
         fsmoe_config_destroy(config);
         return rank == 0 ? fail(status) : status;
     }
-    if (trace_clashes(a, config)) {
+    /* ranks look for themselves, and one may see another disk */
+    if (fsmoe_world_agree(world, trace_clashes(a, config) ? FSMOE_ERROR_USAGE : FSMOE_OK) != FSMOE_OK) {
         fsmoe_config_destroy(config);
         if (rank == 0)
             command_fail_with(FSMOE_ERROR_USAGE, "--trace would be written over a file of the data or of a run");
