@@ -1,6 +1,6 @@
-#define _GNU_SOURCE
 #include "invocation.h"
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,14 +15,20 @@ typedef struct words {
     size_t size;
 } words;
 
+/* A process that is gone, or nobody's to read, has no words. */
 static void read_words(const char *process, words *w)
 {
     char path[64];
+    ssize_t n = 1;
+    w->size = 0;
     snprintf(path, sizeof path, "/proc/%s/cmdline", process);
-    FILE *file = fopen(path, "re");
-    w->size = file ? fread(w->text, 1, sizeof w->text - 1, file) : 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && n > 0 && w->size < sizeof w->text - 1) {
+        n = read(fd, w->text + w->size, sizeof w->text - 1 - w->size);
+        if (n > 0) w->size += (size_t)n;
+    }
     w->text[w->size] = 0;
-    if (file) fclose(file);
+    if (fd >= 0) close(fd);
 }
 
 static const char *next_word(const words *w, const char *word)
@@ -37,19 +43,45 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
+/* Text that is put together; without memory for it nothing is left. */
+typedef struct line {
+    char *text;
+    size_t size, capacity;
+    bool failed;
+} line;
+
+static void put(line *to, const char *bytes, size_t size)
+{
+    if (!to->failed && to->size + size + 1 > to->capacity) {
+        size_t capacity = 2 * (to->size + size + 1);
+        char *grown = realloc(to->text, capacity);
+        to->failed = !grown;
+        if (grown) to->text = grown, to->capacity = capacity;
+    }
+    if (to->failed) return;
+    memcpy(to->text + to->size, bytes, size);
+    to->size += size;
+    to->text[to->size] = 0;
+}
+
+static void put_text(line *to, const char *text)
+{
+    put(to, text, strlen(text));
+}
+
 /* Quoted unless every character is plain. */
-static void write_word(FILE *out, const char *word)
+static void put_word(line *to, const char *word)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:@%,";
     if (*word && !word[strspn(word, plain)]) {
-        fputs(word, out);
+        put_text(to, word);
         return;
     }
-    fputc('\'', out);
+    put_text(to, "'");
     for (; *word; word++)
-        if (*word == '\'') fputs("'\\''", out);
-        else fputc(*word, out);
-    fputc('\'', out);
+        if (*word == '\'') put_text(to, "'\\''");
+        else put(to, word, 1);
+    put_text(to, "'");
 }
 
 static bool is_launcher(const char *program)
@@ -61,7 +93,7 @@ static bool is_launcher(const char *program)
 }
 
 /* What stands before this program in the command line of the launcher, where that is the parent; false: it is not. */
-static bool write_parent(FILE *out, const char *program)
+static bool put_parent(line *to, const char *program)
 {
     words parent;
     char process[32];
@@ -69,57 +101,59 @@ static bool write_parent(FILE *out, const char *program)
     read_words(process, &parent);
     if (parent.size == 0 || !is_launcher(parent.text)) return false;
     for (const char *word = parent.text; word && strcmp(word, program) != 0; word = next_word(&parent, word)) {
-        write_word(out, word);
-        fputc(' ', out);
+        put_word(to, word);
+        put_text(to, " ");
     }
     return true;
 }
 
 /* scripts/mpirun says what it was called as; another launcher is looked for; else it is what most call it. */
-static void write_launcher(FILE *out, int ranks, const char *program)
+static void put_launcher(line *to, int ranks, const char *program)
 {
     const char *said = getenv("FSMOE_LAUNCHER");
-    if (said) fprintf(out, "%s ", said);
-    else if (!write_parent(out, program) && ranks > 1) fprintf(out, "mpirun -n %d ", ranks);
+    char usual[64];
+    snprintf(usual, sizeof usual, "mpirun -n %d ", ranks);
+    if (said) put_text(to, said), put_text(to, " ");
+    else if (!put_parent(to, program) && ranks > 1) put_text(to, usual);
 }
 
-static char *finish(FILE *out, char **text)
+static char *finish(line *to)
 {
-    if (out && fclose(out) == 0) return *text;
-    free(*text);
+    if (!to->failed) return to->text;
+    free(to->text);
     return NULL;
+}
+
+static const char *program_of(const words *mine)
+{
+    return mine->size > 0 ? mine->text : "fsmoe";
 }
 
 char *invocation_describe(int ranks)
 {
     words mine;
-    char *text = NULL;
-    size_t size;
+    line out = {NULL, 0, 0, false};
     read_words("self", &mine);
-    FILE *out = open_memstream(&text, &size);
-    if (out && mine.size > 0) write_launcher(out, ranks, mine.text);
-    for (const char *word = mine.text; out && word && mine.size > 0; word = next_word(&mine, word)) {
-        if (word != mine.text) fputc(' ', out);
-        write_word(out, word);
+    put_launcher(&out, ranks, program_of(&mine));
+    put_word(&out, program_of(&mine));
+    for (const char *word = mine.size > 0 ? next_word(&mine, mine.text) : NULL; word; word = next_word(&mine, word)) {
+        put_text(&out, " ");
+        put_word(&out, word);
     }
-    return finish(out, &text);
+    return finish(&out);
 }
 
 char *invocation_resume(int ranks, const char *run_dir)
 {
     words mine;
-    char *text = NULL, config[4096 + 16];
-    size_t size;
+    char config[4096 + 16];
+    line out = {NULL, 0, 0, false};
     read_words("self", &mine);
     snprintf(config, sizeof config, "%s/config.yaml", run_dir);
-    FILE *out = open_memstream(&text, &size);
-    if (out) {
-        const char *program = mine.size > 0 ? mine.text : "fsmoe";
-        write_launcher(out, ranks, program);
-        write_word(out, program);
-        fputs(" train ", out);
-        write_word(out, config);
-        fputs(" --resume", out);
-    }
-    return finish(out, &text);
+    put_launcher(&out, ranks, program_of(&mine));
+    put_word(&out, program_of(&mine));
+    put_text(&out, " train ");
+    put_word(&out, config);
+    put_text(&out, " --resume");
+    return finish(&out);
 }

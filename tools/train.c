@@ -187,6 +187,21 @@ static bool trace_clashes(const arguments *a, const fsmoe_config *config)
     return same;
 }
 
+static fsmoe_status run(fsmoe_world *world, arguments *a, fsmoe_config *config, shown *s, const char *started,
+                        const char *resume)
+{
+    a->options.command = started;
+    a->options.resume_command = resume;
+    live_report_begin(&s->report, config->run.dir);
+    signals_prepare(world);
+    fsmoe_status status = fsmoe_train(world, config, &a->options);
+    progress_end_line(&s->progress);
+    bool failed = status != FSMOE_OK;
+    if (fsmoe_world_rank(world) == 0) status = conclude(status, config, s, resume);
+    else if (status == FSMOE_ERROR_COMM) command_fail(status);
+    return failed ? status : fsmoe_world_agree(world, status);
+}
+
 static fsmoe_status train(fsmoe_world *world, arguments *a, shown *s)
 {
     fsmoe_config *config = NULL;
@@ -205,16 +220,10 @@ static fsmoe_status train(fsmoe_world *world, arguments *a, shown *s)
         return FSMOE_ERROR_USAGE;
     }
     char *started = invocation_describe(ranks), *resume = invocation_resume(ranks, config->run.dir);
-    a->options.command = started;
-    a->options.resume_command = resume;
-    live_report_begin(&s->report, config->run.dir);
-    signals_prepare(world);
-    status = fsmoe_train(world, config, &a->options);
-    progress_end_line(&s->progress);
-    bool failed = status != FSMOE_OK;
-    if (rank == 0) status = conclude(status, config, s, resume ? resume : "--resume");
-    else if (status == FSMOE_ERROR_COMM) command_fail(status);
-    if (!failed) status = fsmoe_world_agree(world, status);
+    bool described = started && resume;
+    status = fsmoe_world_agree(world, described ? FSMOE_OK : FSMOE_ERROR_MEMORY);
+    if (status == FSMOE_OK) status = run(world, a, config, s, started, resume);
+    else if (rank == 0) command_fail_with(status, "no memory for the command line");
     fsmoe_config_destroy(config);
     free(started);
     free(resume);

@@ -66,6 +66,8 @@ fsmoe_status fsm_step_list_gradients(const fsm_params *params, fsm_step_shape *s
     shape->gradients = malloc(sizeof *shape->gradients * ((size_t)params->count + 1));
     if (!sorted || !shape->gradients) {
         free(sorted);
+        free(shape->gradients);
+        shape->gradients = NULL;
         return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to list gradients");
     }
     for (int i = 0; i < params->count; i++) sorted[i] = &params->items[i];
