@@ -202,6 +202,24 @@ static void test_run_folder_with_a_changed_model_is_not_gone_on_in(void **state)
     fsm_run_folder_release(&f);
 }
 
+/* Found when the folder is claimed, not when everything is ready. */
+static void test_run_folder_that_cannot_be_renamed_is_refused_early(void **state)
+{
+    (void)state;
+    fsm_run_folder f = begin_run("run");
+    put("run/log.jsonl", "");
+    fsm_run_folder_release(&f);
+    assert_int_equal(chdir("run"), 0);
+    assert_int_equal(fsm_run_folder_claim(".", false, &f), FSMOE_ERROR_IO);
+    assert_says("cannot be renamed");
+    fsm_run_folder_release(&f);
+    assert_int_equal(fsm_run_folder_claim(".", true, &f), FSMOE_OK); /* it may go on */
+    fsm_run_folder_release(&f);
+    assert_int_equal(chdir(".."), 0);
+    assert_int_equal(fsm_run_folder_claim("not/yet/there", false, &f), FSMOE_OK);
+    fsm_run_folder_release(&f);
+}
+
 static void test_run_folder_damage_of_the_lock_is_said(void **state)
 {
     (void)state;
@@ -373,6 +391,7 @@ int main(void)
         CASE(test_run_folder_with_an_ended_run_and_something_else_is_not_moved),
         CASE(test_run_folder_may_hold_files_that_no_run_would_name),
         CASE(test_run_folder_with_a_changed_model_is_not_gone_on_in),
+        CASE(test_run_folder_that_cannot_be_renamed_is_refused_early),
         CASE(test_run_folder_damage_of_the_lock_is_said),
         CASE(test_run_folder_that_is_claimed_names_who_claimed_it_last),
         CASE(test_run_folder_behind_a_link_is_moved_aside_and_the_link_stays),

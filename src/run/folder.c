@@ -207,10 +207,62 @@ static fsmoe_status check_is_outside(const fsm_run_folder *folder)
     }
 }
 
+/* The folder itself, where run.dir is a link to it, perhaps to another disk: the link stays what it is. */
+static void resolve(const char *dir, char path[FSM_PATH_BYTES])
+{
+    struct stat info;
+    size_t length = (size_t)snprintf(path, FSM_PATH_BYTES, "%s", dir);
+    while (length > 1 && path[length - 1] == '/') path[--length] = 0;
+    char *real = lstat(path, &info) == 0 && S_ISLNK(info.st_mode) ? realpath(path, NULL) : NULL;
+    if (real && strlen(real) < FSM_PATH_BYTES) strcpy(path, real);
+    free(real);
+}
+
+static bool is_mount_point(const char *dir)
+{
+    char above[FSM_PATH_BYTES];
+    struct stat mine, parent;
+    fsm_file_parent(dir, above);
+    return stat(dir, &mine) == 0 && stat(above, &parent) == 0 && mine.st_dev != parent.st_dev;
+}
+
+static bool is_working_folder(const char *dir)
+{
+    const char *slash = strrchr(dir, '/'), *last = slash ? slash + 1 : dir;
+    return strcmp(last, ".") == 0 || strcmp(last, "..") == 0;
+}
+
+static fsmoe_status check_writable(const fsm_run_folder *folder, const char *where)
+{
+    if (access(where, W_OK) == 0) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_IO, "run.dir '%s' cannot be made: cannot write in '%s': %s", folder->dir, where,
+                    strerror(errno));
+}
+
+/* What would otherwise be found out only when everything is ready: an earlier run that cannot be renamed, or no right to
+ * make the folder. */
+static fsmoe_status check_can_begin(const fsm_run_folder *folder)
+{
+    char name[256], dir[FSM_PATH_BYTES], above[FSM_PATH_BYTES];
+    resolve(folder->dir, dir);
+    FSM_TRY(find_entry(folder, is_of_a_run, name));
+    bool earlier = folder->lock >= 0 && name[0];
+    if (earlier && (is_mount_point(dir) || is_working_folder(dir)))
+        return fsm_fail(
+            FSMOE_ERROR_IO,
+            "run.dir '%s' holds an earlier run and is %s, which cannot be renamed to make place; name another",
+            folder->dir, is_mount_point(dir) ? "a mount point" : "a folder named by dots");
+    if (!earlier && fsm_file_exists(dir)) return check_writable(folder, dir);
+    for (fsm_file_parent(dir, above); !fsm_file_exists(above); fsm_file_parent(dir, above))
+        snprintf(dir, sizeof dir, "%s", above);
+    return check_writable(folder, above);
+}
+
 static fsmoe_status claim_new(fsm_run_folder *folder)
 {
     char name[256];
     FSM_TRY(check_is_outside(folder));
+    FSM_TRY(check_can_begin(folder));
     if (folder->lock < 0) return check_is_nobodys(folder);
     FSM_TRY(read_id(folder));
     FSM_TRY(find_entry(folder, is_not_own, name));
@@ -260,17 +312,6 @@ fsmoe_status fsm_run_folder_claim(const char *dir, bool resume, fsm_run_folder *
 }
 
 /* ---- beginning ---- */
-
-/* The folder itself, where run.dir is a link to it, perhaps to another disk: the link stays what it is. */
-static void resolve(const char *dir, char path[FSM_PATH_BYTES])
-{
-    struct stat info;
-    size_t length = (size_t)snprintf(path, FSM_PATH_BYTES, "%s", dir);
-    while (length > 1 && path[length - 1] == '/') path[--length] = 0;
-    char *real = lstat(path, &info) == 0 && S_ISLNK(info.st_mode) ? realpath(path, NULL) : NULL;
-    if (real && strlen(real) < FSM_PATH_BYTES) strcpy(path, real);
-    free(real);
-}
 
 static fsmoe_status move_aside(const char *dir, char moved_to[FSM_PATH_BYTES])
 {
