@@ -1,6 +1,7 @@
 /* JSON while memory runs out: every allocation of Jansson fails in turn, alone or with all after it.
  * Oracle: the value that is read, and the text that is written, when none fails. */
 #include "base/json.h"
+#include "tokens/json_lines.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -153,6 +154,30 @@ static void test_json_is_written_whole_or_not_at_all(void **state)
     free(expected);
 }
 
+static void test_json_lines_lose_no_byte_of_a_document(void **state)
+{
+    (void)state;
+    static const char lines[] = "{\"text\": \"A document that is longer than sixteen bytes.\"}\n{\"text\": \"Two\"}\n";
+    static const fsm_file_map map = {lines, sizeof lines - 1};
+    fsmoe_tokenizer *bytes;
+    assert_int_equal(fsmoe_tokenizer_create("bytes", &bytes), FSMOE_OK);
+    for (long k = 1;; k++) {
+        fsm_ids ids = {0};
+        fail_from(k, false);
+        fsmoe_status status = fsm_json_lines_read(&map, bytes, "lines.jsonl", &ids);
+        bool fired = asked >= k;
+        fail_from(0, false);
+        if (status == FSMOE_OK) assert_int_equal(ids.count, strlen("A document that is longer than sixteen bytes.Two"));
+        else assert_int_equal(status, FSMOE_ERROR_MEMORY);
+        fsm_ids_destroy(&ids);
+        if (fired) continue;
+        assert_int_equal(status, FSMOE_OK);
+        assert_true(k > 10);
+        break;
+    }
+    fsmoe_tokenizer_destroy(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +185,7 @@ int main(void)
         cmocka_unit_test(test_json_of_jansson_itself_loses_bytes),
         cmocka_unit_test(test_json_errors_are_those_of_the_text),
         cmocka_unit_test(test_json_is_written_whole_or_not_at_all),
+        cmocka_unit_test(test_json_lines_lose_no_byte_of_a_document),
     };
     return cmocka_run_group_tests(tests, begin, NULL);
 }

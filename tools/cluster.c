@@ -2,6 +2,7 @@
 #include "command.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <fsmoe/cluster.h>
 #include <limits.h>
 #include <stdio.h>
@@ -55,14 +56,18 @@ static const struct argp_option import_options[] = {
     {0},
 };
 
-/* "alltoall=FILE": letters before the '='; a file of such a name is written ./alltoall=FILE. */
-static void add_log(fsmoe_cluster_import_options *options, fsmoe_cluster_log *logs, char *text)
+/* "alltoall=FILE": letters before the '='; a file of such a name is written ./alltoall=FILE. The list begins
+ * with the first: argp needs no more memory then, and says what this returns. */
+static error_t add_log(import_arguments *a, const struct argp_state *state, char *text)
 {
     char *end = text;
+    if (!a->logs) a->options.logs = a->logs = calloc((size_t)state->argc, sizeof *a->logs);
+    if (!a->logs) return ENOMEM;
     while (islower((unsigned char)*end)) end++;
     bool named = end > text && *end == '=';
     if (named) *end = 0;
-    logs[options->log_count++] = (fsmoe_cluster_log){.path = named ? end + 1 : text, .op = named ? text : NULL};
+    a->logs[a->options.log_count++] = (fsmoe_cluster_log){.path = named ? end + 1 : text, .op = named ? text : NULL};
+    return 0;
 }
 
 static void parse_ranks(struct argp_state *state, fsmoe_cluster_import_options *options, const char *text)
@@ -105,8 +110,7 @@ static error_t parse_import(int key, char *value, struct argp_state *state)
         o->gemm_latency_s = parse_quantity(state, "--gemm-latency", value, FSMOE_QUANTITY_TIME);
         return 0;
     case ARGP_KEY_ARG:
-        add_log(o, a->logs, value);
-        return 0;
+        return add_log(a, state, value);
     case ARGP_KEY_END:
         command_require(state, "--out", a->out);
         if (o->log_count == 0 && !o->base) argp_error(state, "FILE is missing");
@@ -137,9 +141,7 @@ static int run_import(int argc, char **argv)
         0,
         0,
         0};
-    import_arguments a = {.options.on_message = note, .logs = calloc((size_t)argc, sizeof *a.logs)};
-    if (!a.logs) return command_fail(FSMOE_ERROR_MEMORY);
-    a.options.logs = a.logs;
+    import_arguments a = {.options.on_message = note};
     command_parse(&argp, argc, argv, &a);
     fsmoe_status status = fsmoe_cluster_import(&a.options, a.out);
     if (status == FSMOE_OK && command_is_file(a.out)) status = print_table(a.out);

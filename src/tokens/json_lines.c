@@ -1,10 +1,10 @@
 #include "tokens/json_lines.h"
 
+#include "base/json.h"
 #include "tokens/json_look.h"
 #include "tokens/utf8.h"
 
 #include <ctype.h>
-#include <jansson.h>
 #include <string.h>
 #include <strings.h>
 
@@ -50,7 +50,7 @@ static fsmoe_status read_document(const char *line, size_t size, fsmoe_tokenizer
 {
     /* Numbers are read as reals, since one beside the text may have more digits than an integer here. */
     json_error_t error;
-    json_t *document = json_loadb(line, size, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL | JSON_DECODE_ANY, &error);
+    json_t *document = fsm_json_decode(line, size, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL | JSON_DECODE_ANY, &error);
     if (!document) return fail_without_json(&error);
     const json_t *text = json_object_get(document, "text");
     fsmoe_status status;
