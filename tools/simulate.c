@@ -2,6 +2,7 @@
 #include "command.h"
 #include "plan_source.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@ typedef struct arguments {
     fsmoe_rank_class classes[MOST_CLASSES];
     char class_names[MOST_CLASSES][NAME_BYTES];
     int class_count;
-    bool by_priority;
+    bool by_priority, is_plan;
 } arguments;
 
 static const struct argp_option options[] = {
@@ -61,17 +62,20 @@ static void add_class(arguments *a, struct argp_state *state, const char *text)
     a->class_count++;
 }
 
-/* A plan file is a JSON object. */
-static bool is_plan(const char *path)
+/* A plan file is a JSON object. false: the file cannot be looked into, as reading it will say. */
+static bool look(const char *path, bool *is_plan)
 {
-    FILE *file = fopen(path, "r");
-    int c = file ? fgetc(file) : EOF;
-    while (c == ' ' || c == '\n' || c == '\t' || c == '\r') c = fgetc(file);
-    if (file) fclose(file);
-    return c == '{';
+    char head[64];
+    int file = open(path, O_RDONLY | O_CLOEXEC); /* no stream: it would need memory */
+    ssize_t n = file >= 0 ? read(file, head, sizeof head - 1) : -1;
+    if (file >= 0) close(file);
+    if (n < 0) return false;
+    head[n] = 0;
+    *is_plan = head[strspn(head, " \n\t\r")] == '{';
+    return true;
 }
 
-static void check_arguments(const arguments *a, struct argp_state *state)
+static void check_arguments(arguments *a, struct argp_state *state)
 {
     if (a->grid) {
         if (strcmp(a->grid, "paper") != 0) argp_error(state, "no grid is named '%s'; there is 'paper'", a->grid);
@@ -84,11 +88,12 @@ static void check_arguments(const arguments *a, struct argp_state *state)
         return;
     }
     command_require(state, "PLAN or MODEL.yaml", a->source.config.path);
-    if (is_plan(a->source.config.path)) {
+    bool looked = look(a->source.config.path, &a->is_plan);
+    if (a->is_plan) {
         const fsmoe_plan_options *o = &a->source.options;
         if (o->cluster || o->nodes || o->ranks_per_node || a->source.schedule || a->source.config.count > 0)
             argp_error(state, "a plan file has its own model, cluster and schedule");
-    } else if (access(a->source.config.path, R_OK) == 0) { /* else reading it will say why not */
+    } else if (looked) {
         command_require(state, "--cluster (a model needs it)", a->source.options.cluster);
     }
     if (a->csv) argp_error(state, "--csv goes with --grid");
@@ -157,7 +162,7 @@ static fsmoe_status simulate_step(const arguments *a)
     double class_s[MOST_CLASSES] = {0};
     fsmoe_status status = a->gantt ? fsmoe_can_write(a->gantt) : FSMOE_OK;
     if (status == FSMOE_OK && a->trace) status = fsmoe_can_write(a->trace);
-    if (status == FSMOE_OK) status = is_plan(a->source.config.path) ? take_plan(a, &plan) : make_plan(a, &plan);
+    if (status == FSMOE_OK) status = a->is_plan ? take_plan(a, &plan) : make_plan(a, &plan);
     if (status == FSMOE_OK) fsmoe_plan_summarize(plan, &planned);
     if (status == FSMOE_OK) plan_source_warn(plan);
     if (status == FSMOE_OK) status = fsmoe_plan_simulate(plan, a->classes, a->class_count, a->by_priority, class_s);
