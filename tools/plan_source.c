@@ -48,7 +48,10 @@ fsmoe_status plan_source_create(const plan_source *source, const char *schedule,
     fsmoe_config *config = NULL;
     fsmoe_status status = config_source_load(&source->config, NULL, &config);
     if (status == FSMOE_OK) status = fsmoe_plan_create(config, &source->options, schedule, plan);
-    if (status == FSMOE_OK && memory) status = measure(config, *plan, memory);
+    if (status == FSMOE_OK && memory) {
+        status = measure(config, *plan, memory);
+        if (status != FSMOE_OK) fsmoe_plan_destroy(*plan);
+    }
     fsmoe_config_destroy(config);
     return status;
 }
