@@ -7,11 +7,48 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A pass over so many samples of a group. */
+static fsm_pass_size pass_over(const fsmoe_config *config, const fsm_topo *topo, int64_t samples)
+{
+    double factor = config->moe.capacity_factor > 0 ? config->moe.capacity_factor : 1.0;
+    fsm_wire_shape wire;
+    int64_t columns;
+    fsm_pass_size size = {.n_group = samples * config->data.seq_len};
+    size.n_local = size.n_group / topo->mp;
+    fsm_lanes_wire(config, topo, samples, &wire);
+    size.nominal_rows = wire.nominal_rows;
+    bool mixes = fsm_gate_find(config->moe.gate)->mixes;
+    size.rows = mixes ? (double)(wire.nominal_rows * config->moe.num_experts)
+                      : factor * (double)(config->moe.top_k * size.n_local);
+    fsm_moe_products(&config->moe, size.n_local, &size.order_gemms, &columns);
+    return size;
+}
+
+static void describe_passes(const fsmoe_config *config, const fsm_topo *topo, int64_t max_samples, fsm_step_shape *s)
+{
+    const char *why;
+    fsm_pass_size whole = pass_over(config, topo, max_samples);
+    s->n_group = whole.n_group, s->n_local = whole.n_local, s->rows = whole.rows;
+    s->nominal_rows = whole.nominal_rows, s->order_gemms = whole.order_gemms;
+    s->most_parts = fsm_lanes_most_parts(config, max_samples, &why);
+    for (int parts = 2; parts <= s->most_parts; parts++)
+        for (int part = 0; part < parts; part++) {
+            int64_t first, last;
+            fsm_lanes_part(max_samples, parts, part, &first, &last);
+            s->part[parts - 2][part] = pass_over(config, topo, last - first);
+        }
+}
+
+fsm_pass_size fsm_step_part(const fsm_step_shape *s, int parts, int part)
+{
+    if (parts > 1) return s->part[parts - 2][part];
+    return (fsm_pass_size){s->n_group, s->n_local, s->rows, s->nominal_rows, s->order_gemms};
+}
+
 fsmoe_status fsm_step_describe(const fsmoe_config *config, const fsm_topo *topo, const fsm_params *params,
-                               int64_t max_samples, int64_t nominal_rows, bool training, fsm_step_shape *shape)
+                               int64_t max_samples, bool training, fsm_step_shape *shape)
 {
     const fsmoe_model_config *m = &config->model;
-    double factor = config->moe.capacity_factor > 0 ? config->moe.capacity_factor : 1.0;
     *shape = (fsm_step_shape){
         .num_layers = (int)m->num_layers,
         .moe_every = (int)m->moe_every,
@@ -24,21 +61,18 @@ fsmoe_status fsm_step_describe(const fsmoe_config *config, const fsm_topo *topo,
         .seq_len = config->data.seq_len,
         .attention_width = m->num_heads * m->head_dim / topo->mp,
         .qkv_width = (m->num_heads + 2 * m->num_kv_heads) * m->head_dim / topo->mp,
-        .n_group = max_samples * config->data.seq_len,
         .num_experts = config->moe.num_experts,
         .top_k = config->moe.top_k,
-        .nominal_rows = nominal_rows,
         .max_degree = config->parallel.canonical_sums ? 1 : FSM_MAX_CHUNKS,
         .expert_gemms = fsm_expert_find(config->moe.expert)->pre_width + 1,
         .region_count = params->region_count,
     };
-    shape->n_local = shape->n_group / topo->mp;
+    int gemms;
+    describe_passes(config, topo, max_samples, shape);
     shape->mixes = fsm_gate_find(config->moe.gate)->mixes;
-    shape->rows = shape->mixes ? (double)(nominal_rows * config->moe.num_experts)
-                               : factor * (double)(config->moe.top_k * shape->n_local);
     shape->shared_gemms = (int)config->moe.shared_experts * (shape->expert_gemms + config->moe.shared_gate);
     shape->shared_width = config->moe.shared_experts * (shape->expert_gemms * m->ffn_hidden + config->moe.shared_gate);
-    fsm_moe_products(&config->moe, shape->n_local, &shape->order_gemms, &shape->order_width);
+    fsm_moe_products(&config->moe, shape->n_local, &gemms, &shape->order_width);
     for (int g = 0; g < FSM_GROUP_COUNT; g++) {
         shape->group_size[g] = fsm_topo_group_size(topo, (fsm_group)g);
         shape->link[g] = fsm_topo_link(topo, (fsm_group)g);
@@ -75,8 +109,13 @@ void fsm_step_even_cuts(int64_t rows, int degree, int64_t *cuts)
 
 static fsm_task task(const fsm_step_builder *b, fsm_task_kind kind, fsm_phase phase, int layer, double size)
 {
-    return (fsm_task){
-        .kind = kind, .phase = phase, .resource = FSM_COMPUTE, .layer = layer, .micro = b->micro, .size = size};
+    return (fsm_task){.kind = kind,
+                      .phase = phase,
+                      .resource = FSM_COMPUTE,
+                      .layer = layer,
+                      .micro = b->micro,
+                      .lane = -1,
+                      .size = size};
 }
 
 /* The task just added to the chain finished these gradients, if this is the last micro-batch. */

@@ -18,6 +18,14 @@ typedef struct fsm_gradient {
     fsm_task_kind after; /* in backward, of the last micro-batch; all its chunks */
 } fsm_gradient;
 
+/* What one pass works on: a micro-batch, or a part of it. */
+typedef struct fsm_pass_size {
+    int64_t n_group, n_local; /* tokens of the data-parallel group, and of this rank */
+    double rows;              /* rows a rank sends, all experts: k f n_local (f = 0: k n_local) */
+    int64_t nominal_rows;     /* T, what chunks are counted in */
+    int order_gemms;          /* of one product that makes rows of tokens; 0: they are copied */
+} fsm_pass_size;
+
 typedef struct fsm_step_shape {
     int num_layers, moe_every, micro_batches;
     bool training;
@@ -26,13 +34,16 @@ typedef struct fsm_step_shape {
     bool with_losses;  /* of such a step: the layers' sums are exchanged before backward */
     int64_t hidden, ffn_hidden, vocab_size, seq_len;
     int64_t attention_width, qkv_width; /* of this rank */
-    int64_t n_group, n_local;           /* tokens of a micro-batch */
     int64_t num_experts, top_k;
-    double rows;          /* rows a rank sends in a micro-batch, all experts: k f n_local (f = 0: k n_local) */
-    int64_t nominal_rows; /* T, what chunks are counted in */
-    int max_degree;       /* chunks at most; 0: as many as there are nominal rows and may be (FSM_MAX_CHUNKS) */
+    int64_t n_group, n_local; /* of a whole micro-batch, as fsm_pass_size says */
+    double rows;
+    int64_t nominal_rows;
+    int order_gemms;
+    int most_parts;                                       /* that a micro-batch may be taken in; 0: one */
+    fsm_pass_size part[FSM_MAX_LANES - 1][FSM_MAX_LANES]; /* [parts - 2][part] */
+    int max_degree; /* chunks at most; 0: as many as there are nominal rows and may be (FSM_MAX_CHUNKS) */
     int expert_gemms;
-    int shared_gemms, order_gemms;     /* of the shared experts; of one product that makes rows of tokens, 0: copied */
+    int shared_gemms;                  /* of the shared experts */
     int64_t shared_width, order_width; /* columns of their matrices together: n_local M multiply-adds each */
     bool mixes;                        /* the gate makes those rows, and a score for each of its columns */
     int group_size[FSM_GROUP_COUNT];
@@ -45,8 +56,11 @@ typedef struct fsm_step_shape {
 
 /* The step of a derived configuration. max_samples: of a micro-batch, of one data-parallel group. ERROR_MEMORY. */
 fsmoe_status fsm_step_describe(const fsmoe_config *config, const fsm_topo *topo, const fsm_params *params,
-                               int64_t max_samples, int64_t nominal_rows, bool training, fsm_step_shape *shape);
+                               int64_t max_samples, bool training, fsm_step_shape *shape);
 void fsm_step_shape_destroy(fsm_step_shape *shape);
+
+/* Part `part` of `parts` of a micro-batch; one part is all of it. */
+fsm_pass_size fsm_step_part(const fsm_step_shape *shape, int parts, int part);
 
 /* The link that a schedule with one communication stream is on: between nodes if anything is. */
 fsm_resource fsm_step_stream(const fsm_step_shape *shape);
