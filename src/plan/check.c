@@ -406,18 +406,11 @@ static fsmoe_status check_gradients(const fsm_graph *graph, const fsm_step_shape
 static fsmoe_status build_plain(const fsm_step_shape *shape, fsm_graph *plain)
 {
     const int64_t cuts[2] = {0, shape->nominal_rows};
-    const fsm_layer_cut whole = {.degree = 1, .cuts = cuts, .split = true};
+    const fsm_layer_cut whole = {.degree = 1, .cuts = cuts, .split = true},
+                        passes[2][FSM_MAX_LANES] = {{whole}, {whole}};
     fsm_step_builder b;
-    FSM_TRY(fsm_step_builder_begin(shape, false, plain, &b));
-    for (b.micro = 0; b.micro < (shape->training ? shape->micro_batches : 1); b.micro++) {
-        fsm_step_begin(&b);
-        for (int i = 0; i < shape->num_layers; i++) fsm_step_layer(&b, FSM_FORWARD, i, &whole);
-        fsm_step_loss(&b);
-        if (!shape->training) break;
-        for (int i = shape->num_layers - 1; i >= 0; i--) fsm_step_layer(&b, FSM_BACKWARD, i, &whole);
-        fsm_step_end(&b);
-    }
-    if (shape->training) fsm_step_update(&b);
+    FSM_TRY(fsm_step_builder_begin(shape, (fsm_lanes){0}, false, plain, &b));
+    fsm_step_plain(&b, passes);
     return fsm_step_builder_end(&b);
 }
 
