@@ -254,5 +254,4 @@ void fsm_step_plain(fsm_step_builder *b, const fsm_layer_cut cuts[2][FSM_MAX_LAN
                 plain_pass(b, (fsm_phase)phase, cuts[phase]);
                 if (phase == FSM_FORWARD && lane % parts == parts - 1) fsm_step_sums(b);
             }
-    if (b->shape->training) fsm_step_update(b);
 }

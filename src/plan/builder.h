@@ -85,7 +85,7 @@ void fsm_step_send(fsm_step_builder *builder, const fsm_piece *piece);
  * gradient norm, region by region, or with early_update each piece. */
 void fsm_step_update(fsm_step_builder *builder);
 
-/* All of a step, lane after lane, layers alike: cuts [phase][part]. */
+/* Forward and backward of a step, lane after lane, layers alike: cuts [phase][part]. */
 void fsm_step_plain(fsm_step_builder *builder, const fsm_layer_cut cuts[2][FSM_MAX_LANES]);
 
 #endif

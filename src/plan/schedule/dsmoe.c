@@ -30,6 +30,7 @@ fsmoe_status fsm_schedule_in_order(const fsm_step_shape *shape, int forward_degr
     FSM_TRY(fsm_step_builder_begin(shape, (fsm_lanes){0}, false, graph, &b));
     b.after_backward = true;
     fsm_step_plain(&b, passes);
+    if (shape->training) fsm_step_update(&b);
     return fsm_step_builder_end(&b);
 }
 
