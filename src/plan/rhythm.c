@@ -33,6 +33,12 @@ static int chunk_of(const fsm_task *t, int64_t nominal_rows, int degree)
 
 /* ---- keys ---- */
 
+/* Experts' weight gradients: nothing in a layer waits for them. */
+static bool is_late(const fsm_task *t)
+{
+    return t->kind == FSM_TASK_WEIGHT_GRAD && t->rows_last > t->rows_first;
+}
+
 /* The rhythm's word on a task; NULL: none. */
 static double *shift_of(fsm_rhythm *r, const fsm_step_shape *shape, const fsm_graph *graph, const fsm_task *t)
 {
@@ -50,7 +56,7 @@ void fsm_rhythm_keys(const fsm_rhythm *const rhythms[2], const fsm_step_shape *s
         fsm_rhythm *r = (fsm_rhythm *)rhythms[t->phase == FSM_BACKWARD]; /* is only read */
         const double *shift = shift_of(r, shape, list->graph, t);
         keys[i] = list->way_s[i] + (shift ? *shift * r->period_s : 0);
-        if (t->kind == FSM_TASK_WEIGHT_GRAD) keys[i] = LATE_S + list->way_s[i];
+        if (is_late(t)) keys[i] = LATE_S + list->way_s[i];
         if (t->kind == FSM_TASK_ALLREDUCE) keys[i] = LAST_S + list->way_s[i];
     }
 }
@@ -109,7 +115,7 @@ static fsmoe_status prepare(const fsm_step_shape *shape, const fsm_cluster *clus
     FSM_TRY(fsm_list_create(&d->graph, d->seconds, &d->list));
     for (int i = 0; i < d->graph.count; i++) {
         const fsm_task *t = &d->graph.tasks[i];
-        d->shift[i] = t->kind == FSM_TASK_WEIGHT_GRAD ? NULL : shift_of(r, &d->shape, &d->graph, t);
+        d->shift[i] = is_late(t) ? NULL : shift_of(r, &d->shape, &d->graph, t);
     }
     return FSMOE_OK;
 }
