@@ -9,6 +9,9 @@
 /* Layers that a rhythm is found on: enough to see what repeats. Its time a layer is told from two numbers of them. */
 enum { MANY_LAYERS = 8, FEW_LAYERS = 4 };
 
+/* Where the busiest resource waits less than this, a better rhythm is not looked for. */
+static const double NEAR_ENOUGH = 1.005;
+
 /* What waits until nothing else can run, and what waits even for that, s. */
 static const double LATE_S = -1e6, LAST_S = -2e6;
 
@@ -232,12 +235,21 @@ static void move(search *s)
         if (all || c == chunk) s->r->shift[kind][lane][c] += by;
 }
 
-/* Keeps what is better, and for a while also what is a little worse. */
+/* No order is below what the busiest resource has to do. */
+static double load_s(const direction *d)
+{
+    double loads_s[FSM_RESOURCE_COUNT] = {0}, most_s = 0;
+    for (int i = 0; i < d->graph.count; i++) loads_s[d->graph.tasks[i].resource] += d->seconds[i];
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) most_s = fmax(most_s, loads_s[r]);
+    return most_s;
+}
+
+/* Keeps what is better, and for a while also what is a little worse; until there is hardly anything left to gain. */
 static double anneal(search *s, int attempts, double begun_s)
 {
     fsm_rhythm *kept = s->r, now = *kept, best = *kept;
-    double now_s = begun_s, best_s = begun_s;
-    for (int i = 0; i < attempts; i++) {
+    double now_s = begun_s, best_s = begun_s, enough_s = NEAR_ENOUGH * load_s(s->d);
+    for (int i = 0; i < attempts && best_s > enough_s; i++) {
         static const int moves[] = {1, 1, 2, 3};
         for (int n = moves[draw(s, 4)]; n > 0; n--) move(s);
         double tried_s = beat(s->d, kept->period_s);
