@@ -29,29 +29,6 @@ typedef struct candidate {
     int64_t piece_elems; /* 0: gradients in one piece a region */
 } candidate;
 
-/* Gradients of a region, in pieces of about that size, none of which waits for a gradient that comes much later. */
-static void send_pieces(fsm_step_builder *b, int region, int64_t piece_elems)
-{
-    const fsm_step_shape *s = b->shape;
-    int64_t first = s->regions[region].first, last = first;
-    for (int i = 0; i < s->gradient_count; i++) {
-        const fsm_gradient *g = &s->gradients[i];
-        if (g->region != region) continue;
-        if (last - first >= piece_elems / 4 && g->last - first > piece_elems + piece_elems / 2) {
-            fsm_step_send(b, &(fsm_piece){region, first, last});
-            first = last;
-        }
-        int64_t count = (g->last - first + piece_elems / 2) / piece_elems, elems = g->last - first;
-        for (int64_t n = 1; n < count; n++) {
-            last = first + elems / count / 16 * 16; /* slices start where vectors are aligned */
-            fsm_step_send(b, &(fsm_piece){region, first, last});
-            first = last;
-        }
-        last = g->last;
-    }
-    if (last > first) fsm_step_send(b, &(fsm_piece){region, first, last});
-}
-
 static fsmoe_status string(const fsm_step_shape *shape, const candidate *c, fsm_graph *graph)
 {
     const int degree[2] = {c->rhythm[0]->degree, c->rhythm[1]->degree};
@@ -62,8 +39,7 @@ static fsmoe_status string(const fsm_step_shape *shape, const candidate *c, fsm_
     FSM_TRY(fsm_step_builder_begin(shape, c->lanes, false, graph, &b));
     b.late_weight_grads = true;
     fsm_step_plain(&b, passes);
-    for (int i = 0; i < shape->region_count && shape->training && c->piece_elems > 0; i++)
-        if (shape->group_size[shape->regions[i].group] > 1) send_pieces(&b, i, c->piece_elems);
+    if (c->piece_elems > 0) fsm_step_send_pieces(&b, c->piece_elems);
     if (shape->training) fsm_step_update(&b);
     return fsm_step_builder_end(&b);
 }
