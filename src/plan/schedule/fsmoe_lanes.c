@@ -2,7 +2,6 @@
  * through the layers; weight gradients run when nothing else can, gradients are sent when a link has nothing else. Which
  * lanes, which degrees, which pieces: the order of each candidate is found by list scheduling in a rhythm (plan/rhythm.h),
  * the best is kept, and no other schedule is better. */
-#include "plan/predict.h"
 #include "plan/rhythm.h"
 #include "plan/schedule/schedule.h"
 #include "plan/simulate.h"
@@ -197,27 +196,14 @@ static fsmoe_status plan_lanes(planner *p)
     return FSMOE_OK;
 }
 
-/* No other schedule is better: theirs are candidates, too, with every collective on its own link. */
-static fsmoe_status try_others(planner *p)
-{
-    static const fsm_schedule *const others[] = {&fsm_schedule_fsmoe_x, NULL};
-    for (int i = 0; others[i]; i++) {
-        fsm_graph tried;
-        double tried_s;
-        FSM_TRY(others[i]->build(p->shape, p->cluster, &tried));
-        fsmoe_status status = fsm_predict(&tried, p->cluster, &tried_s);
-        if (status == FSMOE_OK) keep_if_faster(p, tried, tried_s);
-        else fsm_graph_destroy(&tried);
-        FSM_TRY(status);
-    }
-    return FSMOE_OK;
-}
-
 static fsmoe_status build(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph)
 {
+    static const fsm_schedule *const others[] = {&fsm_schedule_fsmoe_x, &fsm_schedule_two_batch,
+                                                 &fsm_schedule_megatron_overlap, &fsm_schedule_flowmoe, NULL};
     planner p = {.shape = shape, .cluster = cluster, .best_s = INFINITY};
     fsmoe_status status = plan_lanes(&p);
-    if (status == FSMOE_OK) status = try_others(&p);
+    if (status == FSMOE_OK)
+        status = fsm_schedule_try_others(shape, cluster, fsm_schedule_fsmoe_lanes.freedom, others, &p.best, &p.best_s);
     for (int i = 0; i < p.count; i++)
         for (int phase = 0; phase < 2; phase++) free(p.layouts[i].rhythm[phase]);
     *graph = p.best;
