@@ -73,7 +73,6 @@ static fsm_expert_rows ffn_rows(const fsm_model *model, const fsm_layer *l)
         .y = model->topo.mp > 1 ? model->full : fsm_layer_output(model, l->index),
         .dy = model->topo.mp > 1 ? model->full : model->dx,
         .dact = model->dact,
-        .dpre = model->dpre,
         .dx = model->topo.mp > 1 ? model->dh_full : model->dh,
     };
 }

@@ -57,13 +57,12 @@ static void take_layer(fsm_arena *arena, fsm_model *m, token_limits most, const 
 
 static void take_gradients(fsm_arena *arena, fsm_model *m, token_limits most)
 {
-    int64_t hidden = m->config->model.hidden, pre = fsm_expert_find(m->config->moe.expert)->pre_width;
+    int64_t hidden = m->config->model.hidden;
     m->dx = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
     m->dh = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
     m->dh_full = FSM_ARENA_ARRAY(arena, float, most.group *hidden);
     m->dqkv = FSM_ARENA_ARRAY(arena, float, most.group * m->qkv_width);
     m->dattended = FSM_ARENA_ARRAY(arena, float, most.group * m->heads * m->head_dim);
-    m->dpre = FSM_ARENA_ARRAY(arena, float, most.group * m->ffn_width * pre);
     m->dact = FSM_ARENA_ARRAY(arena, float, most.group * m->ffn_width);
 }
 
@@ -98,10 +97,8 @@ static void take_shared(fsm_arena *arena, fsm_model *m, token_limits most, const
     m->step_sums = FSM_ARENA_ARRAY(arena, double, m->sum_count);
     m->loss_grads = FSM_ARENA_ARRAY(arena, double, 2 * m->moe_layers * m->config->moe.num_experts);
     take_norm(arena, m, most.local, &m->final_norm);
-    int pre_width = fsm_expert_find(m->config->moe.expert)->pre_width;
     if (m->moe_layers > 0) {
-        fsm_moe_staging_take(arena, &m->config->moe, wire, c->hidden, c->ffn_hidden / m->topo.esp, pre_width,
-                             &m->staging);
+        fsm_moe_staging_take(arena, &m->config->moe, wire, c->hidden, c->ffn_hidden / m->topo.esp, &m->staging);
         fsm_moe_alltoall_take(arena, wire, c->hidden, &m->alltoall);
     }
     if (m->options.training) take_gradients(arena, m, most);

@@ -102,7 +102,7 @@ typedef struct fsm_model {
     float *dx, *dh;          /* [n_local, M] gradient of the residual stream, of a norm's output */
     float *dh_full;          /* [n_group, M] */
     float *dqkv, *dattended; /* like qkv_out, attended */
-    float *dpre, *dact;      /* dense feed-forward */
+    float *dact;             /* dense feed-forward */
     fsm_moe_staging staging;
     fsm_hooks hooks;
     fsm_alltoall alltoall; /* between the ranks of EP */

@@ -114,7 +114,7 @@ void fsm_moe_take(fsm_arena *arena, const fsm_wire_shape *shape, fsm_moe *moe)
 
 /* Groups of one rank need no second buffer: the collective is the identity. */
 void fsm_moe_staging_take(fsm_arena *arena, const fsmoe_moe_config *config, const fsm_wire_shape *shape, int64_t hidden,
-                          int64_t width, int pre_width, fsm_moe_staging *staging)
+                          int64_t width, fsm_moe_staging *staging)
 {
     int64_t rows = shape->max_expert_rows;
     staging->send = FSM_ARENA_ARRAY(arena, float, shape->max_rows *hidden);
@@ -123,7 +123,6 @@ void fsm_moe_staging_take(fsm_arena *arena, const fsmoe_moe_config *config, cons
     staging->y = FSM_ARENA_ARRAY(arena, float, rows *hidden);
     staging->dy = FSM_ARENA_ARRAY(arena, float, rows *hidden);
     staging->dact = FSM_ARENA_ARRAY(arena, float, rows *width);
-    staging->dpre = FSM_ARENA_ARRAY(arena, float, rows *width *pre_width);
     fsm_order_problem problem = order_problem(config, shape->max_tokens, true);
     int64_t columns = slots_of(config, &problem) * config->num_experts;
     if (columns > 0)
@@ -215,7 +214,6 @@ static fsm_expert_rows expert_rows(const fsm_moe *moe, fsm_phase phase, int chun
         .y = y + at * moe->hidden,
         .dy = s->dy + at * moe->hidden,
         .dact = s->dact + at * moe->width,
-        .dpre = s->dpre + at * pre_width,
         .dx = s->y + at * moe->hidden,
     };
 }

@@ -26,7 +26,6 @@ typedef struct fsm_moe_staging {
     float *y;      /* [max_expert_rows] experts' output (backward: dx), expert order */
     float *dy;     /* [max_expert_rows] expert order */
     float *dact;   /* [max_expert_rows, H] */
-    float *dpre;   /* [max_expert_rows, H or 2H] */
     fsm_mixing_scratch mixing;
 } fsm_moe_staging;
 
@@ -74,7 +73,7 @@ fsmoe_status fsm_moe_select(const fsmoe_moe_config *config, fsm_moe *moe);
 /* The layer's memory, and the shared staging. */
 void fsm_moe_take(fsm_arena *arena, const fsm_wire_shape *shape, fsm_moe *moe);
 void fsm_moe_staging_take(fsm_arena *arena, const fsmoe_moe_config *config, const fsm_wire_shape *shape, int64_t hidden,
-                          int64_t width, int pre_width, fsm_moe_staging *staging);
+                          int64_t width, fsm_moe_staging *staging);
 
 /* The memory of the all-to-alls, which layers share. */
 void fsm_moe_alltoall_take(fsm_arena *arena, const fsm_wire_shape *shape, int64_t hidden, fsm_alltoall *alltoall);

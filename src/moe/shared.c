@@ -15,7 +15,6 @@ void fsm_shared_take(fsm_arena *arena, int64_t max_tokens, fsm_shared *s)
     s->row = s->gated ? FSM_ARENA_ARRAY(arena, int32_t, max_tokens) : NULL;
     s->dy = s->gated ? FSM_ARENA_ARRAY(arena, float, max_tokens * s->hidden) : NULL;
     s->dx = FSM_ARENA_ARRAY(arena, float, max_tokens * s->hidden);
-    s->dpre = FSM_ARENA_ARRAY(arena, float, max_tokens *pre_width);
     s->dact = FSM_ARENA_ARRAY(arena, float, max_tokens * s->width);
 }
 
@@ -32,7 +31,6 @@ static fsm_expert_rows rows_of(const fsm_shared *s, int i, int64_t n, const floa
                              .y = s->out + (s->gated ? at * s->hidden : 0),
                              .dy = s->dy,
                              .dact = s->dact,
-                             .dpre = s->dpre,
                              .dx = s->dx};
 }
 

@@ -23,7 +23,7 @@ typedef struct fsm_shared {
     float *open, *dopen;         /* [count, N] sigmoids, [N] scratch of backward, if gated */
     int32_t *row;                /* [N] i: for ops that take rows by index, if gated */
     float *dy, *dx;              /* [N, M] scratch of backward; dy if gated */
-    float *dpre, *dact;          /* [N, ...] likewise */
+    float *dact;                 /* [N, H] likewise */
 } fsm_shared;
 
 void fsm_shared_take(fsm_arena *arena, int64_t max_tokens, fsm_shared *shared);

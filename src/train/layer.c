@@ -64,7 +64,7 @@ static void take_all(fsm_arena *arena, fsm_layer_run *r, bool has_noise)
     r->loss_grads = FSM_ARENA_ARRAY(arena, double, 2 * experts);
     r->moe.experts = FSM_ARENA_ARRAY(arena, fsm_expert_weights, r->moe.local_experts);
     fsm_moe_take(arena, &wire, &r->moe);
-    fsm_moe_staging_take(arena, &r->config->moe, &wire, hidden, r->moe.width, r->moe.expert->pre_width, &r->staging);
+    fsm_moe_staging_take(arena, &r->config->moe, &wire, hidden, r->moe.width, &r->staging);
     fsm_moe_alltoall_take(arena, &wire, hidden, &r->alltoall);
     fsm_layer_params_take(arena, &r->params);
 }
