@@ -23,48 +23,124 @@ static token_limits limits(const fsm_model *m)
     return most;
 }
 
-static void take_norm(fsm_arena *arena, const fsm_model *m, int64_t n, fsm_norm *norm)
+static int64_t pre_width_of(const fsm_model *m)
+{
+    return fsm_expert_find(m->config->moe.expert)->pre_width;
+}
+
+/* NULL: there is none. */
+static const fsm_moe *first_moe(const fsm_model *m)
+{
+    for (int i = 0; i < m->config->model.num_layers; i++)
+        if (m->layers[i].is_moe) return &m->layers[i].moe;
+    return NULL;
+}
+
+static fsm_wire_shape wire_shape(const fsm_model *m, token_limits most)
+{
+    fsm_wire_shape wire;
+    fsm_moe_shape(&m->config->moe, m->topo.ep, m->topo.ep_index, m->topo.esp, m->topo.esp_index, most.local, &wire);
+    wire.by_source = m->config->parallel.canonical_sums;
+    return wire;
+}
+
+/* ---- a pass ---- */
+
+static void take_norm(fsm_arena *arena, const fsm_model *m, int64_t n, fsm_norm_pass *norm)
 {
     norm->mean = m->params.family->layernorm ? FSM_ARENA_ARRAY(arena, float, n) : NULL;
     norm->rstd = FSM_ARENA_ARRAY(arena, float, n);
 }
 
-static void take_layer(fsm_arena *arena, fsm_model *m, token_limits most, const fsm_wire_shape *wire, fsm_layer *l)
+static void take_layer(fsm_arena *arena, const fsm_pass *pass, token_limits most, const fsm_wire_shape *wire,
+                       const fsm_layer *l, fsm_layer_pass *saved)
 {
-    int64_t hidden = m->config->model.hidden, attended = m->heads * m->head_dim, kv = m->kv_heads * m->head_dim;
-    take_norm(arena, m, most.local, &l->norm1);
-    take_norm(arena, m, most.local, &l->norm2);
-    l->x1 = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
-    l->x2 = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
-    l->h1 = FSM_ARENA_ARRAY(arena, float, most.group *hidden);
-    l->qkv_out = FSM_ARENA_ARRAY(arena, float, most.group * m->qkv_width);
-    l->attended = FSM_ARENA_ARRAY(arena, float, most.group *attended);
-    l->lse = FSM_ARENA_ARRAY(arena, float, most.group * m->heads);
-    l->h2 = FSM_ARENA_ARRAY(arena, float, (l->is_moe ? most.local : most.group) * hidden);
-    if (m->options.cache) {
-        l->cache_k = FSM_ARENA_ARRAY(arena, float, m->config->model.max_seq_len *kv);
-        l->cache_v = FSM_ARENA_ARRAY(arena, float, m->config->model.max_seq_len *kv);
-    }
+    const fsm_model *m = pass->model;
+    int64_t hidden = fsm_pass_hidden(pass);
+    take_norm(arena, m, most.local, &saved->norm1);
+    take_norm(arena, m, most.local, &saved->norm2);
+    saved->x1 = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
+    saved->x2 = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
+    saved->h1 = FSM_ARENA_ARRAY(arena, float, most.group *hidden);
+    saved->qkv_out = FSM_ARENA_ARRAY(arena, float, most.group * m->qkv_width);
+    saved->attended = FSM_ARENA_ARRAY(arena, float, most.group * m->heads * m->head_dim);
+    saved->lse = FSM_ARENA_ARRAY(arena, float, most.group * m->heads);
+    saved->h2 = FSM_ARENA_ARRAY(arena, float, (l->is_moe ? most.local : most.group) * hidden);
     if (l->is_moe) {
-        l->moe.experts = FSM_ARENA_ARRAY(arena, fsm_expert_weights, l->moe.local_experts);
-        fsm_moe_take(arena, wire, &l->moe);
+        fsm_moe_take(arena, &l->moe, wire, &m->moe_scratch, &pass->staging, &saved->moe);
     } else {
-        int64_t pre_width = m->ffn_width * fsm_expert_find(m->config->moe.expert)->pre_width;
-        l->pre = FSM_ARENA_ARRAY(arena, float, most.group *pre_width);
-        l->act = FSM_ARENA_ARRAY(arena, float, most.group * m->ffn_width);
+        saved->pre = FSM_ARENA_ARRAY(arena, float, most.group * m->ffn_width * pre_width_of(m));
+        saved->act = FSM_ARENA_ARRAY(arena, float, most.group * m->ffn_width);
     }
 }
 
-static void take_gradients(fsm_arena *arena, fsm_model *m, token_limits most)
+static void take_pass(fsm_arena *arena, token_limits most, fsm_pass *pass)
 {
-    int64_t hidden = m->config->model.hidden;
-    m->dx = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
-    m->dh = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
-    m->dh_full = FSM_ARENA_ARRAY(arena, float, most.group *hidden);
+    const fsm_model *m = pass->model;
+    int64_t hidden = fsm_pass_hidden(pass);
+    fsm_wire_shape wire = wire_shape(m, most);
+    pass->position = FSM_ARENA_ARRAY(arena, int32_t, most.group);
+    pass->x_out = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
+    pass->h_final = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
+    pass->full = FSM_ARENA_ARRAY(arena, float, most.group *hidden);
+    take_norm(arena, m, most.local, &pass->final_norm);
+    if (m->options.training) {
+        pass->dx = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
+        pass->dh = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
+        pass->dh_full = FSM_ARENA_ARRAY(arena, float, most.group *hidden);
+    }
+    if (m->moe_layers > 0) fsm_moe_staging_take(arena, first_moe(m), &wire, &pass->staging);
+    for (int i = 0; i < m->config->model.num_layers; i++)
+        take_layer(arena, pass, most, &wire, &m->layers[i], &pass->layers[i]);
+}
+
+/* ---- what all passes share ---- */
+
+static void take_cache(fsm_arena *arena, const fsm_model *m, fsm_layer *l)
+{
+    int64_t elems = m->config->model.max_seq_len * m->kv_heads * m->head_dim;
+    l->cache_k = FSM_ARENA_ARRAY(arena, float, elems);
+    l->cache_v = FSM_ARENA_ARRAY(arena, float, elems);
+}
+
+static void take_scratch(fsm_arena *arena, fsm_model *m, token_limits most)
+{
+    fsm_wire_shape wire = wire_shape(m, most);
+    m->logits = FSM_ARENA_ARRAY(arena, float, FSM_HEAD_BLOCK * m->config->model.vocab_size);
+    if (m->moe_layers > 0) {
+        fsm_moe_scratch_take(arena, first_moe(m), &wire, &m->moe_scratch);
+        fsm_moe_alltoall_take(arena, &wire, m->config->model.hidden, &m->alltoall);
+    }
+    if (!m->options.training) return;
     m->dqkv = FSM_ARENA_ARRAY(arena, float, most.group * m->qkv_width);
     m->dattended = FSM_ARENA_ARRAY(arena, float, most.group * m->heads * m->head_dim);
     m->dact = FSM_ARENA_ARRAY(arena, float, most.group * m->ffn_width);
 }
+
+static void take_shared(fsm_arena *arena, fsm_model *m, token_limits most)
+{
+    const fsmoe_model_config *c = &m->config->model;
+    m->cosine = FSM_ARENA_ARRAY(arena, float, c->max_seq_len *(m->head_dim / 2));
+    m->sine = FSM_ARENA_ARRAY(arena, float, c->max_seq_len *(m->head_dim / 2));
+    m->sums = FSM_ARENA_ARRAY(arena, double, m->sum_count);
+    m->step_sums = FSM_ARENA_ARRAY(arena, double, m->sum_count);
+    m->loss_grads = FSM_ARENA_ARRAY(arena, double, 2 * m->moe_layers * m->config->moe.num_experts);
+    for (int i = 0; i < c->num_layers; i++) {
+        if (m->options.cache) take_cache(arena, m, &m->layers[i]);
+        if (m->layers[i].is_moe) fsm_moe_weights_take(arena, &m->layers[i].moe);
+    }
+    take_scratch(arena, m, most);
+}
+
+static void take_all(fsm_arena *arena, fsm_model *m)
+{
+    token_limits most = limits(m);
+    m->nominal_rows = wire_shape(m, most).nominal_rows;
+    take_shared(arena, m, most);
+    take_pass(arena, most, &m->pass);
+}
+
+/* ---- sizes, and the memory itself ---- */
 
 /* The largest that the model asks for. */
 static fsm_attention_shape attention_shape(const fsm_model *m)
@@ -81,38 +157,6 @@ static fsm_attention_shape attention_shape(const fsm_model *m)
                                  .ld_v = m->qkv_width,
                                  .ld_o = m->heads * m->head_dim,
                                  .sample_k = seq_len};
-}
-
-static void take_shared(fsm_arena *arena, fsm_model *m, token_limits most, const fsm_wire_shape *wire)
-{
-    const fsmoe_model_config *c = &m->config->model;
-    m->position = FSM_ARENA_ARRAY(arena, int32_t, most.group);
-    m->cosine = FSM_ARENA_ARRAY(arena, float, c->max_seq_len *(m->head_dim / 2));
-    m->sine = FSM_ARENA_ARRAY(arena, float, c->max_seq_len *(m->head_dim / 2));
-    m->x_out = FSM_ARENA_ARRAY(arena, float, most.local * c->hidden);
-    m->h_final = FSM_ARENA_ARRAY(arena, float, most.local * c->hidden);
-    m->logits = FSM_ARENA_ARRAY(arena, float, FSM_HEAD_BLOCK * c->vocab_size);
-    m->full = FSM_ARENA_ARRAY(arena, float, most.group * c->hidden);
-    m->sums = FSM_ARENA_ARRAY(arena, double, m->sum_count);
-    m->step_sums = FSM_ARENA_ARRAY(arena, double, m->sum_count);
-    m->loss_grads = FSM_ARENA_ARRAY(arena, double, 2 * m->moe_layers * m->config->moe.num_experts);
-    take_norm(arena, m, most.local, &m->final_norm);
-    if (m->moe_layers > 0) {
-        fsm_moe_staging_take(arena, &m->config->moe, wire, c->hidden, c->ffn_hidden / m->topo.esp, &m->staging);
-        fsm_moe_alltoall_take(arena, wire, c->hidden, &m->alltoall);
-    }
-    if (m->options.training) take_gradients(arena, m, most);
-}
-
-static void take_all(fsm_arena *arena, fsm_model *m)
-{
-    token_limits most = limits(m);
-    fsm_wire_shape wire;
-    fsm_moe_shape(&m->config->moe, m->topo.ep, m->topo.ep_index, m->topo.esp, m->topo.esp_index, most.local, &wire);
-    wire.by_source = m->config->parallel.canonical_sums;
-    m->nominal_rows = wire.nominal_rows;
-    for (int i = 0; i < m->config->model.num_layers; i++) take_layer(arena, m, most, &wire, &m->layers[i]);
-    take_shared(arena, m, most, &wire);
 }
 
 static size_t arena_bytes(fsm_model *m)

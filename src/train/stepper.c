@@ -136,9 +136,9 @@ void fsm_cut_wire(const fsm_graph *graph, int layer, fsm_phase phase, fsm_wire *
 static void cut_all(fsm_stepper *s, const fsm_graph *graph)
 {
     for (int i = 0; i < s->config->model.num_layers; i++) {
-        fsm_layer *layer = &s->model->layers[i];
-        for (int phase = FSM_FORWARD; layer->is_moe && phase <= FSM_BACKWARD; phase++)
-            fsm_cut_wire(graph, i, (fsm_phase)phase, &layer->moe.wire[phase]);
+        fsm_wire *wire = s->model->pass.layers[i].moe.wire;
+        for (int phase = FSM_FORWARD; s->model->layers[i].is_moe && phase <= FSM_BACKWARD; phase++)
+            fsm_cut_wire(graph, i, (fsm_phase)phase, &wire[phase]);
     }
 }
 
@@ -182,7 +182,7 @@ fsmoe_status fsm_stepper_train(fsm_stepper *s, fsm_batches *batches, int64_t fir
     s->batches = batches;
     s->first_sample = first_sample;
     s->micro_batch = c->micro_batch;
-    s->model->train_step = true;
+    s->training = true;
     cut_all(s, &s->train_graph);
     fsm_model_begin_step(s->model, c->global_batch / c->micro_batch, c->global_batch * s->config->data.seq_len);
     return run_training_step(s);
@@ -193,7 +193,7 @@ fsmoe_status fsm_stepper_train_batch(fsm_stepper *s, const fsm_batch *batch, int
     s->batches = NULL;
     cut_all(s, &s->train_graph);
     fsm_model_begin_step(s->model, 1, tokens);
-    fsm_model_begin_micro(s->model, batch, true);
+    fsm_pass_begin(&s->model->pass, batch, true);
     return run_training_step(s);
 }
 
@@ -206,16 +206,17 @@ fsmoe_status fsm_stepper_experts_only(fsm_stepper *stepper)
 fsmoe_status fsm_stepper_run_experts(fsm_stepper *s, const fsm_batch *batch, double *step_s)
 {
     fsm_model *m = s->model;
+    fsm_pass *pass = &m->pass;
     s->batches = NULL;
     cut_all(s, &s->train_graph);
     fsm_model_begin_step(m, 1, batch->samples * batch->seq_len);
-    fsm_model_begin_micro(m, batch, true);
-    fsm_model_embedding_forward(m);
-    int64_t elems = m->n_local * m->config->model.hidden;
+    fsm_pass_begin(pass, batch, true);
+    fsm_pass_embedding_forward(pass);
+    int64_t elems = pass->n_local * m->config->model.hidden;
     for (int i = 0; i < m->config->model.num_layers; i++)
-        m->ops->zero(m->ops, elems, m->layers[i].x2); /* there is no attention: a layer reads x1 */
-    m->ops->zero(m->ops, elems, m->dx);
-    m->ops->add(m->ops, elems, m->layers[0].x1, m->dx);
+        m->ops->zero(m->ops, elems, pass->layers[i].x2); /* there is no attention: a layer reads x1 */
+    m->ops->zero(m->ops, elems, pass->dx);
+    m->ops->add(m->ops, elems, pass->layers[0].x1, pass->dx);
     FSM_TRY(s->world->table->barrier(s->world));
     double start_s = fsm_clock_s();
     FSM_TRY(run_train_graph(s));
@@ -227,7 +228,7 @@ fsmoe_status fsm_stepper_evaluate(fsm_stepper *s, fsm_batches *batches, int64_t 
                                   fsm_model_sums *sums)
 {
     s->batches = batches;
-    s->model->train_step = false;
+    s->training = false;
     cut_all(s, &s->forward_graph);
     fsm_model_begin_step(s->model, 1, 1);
     for (int64_t at = 0; at < n; at += s->config->train.micro_batch) {
@@ -243,6 +244,6 @@ fsmoe_status fsm_stepper_forward(fsm_stepper *s, const fsm_batch *batch)
 {
     s->batches = NULL;
     cut_all(s, &s->forward_graph);
-    fsm_model_begin_micro(s->model, batch, false);
+    fsm_pass_begin(&s->model->pass, batch, false);
     return fsm_exec_run(s->exec, &s->forward_graph, &fsm_stepper_tasks, s, NULL, 0);
 }

@@ -40,6 +40,7 @@ typedef struct fsm_stepper {
     /* the present step */
     fsm_batches *batches;
     int64_t first_sample, micro_batch;
+    bool training;
 } fsm_stepper;
 
 /* Discovers nodes, places the rank, makes groups, model and graphs, which must be the same on all ranks (same.h); values are
