@@ -93,7 +93,7 @@ static void test_batches_aux_losses_are_means_over_micro_batches(void **state)
     assert_int_equal(fsm_stepper_train_batch(&f.stepper, &batch, TOKENS), FSMOE_OK);
     memcpy(once, m->grads, bytes);
     double aux = m->step_aux, z = m->step_z;
-    fsm_step_describe(f.config, &f.stepper.topo, &m->params, SAMPLES, m->nominal_rows, true, &shape);
+    fsm_step_describe(f.config, &f.stepper.topo, &m->params, SAMPLES, true, &shape);
     assert_int_equal(fsm_schedule_in_order(&shape, 1, 1, &graph), FSMOE_OK);
     fsm_step_shape_destroy(&shape);
     graph.count -=

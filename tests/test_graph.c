@@ -36,6 +36,7 @@ static fsm_task random_task(void)
         .resource = (fsm_resource)draw(FSM_RESOURCE_COUNT),
         .layer = (int)draw(5) - 1,
         .micro = (int)draw(3) - 1,
+        .lane = (int)draw(2) - 1,
         .rows_first = rows,
         .rows_last = rows + draw(3) * draw(50),
         .slice_first = slice,
@@ -110,7 +111,8 @@ static char *mutated(const char *key, json_t *value)
 {
     fsm_graph graph = {0};
     char *text;
-    for (int i = 0; i < 4; i++) fsm_graph_add(&graph, (fsm_task){.layer = i, .micro = -1, .size = i}, &(int){i - 1}, 1);
+    for (int i = 0; i < 4; i++)
+        fsm_graph_add(&graph, (fsm_task){.layer = i, .micro = -1, .lane = -1, .size = i}, &(int){i - 1}, 1);
     assert_int_equal(fsm_graph_to_json(&graph, &text), FSMOE_OK);
     fsm_graph_destroy(&graph);
     json_t *root = json_loads(text, 0, NULL);
@@ -187,7 +189,8 @@ static void test_graph_check_refuses_forward_edges_and_ranges_outside(void **sta
     (void)state;
     fsm_graph graph;
     random_graph(20, &graph);
-    int task = fsm_graph_add(&graph, (fsm_task){.kind = FSM_TASK_EXPERT, .layer = 3, .micro = -1}, &(int){4}, 1);
+    int task =
+        fsm_graph_add(&graph, (fsm_task){.kind = FSM_TASK_EXPERT, .layer = 3, .micro = -1, .lane = -1}, &(int){4}, 1);
     int *edge = &graph.edges[graph.tasks[task].after_first];
     const int wrong[] = {20, 21, -1, 1000000};
     for (int i = 0; i < 4; i++) {
@@ -209,14 +212,19 @@ static void test_graph_task_names_say_everything(void **state)
 {
     (void)state;
     char name[128];
-    const fsm_task whole = {.kind = FSM_TASK_HEAD, .phase = FSM_BACKWARD, .layer = -1, .micro = -1};
+    const fsm_task whole = {.kind = FSM_TASK_HEAD, .phase = FSM_BACKWARD, .layer = -1, .micro = -1, .lane = -1};
     fsm_task_name(&whole, name);
     assert_string_equal(name, "head.backward");
-    const fsm_task chunk = {.kind = FSM_TASK_EXPERT, .layer = 2, .micro = 0, .rows_last = 64};
+    const fsm_task chunk = {.kind = FSM_TASK_EXPERT, .layer = 2, .micro = 0, .lane = -1, .rows_last = 64};
     fsm_task_name(&chunk, name);
     assert_string_equal(name, "expert.forward[layer 2, micro 0, rows 0-64]");
-    const fsm_task slice = {
-        .kind = FSM_TASK_ALLREDUCE, .phase = FSM_UPDATE, .layer = -1, .micro = -1, .slice_first = 16, .slice_last = 32};
+    const fsm_task slice = {.kind = FSM_TASK_ALLREDUCE,
+                            .phase = FSM_UPDATE,
+                            .layer = -1,
+                            .micro = -1,
+                            .lane = -1,
+                            .slice_first = 16,
+                            .slice_last = 32};
     fsm_task_name(&slice, name);
     assert_string_equal(name, "allreduce.update[slice 16-32]");
     const fsm_task longest = {.kind = FSM_TASK_MP_REDUCESCATTER,
@@ -317,13 +325,14 @@ static void test_graph_executor_names_a_task_without_function(void **state)
     (void)state;
     fsm_task_table table = full_table();
     fsm_graph graph = {0};
-    fsm_graph_add(&graph, (fsm_task){.kind = FSM_TASK_NORM, .layer = 0, .micro = 0}, NULL, 0);
-    fsm_graph_add(&graph, (fsm_task){.kind = FSM_TASK_GATE, .phase = FSM_BACKWARD, .layer = 5, .micro = 1}, NULL, 0);
+    fsm_graph_add(&graph, (fsm_task){.kind = FSM_TASK_NORM, .layer = 0, .micro = 0, .lane = -1}, NULL, 0);
+    fsm_graph_add(&graph, (fsm_task){.kind = FSM_TASK_GATE, .phase = FSM_BACKWARD, .layer = 5, .micro = 1, .lane = 1},
+                  NULL, 0);
     table.run[FSM_TASK_GATE][FSM_BACKWARD] = NULL;
     journal j = open_journal(&graph, -1);
     fsm_exec *exec = create_exec();
     assert_int_equal(fsm_exec_run(exec, &graph, &table, &j, NULL, 0), FSMOE_ERROR_INTERNAL);
-    assert_non_null(strstr(fsmoe_last_error(), "task 1 (gate.backward[layer 5, micro 1])"));
+    assert_non_null(strstr(fsmoe_last_error(), "task 1 (gate.backward[layer 5, micro 1, lane 1])"));
     assert_int_equal(j.total, 0); /* seen before anything runs */
     fsm_exec_destroy(exec);
     free(j.runs);

@@ -225,7 +225,7 @@ static fsmoe_status plan(rank_run *r)
     fsm_stepper s;
     fsm_planning planning;
     FSM_TRY(create(r, config, &s));
-    if (is_odd(r)) s.model->nominal_rows /= 2;
+    if (is_odd(r)) s.max_samples *= 2;
     fsmoe_status status = fsm_planning_begin(&s, NULL, false, ignore, NULL, &planning);
     fsm_planning_end(&planning);
     fsm_stepper_destroy(&s);

@@ -187,7 +187,7 @@ static void test_step_sizes_give_way_to_measurements(void **state)
     (void)state;
     fsm_cluster cluster = costs();
     fsm_task task = {.kind = FSM_TASK_IORDER, .phase = FSM_FORWARD, .size = 1000, .launches = 3};
-    fsm_graph one = {&task, 1, 1, NULL, 0, 0, false};
+    fsm_graph one = {.tasks = &task, .count = 1, .capacity = 1};
     double s;
     assert_int_equal(fsm_cluster_set_task(&cluster, "iorder.forward", (fsm_cost){.line = {{0, 1e-6}}}), FSMOE_OK);
     assert_int_equal(fsm_cost_graph(&one, &cluster, &s), FSMOE_OK);

@@ -18,6 +18,7 @@ typedef enum fsm_rng_stream {
     FSM_RNG_SHUFFLE = 3 << 24,
     FSM_RNG_SAMPLE = 4 << 24,
     FSM_RNG_TEST = 5 << 24,
+    FSM_RNG_PLAN = 6 << 24,
 } fsm_rng_stream;
 
 FSMOE_API uint64_t fsm_rng_bits(uint64_t seed, uint32_t stream, uint64_t index);

@@ -1,5 +1,6 @@
 #include "plan/bound.h"
 
+#include "plan/bound_lanes.h"
 #include "plan/schedule/schedule.h"
 
 #include <math.h>
@@ -238,7 +239,8 @@ static double plain_s(const walk *w, const fsm_graph *graph, const double *alone
 static fsmoe_status bound_both(walk *w, const fsm_graph *graph, double *seconds)
 {
     FSM_TRY(fsm_cost_tasks(graph, w->cluster, true, seconds));
-    walk_graph(w, graph, seconds);
+    if (w->freedom.lanes) FSM_TRY(fsm_bound_lanes(w->shape, w->cluster, w->bound));
+    else walk_graph(w, graph, seconds);
     FSM_TRY(fsm_cost_tasks(graph, w->cluster, false, seconds));
     double least = plain_s(w, graph, seconds);
     if (least < w->bound->seconds) *w->bound = (fsm_bound){least, "path"};

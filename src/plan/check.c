@@ -82,7 +82,8 @@ typedef struct comparison {
 
 static bool same_work(const fsm_task *t, const fsm_task *u)
 {
-    return t->kind == u->kind && t->phase == u->phase && t->layer == u->layer && t->micro == u->micro;
+    return t->kind == u->kind && t->phase == u->phase && t->layer == u->layer && t->micro == u->micro &&
+           t->lane == u->lane;
 }
 
 static bool is_chunk(const fsm_task *t)
@@ -100,7 +101,8 @@ static bool is_by_slice(const fsm_task *t)
 static unsigned key_of(const fsm_task *t)
 {
     unsigned key = (unsigned)t->kind * 31 + (unsigned)t->phase;
-    return ((key * 8191 + (unsigned)t->layer + 1) * 8191 + (unsigned)t->micro + 1) * 2654435761u;
+    key = (key * 8191 + (unsigned)t->layer + 1) * 8191 + (unsigned)t->micro + 1;
+    return (key * (FSM_MAX_LANES + 1) + (unsigned)t->lane + 1) * 2654435761u;
 }
 
 typedef struct index_entry {
@@ -152,12 +154,18 @@ static int by_rows(const fsm_graph *graph, int x, int y)
     return graph->tasks[x].rows_first < graph->tasks[y].rows_first;
 }
 
+static int most_chunks(const fsm_step_shape *shape, const fsm_task *plain)
+{
+    int most = fsm_step_max_degree(shape);
+    return plain->rows_last < most ? (int)plain->rows_last : most;
+}
+
 /* The tasks that stand for plain task i: one, or chunks that cover its rows once; together its work. */
 static fsmoe_status check_work(comparison *c, int i)
 {
     const fsm_task *plain = &c->plain->tasks[i];
     int n = c->first[i + 1] - c->first[i], *tasks = c->tasks + c->first[i];
-    int most = is_chunk(plain) ? fsm_step_max_degree(c->shape) : 1;
+    int most = is_chunk(plain) ? most_chunks(c->shape, plain) : 1;
     char name[128];
     fsm_task_name(plain, name);
     if (n == 0) return fsm_fail(FSMOE_ERROR_FORMAT, "nothing does %s", name);
@@ -206,11 +214,21 @@ static fsmoe_status check_edge(comparison *c, int from, int to)
     return FSMOE_OK;
 }
 
-/* A layer is cut once for all stages and micro-batches of a direction: where its rows lie is set before the step. */
+/* The first micro-batch of a task's lane. */
+static int first_micro(const comparison *c, const fsm_task *t)
+{
+    return fsm_task_lane(t) / fsm_graph_parts(c->graph);
+}
+
+/* A lane cuts a layer once for all stages and micro-batches of a direction: where its rows lie is set before the step. */
 static fsmoe_status check_cuts(const comparison *c, const index_entry *index, int i)
 {
     const fsm_task *plain = &c->plain->tasks[i];
-    fsm_task first = {.kind = FSM_TASK_EXPERT, .phase = plain->phase, .layer = plain->layer};
+    fsm_task first = {.kind = FSM_TASK_EXPERT,
+                      .phase = plain->phase,
+                      .layer = plain->layer,
+                      .micro = first_micro(c, plain),
+                      .lane = plain->lane};
     int experts = find_plain(c->plain, index, &first), n = c->first[i + 1] - c->first[i];
     for (int k = 0; k < n; k++) {
         int task = c->tasks[c->first[i] + k];
@@ -325,7 +343,9 @@ static fsmoe_status check_piece(ancestry *a, const fsm_step_shape *shape, int pi
     for (last = first; last < shape->gradient_count && runs[last].first < t->slice_last;) last++;
     for (int i = 0; i < graph->count; i++) {
         const fsm_task *u = &graph->tasks[i];
-        if (u->phase != FSM_BACKWARD || u->micro != shape->micro_batches - 1) continue;
+        if (u->phase != FSM_BACKWARD ||
+            u->micro + fsm_graph_lanes(graph) / fsm_graph_parts(graph) < shape->micro_batches)
+            continue;
         bool needed = shape->gradient_count == 0 && u->kind == FSM_TASK_EMBEDDING;
         for (int g = first; g < last && !needed; g++) needed = runs[g].after == u->kind && runs[g].layer == u->layer;
         if (needed && !waits_for(a, piece, i)) {
@@ -403,22 +423,31 @@ static fsmoe_status check_gradients(const fsm_graph *graph, const fsm_step_shape
 
 /* ---- the graph ---- */
 
-static fsmoe_status build_plain(const fsm_step_shape *shape, fsm_graph *plain)
+/* The step that any graph with these lanes has to do, with no more dependencies than there are. */
+static fsmoe_status build_plain(const fsm_step_shape *shape, const fsm_graph *graph, fsm_graph *plain)
 {
-    const int64_t cuts[2] = {0, shape->nominal_rows};
-    const fsm_layer_cut whole = {.degree = 1, .cuts = cuts, .split = true};
-    fsm_step_builder b;
-    FSM_TRY(fsm_step_builder_begin(shape, false, plain, &b));
-    for (b.micro = 0; b.micro < (shape->training ? shape->micro_batches : 1); b.micro++) {
-        fsm_step_begin(&b);
-        for (int i = 0; i < shape->num_layers; i++) fsm_step_layer(&b, FSM_FORWARD, i, &whole);
-        fsm_step_loss(&b);
-        if (!shape->training) break;
-        for (int i = shape->num_layers - 1; i >= 0; i--) fsm_step_layer(&b, FSM_BACKWARD, i, &whole);
-        fsm_step_end(&b);
+    int parts = fsm_graph_parts(graph);
+    int64_t cuts[FSM_MAX_LANES][2] = {{0}};
+    fsm_layer_cut passes[2][FSM_MAX_LANES];
+    for (int part = 0; part < parts; part++) {
+        cuts[part][1] = fsm_step_part(shape, parts, part).nominal_rows;
+        passes[0][part] = passes[1][part] = (fsm_layer_cut){.degree = 1, .cuts = cuts[part], .split = true};
     }
+    fsm_step_builder b;
+    fsm_lanes lanes = {graph->lanes, graph->parts, graph->spare};
+    FSM_TRY(fsm_step_builder_begin(shape, lanes, false, plain, &b));
+    b.late_weight_grads = true;
+    fsm_step_plain(&b, passes);
     if (shape->training) fsm_step_update(&b);
     return fsm_step_builder_end(&b);
+}
+
+static fsmoe_status check_lanes(const fsm_step_shape *shape, const fsm_graph *graph)
+{
+    int lanes = fsm_graph_lanes(graph), parts = fsm_graph_parts(graph);
+    if (lanes <= FSM_MAX_LANES && lanes % parts == 0 && (parts == 1 || parts <= shape->most_parts)) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_FORMAT, "%d lanes, with micro-batches in %d parts, are none that the step may have",
+                    lanes, parts);
 }
 
 static fsmoe_status compare(const fsm_graph *graph, const fsm_graph *plain, const fsm_step_shape *shape)
@@ -451,7 +480,8 @@ fsmoe_status fsm_plan_check_graph(const fsm_graph *graph, const fsm_step_shape *
     if ((double)shape->num_layers * (shape->training ? shape->micro_batches : 1) > graph->count)
         return fsm_fail(FSMOE_ERROR_FORMAT, "%d tasks are too few for %d layers and %d micro-batches", graph->count,
                         shape->num_layers, shape->micro_batches);
-    FSM_TRY(build_plain(shape, &plain));
+    FSM_TRY(check_lanes(shape, graph));
+    FSM_TRY(build_plain(shape, graph, &plain));
     fsmoe_status status = compare(graph, &plain, shape);
     fsm_graph_destroy(&plain);
     if (status == FSMOE_OK) status = check_slices(graph, shape);
@@ -503,8 +533,9 @@ static fsmoe_status check_schedule(const fsm_plan *plan)
     bool is_paper = strcmp(plan->schedule, fsm_schedule_fsmoe_paper.name) == 0;
     const fsm_schedule *s = is_paper ? &fsm_schedule_fsmoe_paper : fsm_schedule_find(plan->schedule);
     if (!s) return fsm_fail(FSMOE_ERROR_FORMAT, "no schedule is named '%s'", plan->schedule);
-    if (s->freedom.split == plan->freedom.split && s->freedom.one_stream == plan->freedom.one_stream) return FSMOE_OK;
-    return fsm_fail(FSMOE_ERROR_FORMAT, "'split' or 'one_stream' is not what schedule %s has", plan->schedule);
+    const fsm_freedom *a = &s->freedom, *b = &plan->freedom;
+    if (a->split == b->split && a->one_stream == b->one_stream && a->lanes == b->lanes) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_FORMAT, "'split', 'one_stream' or 'lanes' is not what schedule %s has", plan->schedule);
 }
 
 fsmoe_status fsm_plan_check(const fsm_plan *plan, const fsm_cluster *cluster)

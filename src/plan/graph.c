@@ -53,6 +53,7 @@ int fsm_graph_add(fsm_graph *graph, fsm_task task, const int *after, int n)
 fsm_graph fsm_graph_copy(const fsm_graph *graph)
 {
     fsm_graph copy = {.count = graph->count, .capacity = graph->count, .edge_count = graph->edge_count};
+    copy.lanes = graph->lanes, copy.parts = graph->parts, copy.spare = graph->spare;
     copy.edge_capacity = graph->edge_count;
     copy.tasks = malloc(sizeof *copy.tasks * ((size_t)graph->count + 1));
     copy.edges = malloc(sizeof *copy.edges * ((size_t)graph->edge_count + 1));
@@ -133,6 +134,7 @@ void fsm_task_name(const fsm_task *task, char name[TASK_NAME_BYTES])
     append(name, "%s.%s", fsm_task_kind_name(task->kind), fsm_phase_name(task->phase));
     if (task->layer >= 0) append(name, "%slayer %d", mark, task->layer), mark = ", ";
     if (task->micro >= 0) append(name, "%smicro %d", mark, task->micro), mark = ", ";
+    if (task->lane >= 0) append(name, "%slane %d", mark, task->lane), mark = ", ";
     if (task->rows_last > task->rows_first)
         append(name, "%srows %lld-%lld", mark, (long long)task->rows_first, (long long)task->rows_last), mark = ", ";
     if (task->slice_last > task->slice_first)

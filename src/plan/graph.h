@@ -7,8 +7,7 @@
 #ifndef FSM_PLAN_GRAPH_H
 #define FSM_PLAN_GRAPH_H
 
-#include "moe/layer.h"
-#include "topo/topo.h"
+#include "model/lanes.h"
 
 /* X(NAME, name, what it does) */
 #define FSM_TASK_KINDS(X)                                                                   \
@@ -50,6 +49,7 @@ typedef struct fsm_task {
     fsm_phase phase;
     fsm_resource resource;
     int layer, micro;                /* -1: none */
+    int lane;                        /* the pass that works (model/lanes.h); -1: the step has one, or it is of none */
     int64_t rows_first, rows_last;   /* of the layer's nominal rows; equal: not a chunk */
     int64_t slice_first, slice_last; /* of the gradient array; equal: none */
     fsm_group group;                 /* of a collective */
@@ -63,6 +63,8 @@ typedef struct fsm_graph {
     int count, capacity;
     int *edges;
     int edge_count, edge_capacity;
+    int lanes, parts;   /* passes at once, and how many of them a micro-batch is parted over; 0: one */
+    int spare;          /* rows' gradients of so many more layers are kept, for weight gradients that are late */
     bool out_of_memory; /* sticky while building; fsm_graph_check reports it */
 } fsm_graph;
 
@@ -82,6 +84,22 @@ fsmoe_status fsm_graph_check(const fsm_graph *graph);
 
 /* Of all that a task is, and of the order: graphs that differ have, but for luck of 2^-64, different ones. */
 uint64_t fsm_graph_hash(const fsm_graph *graph);
+
+/* How many lanes there are, and over how many of them a micro-batch is parted; the lane of a task, 0 where none is named. */
+static inline int fsm_graph_lanes(const fsm_graph *graph)
+{
+    return graph->lanes > 1 ? graph->lanes : 1;
+}
+
+static inline int fsm_graph_parts(const fsm_graph *graph)
+{
+    return graph->parts > 1 ? graph->parts : 1;
+}
+
+static inline int fsm_task_lane(const fsm_task *task)
+{
+    return task->lane > 0 ? task->lane : 0;
+}
 
 const char *fsm_task_kind_name(fsm_task_kind kind);
 const char *fsm_phase_name(fsm_phase phase);

@@ -26,6 +26,7 @@ static json_t *task_json(const fsm_graph *graph, const fsm_task *t, bool *failed
     fsm_json_set(json, "group", json_string(group_names[t->group]), failed);
     fsm_json_set(json, "layer", json_integer(t->layer), failed);
     fsm_json_set(json, "micro", json_integer(t->micro), failed);
+    if (t->lane >= 0) fsm_json_set(json, "lane", json_integer(t->lane), failed);
     fsm_json_set(json, "rows", range_json(t->rows_first, t->rows_last, failed), failed);
     fsm_json_set(json, "slice", range_json(t->slice_first, t->slice_last, failed), failed);
     fsm_json_set(json, "size", json_real(t->size), failed);
@@ -41,6 +42,11 @@ json_t *fsm_graph_json(const fsm_graph *graph, bool *failed)
     json_t *root = json_object(), *tasks = json_array();
     for (int i = 0; i < graph->count; i++) fsm_json_append(tasks, task_json(graph, &graph->tasks[i], failed), failed);
     fsm_json_set(root, "tasks", tasks, failed);
+    if (graph->lanes > 1) {
+        fsm_json_set(root, "lanes", json_integer(graph->lanes), failed);
+        fsm_json_set(root, "parts", json_integer(fsm_graph_parts(graph)), failed);
+    }
+    if (graph->spare > 0) fsm_json_set(root, "spare", json_integer(graph->spare), failed);
     return root;
 }
 
@@ -99,19 +105,21 @@ static fsmoe_status edges_from_json(const json_t *after, int index, int added, f
 static fsmoe_status task_from_json(const json_t *json, int index, fsm_graph *graph)
 {
     const char *kind, *phase, *resource, *group;
-    json_int_t rows[2], slice[2], layer, micro, launches;
+    json_int_t rows[2], slice[2], layer, micro, lane = -1, launches;
     json_t *after;
     json_error_t error;
     fsm_task t;
     if (json_unpack_ex((json_t *)json, &error, JSON_STRICT,
-                       "{s:s, s:s, s:s, s:s, s:I, s:I, s:[I,I!], s:[I,I!], s:F, s:I, s:o}", "kind", &kind, "phase",
-                       &phase, "resource", &resource, "group", &group, "layer", &layer, "micro", &micro, "rows",
-                       &rows[0], &rows[1], "slice", &slice[0], &slice[1], "size", &t.size, "launches", &launches,
-                       "after", &after) != 0)
+                       "{s:s, s:s, s:s, s:s, s:I, s:I, s?I, s:[I,I!], s:[I,I!], s:F, s:I, s:o}", "kind", &kind, "phase",
+                       &phase, "resource", &resource, "group", &group, "layer", &layer, "micro", &micro, "lane", &lane,
+                       "rows", &rows[0], &rows[1], "slice", &slice[0], &slice[1], "size", &t.size, "launches",
+                       &launches, "after", &after) != 0)
         return fsm_fail(FSMOE_ERROR_FORMAT, "task %d: %s", index, error.text);
-    if (layer < -1 || layer > INT_MAX || micro < -1 || micro > INT_MAX || launches < 0 || launches > INT_MAX)
-        return fsm_fail(FSMOE_ERROR_FORMAT, "task %d: layer %lld, micro %lld or launches %lld is out of range", index,
-                        (long long)layer, (long long)micro, (long long)launches);
+    if (layer < -1 || layer > INT_MAX || micro < -1 || micro > INT_MAX || lane < -1 || lane >= fsm_graph_lanes(graph) ||
+        launches < 0 || launches > INT_MAX)
+        return fsm_fail(FSMOE_ERROR_FORMAT,
+                        "task %d: layer %lld, micro %lld, lane %lld or launches %lld is out of range", index,
+                        (long long)layer, (long long)micro, (long long)lane, (long long)launches);
     int words[4] = {find_word(kind, FSM_TASK_KIND_COUNT, kind_word), find_word(phase, FSM_PHASE_COUNT, phase_word),
                     find_word(resource, FSM_RESOURCE_COUNT, resource_word),
                     find_word(group, FSM_GROUP_COUNT, group_word)};
@@ -119,7 +127,7 @@ static fsmoe_status task_from_json(const json_t *json, int index, fsm_graph *gra
     for (int i = 0; i < 4; i++)
         if (words[i] < 0)
             return fsm_fail(FSMOE_ERROR_FORMAT, "task %d: no %s is named '%s'", index, keys[i], values[i]);
-    t.layer = (int)layer, t.micro = (int)micro, t.launches = (int)launches;
+    t.layer = (int)layer, t.micro = (int)micro, t.lane = (int)lane, t.launches = (int)launches;
     t.kind = (fsm_task_kind)words[0];
     t.phase = (fsm_phase)words[1];
     t.resource = (fsm_resource)words[2];
@@ -128,11 +136,32 @@ static fsmoe_status task_from_json(const json_t *json, int index, fsm_graph *gra
     return edges_from_json(after, index, fsm_graph_add(graph, t, NULL, 0), graph);
 }
 
+/* A count that need not be said; what is not said is 0. */
+static fsmoe_status count_of_json(const json_t *root, const char *key, int most, int *count)
+{
+    const json_t *value = json_object_get(root, key);
+    *count = (int)json_integer_value(value);
+    if (!value || (json_is_integer(value) && json_integer_value(value) >= 0 && json_integer_value(value) <= most))
+        return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_FORMAT, "graph: '%s' is no number from 0 to %d", key, most);
+}
+
+static fsmoe_status lanes_of_json(const json_t *root, fsm_graph *graph)
+{
+    FSM_TRY(count_of_json(root, "lanes", FSM_MAX_LANES, &graph->lanes));
+    FSM_TRY(count_of_json(root, "parts", FSM_MAX_LANES, &graph->parts));
+    FSM_TRY(count_of_json(root, "spare", INT_MAX, &graph->spare));
+    if (fsm_graph_lanes(graph) % fsm_graph_parts(graph) == 0) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_FORMAT, "graph: %d lanes do not take whole micro-batches of %d parts", graph->lanes,
+                    graph->parts);
+}
+
 fsmoe_status fsm_graph_of_json(const json_t *root, fsm_graph *graph)
 {
     *graph = (fsm_graph){0};
     json_t *tasks = json_object_get(root, "tasks");
     fsmoe_status status = json_is_array(tasks) ? FSMOE_OK : fsm_fail(FSMOE_ERROR_FORMAT, "graph: no array 'tasks'");
+    if (status == FSMOE_OK) status = lanes_of_json(root, graph);
     for (size_t i = 0; status == FSMOE_OK && i < json_array_size(tasks); i++)
         status = task_from_json(json_array_get(tasks, i), (int)i, graph);
     if (status == FSMOE_OK) status = fsm_graph_check(graph);

@@ -17,20 +17,6 @@ static fsmoe_status complete(fsmoe_config *c)
     return fsm_config_derive(c);
 }
 
-/* Nominal rows of the rank with the most tokens. */
-static int64_t nominal_rows(const fsmoe_config *c, const fsm_topo *topo, int64_t tokens)
-{
-    int64_t most = 0;
-    fsm_wire_shape wire;
-    for (int i = 0; i < topo->mp; i++) {
-        int64_t first, last;
-        fsm_topo_split(tokens, fsm_token_unit(c), topo->mp, i, &first, &last);
-        if (last - first > most) most = last - first;
-    }
-    fsm_moe_shape(&c->moe, topo->ep, topo->ep_index, topo->esp, topo->esp_index, most, &wire);
-    return wire.nominal_rows;
-}
-
 fsmoe_status fsm_step_of_config(fsmoe_config *config, int nodes, int ranks_per_node, fsm_step_shape *shape)
 {
     fsm_topo topo;
@@ -39,8 +25,7 @@ fsmoe_status fsm_step_of_config(fsmoe_config *config, int nodes, int ranks_per_n
     FSM_TRY(fsm_topo_create(nodes, ranks_per_node, &config->parallel, 0, &topo));
     FSM_TRY(fsm_params_create(config, &topo, &params));
     int64_t samples = (config->train.micro_batch + topo.dp - 1) / topo.dp;
-    fsmoe_status status = fsm_step_describe(config, &topo, &params, samples,
-                                            nominal_rows(config, &topo, samples * config->data.seq_len), true, shape);
+    fsmoe_status status = fsm_step_describe(config, &topo, &params, samples, true, shape);
     fsm_params_destroy(&params);
     return status;
 }

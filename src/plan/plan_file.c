@@ -59,6 +59,24 @@ static json_t *gradients_json(const fsm_step_shape *s, bool *failed)
     return gradients;
 }
 
+/* [[[n_group, n_local, rows, nominal_rows, order_gemms] a part] for two parts, for three, …]; left out where there is one. */
+static json_t *parts_json(const fsm_step_shape *s, bool *failed)
+{
+    json_t *all = json_array();
+    for (int parts = 2; parts <= s->most_parts; parts++) {
+        json_t *list = json_array();
+        for (int i = 0; i < parts; i++) {
+            fsm_pass_size size = fsm_step_part(s, parts, i);
+            fsm_json_append(list,
+                            json_pack("[I,I,f,I,i]", (json_int_t)size.n_group, (json_int_t)size.n_local, size.rows,
+                                      (json_int_t)size.nominal_rows, size.order_gemms),
+                            failed);
+        }
+        fsm_json_append(all, list, failed);
+    }
+    return all;
+}
+
 static json_t *shape_json(const fsm_step_shape *s, bool *failed)
 {
     json_t *shape = json_object(), *sizes = json_array(), *links = json_array();
@@ -74,6 +92,7 @@ static json_t *shape_json(const fsm_step_shape *s, bool *failed)
         fsm_json_append(sizes, json_integer(s->group_size[g]), failed);
         fsm_json_append(links, json_string(fsm_resource_name(s->link[g])), failed);
     }
+    if (s->most_parts > 1) fsm_json_set(shape, "parts", parts_json(s, failed), failed);
     fsm_json_set(shape, "group_size", sizes, failed);
     fsm_json_set(shape, "link", links, failed);
     fsm_json_set(shape, "regions", regions_json(s, failed), failed);
@@ -141,6 +160,30 @@ static fsmoe_status read_gradients(const json_t *json, fsm_step_shape *s)
     return FSMOE_OK;
 }
 
+static bool read_part(const json_t *json, fsm_pass_size *size)
+{
+    json_int_t n_group, n_local, nominal_rows, gemms;
+    if (json_unpack((json_t *)json, "[I,I,F,I,I!]", &n_group, &n_local, &size->rows, &nominal_rows, &gemms) != 0)
+        return false;
+    *size = (fsm_pass_size){n_group, n_local, size->rows, nominal_rows, (int)gemms};
+    return n_group >= 0 && n_group <= MOST && n_local >= 0 && n_local <= MOST && nominal_rows >= 1 &&
+           nominal_rows <= MOST && gemms >= 0 && gemms <= MOST_GEMMS;
+}
+
+static fsmoe_status read_parts(const json_t *json, fsm_step_shape *s)
+{
+    const json_t *all = json_object_get(json, "parts");
+    if (json_array_size(all) > FSM_MAX_LANES - 1) return bad("shape.parts", "has more parts than there may be lanes");
+    for (size_t i = 0; i < json_array_size(all); i++) {
+        const json_t *list = json_array_get(all, i);
+        for (size_t part = 0; part < i + 2; part++)
+            if (json_array_size(list) != i + 2 || !read_part(json_array_get(list, part), &s->part[i][part]))
+                return bad("shape.parts", "holds no [n_group, n_local, rows, nominal_rows, order_gemms] a part");
+        s->most_parts = (int)i + 2;
+    }
+    return FSMOE_OK;
+}
+
 static fsmoe_status read_shape(const json_t *json, fsm_step_shape *s)
 {
     if (!json_is_object(json)) return bad("shape", "is missing");
@@ -164,6 +207,7 @@ static fsmoe_status read_shape(const json_t *json, fsm_step_shape *s)
         return bad("shape", "has counts that no step has");
     if (s->expert_gemms > MOST_GEMMS || s->shared_gemms > MOST_GEMMS || s->order_gemms > MOST_GEMMS)
         return bad("shape", "has more GEMMs than any task");
+    FSM_TRY(read_parts(json, s));
     FSM_TRY(read_groups(json, s));
     FSM_TRY(read_regions(json, s));
     return read_gradients(json, s);
@@ -242,6 +286,7 @@ static json_t *plan_json(const fsm_plan *p, const char *cluster, bool *failed)
     fsm_json_set(root, "schedule", json_string(p->schedule), failed);
     fsm_json_set(root, "split", json_boolean(p->freedom.split), failed);
     fsm_json_set(root, "one_stream", json_boolean(p->freedom.one_stream), failed);
+    if (p->freedom.lanes) fsm_json_set(root, "lanes", json_true(), failed);
     fsm_json_set(root, "shape", shape_json(&p->shape, failed), failed);
     fsm_json_set(root, "cluster", fsm_json_decode(cluster, strlen(cluster), 0, &why), failed);
     fsm_json_set(root, "graph", fsm_graph_json(&p->graph, failed), failed);
@@ -286,6 +331,7 @@ static fsmoe_status read_plan(const json_t *root, fsm_plan *p, fsm_cluster *clus
     if (!json_is_boolean(json_object_get(root, "one_stream"))) return bad("one_stream", "is not true or false");
     p->freedom.split = json_is_true(json_object_get(root, "split"));
     p->freedom.one_stream = json_is_true(json_object_get(root, "one_stream"));
+    p->freedom.lanes = json_is_true(json_object_get(root, "lanes"));
     FSM_TRY(read_shape(json_object_get(root, "shape"), &p->shape));
     FSM_TRY(fsm_graph_of_json(json_object_get(root, "graph"), &p->graph));
     FSM_TRY(read_numbers(root, "seconds", p->graph.count, &p->seconds));

@@ -43,7 +43,7 @@ fsmoe_status fsm_step_dense_s(const fsm_step_shape *shape, const fsm_cluster *cl
     const fsm_layer_cut whole = {.degree = 1, .cuts = cuts};
     fsm_step_builder b;
     fsm_graph graph;
-    FSM_TRY(fsm_step_builder_begin(shape, false, &graph, &b));
+    FSM_TRY(fsm_step_builder_begin(shape, (fsm_lanes){0}, false, &graph, &b));
     fsm_step_layer(&b, FSM_BACKWARD, layer, &whole);
     FSM_TRY(fsm_step_builder_end(&b));
     double *seconds = malloc(sizeof *seconds * ((size_t)graph.count + 1));
@@ -285,7 +285,8 @@ fsmoe_status fsm_recipe_build(const fsm_recipe *recipe, const fsm_step_shape *sh
     if (!c) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to build a step");
     c->recipe = recipe, c->shape = shape, c->cluster = cluster;
     fsmoe_status status = prepare(c);
-    if (status == FSMOE_OK) status = fsm_step_builder_begin(shape, recipe->freedom.one_stream, graph, &c->builder);
+    if (status == FSMOE_OK)
+        status = fsm_step_builder_begin(shape, (fsm_lanes){0}, recipe->freedom.one_stream, graph, &c->builder);
     if (status == FSMOE_OK) {
         c->builder.most_elems = c->most_elems;
         build(c);

@@ -7,7 +7,7 @@
 #define FSM_PLAN_RECIPE_H
 
 #include "plan/cost.h"
-#include "plan/step.h"
+#include "plan/builder.h"
 #include "plan/window.h"
 
 /* What is sent at one kind of place of backward. */

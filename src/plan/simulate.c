@@ -1,5 +1,7 @@
 #include "plan/simulate.h"
 
+#include "plan/list.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,118 +51,18 @@ static void run_in_order(const fsm_graph *graph, const double *seconds, fsm_time
 
 /* ---- by priority ---- */
 
-/* Ready tasks of one resource, a binary heap with the first issued on top. */
-typedef struct heap {
-    int *tasks, count;
-} heap;
-
-static void push(heap *h, int task)
+static fsmoe_status run_by_priority(const fsm_graph *graph, const double *seconds, fsm_timeline *timeline)
 {
-    int at = h->count++;
-    for (; at > 0 && h->tasks[(at - 1) / 2] > task; at = (at - 1) / 2) h->tasks[at] = h->tasks[(at - 1) / 2];
-    h->tasks[at] = task;
-}
-
-static int pop(heap *h)
-{
-    int top = h->tasks[0], last = h->tasks[--h->count], at = 0;
-    for (int child; (child = 2 * at + 1) < h->count; at = child) {
-        if (child + 1 < h->count && h->tasks[child + 1] < h->tasks[child]) child++;
-        if (h->tasks[child] >= last) break;
-        h->tasks[at] = h->tasks[child];
+    fsm_list list;
+    fsmoe_status status = fsm_list_create(graph, seconds, &list);
+    if (status == FSMOE_OK) {
+        fsm_list_run(&list, NULL);
+        memcpy(timeline->start_s, list.start_s, sizeof *list.start_s * (size_t)graph->count);
+        memcpy(timeline->end_s, list.end_s, sizeof *list.end_s * (size_t)graph->count);
+        timeline->makespan_s = list.makespan_s;
     }
-    h->tasks[at] = last;
-    return top;
-}
-
-/* The successors of every task, as the edges are turned around. */
-typedef struct events {
-    const fsm_graph *graph;
-    const double *seconds;
-    fsm_timeline *timeline;
-    int *first, *successors, *waiting; /* [count + 1], [edge_count], [count] tasks waited for */
-    heap ready[FSM_RESOURCE_COUNT];
-    int running[FSM_RESOURCE_COUNT]; /* -1: free */
-    double now_s;
-} events;
-
-static void turn_edges(events *ev)
-{
-    const fsm_graph *graph = ev->graph;
-    for (int i = 0; i < graph->count; i++) ev->waiting[i] = graph->tasks[i].after_count;
-    for (int e = 0; e < graph->edge_count; e++) ev->first[graph->edges[e] + 1]++;
-    for (int i = 0; i < graph->count; i++) ev->first[i + 1] += ev->first[i];
-    ev->first[graph->count + 1] = graph->edge_count;
-    for (int i = graph->count - 1; i >= 0; i--) /* from the back, so that first[] ends where it should */
-        for (int k = 0; k < graph->tasks[i].after_count; k++)
-            ev->successors[--ev->first[graph->edges[graph->tasks[i].after_first + k] + 1]] = i;
-}
-
-static void end_task(events *ev, int resource)
-{
-    int task = ev->running[resource];
-    ev->running[resource] = -1;
-    for (int e = ev->first[task + 1]; e < ev->first[task + 2]; e++) {
-        int next = ev->successors[e];
-        if (--ev->waiting[next] == 0) push(&ev->ready[ev->graph->tasks[next].resource], next);
-    }
-}
-
-static void start(events *ev, int resource)
-{
-    int task = ev->running[resource] = pop(&ev->ready[resource]);
-    ev->timeline->start_s[task] = ev->now_s;
-    ev->timeline->end_s[task] = ev->now_s + ev->seconds[task];
-}
-
-/* Tasks that take no time end in the instant in which they start, and may make others ready for it: they come first. */
-static void start_ready(events *ev)
-{
-    for (int r = 0; r < FSM_RESOURCE_COUNT;) {
-        bool instant = ev->running[r] < 0 && ev->ready[r].count > 0 && ev->seconds[ev->ready[r].tasks[0]] == 0;
-        if (instant) {
-            start(ev, r);
-            end_task(ev, r);
-        }
-        r = instant ? 0 : r + 1;
-    }
-    for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
-        if (ev->running[r] < 0 && ev->ready[r].count > 0) start(ev, r);
-}
-
-static void run_by_priority(events *ev)
-{
-    for (int i = 0; i < ev->graph->count; i++)
-        if (ev->waiting[i] == 0) push(&ev->ready[ev->graph->tasks[i].resource], i);
-    for (;;) {
-        start_ready(ev);
-        double next_s = INFINITY;
-        for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
-            if (ev->running[r] >= 0) next_s = fmin(next_s, ev->timeline->end_s[ev->running[r]]);
-        if (next_s == INFINITY) return;
-        ev->now_s = ev->timeline->makespan_s = next_s;
-        for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
-            if (ev->running[r] >= 0 && ev->timeline->end_s[ev->running[r]] <= next_s) end_task(ev, r);
-    }
-}
-
-static fsmoe_status simulate_by_priority(const fsm_graph *graph, const double *seconds, fsm_timeline *timeline)
-{
-    size_t count = (size_t)graph->count + 2;
-    int *memory = calloc(count * 5 + (size_t)graph->edge_count, sizeof *memory);
-    if (!memory) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to simulate %d tasks", graph->count);
-    events ev = {.graph = graph, .seconds = seconds, .timeline = timeline};
-    ev.first = memory;
-    ev.waiting = memory + count;
-    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
-        ev.ready[r].tasks = memory + (2 + (size_t)r) * count;
-        ev.running[r] = -1;
-    }
-    ev.successors = memory + 5 * count;
-    turn_edges(&ev);
-    run_by_priority(&ev);
-    free(memory);
-    return FSMOE_OK;
+    fsm_list_destroy(&list);
+    return status;
 }
 
 fsmoe_status fsm_simulate(const fsm_graph *graph, const double *seconds, fsm_discipline discipline,
@@ -171,7 +73,7 @@ fsmoe_status fsm_simulate(const fsm_graph *graph, const double *seconds, fsm_dis
         run_in_order(graph, seconds, timeline);
         return FSMOE_OK;
     }
-    fsmoe_status status = simulate_by_priority(graph, seconds, timeline);
+    fsmoe_status status = run_by_priority(graph, seconds, timeline);
     if (status != FSMOE_OK) fsm_timeline_destroy(timeline);
     return status;
 }

@@ -31,6 +31,7 @@ typedef struct fsm_window {
 typedef struct fsm_freedom {
     bool split;      /* weight gradients are tasks of their own; else part of the expert's task */
     bool one_stream; /* both links share one stream */
+    bool lanes;      /* layers overlap: of several lanes, and weight gradients that leave theirs */
 } fsm_freedom;
 
 typedef struct fsm_window_plan {

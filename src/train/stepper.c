@@ -13,8 +13,7 @@
 static fsmoe_status describe(const fsm_stepper *s, bool training, fsm_step_shape *shape)
 {
     fsm_topo first = fsm_topo_at(&s->topo, 0);
-    FSM_TRY(fsm_step_describe(s->config, &first, &s->model->params, s->max_samples, s->model->nominal_rows, training,
-                              shape));
+    FSM_TRY(fsm_step_describe(s->config, &first, &s->model->params, s->max_samples, training, shape));
     shape->experts_only = s->experts_only;
     if (s->experts_only) shape->region_count = shape->gradient_count = 0; /* nothing is sent */
     return FSMOE_OK;

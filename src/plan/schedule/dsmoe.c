@@ -20,20 +20,16 @@ fsmoe_status fsm_schedule_in_order(const fsm_step_shape *shape, int forward_degr
     fsm_step_builder b;
     FSM_TRY(check_degree(forward_degree));
     FSM_TRY(check_degree(backward_degree));
-    fsm_layer_cut forward = {.degree = at_most(forward_degree, fsm_step_max_degree(shape)), .cuts = cuts[0]};
-    fsm_layer_cut backward = {.degree = at_most(backward_degree, fsm_step_max_degree(shape)), .cuts = cuts[1]};
-    fsm_step_even_cuts(shape->nominal_rows, forward.degree, cuts[0]);
-    fsm_step_even_cuts(shape->nominal_rows, backward.degree, cuts[1]);
-    FSM_TRY(fsm_step_builder_begin(shape, false, graph, &b));
-    b.after_backward = true;
-    for (b.micro = 0; b.micro < (shape->training ? shape->micro_batches : 1); b.micro++) {
-        fsm_step_begin(&b);
-        for (int i = 0; i < shape->num_layers; i++) fsm_step_layer(&b, FSM_FORWARD, i, &forward);
-        fsm_step_loss(&b);
-        if (!shape->training) break;
-        for (int i = shape->num_layers - 1; i >= 0; i--) fsm_step_layer(&b, FSM_BACKWARD, i, &backward);
-        fsm_step_end(&b);
+    const int degrees[2] = {at_most(forward_degree, fsm_step_max_degree(shape)),
+                            at_most(backward_degree, fsm_step_max_degree(shape))};
+    fsm_layer_cut passes[2][FSM_MAX_LANES];
+    for (int phase = 0; phase < 2; phase++) {
+        fsm_step_even_cuts(shape->nominal_rows, degrees[phase], cuts[phase]);
+        passes[phase][0] = (fsm_layer_cut){.degree = degrees[phase], .cuts = cuts[phase]};
     }
+    FSM_TRY(fsm_step_builder_begin(shape, (fsm_lanes){0}, false, graph, &b));
+    b.after_backward = true;
+    fsm_step_plain(&b, passes);
     if (shape->training) fsm_step_update(&b);
     return fsm_step_builder_end(&b);
 }

@@ -104,7 +104,7 @@ static fsmoe_status build(const fsm_step_shape *shape, const fsm_cluster *cluste
     if (c) c->layers = calloc((size_t)shape->num_layers, sizeof *c->layers);
     if (!c || !c->layers) status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory to build a step");
     if (status == FSMOE_OK) status = prepare(c, shape, cluster);
-    if (status == FSMOE_OK) status = fsm_step_builder_begin(shape, false, graph, &c->builder);
+    if (status == FSMOE_OK) status = fsm_step_builder_begin(shape, (fsm_lanes){0}, false, graph, &c->builder);
     if (status == FSMOE_OK) {
         status = build_step(c);
         fsmoe_status ended = fsm_step_builder_end(&c->builder);

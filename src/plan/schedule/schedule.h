@@ -28,7 +28,7 @@ fsmoe_status fsm_schedule_named(const char *name, const fsm_schedule **schedule)
 /* All of them, from the plainest to the best; NULL after the last. */
 extern const fsm_schedule *const fsm_schedules[];
 extern const fsm_schedule fsm_schedule_dsmoe, fsm_schedule_tutel, fsm_schedule_tutel_improved,
-    fsm_schedule_pipemoe_lina, fsm_schedule_fsmoe_no_iio, fsm_schedule_fsmoe, fsm_schedule_fsmoe_x;
+    fsm_schedule_pipemoe_lina, fsm_schedule_fsmoe_no_iio, fsm_schedule_fsmoe, fsm_schedule_fsmoe_x, fsm_schedule_fsmoe_lanes;
 
 /* Every layer in `degree` even chunks a direction, chunk after chunk, gradients after backward: dsmoe is degree 1. */
 fsmoe_status fsm_schedule_in_order(const fsm_step_shape *shape, int forward_degree, int backward_degree,

@@ -1,0 +1,189 @@
+#include "plan/bound_lanes.h"
+
+#include "plan/builder.h"
+#include "plan/list.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* Degrees that are looked at one by one; loads only grow with more. */
+enum { MOST_DEGREE = 16 };
+
+/* What one direction of a micro-batch takes at least, and what each resource has to do in it. */
+typedef struct direction_bound {
+    fsm_bound bound;
+    double load_s[FSM_RESOURCE_COUNT];  /* all of it */
+    double chain_s[FSM_RESOURCE_COUNT]; /* without weight gradients, sums of gradients and the update */
+    double rest_s;                      /* of the step, after the last of the chains has ended */
+} direction_bound;
+
+typedef struct whole_cut {
+    int64_t cuts[FSM_MAX_LANES][MOST_DEGREE + 2];
+    fsm_layer_cut part[FSM_MAX_LANES];
+} whole_cut;
+
+/* Each run of gradients by itself, once it is finished: no piece can be sent before what is in it. */
+static void send_runs(fsm_step_builder *b)
+{
+    const fsm_step_shape *s = b->shape;
+    for (int i = 0; i < s->gradient_count; i++) {
+        const fsm_gradient *g = &s->gradients[i];
+        if (s->group_size[s->regions[g->region].group] > 1 && g->last > g->first)
+            fsm_step_send(b, &(fsm_piece){g->region, g->first, g->last});
+    }
+}
+
+/* One direction of the micro-batches that are side by side, with no more dependencies than there are: weight gradients have
+ * room for all layers. Backward is that of the last, with its sums of gradients and the update. */
+static fsmoe_status build(const fsm_step_shape *shape, fsm_lanes lanes, fsm_phase phase, int degree, fsm_graph *graph)
+{
+    int parts = lanes.parts > 1 ? lanes.parts : 1, layers = shape->num_layers;
+    whole_cut cut;
+    fsm_step_builder b;
+    for (int part = 0; part < parts; part++) {
+        fsm_step_even_cuts(fsm_step_part(shape, parts, part).nominal_rows, degree, cut.cuts[part]);
+        cut.part[part] = (fsm_layer_cut){.degree = degree, .cuts = cut.cuts[part], .split = true};
+    }
+    lanes.spare = layers;
+    FSM_TRY(fsm_step_builder_begin(shape, lanes, false, graph, &b));
+    b.late_weight_grads = true;
+    for (int lane = 0; lane < fsm_graph_lanes(graph); lane++) {
+        fsm_step_enter(&b, shape->micro_batches - 1, lane);
+        if (phase == FSM_FORWARD) fsm_step_begin(&b);
+        else fsm_step_head_backward(&b);
+        for (int i = 0; i < layers; i++)
+            fsm_step_layer(&b, phase, phase == FSM_FORWARD ? i : layers - 1 - i, &cut.part[lane % parts]);
+        if (phase == FSM_FORWARD) fsm_step_head(&b);
+        else fsm_step_end(&b);
+    }
+    if (phase == FSM_BACKWARD) send_runs(&b);
+    if (phase == FSM_BACKWARD) fsm_step_update(&b);
+    return fsm_step_builder_end(&b);
+}
+
+/* A sum of gradients may be one of a larger piece, and then begins but once for all of it: here it never does. */
+static fsmoe_status least_costs(const fsm_graph *graph, const fsm_cluster *cluster, double *seconds)
+{
+    const fsm_cost cost = fsm_cost_find(cluster, FSM_TASK_ALLREDUCE, FSM_UPDATE, true).cost;
+    fsm_line least = fsm_cost_least(&cost);
+    FSM_TRY(fsm_cost_tasks(graph, cluster, true, seconds));
+    for (int i = 0; i < graph->count; i++)
+        if (graph->tasks[i].kind == FSM_TASK_ALLREDUCE) seconds[i] = least.beta_s * graph->tasks[i].size;
+    return FSMOE_OK;
+}
+
+static void add_loads(const fsm_list *list, direction_bound *d)
+{
+    for (int i = 0; i < list->count; i++) {
+        const fsm_task *t = &list->graph->tasks[i];
+        d->load_s[t->resource] += list->seconds[i];
+        if (t->phase != FSM_UPDATE && t->kind != FSM_TASK_WEIGHT_GRAD) d->chain_s[t->resource] += list->seconds[i];
+        bool ends = t->kind == FSM_TASK_EMBEDDING && t->phase == FSM_BACKWARD;
+        if (ends) d->rest_s = list->way_s[i] - list->seconds[i];
+    }
+}
+
+static fsmoe_status bound_direction(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes,
+                                    fsm_phase phase, int degree, direction_bound *d)
+{
+    fsm_graph graph;
+    *d = (direction_bound){.bound = {0, "path"}};
+    FSM_TRY(build(shape, lanes, phase, degree, &graph));
+    fsm_list list = {0};
+    double *seconds = malloc(sizeof *seconds * ((size_t)graph.count + 1));
+    fsmoe_status status = seconds ? least_costs(&graph, cluster, seconds)
+                                  : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to bound %d tasks", graph.count);
+    if (status == FSMOE_OK) status = fsm_bound_graph(&graph, seconds, &d->bound);
+    if (status == FSMOE_OK) status = fsm_list_create(&graph, seconds, &list);
+    if (status == FSMOE_OK) add_loads(&list, d);
+    fsm_list_destroy(&list);
+    free(seconds);
+    fsm_graph_destroy(&graph);
+    return status;
+}
+
+/* What no greater degree is below: it has as much to do, and what comes after the chains does not depend on it. */
+static double of_greater_degrees(const direction_bound *d, const char **binding)
+{
+    double least_s = 0;
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
+        double of_resource_s = fmax(d->load_s[r], d->chain_s[r] + d->rest_s);
+        if (of_resource_s <= least_s) continue;
+        least_s = of_resource_s;
+        *binding = fsm_resource_name((fsm_resource)r);
+    }
+    return least_s;
+}
+
+static double greatest(const double *seconds, const char **binding)
+{
+    double most_s = 0;
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
+        if (seconds[r] > most_s) {
+            most_s = seconds[r];
+            *binding = fsm_resource_name((fsm_resource)r);
+        }
+    return most_s;
+}
+
+static int most_degree(const fsm_step_shape *shape, fsm_lanes lanes)
+{
+    int most = fsm_step_max_degree(shape), parts = lanes.parts > 1 ? lanes.parts : 1;
+    for (int part = 0; part < parts; part++) {
+        int64_t rows = fsm_step_part(shape, parts, part).nominal_rows;
+        if (rows < most) most = (int)rows;
+    }
+    return most;
+}
+
+/* The best degree's bound. More chunks never have less to do: once that alone is no less than the best bound so far, no more
+ * are better. least: the loads of one chunk, which no degree is below. */
+static fsmoe_status bound_degrees(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes,
+                                  fsm_phase phase, fsm_bound *best, direction_bound *least)
+{
+    int most = most_degree(shape, lanes);
+    *best = (fsm_bound){INFINITY, "path"};
+    *least = (direction_bound){.bound = *best};
+    for (int degree = 1; degree <= most; degree++) {
+        direction_bound d;
+        FSM_TRY(bound_direction(shape, cluster, lanes, phase, degree, &d));
+        const char *binding = "path";
+        double greater_s = of_greater_degrees(&d, &binding);
+        if (degree == 1) *least = d;
+        if (d.bound.seconds < best->seconds) *best = d.bound;
+        if (greater_s >= best->seconds) return FSMOE_OK;
+        if (degree < MOST_DEGREE) continue;
+        *best = (fsm_bound){greater_s, binding};
+        return FSMOE_OK;
+    }
+    return FSMOE_OK;
+}
+
+/* One layout of lanes. A lane begins a micro-batch when it is through with the one before, so between the exchanges of the
+ * losses of two that follow one another lie all chains of the first one's backward and of the second one's forward. */
+static fsmoe_status bound_layout(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes,
+                                 fsm_bound *bound)
+{
+    fsm_bound forward, backward;
+    direction_bound first, last;
+    FSM_TRY(bound_degrees(shape, cluster, lanes, FSM_FORWARD, &forward, &first));
+    *bound = forward;
+    if (!shape->training) return FSMOE_OK;
+    FSM_TRY(bound_degrees(shape, cluster, lanes, FSM_BACKWARD, &backward, &last));
+    double between_s[FSM_RESOURCE_COUNT], more = shape->micro_batches - 1;
+    const char *binding = forward.seconds > backward.seconds ? forward.binding : backward.binding;
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) between_s[r] = more * (first.chain_s[r] + last.chain_s[r]);
+    *bound = (fsm_bound){forward.seconds + greatest(between_s, &binding) + backward.seconds, binding};
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_bound_lanes(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_bound *bound)
+{
+    *bound = (fsm_bound){INFINITY, "path"};
+    for (int parts = 1; parts <= (shape->most_parts > 1 ? shape->most_parts : 1); parts++) {
+        fsm_bound of_layout;
+        FSM_TRY(bound_layout(shape, cluster, (fsm_lanes){.lanes = parts, .parts = parts}, &of_layout));
+        if (of_layout.seconds < bound->seconds) *bound = of_layout;
+    }
+    return FSMOE_OK;
+}

@@ -1,0 +1,43 @@
+/* A rhythm: in which order the tasks of one layer, of all lanes, are taken; found on a few layers, and then kept through all
+ * of them.
+ * In:  a step's shape, the cluster's costs, over how many lanes and in how many chunks a layer goes.
+ * Out: how much earlier than its way to the end says each of a layer's tasks is taken; the time that it makes.
+ * Lanes that are alike would do the same at the same time, and leave two resources waiting for the third. What a rhythm
+ * does is to set them apart.
+ */
+#ifndef FSM_PLAN_RHYTHM_H
+#define FSM_PLAN_RHYTHM_H
+
+#include "plan/builder.h"
+#include "plan/cost.h"
+#include "plan/list.h"
+
+enum { FSM_RHYTHM_CHUNKS = 16 }; /* a layer in one lane, at most */
+
+/* Of one direction. */
+typedef struct fsm_rhythm {
+    int degree;
+    double period_s; /* the unit of shifts */
+    double shift[FSM_TASK_KIND_COUNT][FSM_MAX_LANES][FSM_RHYTHM_CHUNKS];
+    double direction_s; /* what the direction takes with it, all layers, without gradients that are sent */
+} fsm_rhythm;
+
+/* The best distance between lanes that are otherwise alike. ERROR_MEMORY, ERROR_NUMERIC. */
+fsmoe_status fsm_rhythm_begin(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes, fsm_phase phase,
+                              int degree, fsm_rhythm *rhythm);
+
+/* So many attempts at a better one. ERROR_MEMORY, ERROR_NUMERIC. */
+fsmoe_status fsm_rhythm_improve(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes,
+                                fsm_phase phase, int attempts, fsm_rhythm *rhythm);
+
+/* keys [list->count] of a whole step, or of a direction: of tasks that a rhythm says nothing of, weight gradients come after
+ * all others, and gradients are sent last. */
+void fsm_rhythm_keys(const fsm_rhythm *const rhythms[2], const fsm_step_shape *shape, const fsm_list *list,
+                     double *keys);
+
+/* The cuts of both directions, of every part; cuts [2][FSM_MAX_LANES][degree + 1]. */
+typedef int64_t fsm_lane_cuts[2][FSM_MAX_LANES][FSM_RHYTHM_CHUNKS + 1];
+void fsm_lanes_cut(const fsm_step_shape *shape, fsm_lanes lanes, const int degree[2], fsm_lane_cuts cuts,
+                   fsm_layer_cut passes[2][FSM_MAX_LANES]);
+
+#endif

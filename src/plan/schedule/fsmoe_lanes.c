@@ -1,0 +1,266 @@
+/* Lanes: the whole step is one problem. Parts of a micro-batch, or micro-batches beside one another, go their own ways
+ * through the layers; weight gradients run when nothing else can, gradients are sent when a link has nothing else. Which
+ * lanes, which degrees, which pieces: the order of each candidate is found by list scheduling in a rhythm (plan/rhythm.h),
+ * the best is kept, and no other schedule is better. */
+#include "plan/predict.h"
+#include "plan/rhythm.h"
+#include "plan/schedule/schedule.h"
+#include "plan/simulate.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum {
+    MOST_CHUNKS = 12, /* of a layer, in all lanes together */
+    MOST_LAYOUTS = 8, /* of lanes */
+    MOST_DEGREES = 8,
+    ATTEMPTS = 500,   /* at a better rhythm */
+    KEPT_DEGREES = 2, /* whose rhythm is improved, in each direction */
+};
+
+/* A layout of lanes that promises more than this above the best one is not looked at closely. */
+static const double WORTH_A_LOOK = 1.06;
+
+/* ---- the graph of one candidate ---- */
+
+typedef struct candidate {
+    fsm_lanes lanes;
+    const fsm_rhythm *rhythm[2];
+    int64_t piece_elems; /* 0: gradients in one piece a region */
+} candidate;
+
+/* Gradients of a region, in pieces of about that size, none of which waits for a gradient that comes much later. */
+static void send_pieces(fsm_step_builder *b, int region, int64_t piece_elems)
+{
+    const fsm_step_shape *s = b->shape;
+    int64_t first = s->regions[region].first, last = first;
+    for (int i = 0; i < s->gradient_count; i++) {
+        const fsm_gradient *g = &s->gradients[i];
+        if (g->region != region) continue;
+        if (last - first >= piece_elems / 4 && g->last - first > piece_elems + piece_elems / 2) {
+            fsm_step_send(b, &(fsm_piece){region, first, last});
+            first = last;
+        }
+        int64_t count = (g->last - first + piece_elems / 2) / piece_elems, elems = g->last - first;
+        for (int64_t n = 1; n < count; n++) {
+            last = first + elems / count / 16 * 16; /* slices start where vectors are aligned */
+            fsm_step_send(b, &(fsm_piece){region, first, last});
+            first = last;
+        }
+        last = g->last;
+    }
+    if (last > first) fsm_step_send(b, &(fsm_piece){region, first, last});
+}
+
+static fsmoe_status string(const fsm_step_shape *shape, const candidate *c, fsm_graph *graph)
+{
+    const int degree[2] = {c->rhythm[0]->degree, c->rhythm[1]->degree};
+    fsm_lane_cuts cuts;
+    fsm_layer_cut passes[2][FSM_MAX_LANES];
+    fsm_step_builder b;
+    fsm_lanes_cut(shape, c->lanes, degree, cuts, passes);
+    FSM_TRY(fsm_step_builder_begin(shape, c->lanes, false, graph, &b));
+    b.late_weight_grads = true;
+    fsm_step_plain(&b, passes);
+    for (int i = 0; i < shape->region_count && shape->training && c->piece_elems > 0; i++)
+        if (shape->group_size[shape->regions[i].group] > 1) send_pieces(&b, i, c->piece_elems);
+    if (shape->training) fsm_step_update(&b);
+    return fsm_step_builder_end(&b);
+}
+
+/* The candidate's graph in the order of its rhythm, and what it takes. */
+static fsmoe_status order(const fsm_step_shape *shape, const fsm_cluster *cluster, const candidate *c, fsm_graph *graph,
+                          double *makespan_s)
+{
+    fsm_graph strung;
+    FSM_TRY(string(shape, c, &strung));
+    fsm_list list = {0};
+    size_t n = (size_t)strung.count + 1;
+    double *seconds = malloc(2 * n * sizeof *seconds), *keys = seconds + n;
+    fsmoe_status status = seconds ? fsm_cost_tasks(&strung, cluster, true, seconds)
+                                  : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to order %d tasks", strung.count);
+    if (status == FSMOE_OK) status = fsm_list_create(&strung, seconds, &list);
+    if (status == FSMOE_OK) {
+        const fsm_rhythm *rhythms[2] = {c->rhythm[0], c->rhythm[1]};
+        fsm_rhythm_keys(rhythms, shape, &list, keys);
+        fsm_list_run(&list, keys);
+        *makespan_s = list.makespan_s;
+        status = fsm_list_reorder(&list, graph);
+    }
+    fsm_list_destroy(&list);
+    fsm_graph_destroy(&strung);
+    free(seconds);
+    return status;
+}
+
+/* ---- which candidates ---- */
+
+/* One layout of lanes, with the rhythms of each direction, the best first. */
+typedef struct layout {
+    fsm_lanes lanes;
+    fsm_rhythm *rhythm[2]; /* [count]; owned */
+    int count;
+} layout;
+
+typedef struct planner {
+    const fsm_step_shape *shape;
+    const fsm_cluster *cluster;
+    layout layouts[MOST_LAYOUTS];
+    int count;
+    fsm_graph best;
+    double best_s;
+} planner;
+
+static double promised_s(const layout *l)
+{
+    return l->rhythm[0][0].direction_s + l->rhythm[1][0].direction_s;
+}
+
+static int by_time(const void *x, const void *y)
+{
+    const fsm_rhythm *a = x, *b = y;
+    return (a->direction_s > b->direction_s) - (a->direction_s < b->direction_s);
+}
+
+static int most_degree(const fsm_step_shape *s, fsm_lanes lanes)
+{
+    int most = fsm_step_max_degree(s), parts = lanes.parts > 1 ? lanes.parts : 1;
+    for (int part = 0; part < parts; part++) {
+        int64_t rows = fsm_step_part(s, parts, part).nominal_rows;
+        if (rows < most) most = (int)rows;
+    }
+    return most;
+}
+
+static fsmoe_status look_at_layout(planner *p, fsm_lanes lanes)
+{
+    static const int degrees[MOST_DEGREES] = {1, 2, 3, 4, 5, 6, 8, 12};
+    layout *l = &p->layouts[p->count++];
+    l->lanes = lanes;
+    int most = most_degree(p->shape, lanes);
+    for (int phase = 0; phase < 2; phase++) {
+        l->rhythm[phase] = calloc(MOST_DEGREES, sizeof *l->rhythm[phase]);
+        if (!l->rhythm[phase])
+            return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the rhythms of %d lanes", lanes.lanes);
+        l->count = 0;
+        for (int i = 0; i < MOST_DEGREES && degrees[i] <= most && degrees[i] * lanes.lanes <= MOST_CHUNKS; i++)
+            FSM_TRY(fsm_rhythm_begin(p->shape, p->cluster, lanes, (fsm_phase)phase, degrees[i],
+                                     &l->rhythm[phase][l->count++]));
+        qsort(l->rhythm[phase], (size_t)l->count, sizeof *l->rhythm[phase], by_time);
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_status improve(planner *p, layout *l)
+{
+    for (int phase = 0; phase < 2; phase++) {
+        int kept = l->count < KEPT_DEGREES ? l->count : KEPT_DEGREES;
+        for (int i = 0; i < kept; i++)
+            FSM_TRY(
+                fsm_rhythm_improve(p->shape, p->cluster, l->lanes, (fsm_phase)phase, ATTEMPTS, &l->rhythm[phase][i]));
+        qsort(l->rhythm[phase], (size_t)kept, sizeof *l->rhythm[phase], by_time);
+    }
+    return FSMOE_OK;
+}
+
+static void keep_if_faster(planner *p, fsm_graph tried, double tried_s)
+{
+    bool faster = tried_s < p->best_s;
+    fsm_graph_destroy(faster ? &p->best : &tried);
+    if (!faster) return;
+    p->best = tried;
+    p->best_s = tried_s;
+}
+
+static fsmoe_status try_candidate(planner *p, const candidate *c)
+{
+    fsm_graph tried;
+    double tried_s;
+    FSM_TRY(order(p->shape, p->cluster, c, &tried, &tried_s));
+    keep_if_faster(p, tried, tried_s);
+    return FSMOE_OK;
+}
+
+/* Pieces that take so many times the alpha of an all-reduce; one that takes few costs much, one that takes many stands in
+ * the way of others. */
+static fsmoe_status try_pieces(planner *p, candidate c)
+{
+    static const double alphas[] = {8, 32, 128, 512};
+    const fsm_cost cost = fsm_cost_find(p->cluster, FSM_TASK_ALLREDUCE, FSM_UPDATE, true).cost;
+    fsm_line line = fsm_cost_least(&cost);
+    double largest = fsm_window_piece_elems(&cost);
+    for (size_t i = 0; i < sizeof alphas / sizeof *alphas; i++) {
+        double elems = line.beta_s > 0 ? alphas[i] * line.alpha_s / line.beta_s : 0;
+        if (largest > 0 && elems > largest) elems = largest;
+        c.piece_elems = (int64_t)fmax(elems, 1024);
+        FSM_TRY(try_candidate(p, &c));
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_status try_layout(planner *p, const layout *l)
+{
+    int kept = l->count < KEPT_DEGREES ? l->count : KEPT_DEGREES;
+    for (int f = 0; f < kept; f++)
+        for (int b = 0; b < kept; b++)
+            FSM_TRY(try_pieces(p, (candidate){.lanes = l->lanes, .rhythm = {&l->rhythm[0][f], &l->rhythm[1][b]}}));
+    return FSMOE_OK;
+}
+
+static fsmoe_status plan_lanes(planner *p)
+{
+    for (int parts = 1; parts <= (p->shape->most_parts > 1 ? p->shape->most_parts : 1); parts++)
+        FSM_TRY(look_at_layout(p, (fsm_lanes){.lanes = parts, .parts = parts, .spare = 1}));
+    double least_s = INFINITY;
+    for (int i = 0; i < p->count; i++) least_s = fmin(least_s, promised_s(&p->layouts[i]));
+    for (int i = 0; i < p->count; i++) {
+        if (promised_s(&p->layouts[i]) > WORTH_A_LOOK * least_s) continue;
+        FSM_TRY(improve(p, &p->layouts[i]));
+        FSM_TRY(try_layout(p, &p->layouts[i]));
+    }
+    return FSMOE_OK;
+}
+
+/* No other schedule is better: theirs are candidates, too, with every collective on its own link. */
+static fsmoe_status try_others(planner *p)
+{
+    static const fsm_schedule *const others[] = {&fsm_schedule_fsmoe_x, NULL};
+    for (int i = 0; others[i]; i++) {
+        fsm_graph tried;
+        double tried_s;
+        FSM_TRY(others[i]->build(p->shape, p->cluster, &tried));
+        fsmoe_status status = fsm_predict(&tried, p->cluster, &tried_s);
+        if (status == FSMOE_OK) keep_if_faster(p, tried, tried_s);
+        else fsm_graph_destroy(&tried);
+        FSM_TRY(status);
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_status build(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph)
+{
+    planner p = {.shape = shape, .cluster = cluster, .best_s = INFINITY};
+    fsmoe_status status = plan_lanes(&p);
+    if (status == FSMOE_OK) status = try_others(&p);
+    for (int i = 0; i < p.count; i++)
+        for (int phase = 0; phase < 2; phase++) free(p.layouts[i].rhythm[phase]);
+    *graph = p.best;
+    if (status == FSMOE_OK) return fsm_schedule_or_in_order(shape, cluster, graph);
+    fsm_graph_destroy(graph);
+    return status;
+}
+
+static fsmoe_status plan_layer(const fsm_window layer[2], fsm_window_plan plan[2])
+{
+    return fsm_schedule_fsmoe_x.plan_layer(layer, plan);
+}
+
+const fsm_schedule fsm_schedule_fsmoe_lanes = {
+    .name = "fsmoe-lanes",
+    .description = "the whole step at once: lanes, degrees, pieces, weight gradients wherever there is room",
+    .source = "this project, docs/planner.md",
+    .freedom = {.split = true, .lanes = true},
+    .needs_costs = true,
+    .build = build,
+    .plan_layer = plan_layer,
+};
