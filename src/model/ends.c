@@ -42,7 +42,7 @@ static void score_block(fsm_pass *pass, int64_t at, int64_t n, double *loss)
 void fsm_pass_head_forward(fsm_pass *pass)
 {
     const fsm_model *m = pass->model;
-    double *loss = m->sums + m->sum_count - 2, *tokens = loss + 1;
+    double *loss = pass->sums->sums + m->sum_count - 2, *tokens = loss + 1;
     fsm_add_ffn_residual(pass, (int)m->config->model.num_layers - 1);
     fsm_norm_forward(pass, &m->final_norm, &pass->final_norm, pass->x_out, pass->h_final);
     if (!pass->batch.targets) return;

@@ -41,7 +41,7 @@ void fsm_pass_gate_forward(fsm_pass *pass, int layer)
         .layer = (uint32_t)layer,
         .first_token = pass->batch.first_token + (uint64_t)pass->local_first,
     };
-    fsm_gate_sums sums = fsm_model_gate_sums(m, m->sums, moe_index_of(pass, layer));
+    fsm_gate_sums sums = fsm_model_gate_sums(m, pass->sums->sums, moe_index_of(pass, layer));
     /* nothing is dropped in evaluation: what a model says of a token must not depend on the tokens beside it */
     fsm_moe_gate_forward(&saved->moe, &input, pass->training, &sums);
 }
@@ -67,7 +67,7 @@ void fsm_pass_order_backward(fsm_pass *pass, int layer)
 
 void fsm_pass_gate_backward(fsm_pass *pass, int layer)
 {
-    fsm_gate_loss_grad loss = fsm_model_loss_grad(pass->model, moe_index_of(pass, layer));
+    fsm_gate_loss_grad loss = fsm_model_loss_grad(pass->model, pass->sums, moe_index_of(pass, layer));
     fsm_moe_gate_backward(&pass->layers[layer].moe, &loss, pass->dh);
     norm2_backward(pass, layer);
 }

@@ -78,9 +78,11 @@ static fsmoe_status select_layers(fsm_model *m)
 {
     const fsmoe_config *c = m->config;
     m->layers = calloc((size_t)c->model.num_layers, sizeof *m->layers);
-    m->pass = (fsm_pass){.model = m, .layers = calloc((size_t)c->model.num_layers, sizeof *m->pass.layers)};
-    if (!m->layers || !m->pass.layers)
+    m->layer_passes = calloc((size_t)(FSM_MAX_LANES * c->model.num_layers), sizeof *m->layer_passes);
+    if (!m->layers || !m->layer_passes)
         return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %lld layers", (long long)c->model.num_layers);
+    for (int lane = 0; lane < FSM_MAX_LANES; lane++)
+        m->passes[lane] = (fsm_pass){.model = m, .layers = m->layer_passes + lane * c->model.num_layers};
     FSM_TRY(fsm_hooks_create(c, m->topo.rank, &m->hooks));
     FSM_TRY(fsm_alltoall_select(c->moe.alltoall, &m->topo, m->groups[FSM_GROUP_EP], &m->alltoall));
     for (int i = 0; i < c->model.num_layers; i++) FSM_TRY(select_layer(m, i, &m->layers[i]));
@@ -139,8 +141,10 @@ fsmoe_status fsm_model_measure(const fsmoe_config *config, fsm_ops *ops, const f
     fsmoe_status status = fsm_params_create(config, topo, &m->params);
     if (status == FSMOE_OK) status = select_layers(m);
     status = fsm_config_place(config, status);
-    if (status == FSMOE_OK)
-        *memory = (fsm_model_memory){.param_elems = m->params.elems, .buffer_bytes = fsm_model_buffer_bytes(m)};
+    if (status == FSMOE_OK) {
+        memory->param_elems = m->params.elems;
+        fsm_model_measure_buffers(m, memory);
+    }
     fsm_model_destroy(m);
     return status;
 }
@@ -150,10 +154,11 @@ void fsm_model_destroy(fsm_model *model)
     if (!model) return;
     if (model->arena.base && model->values) each_weight(model, destroy_weight);
     fsm_hooks_destroy(&model->hooks);
+    fsm_arena_destroy(&model->pass_arena);
     fsm_arena_destroy(&model->arena);
     fsm_arena_destroy(&model->param_arena);
     fsm_params_destroy(&model->params);
-    free(model->pass.layers);
+    free(model->layer_passes);
     free(model->layers);
     free(model);
 }
@@ -166,5 +171,7 @@ void fsm_model_begin_step(fsm_model *model, int64_t micro_batches, int64_t token
     model->loss_scale = 1.0 / (double)tokens_in_step;
     model->step_aux = model->step_z = 0;
     memset(model->step_sums, 0, sizeof(double) * (size_t)model->sum_count);
+    for (int i = 0; i < FSM_MAX_LANES; i++) /* a step that failed may have left some */
+        memset(model->micro_sums[i].sums, 0, sizeof(double) * (size_t)model->sum_count);
     if (model->grads) model->ops->zero(model->ops, model->params.elems, model->grads);
 }

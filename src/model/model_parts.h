@@ -44,10 +44,23 @@ void fsm_add_ffn_residual(fsm_pass *pass, int layer);
 fsmoe_status fsm_mp_start_allgather(const fsm_pass *pass, fsm_comm_op *op, const float *local, float *full);
 fsmoe_status fsm_mp_start_reducescatter(const fsm_pass *pass, fsm_comm_op *op, const float *full, float *local);
 
+/* Memory (measured or real). A pass over at most so many samples of the group: forward, or also back, with `spare` as
+ * fsm_model_use_lanes has it. The scratch that passes over at most so many share. */
+void fsm_pass_take(fsm_arena *arena, int64_t samples, bool back, int spare, fsm_pass *pass);
+void fsm_pass_scratch_take(fsm_arena *arena, int64_t samples, fsm_model *model);
+
+/* Lays the passes out anew, training's or a whole one. What they held is nothing, and wires have one chunk. */
+void fsm_model_lay_out(fsm_model *model, bool whole);
+
+/* An MoE layer of the model, which are alike; NULL: it has none. */
+const fsm_moe *fsm_first_moe(const fsm_model *model);
+
 /* Steps of fsm_model_create: all memory, then every parameter where it is used. */
 fsmoe_status fsm_model_allocate(fsm_model *model);
-size_t fsm_model_buffer_bytes(fsm_model *model); /* without parameters; what it points to is then nothing */
 void fsm_model_bind(fsm_model *model);
+
+/* All of `memory` but param_elems; what the model points to is nothing afterwards. */
+void fsm_model_measure_buffers(fsm_model *model, fsm_model_memory *memory);
 
 /* Tokens that may not be parted between MP ranks: a capacity group. */
 int64_t fsm_token_unit(const fsmoe_config *config);

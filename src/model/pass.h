@@ -4,7 +4,8 @@
  *
  * The residual stream is split by tokens over MP (sequence split); attention and the dense feed-forward see all tokens
  * of the data-parallel group and this rank's heads or columns. Letters: n_group tokens of the group, n_local of this
- * rank. A pass is in one layer at a time; its memory is laid out beforehand, and nothing in a step allocates.
+ * rank. A pass is in one layer at a time, but weights' gradients may be made later. Its memory is laid out beforehand, and nothing
+ * in a step allocates.
  */
 #ifndef FSM_MODEL_PASS_H
 #define FSM_MODEL_PASS_H
@@ -25,7 +26,8 @@ typedef struct fsm_batch {
 
 typedef struct fsm_pass {
     fsm_model *model;
-    fsm_layer_pass *layers; /* [num_layers] */
+    struct fsm_micro_sums *sums; /* of its micro-batch, which other passes may be parts of */
+    fsm_layer_pass *layers;      /* [num_layers] */
     fsm_norm_pass final_norm;
 
     /* the present batch */
@@ -43,6 +45,9 @@ typedef struct fsm_pass {
     float *dh_full;    /* [n_group, M] */
     fsm_moe_staging staging;
 } fsm_pass;
+
+/* The samples of one of `parts` parts (lanes.h), as a batch of their own. */
+fsm_batch fsm_batch_part(const fsm_batch *batch, int parts, int part);
 
 /* Starts on a batch, which is copied; its arrays are borrowed until the pass ends. */
 void fsm_pass_begin(fsm_pass *pass, const fsm_batch *batch, bool training);

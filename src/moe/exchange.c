@@ -7,7 +7,7 @@
 float *fsm_moe_send_buffer(const fsm_moe_pass *pass, fsm_phase phase)
 {
     if (!pass->wire[phase].identity) return pass->staging->send;
-    return phase == FSM_FORWARD ? pass->x : pass->staging->dy;
+    return phase == FSM_FORWARD ? pass->x : pass->expert_dy;
 }
 
 /* ---- hooks ---- */
@@ -20,6 +20,7 @@ int64_t fsm_moe_tell(const fsm_moe_pass *pass, fsm_hook_point point, fsm_phase p
     fsm_hook_call call = {.point = point,
                           .phase = phase,
                           .training = pass->gate.input.training,
+                          .lane = pass->lane,
                           .layer = (int)pass->gate.input.layer,
                           .chunk = chunk,
                           .rows = rows,

@@ -85,7 +85,7 @@ static fsm_expert_rows expert_rows(const fsm_moe_pass *pass, fsm_phase phase, in
         .pre = pass->pre + at * moe->width * moe->expert->pre_width,
         .act = pass->act + at * moe->width,
         .y = y + at * moe->hidden,
-        .dy = s->dy + at * moe->hidden,
+        .dy = pass->expert_dy + at * moe->hidden,
         .dact = pass->scratch->dact + at * moe->width,
         .dx = s->y + at * moe->hidden,
     };

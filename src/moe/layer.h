@@ -49,7 +49,6 @@ typedef struct fsm_moe_staging {
     float *recv;   /* rows received from my EP group */
     float *gather; /* [max_expert_rows] rows gathered from my ESP group */
     float *y;      /* [max_expert_rows] experts' output (backward: dx), expert order */
-    float *dy;     /* [max_expert_rows] expert order */
     fsm_mixing_grads mixing;
 } fsm_moe_staging;
 
@@ -57,6 +56,7 @@ typedef struct fsm_moe_pass {
     const fsm_moe *moe;
     const fsm_moe_scratch *scratch;
     const fsm_moe_staging *staging;
+    int lane; /* for hooks */
     fsm_gate_pass gate;
     fsm_route route;
     fsm_mixing mixing;
@@ -69,8 +69,9 @@ typedef struct fsm_moe_pass {
     /* counts of what is under way: [ep] of the all-to-all's, [esp] of the ESP group's */
     int64_t *send_elems, *recv_elems, *gather_elems;
     float *x, *pre, *act; /* expert order, saved for backward */
-    float *returned;      /* [max_rows] experts' outputs back at the source, forward wire order, saved */
-    float *dweight;       /* [N, choices] */
+    float *expert_dy; /* [max_expert_rows, M] expert order, kept until the weights' gradients; set by whoever owns it */
+    float *returned;  /* [max_rows] experts' outputs back at the source, forward wire order, saved */
+    float *dweight;   /* [N, choices] */
 } fsm_moe_pass;
 
 /* Static sizes of a layer for ranks that hold at most max_tokens. */
@@ -90,12 +91,13 @@ void fsm_moe_place(const fsm_ops *ops, const fsm_topo *topo, fsm_comm *const gro
                    fsm_alltoall *alltoall, const fsm_hooks *hooks, int64_t hidden, int64_t width, fsm_moe *moe);
 
 /* Memory (measured or real): of the weights' descriptions; of the scratch and of a staging, for all layers like this one; of a
- * pass, with one chunk each way. */
+ * pass, with one chunk each way and without expert_dy, which backward alone needs. */
 void fsm_moe_weights_take(fsm_arena *arena, fsm_moe *moe);
 void fsm_moe_scratch_take(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shape *shape, fsm_moe_scratch *scratch);
 void fsm_moe_staging_take(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shape *shape, fsm_moe_staging *staging);
 void fsm_moe_take(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shape *shape, const fsm_moe_scratch *scratch,
                   const fsm_moe_staging *staging, fsm_moe_pass *pass);
+float *fsm_moe_take_dy(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shape *shape); /* a pass's expert_dy */
 
 /* The memory of the all-to-alls, which layers share. */
 void fsm_moe_alltoall_take(fsm_arena *arena, const fsm_wire_shape *shape, int64_t hidden, fsm_alltoall *alltoall);

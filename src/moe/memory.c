@@ -139,8 +139,12 @@ void fsm_moe_staging_take(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_s
     staging->recv = shape->ep == 1 ? staging->send : FSM_ARENA_ARRAY(arena, float, rows / shape->esp * hidden);
     staging->gather = shape->esp == 1 ? staging->recv : FSM_ARENA_ARRAY(arena, float, rows *hidden);
     staging->y = FSM_ARENA_ARRAY(arena, float, rows *hidden);
-    staging->dy = FSM_ARENA_ARRAY(arena, float, rows *hidden);
     if (mixing.slots > 0) fsm_mixing_grads_take(arena, &moe->gate, &mixing, &staging->mixing);
+}
+
+float *fsm_moe_take_dy(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shape *shape)
+{
+    return FSM_ARENA_ARRAY(arena, float, shape->max_expert_rows * moe->hidden);
 }
 
 static void take_wires(fsm_arena *arena, const fsm_wire_shape *shape, fsm_moe_pass *pass)

@@ -66,6 +66,7 @@ static void take_all(fsm_arena *arena, fsm_layer_run *r, bool has_noise)
     fsm_moe_scratch_take(arena, &r->moe, &wire, &r->scratch);
     fsm_moe_staging_take(arena, &r->moe, &wire, &r->staging);
     fsm_moe_take(arena, &r->moe, &wire, &r->scratch, &r->staging, &r->pass);
+    r->pass.expert_dy = fsm_moe_take_dy(arena, &r->moe, &wire);
     fsm_moe_alltoall_take(arena, &wire, hidden, &r->alltoall);
     fsm_layer_params_take(arena, &r->params);
 }
@@ -282,7 +283,7 @@ fsmoe_status fsm_layer_run_step(fsm_layer_run *run, const char *schedule, int fo
     if (status == FSMOE_OK) status = fsm_exec_reserve(run->exec, graph.count);
     status = fsm_comm_agree(run->world, status);
     if (status == FSMOE_OK) {
-        for (int phase = 0; phase < 2; phase++) fsm_cut_wire(&graph, 0, (fsm_phase)phase, &run->pass.wire[phase]);
+        for (int phase = 0; phase < 2; phase++) fsm_cut_wire(&graph, 0, 0, (fsm_phase)phase, &run->pass.wire[phase]);
         clear(run);
         status = fsm_exec_run(run->exec, &graph, &tasks, run, NULL, 0);
     }
