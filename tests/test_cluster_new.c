@@ -106,6 +106,9 @@ static void test_quantities_are_read_with_their_units(void **state)
         {"7K", FSMOE_QUANTITY_FLOPS, 7000},
         {"5GFLOPS", FSMOE_QUANTITY_FLOPS, 5e9},
         {"4M", FSMOE_QUANTITY_FLOPS, 4e6},
+        {"16GiB", FSMOE_QUANTITY_BYTES, 17179869184.0},
+        {"1.5 MB", FSMOE_QUANTITY_BYTES, 1500000},
+        {"7B", FSMOE_QUANTITY_BYTES, 7},
     };
     const struct {
         const char *text;
@@ -117,6 +120,8 @@ static void test_quantities_are_read_with_their_units(void **state)
         {"10us", FSMOE_QUANTITY_RATE},    {"10", FSMOE_QUANTITY_TIME},       {"-1us", FSMOE_QUANTITY_TIME},
         {"nan s", FSMOE_QUANTITY_TIME},   {"1h", FSMOE_QUANTITY_TIME},       {"1e999s", FSMOE_QUANTITY_TIME},
         {"300X", FSMOE_QUANTITY_FLOPS},   {"0", FSMOE_QUANTITY_FLOPS},       {"300GB/s", FSMOE_QUANTITY_FLOPS},
+        {"16", FSMOE_QUANTITY_BYTES},     {"16Gb", FSMOE_QUANTITY_BYTES},    {"0GiB", FSMOE_QUANTITY_BYTES},
+        {"0.5B", FSMOE_QUANTITY_BYTES},
     };
     double value = -1;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {

@@ -73,6 +73,18 @@ static void list_gradients(fsm_step_shape *s)
     if (draw(8) == 0) s->gradient_count = 0; /* all of them at the end of backward */
 }
 
+/* Tokens divide by 2, 3 and 4. */
+static void part_micro_batches(fsm_step_shape *s)
+{
+    s->most_parts = (int)draw(FSM_MAX_LANES + 1);
+    for (int parts = 2; parts <= s->most_parts; parts++)
+        for (int part = 0; part < parts; part++)
+            s->part[parts - 2][part] = (fsm_pass_size){.n_group = s->n_group / parts,
+                                                       .n_local = s->n_local / parts,
+                                                       .rows = s->rows / parts,
+                                                       .nominal_rows = (s->nominal_rows + parts - 1) / parts};
+}
+
 static fsm_step_shape random_shape(void)
 {
     fsm_step_shape s = {.num_layers = (int)draw(7),
@@ -99,6 +111,7 @@ static fsm_step_shape random_shape(void)
         bool inside = g == FSM_GROUP_MP || g == FSM_GROUP_ESP;
         s.link[g] = (usual ? inside : draw(2)) ? FSM_INTRA : FSM_INTER;
     }
+    part_micro_batches(&s);
     list_gradients(&s);
     return s;
 }
@@ -180,6 +193,11 @@ static bool same_work(const fsm_task *t, const fsm_task *u)
     return t->kind == u->kind && t->phase == u->phase && t->layer == u->layer && t->micro == u->micro;
 }
 
+static bool same_layer_of(const fsm_task *t, const fsm_task *u)
+{
+    return t->layer == u->layer && t->phase == u->phase && t->micro == u->micro;
+}
+
 static double size_of(const fsm_graph *graph, const fsm_task *like)
 {
     double size = 0;
@@ -187,11 +205,12 @@ static double size_of(const fsm_graph *graph, const fsm_task *like)
     return size;
 }
 
-/* Both ways: as much of every (kind, phase, layer, micro) as without overlap. */
+/* Both ways: as much of every (kind, phase, layer, micro) as without overlap, in all lanes together. */
 static void check_same_work(const fsm_graph *graph, const fsm_graph *plain)
 {
     for (int i = 0; i < plain->count; i++) {
         double want = size_of(plain, &plain->tasks[i]), got = size_of(graph, &plain->tasks[i]);
+        if (plain->tasks[i].kind == FSM_TASK_COUNTS) want *= fsm_graph_parts(graph); /* a lane counts for itself */
         assert_true(fabs(got - want) <= 1e-9 * want);
     }
     for (int i = 0; i < graph->count; i++) {
@@ -201,22 +220,31 @@ static void check_same_work(const fsm_graph *graph, const fsm_graph *plain)
     }
 }
 
-/* Chunks of one kind follow one another over all nominal rows, none empty, as do slices over a region. */
+/* The chunk beside t that begins at a row; NULL: none. */
+static const fsm_task *chunk_at(const fsm_graph *graph, const fsm_task *t, int64_t at)
+{
+    for (int j = 0; j < graph->count; j++) {
+        const fsm_task *u = &graph->tasks[j];
+        if (same_work(t, u) && t->lane == u->lane && u->rows_first == at) return u;
+    }
+    return NULL;
+}
+
+/* Chunks of one kind and lane follow one another over all nominal rows, none empty. */
 static void check_chunks_tile_rows(const fsm_step_shape *s, const fsm_graph *graph)
 {
     for (int i = 0; i < graph->count; i++) {
-        const fsm_task *t = &graph->tasks[i];
+        const fsm_task *t = &graph->tasks[i], *u;
         if (t->rows_first == t->rows_last || t->rows_first != 0) continue;
         int64_t at = 0;
-        int chunks = 0;
-        for (int j = 0; j < graph->count; j++) {
-            const fsm_task *u = &graph->tasks[j];
-            if (!same_work(t, u)) continue;
-            assert_true(u->rows_first == at && u->rows_last > at);
+        int chunks = 0, all = 0, parts = fsm_graph_parts(graph);
+        for (; (u = chunk_at(graph, t, at)); chunks++) {
+            assert_true(u->rows_last > at);
             at = u->rows_last;
-            chunks++;
         }
-        assert_int_equal(at, s->nominal_rows);
+        for (int j = 0; j < graph->count; j++) all += same_work(t, &graph->tasks[j]) && t->lane == graph->tasks[j].lane;
+        assert_int_equal(chunks, all);
+        assert_int_equal(at, fsm_step_part(s, parts, fsm_task_lane(t) % parts).nominal_rows);
         assert_true(chunks <= fsm_step_max_degree(s) && chunks <= FSM_MAX_CHUNKS);
     }
 }
@@ -308,6 +336,12 @@ static int stage_of(const fsm_task *t)
     return -1;
 }
 
+/* Whether a task is a weight gradient that its layer does not wait for. */
+static bool is_late(const fsm_graph *graph, const fsm_task *t)
+{
+    return graph->lanes > 0 && t->kind == FSM_TASK_WEIGHT_GRAD && stage_of(t) >= 0;
+}
+
 /* Stages of the same rows wait for one another, but nothing waits for a weight gradient that is split off; a layer's
  * other tasks wait for all chunks or all chunks wait for them. */
 static void check_chunk_order(const fsm_graph *graph, const reach *r)
@@ -316,11 +350,13 @@ static void check_chunk_order(const fsm_graph *graph, const reach *r)
         const fsm_task *t = &graph->tasks[i];
         for (int j = 0; j < i; j++) {
             const fsm_task *u = &graph->tasks[j];
-            if (t->layer != u->layer || t->phase != u->phase || t->micro != u->micro || t->layer < 0) continue;
+            bool same_layer = same_layer_of(t, u) && t->lane == u->lane && t->layer >= 0;
+            if (!same_layer || is_late(graph, u)) continue;
             bool chunks = stage_of(t) >= 0 && stage_of(u) >= 0;
             bool overlap = t->rows_first < u->rows_last && u->rows_first < t->rows_last;
             bool beside =
                 u->kind == FSM_TASK_WEIGHT_GRAD || (t->kind == FSM_TASK_WEIGHT_GRAD && stage_of(u) > stage_of(t));
+            if (is_late(graph, t) && u->kind != FSM_TASK_EXPERT && (!chunks || beside)) continue;
             if (chunks && (!overlap || beside)) continue;
             if (chunks) assert_true(stage_of(t) > stage_of(u));
             assert_waits(graph, r, i, j);
@@ -328,16 +364,24 @@ static void check_chunk_order(const fsm_graph *graph, const reach *r)
     }
 }
 
-/* What follows a layer waits for all of it. */
+/* Whether a task of one lane, issued later, has to wait for one of another: only where losses are exchanged. */
+static bool lanes_meet(const fsm_task *t, const fsm_task *u)
+{
+    if (t->micro != u->micro) return false;
+    return (t->kind == FSM_TASK_SUMS && u->phase == FSM_FORWARD) ||
+           (u->kind == FSM_TASK_SUMS && t->phase == FSM_BACKWARD);
+}
+
+/* What follows a layer waits for all of it, in every lane. */
 static void check_chain(const fsm_graph *graph, const reach *r)
 {
     for (int i = 0; i < graph->count; i++) {
         const fsm_task *t = &graph->tasks[i];
-        if (t->phase == FSM_UPDATE) continue;
+        if (t->phase == FSM_UPDATE || is_late(graph, t)) continue;
         for (int j = 0; j < i; j++) {
             const fsm_task *u = &graph->tasks[j];
-            bool same_layer = t->layer == u->layer && t->phase == u->phase && t->micro == u->micro;
-            if (!same_layer && u->phase != FSM_UPDATE) assert_waits(graph, r, i, j);
+            if (u->phase == FSM_UPDATE || is_late(graph, u) || same_layer_of(t, u)) continue;
+            if (t->lane == u->lane || lanes_meet(t, u)) assert_waits(graph, r, i, j);
         }
     }
 }
@@ -434,6 +478,8 @@ static void check_ranking(const double *makespan_s)
             for (int k = 0; k < 5; k++) assert_true(makespan_s[i] <= slowest_allowed(makespan_s, slower[k]));
         if (strcmp(fsm_schedules[i]->name, "fsmoe-x") == 0)
             assert_true(makespan_s[i] <= slowest_allowed(makespan_s, "fsmoe"));
+        if (strcmp(fsm_schedules[i]->name, "fsmoe-lanes") == 0)
+            assert_true(makespan_s[i] <= slowest_allowed(makespan_s, "fsmoe-x"));
     }
 }
 
@@ -487,6 +533,7 @@ static void test_schedules_never_make_more_chunks_than_may_be(void **state)
         fsm_graph plain;
         s.nominal_rows = rows[i / 4];
         s.max_degree = most[i % 4];
+        part_micro_batches(&s);
         assert_int_equal(fsm_schedule_in_order(&s, 1, 1, &plain), FSMOE_OK);
         for (int k = 0; fsm_schedules[k]; k++) check_schedule(&s, &cluster, fsm_schedules[k], &plain);
         fsm_graph_destroy(&plain);

@@ -81,10 +81,11 @@ FSMOE_API fsmoe_status fsmoe_cluster_describe(const char *path, char **text);
 typedef enum fsmoe_quantity {
     FSMOE_QUANTITY_RATE, /* to bytes/s: 25GB/s, 300 GiB/s, 200Gbit/s, 200Gb/s; B is a byte, b and bit a bit */
     FSMOE_QUANTITY_TIME, /* to seconds: 10us, 0.5 ms, 2s, 800ns */
-    FSMOE_QUANTITY_FLOPS /* to FLOP/s: 300T, 19.5 TFLOP/s, 1e12; k M G T P */
+    FSMOE_QUANTITY_FLOPS, /* to FLOP/s: 300T, 19.5 TFLOP/s, 1e12; k M G T P */
+    FSMOE_QUANTITY_BYTES, /* to bytes: 16GiB, 500 MB, 1000000B */
 } fsmoe_quantity;
 
-/* Reads a number with its unit; rates and times need one. Rates and FLOP/s are positive, times may be 0.
+/* Reads a number with its unit; only FLOP/s need none. All are positive but times, which may be 0.
  * ERROR_CONFIG names the text and shows how it should look. */
 FSMOE_API fsmoe_status fsmoe_quantity_parse(const char *text, fsmoe_quantity quantity, double *value);
 

@@ -81,6 +81,8 @@ typedef struct fsmoe_parallel_config {
     char *cluster;   /* cluster file that the step is planned with; empty: measured before training */
     char *progress;  /* thread | tasks: who moves communication along */
     int64_t forward_degree, backward_degree; /* of schedule dsmoe: chunks, one after another; 0: 1 */
+    int64_t lanes;                           /* of schedule fsmoe-lanes; 0: chosen */
+    char *memory;                            /* most that a rank may take, "16GiB"; empty: no more than one lane takes */
     int64_t replan_every;                    /* steps after which costs are measured again; 0: never */
     bool canonical_sums; /* sums in an order that no layout changes: the same bits on every layout that fits */
 } fsmoe_parallel_config;

@@ -1,6 +1,7 @@
 /* Relations between keys: each is a row of a table with the reason that its message gives. */
 #include "config/check.h"
 
+#include <fsmoe/cluster.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -121,6 +122,17 @@ static fsmoe_status check_canonical_sums(const fsmoe_config *config)
     return FSMOE_OK;
 }
 
+static fsmoe_status check_memory(const fsmoe_config *config)
+{
+    double bytes;
+    if (!*config->parallel.memory ||
+        fsmoe_quantity_parse(config->parallel.memory, FSMOE_QUANTITY_BYTES, &bytes) == FSMOE_OK)
+        return FSMOE_OK;
+    char why[256];
+    snprintf(why, sizeof why, "%s", fsmoe_last_error());
+    return fsm_config_fail_at(config, "parallel.memory", NULL, "'parallel.memory': %s", why);
+}
+
 /* What a gate asks of other keys. */
 static fsmoe_status check_gate(const fsmoe_config *config)
 {
@@ -166,6 +178,7 @@ fsmoe_status fsm_config_check(fsmoe_config *config)
     FSM_TRY(check_relations(config, &derived));
     FSM_TRY(check_gate(config));
     FSM_TRY(check_canonical_sums(config));
+    FSM_TRY(check_memory(config));
     if (config->train.min_lr > config->train.lr)
         return fsm_config_fail_at(config, "train.min_lr", "train.lr",
                                   "'train.min_lr' is %.15g, more than 'train.lr', which is "

@@ -117,6 +117,11 @@ static bool weighs_several(const fsmoe_config *config)
     return config->moe.top_k > 1;
 }
 
+static bool has_no_lanes(const fsmoe_config *config)
+{
+    return strcmp(config->parallel.schedule, "fsmoe-lanes") != 0;
+}
+
 /* `key` has no effect when `unused` holds. */
 static const struct rule {
     const char *key;
@@ -129,6 +134,8 @@ static const struct rule {
     {"parallel.cluster", is_unplanned, "parallel.schedule dsmoe is not planned from costs"},
     {"parallel.forward_degree", is_planned, "a parallel.schedule other than dsmoe plans its own"},
     {"parallel.backward_degree", is_planned, "a parallel.schedule other than dsmoe plans its own"},
+    {"parallel.lanes", has_no_lanes, "only parallel.schedule fsmoe-lanes chooses lanes"},
+    {"parallel.memory", has_no_lanes, "only parallel.schedule fsmoe-lanes may take more memory than a step needs"},
     {"parallel.replan_every", is_unplanned, "parallel.schedule dsmoe is not planned from costs"},
     {"moe.top_k", is_soft, "with moe.gate soft every token goes to every slot"},
     {"moe.capacity_factor", is_soft, "with moe.gate soft an expert has moe.slots_per_expert slots a sample"},

@@ -13,7 +13,8 @@ enum { MOST_DEGREE = 16 };
 typedef struct direction_bound {
     fsm_bound bound;
     double load_s[FSM_RESOURCE_COUNT];  /* all of it */
-    double chain_s[FSM_RESOURCE_COUNT]; /* without weight gradients, sums of gradients and the update */
+    double pass_s[FSM_RESOURCE_COUNT];  /* without sums of gradients and the update */
+    double chain_s[FSM_RESOURCE_COUNT]; /* and without weight gradients */
     double rest_s;                      /* of the step, after the last of the chains has ended */
 } direction_bound;
 
@@ -77,7 +78,9 @@ static void add_loads(const fsm_list *list, direction_bound *d)
     for (int i = 0; i < list->count; i++) {
         const fsm_task *t = &list->graph->tasks[i];
         d->load_s[t->resource] += list->seconds[i];
-        if (t->phase != FSM_UPDATE && t->kind != FSM_TASK_WEIGHT_GRAD) d->chain_s[t->resource] += list->seconds[i];
+        if (t->phase == FSM_UPDATE) continue;
+        d->pass_s[t->resource] += list->seconds[i];
+        if (t->kind != FSM_TASK_WEIGHT_GRAD) d->chain_s[t->resource] += list->seconds[i];
         bool ends = t->kind == FSM_TASK_EMBEDDING && t->phase == FSM_BACKWARD;
         if (ends) d->rest_s = list->way_s[i] - list->seconds[i];
     }
@@ -170,10 +173,15 @@ static fsmoe_status bound_layout(const fsm_step_shape *shape, const fsm_cluster 
     *bound = forward;
     if (!shape->training) return FSMOE_OK;
     FSM_TRY(bound_degrees(shape, cluster, lanes, FSM_BACKWARD, &backward, &last));
-    double between_s[FSM_RESOURCE_COUNT], more = shape->micro_batches - 1;
-    const char *binding = forward.seconds > backward.seconds ? forward.binding : backward.binding;
-    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) between_s[r] = more * (first.chain_s[r] + last.chain_s[r]);
+    double between_s[FSM_RESOURCE_COUNT], all_s[FSM_RESOURCE_COUNT], more = shape->micro_batches - 1;
+    const char *binding = forward.seconds > backward.seconds ? forward.binding : backward.binding, *busiest = binding;
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
+        between_s[r] = more * (first.chain_s[r] + last.chain_s[r]);
+        all_s[r] = more * (first.load_s[r] + last.pass_s[r]) + first.load_s[r] + last.load_s[r];
+    }
     *bound = (fsm_bound){forward.seconds + greatest(between_s, &binding) + backward.seconds, binding};
+    double load_s = greatest(all_s, &busiest);
+    if (load_s > bound->seconds) *bound = (fsm_bound){load_s, busiest};
     return FSMOE_OK;
 }
 

@@ -7,6 +7,8 @@ typedef struct chunk_chain {
     int layer, join[2 * FSM_MAX_CHUNKS], joins; /* what the layer's end waits for */
     int at[FSM_MAX_CHUNKS];                     /* a chunk's latest task */
     int expert[FSM_MAX_CHUNKS];                 /* and its expert task */
+    int frees_dy;                               /* what experts' backward waits for besides their rows */
+    int weight_grads;                           /* that there are so far, where they are late */
     const fsm_layer_cut *cut;
 } chunk_chain;
 
@@ -57,21 +59,19 @@ int fsm_builder_latest_weight_grad(const fsm_step_builder *b, int lane)
     return latest;
 }
 
-/* What has to be done before a layer's dy is written: its former reader, or, where the buffer is the lane's own, all of the
- * micro-batch before. */
+/* What has to be done before a layer's dy is written: its former reader. */
 static int frees_dy(const fsm_step_builder *b, int layer)
 {
     int k = entered_before(b->shape, layer), spare = b->graph->spare;
-    if (!b->late_weight_grads) return -1;
-    return *late(b, b->lane, k > spare ? (k - spare - 1) / 2 : moe_layers(b->shape) - 1);
+    return b->late_weight_grads && k > spare ? *late(b, b->lane, (k - spare - 1) / 2) : -1;
 }
 
-/* And before its x is: its own weight gradients of the micro-batch before, and those that had it for their dy. */
+/* And before the first x of a micro-batch is: all weight gradients of the lane's one before, of which this layer's own are
+ * the last. */
 static int frees_x(const fsm_step_builder *b, int layer)
 {
-    int k = entered_before(b->shape, layer), borrower = 2 * k + b->graph->spare + 2;
-    if (!b->late_weight_grads) return -1;
-    return *late(b, b->lane, borrower < moe_layers(b->shape) ? borrower : k);
+    bool first = fsm_layer_moe_index(b->shape->moe_every, layer) == 0;
+    return b->late_weight_grads && first ? *late(b, b->lane, entered_before(b->shape, layer)) : -1;
 }
 
 /* With one source and one chunk rows are written where experts read them, before any dispatch. */
@@ -82,10 +82,13 @@ static bool has_one_source(const fsm_step_builder *b)
 
 static void late_weight_grad(fsm_step_builder *b, chunk_chain *c, int chunk, double macs)
 {
-    int before = fsm_builder_latest_weight_grad(b, b->lane), k = entered_before(b->shape, c->layer);
+    int k = entered_before(b->shape, c->layer), before = -1; /* the first of a micro-batch follows none */
+    if (c->weight_grads > 0) before = *late(b, b->lane, k);
+    else if (k > 0) before = *late(b, b->lane, k - 1);
     int done = chunk_task(b, c, FSM_TASK_WEIGHT_GRAD, FSM_GROUP_WORLD, chunk, macs, c->expert[chunk]);
     if (done >= 0) fsm_graph_wait(b->graph, done, before);
     *late(b, b->lane, k) = done;
+    c->weight_grads++;
     fsm_builder_finish(b, FSM_TASK_WEIGHT_GRAD, c->layer, done);
 }
 
@@ -107,7 +110,7 @@ static void expert(fsm_step_builder *b, chunk_chain *c, int chunk, double macs)
     int *at = &c->at[chunk];
     *at = c->expert[chunk] = chunk_task(b, c, FSM_TASK_EXPERT, FSM_GROUP_WORLD, chunk, macs, *at);
     if (c->phase == FSM_FORWARD) return;
-    if (!has_one_source(b)) fsm_graph_wait(b->graph, *at, frees_dy(b, c->layer));
+    fsm_graph_wait(b->graph, *at, c->frees_dy);
     if (!c->cut->split) weight_grad(b, c, chunk, macs);
 }
 
@@ -175,7 +178,8 @@ static fsm_task ordering(const fsm_step_builder *b, fsm_task_kind kind, fsm_phas
  * all. */
 static void chunks(fsm_step_builder *b, fsm_phase phase, int layer, const fsm_layer_cut *cut)
 {
-    chunk_chain c = {.phase = phase, .layer = layer, .cut = cut};
+    chunk_chain c = {.phase = phase, .layer = layer, .cut = cut, .frees_dy = -1};
+    if (phase == FSM_BACKWARD && !has_one_source(b)) c.frees_dy = frees_dy(b, layer);
     for (int i = 0; i < cut->degree; i++) c.at[i] = b->last;
     if (!cut->slots) chunk_after_chunk(b, &c);
     for (int i = 0; i < cut->slot_count; i++) {

@@ -25,6 +25,12 @@ static int ends_of_backward(const fsm_step_builder *b, int after[])
     return n;
 }
 
+/* Whether a late weight gradient finishes it, and not a lane's chain. */
+static bool is_late(const fsm_step_builder *b, const fsm_gradient *g)
+{
+    return b->late_weight_grads && g->after == FSM_TASK_WEIGHT_GRAD && fsm_layer_is_moe(b->shape->moe_every, g->layer);
+}
+
 /* What finishes the elements [first, last). A lane's chain finishes its gradients one after another, and so do its late
  * weight gradients: the last of either stands for all. */
 static int ends_of_slice(const fsm_step_builder *b, int64_t first, int64_t last, int after[])
@@ -36,7 +42,7 @@ static int ends_of_slice(const fsm_step_builder *b, int64_t first, int64_t last,
     for (int i = first_gradient(s, first); i < s->gradient_count && s->gradients[i].first < last; i++)
         for (int lane = 0; lane < lanes; lane++) {
             int task = b->finished[i * lanes + lane];
-            int *of = &latest[b->late_weight_grads && s->gradients[i].after == FSM_TASK_WEIGHT_GRAD][lane];
+            int *of = &latest[is_late(b, &s->gradients[i])][lane];
             if (task > *of) *of = task;
         }
     for (int late = 0; late < 2; late++)
@@ -92,10 +98,23 @@ static void update_early(fsm_step_builder *b)
     }
 }
 
-/* The squares wait for every piece, and for backward where no piece does that already. */
-static int grad_norm(fsm_step_builder *b, bool waited)
+/* Whether a piece waits for that task itself. */
+static bool is_waited_for(const fsm_graph *graph, int task)
 {
-    int after[2 * FSM_MAX_LANES], n = waited ? 0 : ends_of_backward(b, after);
+    for (int i = task + 1; i < graph->count; i++) {
+        const fsm_task *t = &graph->tasks[i];
+        for (int e = 0; t->kind == FSM_TASK_ALLREDUCE && e < t->after_count; e++)
+            if (graph->edges[t->after_first + e] == task) return true;
+    }
+    return false;
+}
+
+/* The squares wait for every piece, and for the ends of backward that no piece waits for. */
+static int grad_norm(fsm_step_builder *b)
+{
+    int ends[2 * FSM_MAX_LANES], after[2 * FSM_MAX_LANES], n = 0;
+    for (int i = 0, count = ends_of_backward(b, ends); i < count; i++)
+        if (!is_waited_for(b->graph, ends[i])) after[n++] = ends[i];
     fsm_task squares = fsm_builder_task(b, FSM_TASK_GRAD_SQUARES, FSM_UPDATE, -1, 1);
     squares.micro = squares.lane = -1;
     int end = fsm_graph_add(b->graph, squares, after, n);
@@ -107,18 +126,9 @@ static int grad_norm(fsm_step_builder *b, bool waited)
     return fsm_graph_add(b->graph, norm, &end, 1);
 }
 
-/* Whether the piece sent last waits for all of backward. */
-static bool waits_for_backward(const fsm_step_builder *b)
-{
-    const fsm_task *sent = &b->graph->tasks[b->graph->count - 1];
-    if (b->graph->out_of_memory || fsm_graph_lanes(b->graph) > 1 || b->late_weight_grads) return false;
-    return b->graph->edges[sent->after_first] == b->last;
-}
-
 void fsm_step_update(fsm_step_builder *b)
 {
     const fsm_step_shape *s = b->shape;
-    bool waited = false;
     if (s->experts_only) return;
     for (int i = 0; i < s->region_count; i++) {
         const fsm_region *region = &s->regions[i];
@@ -126,10 +136,9 @@ void fsm_step_update(fsm_step_builder *b)
         while (b->most_elems > 0 && region->last - b->sent[i] > b->most_elems)
             fsm_step_send(b, &(fsm_piece){i, b->sent[i], b->sent[i] + b->most_elems});
         fsm_step_send(b, &(fsm_piece){i, b->sent[i], region->last});
-        waited |= waits_for_backward(b);
     }
     if (s->early_update) update_early(b);
-    int norm = grad_norm(b, waited);
+    int norm = grad_norm(b);
     for (int i = 0; i < s->region_count && !s->early_update; i++)
         optimizer(b, s->regions[i].group, s->regions[i].first, s->regions[i].last, &norm, 1);
 }

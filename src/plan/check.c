@@ -481,15 +481,15 @@ fsmoe_status fsm_plan_check_graph(const fsm_graph *graph, const fsm_step_shape *
         return fsm_fail(FSMOE_ERROR_FORMAT, "%d tasks are too few for %d layers and %d micro-batches", graph->count,
                         shape->num_layers, shape->micro_batches);
     FSM_TRY(check_lanes(shape, graph));
-    FSM_TRY(build_plain(shape, graph, &plain));
-    fsmoe_status status = compare(graph, &plain, shape);
-    fsm_graph_destroy(&plain);
-    if (status == FSMOE_OK) status = check_slices(graph, shape);
-    if (status == FSMOE_OK && shape->training) status = check_gradients(graph, shape);
-    FSM_TRY(status);
+    FSM_TRY(check_slices(graph, shape));
+    if (shape->training) FSM_TRY(check_gradients(graph, shape));
     FSM_TRY(ancestry_begin(graph, &a));
-    status = check_update(&a, shape);
+    fsmoe_status status = check_update(&a, shape);
     ancestry_end(&a);
+    FSM_TRY(status);
+    FSM_TRY(build_plain(shape, graph, &plain));
+    status = compare(graph, &plain, shape);
+    fsm_graph_destroy(&plain);
     return status;
 }
 

@@ -59,6 +59,7 @@ static fsmoe_status plan_layer(grid *g, fsm_layer_sizes sizes)
     for (int i = 0; fsm_schedules[i]; i++) {
         fsm_window_plan plan[2];
         totals *t = &g->totals[i];
+        if (!fsm_schedules[i]->plan_layer) continue;
         FSM_TRY(fsm_schedules[i]->plan_layer(windows, plan));
         print_row(g, &sizes, fsm_schedules[i]->name, plan);
         t->log_step += log(plan[0].makespan_s + plan[1].makespan_s);
@@ -119,6 +120,7 @@ static void print_summary(const grid *g, FILE *out)
     fprintf(out, "%-15s %12s %12s %18s %10s\n", "schedule", "over tutel", "paper's", "degrees differ", "worst gap");
     for (int i = 0; fsm_schedules[i]; i++) {
         const totals *t = &g->totals[i];
+        if (!fsm_schedules[i]->plan_layer) continue;
         double paper = papers_figure(fsm_schedules[i]->name, b);
         char figure[16] = "-";
         if (paper > 0) snprintf(figure, sizeof figure, "%.2fx", paper);

@@ -173,6 +173,7 @@ static bool read_part(const json_t *json, fsm_pass_size *size)
 static fsmoe_status read_parts(const json_t *json, fsm_step_shape *s)
 {
     const json_t *all = json_object_get(json, "parts");
+    if (all && !json_is_array(all)) return bad("shape.parts", "is not a list");
     if (json_array_size(all) > FSM_MAX_LANES - 1) return bad("shape.parts", "has more parts than there may be lanes");
     for (size_t i = 0; i < json_array_size(all); i++) {
         const json_t *list = json_array_get(all, i);

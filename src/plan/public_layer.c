@@ -65,6 +65,8 @@ fsmoe_status fsmoe_plan_layer(const char *layer_path, const char *cluster_path, 
     fsm_window_plan plans[2];
     const fsm_schedule *schedule;
     FSM_TRY(fsm_schedule_named(schedule_name, &schedule));
+    if (!schedule->plan_layer)
+        return fsm_fail(FSMOE_ERROR_CONFIG, "schedule %s plans whole steps, not a layer", schedule->name);
     FSM_TRY(fsm_flat_read(layer_path, keys, sizeof keys / sizeof *keys, &file));
     file.sizes.gated = file.expert == 1;
     if (file.sizes.top_k > file.sizes.num_experts)

@@ -9,6 +9,9 @@
 /* Layers that a rhythm is found on: enough to see what repeats. Its time a layer is told from two numbers of them. */
 enum { MANY_LAYERS = 8, FEW_LAYERS = 4 };
 
+/* Where the busiest resource waits less than this, a better rhythm is not looked for. */
+static const double NEAR_ENOUGH = 1.005;
+
 /* What waits until nothing else can run, and what waits even for that, s. */
 static const double LATE_S = -1e6, LAST_S = -2e6;
 
@@ -33,6 +36,12 @@ static int chunk_of(const fsm_task *t, int64_t nominal_rows, int degree)
 
 /* ---- keys ---- */
 
+/* Experts' weight gradients: nothing in a layer waits for them. */
+static bool is_late(const fsm_task *t)
+{
+    return t->kind == FSM_TASK_WEIGHT_GRAD && t->rows_last > t->rows_first;
+}
+
 /* The rhythm's word on a task; NULL: none. */
 static double *shift_of(fsm_rhythm *r, const fsm_step_shape *shape, const fsm_graph *graph, const fsm_task *t)
 {
@@ -50,7 +59,7 @@ void fsm_rhythm_keys(const fsm_rhythm *const rhythms[2], const fsm_step_shape *s
         fsm_rhythm *r = (fsm_rhythm *)rhythms[t->phase == FSM_BACKWARD]; /* is only read */
         const double *shift = shift_of(r, shape, list->graph, t);
         keys[i] = list->way_s[i] + (shift ? *shift * r->period_s : 0);
-        if (t->kind == FSM_TASK_WEIGHT_GRAD) keys[i] = LATE_S + list->way_s[i];
+        if (is_late(t)) keys[i] = LATE_S + list->way_s[i];
         if (t->kind == FSM_TASK_ALLREDUCE) keys[i] = LAST_S + list->way_s[i];
     }
 }
@@ -109,7 +118,7 @@ static fsmoe_status prepare(const fsm_step_shape *shape, const fsm_cluster *clus
     FSM_TRY(fsm_list_create(&d->graph, d->seconds, &d->list));
     for (int i = 0; i < d->graph.count; i++) {
         const fsm_task *t = &d->graph.tasks[i];
-        d->shift[i] = t->kind == FSM_TASK_WEIGHT_GRAD ? NULL : shift_of(r, &d->shape, &d->graph, t);
+        d->shift[i] = is_late(t) ? NULL : shift_of(r, &d->shape, &d->graph, t);
     }
     return FSMOE_OK;
 }
@@ -226,12 +235,21 @@ static void move(search *s)
         if (all || c == chunk) s->r->shift[kind][lane][c] += by;
 }
 
-/* Keeps what is better, and for a while also what is a little worse. */
+/* No order is below what the busiest resource has to do. */
+static double load_s(const direction *d)
+{
+    double loads_s[FSM_RESOURCE_COUNT] = {0}, most_s = 0;
+    for (int i = 0; i < d->graph.count; i++) loads_s[d->graph.tasks[i].resource] += d->seconds[i];
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) most_s = fmax(most_s, loads_s[r]);
+    return most_s;
+}
+
+/* Keeps what is better, and for a while also what is a little worse; until there is hardly anything left to gain. */
 static double anneal(search *s, int attempts, double begun_s)
 {
     fsm_rhythm *kept = s->r, now = *kept, best = *kept;
-    double now_s = begun_s, best_s = begun_s;
-    for (int i = 0; i < attempts; i++) {
+    double now_s = begun_s, best_s = begun_s, enough_s = NEAR_ENOUGH * load_s(s->d);
+    for (int i = 0; i < attempts && best_s > enough_s; i++) {
         static const int moves[] = {1, 1, 2, 3};
         for (int n = moves[draw(s, 4)]; n > 0; n--) move(s);
         double tried_s = beat(s->d, kept->period_s);

@@ -14,7 +14,7 @@ enum {
     MOST_CHUNKS = 12, /* of a layer, in all lanes together */
     MOST_LAYOUTS = 8, /* of lanes */
     MOST_DEGREES = 8,
-    ATTEMPTS = 500,   /* at a better rhythm */
+    ATTEMPTS = 2000,   /* at a better rhythm */
     KEPT_DEGREES = 2, /* whose rhythm is improved, in each direction */
 };
 
@@ -250,11 +250,6 @@ static fsmoe_status build(const fsm_step_shape *shape, const fsm_cluster *cluste
     return status;
 }
 
-static fsmoe_status plan_layer(const fsm_window layer[2], fsm_window_plan plan[2])
-{
-    return fsm_schedule_fsmoe_x.plan_layer(layer, plan);
-}
-
 const fsm_schedule fsm_schedule_fsmoe_lanes = {
     .name = "fsmoe-lanes",
     .description = "the whole step at once: lanes, degrees, pieces, weight gradients wherever there is room",
@@ -262,5 +257,4 @@ const fsm_schedule fsm_schedule_fsmoe_lanes = {
     .freedom = {.split = true, .lanes = true},
     .needs_costs = true,
     .build = build,
-    .plan_layer = plan_layer,
 };

@@ -15,7 +15,7 @@ typedef struct fsm_schedule {
     bool needs_costs;    /* build wants a cluster */
     fsmoe_status (*build)(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph);
     /* One generalised layer of a long model, [0] forward and [1] backward: its dense work, then its MoE part; the
-     * all-reduce is of the layer before. bound_s: no plan of this schedule is faster. */
+     * all-reduce is of the layer before. bound_s: no plan of this schedule is faster. NULL: it plans whole steps alone. */
     fsmoe_status (*plan_layer)(const fsm_window layer[2], fsm_window_plan plan[2]);
 } fsm_schedule;
 

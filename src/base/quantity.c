@@ -37,6 +37,12 @@ static double in_bytes_per_s(double number, const char *unit)
     return is_one_of(unit, bits, COUNT_OF(bits)) ? number * prefix / 8 : NAN;
 }
 
+static double in_whole_bytes(double number, const char *unit)
+{
+    double prefix = take_prefix(&unit);
+    return strcmp(unit, "B") == 0 ? floor(number * prefix) : NAN;
+}
+
 static double in_seconds(double number, const char *unit)
 {
     static const struct {
@@ -63,6 +69,7 @@ fsmoe_status fsmoe_quantity_parse(const char *text, fsmoe_quantity quantity, dou
     } kinds[] = {
         [FSMOE_QUANTITY_RATE] = {in_bytes_per_s, "a rate such as 25GB/s, 25GiB/s or 200Gbit/s"},
         [FSMOE_QUANTITY_TIME] = {in_seconds, "a time such as 10us, 0.5ms or 1s"},
+        [FSMOE_QUANTITY_BYTES] = {in_whole_bytes, "a size such as 16GiB, 500MB or 1000000B"},
         [FSMOE_QUANTITY_FLOPS] = {in_flops, "FLOP/s such as 300T, 19.5TFLOP/s or 1e12"},
     };
     char *end;

@@ -1,0 +1,196 @@
+/* The bound of a step in lanes. Oracle: the best of many random orders of every layout and degree, on steps so small that
+ * random orders are good; and steps whose bound is known by hand. */
+#include "base/rng.h"
+#include "plan/bound_lanes.h"
+#include "plan/check.h"
+#include "plan/rhythm.h"
+#include "plan/simulate.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum { STEPS = 60, ORDERS = 60 };
+
+static uint64_t draws;
+
+static int64_t draw(int64_t limit)
+{
+    return (int64_t)(fsm_rng_bits(43, FSM_RNG_TEST, draws++) % (uint64_t)limit);
+}
+
+static double draw_uniform(void)
+{
+    return fsm_rng_uniform(43, FSM_RNG_TEST, draws++);
+}
+
+/* ---- small steps ---- */
+
+static void add_gradient(fsm_step_shape *s, int layer, fsm_task_kind after)
+{
+    int64_t first = s->gradient_count > 0 ? s->gradients[s->gradient_count - 1].last : 0;
+    s->gradients[s->gradient_count++] = (fsm_gradient){0, first, first + 16 * (1 + draw(2000)), layer, after};
+}
+
+static fsm_step_shape small_shape(void)
+{
+    fsm_step_shape s = {.num_layers = 1 + (int)draw(3),
+                        .moe_every = 1 + (int)draw(2),
+                        .micro_batches = 1 + (int)draw(2),
+                        .training = true,
+                        .hidden = 16,
+                        .ffn_hidden = 64,
+                        .vocab_size = 100,
+                        .seq_len = 12,
+                        .attention_width = 16,
+                        .qkv_width = 48,
+                        .n_group = 48,
+                        .n_local = 24,
+                        .num_experts = 4,
+                        .top_k = 2,
+                        .rows = 60,
+                        .nominal_rows = 12,
+                        .most_parts = 1 + (int)draw(3),
+                        .max_degree = 3,
+                        .expert_gemms = 2,
+                        .region_count = 1};
+    for (int parts = 2; parts <= s.most_parts; parts++)
+        for (int part = 0; part < parts; part++)
+            s.part[parts - 2][part] = (fsm_pass_size){48 / parts, 24 / parts, 60.0 / parts, 12 / parts, 0};
+    for (int g = 0; g < FSM_GROUP_COUNT; g++) {
+        bool inside = g == FSM_GROUP_MP || g == FSM_GROUP_ESP;
+        s.group_size[g] = 2;
+        s.link[g] = inside ? FSM_INTRA : FSM_INTER;
+    }
+    s.gradients = calloc(16, sizeof *s.gradients);
+    assert_non_null(s.gradients);
+    add_gradient(&s, -1, FSM_TASK_HEAD);
+    for (int layer = s.num_layers - 1; layer >= 0; layer--) {
+        add_gradient(&s, layer, FSM_TASK_WEIGHT_GRAD);
+        add_gradient(&s, layer, FSM_TASK_ATTENTION);
+    }
+    add_gradient(&s, -1, FSM_TASK_EMBEDDING);
+    s.regions[0] = (fsm_region){FSM_GROUP_WORLD, 0, s.gradients[s.gradient_count - 1].last};
+    return s;
+}
+
+static fsm_cluster small_cluster(void)
+{
+    fsm_cluster cluster = {.name = "small"};
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++)
+        cluster.op[op].cost.line[0] =
+            (fsm_line){1e-6 * draw_uniform(), (op == FSM_COST_GEMM ? 1e-10 : 1e-8) * pow(10, draw_uniform())};
+    return cluster;
+}
+
+/* ---- random orders ---- */
+
+static void string(const fsm_step_shape *s, fsm_lanes lanes, const int degree[2], int pieces, fsm_graph *graph)
+{
+    fsm_lane_cuts cuts;
+    fsm_layer_cut passes[2][FSM_MAX_LANES];
+    fsm_step_builder b;
+    fsm_lanes_cut(s, lanes, degree, cuts, passes);
+    assert_int_equal(fsm_step_builder_begin(s, lanes, false, graph, &b), FSMOE_OK);
+    b.late_weight_grads = true;
+    fsm_step_plain(&b, passes);
+    for (int i = 0; i < pieces; i++) {
+        int64_t elems = s->regions[0].last / 16, first = elems * i / pieces * 16, last = elems * (i + 1) / pieces * 16;
+        fsm_step_send(&b, &(fsm_piece){0, first, last});
+    }
+    fsm_step_update(&b);
+    assert_int_equal(fsm_step_builder_end(&b), FSMOE_OK);
+}
+
+/* The best of random orders; each is a plan that the checker accepts. */
+static double best_of_random(const fsm_step_shape *s, const fsm_cluster *cluster, fsm_lanes lanes, const int degree[2])
+{
+    double best_s = INFINITY;
+    fsm_graph graph, ordered;
+    fsm_list list;
+    string(s, lanes, degree, 1 + (int)draw(4), &graph);
+    double *seconds = malloc(2 * sizeof *seconds * ((size_t)graph.count + 1)), *keys = seconds + graph.count;
+    assert_non_null(seconds);
+    assert_int_equal(fsm_cost_tasks(&graph, cluster, true, seconds), FSMOE_OK);
+    assert_int_equal(fsm_list_create(&graph, seconds, &list), FSMOE_OK);
+    double weight = 2 * draw_uniform();
+    for (int k = 0; k < ORDERS; k++) {
+        for (int i = 0; i < graph.count; i++) keys[i] = list.way_s[i] + weight * draw_uniform() * list.way_s[0];
+        fsm_list_run(&list, keys);
+        best_s = fmin(best_s, list.makespan_s);
+    }
+    assert_int_equal(fsm_list_reorder(&list, &ordered), FSMOE_OK);
+    if (fsm_plan_check_graph(&ordered, s) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
+    fsm_graph_destroy(&ordered);
+    fsm_list_destroy(&list);
+    free(seconds);
+    fsm_graph_destroy(&graph);
+    return best_s;
+}
+
+static void test_bound_lanes_is_below_every_order(void **state)
+{
+    (void)state;
+    double closest = INFINITY;
+    for (int k = 0; k < STEPS; k++) {
+        fsm_step_shape s = small_shape();
+        fsm_cluster cluster = small_cluster();
+        fsm_bound bound;
+        double best_s = INFINITY;
+        assert_int_equal(fsm_bound_lanes(&s, &cluster, &bound), FSMOE_OK);
+        for (int parts = 1; parts <= s.most_parts; parts++)
+            for (int d = 0; d < 9; d++) {
+                fsm_lanes lanes = {.lanes = parts, .parts = parts, .spare = (int)draw(3)};
+                best_s = fmin(best_s, best_of_random(&s, &cluster, lanes, (const int[]){1 + d % 3, 1 + d / 3}));
+            }
+        if (best_s < bound.seconds * (1 - 1e-12))
+            fail_msg("step %d takes %g s, below its bound %g s (%s)", k, best_s, bound.seconds, bound.binding);
+        closest = fmin(closest, best_s / bound.seconds);
+        fsm_step_shape_destroy(&s);
+        fsm_cluster_destroy(&cluster);
+    }
+    assert_true(closest < 1.02); /* it is no bound that nothing comes near */
+}
+
+/* ---- by hand ---- */
+
+/* Only attention costs: one micro-batch in any number of lanes takes its multiply-adds, forward and twice that backward. */
+static void test_bound_lanes_of_one_busy_resource_is_its_load(void **state)
+{
+    (void)state;
+    fsm_step_shape s = small_shape();
+    fsm_cluster cluster = {.name = "compute"};
+    fsm_bound bound;
+    s.micro_batches = 2;
+    cluster.op[FSM_COST_GEMM].cost.line[0].beta_s = 1e-9;
+    fsm_graph plain;
+    double load_s = 0, *seconds;
+    string(&s, (fsm_lanes){0}, (const int[]){1, 1}, 1, &plain);
+    seconds = malloc(sizeof *seconds * (size_t)plain.count);
+    assert_non_null(seconds);
+    assert_int_equal(fsm_cost_tasks(&plain, &cluster, true, seconds), FSMOE_OK);
+    for (int i = 0; i < plain.count; i++) load_s += seconds[i];
+    assert_int_equal(fsm_bound_lanes(&s, &cluster, &bound), FSMOE_OK);
+    assert_true(fabs(bound.seconds - load_s) <= 1e-12 * load_s);
+    s.micro_batches = 1;
+    assert_int_equal(fsm_bound_lanes(&s, &cluster, &bound), FSMOE_OK);
+    assert_true(fabs(bound.seconds - load_s / 2) <= 1e-12 * load_s);
+    assert_string_equal(bound.binding, "compute");
+    free(seconds);
+    fsm_graph_destroy(&plain);
+    fsm_step_shape_destroy(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bound_lanes_is_below_every_order),
+        cmocka_unit_test(test_bound_lanes_of_one_busy_resource_is_its_load),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
