@@ -51,9 +51,10 @@ typedef struct bench {
 } bench;
 
 /* The products of one pass of the gshard order, with whatever the matrices hold. */
-static void run_products(const fsm_moe *moe, const float *x, float *y)
+static void run_products(const fsm_moe_pass *pass, const float *x, float *y)
 {
-    const fsm_mixing *m = &moe->mixing;
+    const fsm_moe *moe = pass->moe;
+    const fsm_mixing *m = &pass->mixing;
     for (int64_t first = 0; m->slots > 0 && first < TOKENS; first += GROUP) {
         const float *rows = x + first * HIDDEN;
         for (int i = 0; i < 2; i++) { /* dispatch; combine's backward */
@@ -65,7 +66,7 @@ static void run_products(const fsm_moe *moe, const float *x, float *y)
                            m->scratch->slots, HIDDEN, 1, y + first * HIDDEN, HIDDEN);
         }
         moe->ops->gemm(moe->ops, false, true, GROUP, m->columns, HIDDEN, 1, rows, HIDDEN, m->scratch->slots, HIDDEN, 0,
-                       m->scratch->d_combine, m->columns);
+                       m->scratch->d_matrix, m->columns);
     }
 }
 
@@ -78,21 +79,21 @@ static fsmoe_status run_once(fsm_layer_run *r, double times[STAGES])
     fsm_gate_sums sums = fsm_layer_run_sums(r);
     const fsm_gate_input input = {.n = r->n, .x = r->x, .training = true};
     at[GATE] = fsm_clock_s();
-    fsm_moe_gate_forward(&r->moe, &input, true, &sums);
+    fsm_moe_gate_forward(&r->pass, &input, true, &sums);
     at[ORDER] = fsm_clock_s();
-    FSM_TRY(fsm_moe_start_counts(&r->moe, &op));
+    FSM_TRY(fsm_moe_start_counts(&r->pass, &op));
     FSM_TRY(fsm_comm_finish(&op));
-    fsm_moe_order_forward(&r->moe);
+    fsm_moe_order_forward(&r->pass);
     at[IORDER] = fsm_clock_s();
-    fsm_moe_iorder_forward(&r->moe, r->y);
+    fsm_moe_iorder_forward(&r->pass, r->y);
     at[IORDER_BACKWARD] = fsm_clock_s();
-    fsm_moe_iorder_backward(&r->moe, r->dy);
+    fsm_moe_iorder_backward(&r->pass, r->dy);
     at[ORDER_BACKWARD] = fsm_clock_s();
-    fsm_moe_order_backward(&r->moe, r->dx);
+    fsm_moe_order_backward(&r->pass, r->dx);
     at[GATE_BACKWARD] = fsm_clock_s();
-    fsm_moe_gate_backward(&r->moe, &loss, r->dx);
+    fsm_moe_gate_backward(&r->pass, &loss, r->dx);
     at[PRODUCTS] = fsm_clock_s();
-    if (r->moe.order->dense) run_products(&r->moe, r->x, r->y);
+    if (r->moe.order->dense) run_products(&r->pass, r->x, r->y);
     at[STAGES] = fsm_clock_s();
     for (int i = 0; i < STAGES; i++) times[i] = at[i + 1] - at[i];
     return FSMOE_OK;
@@ -128,7 +129,7 @@ static fsmoe_status prepare(fsmoe_world *world, bench *b)
     for (int i = 0; i < r->params.count; i++)
         if (strncmp(r->params.items[i].name, "gate.", 5) == 0)
             fill(r->params.items[i].value, r->params.items[i].elems, 1 / sqrtf(HIDDEN)); /* logits of N(0, 1) */
-    fill(r->moe.returned, TOKENS * b->config->moe.top_k * HIDDEN,
+    fill(r->pass.returned, TOKENS * b->config->moe.top_k * HIDDEN,
          1); /* experts' results, which nobody works out here */
     fill(r->staging.y, TOKENS * b->config->moe.top_k * HIDDEN, 1);
     return FSMOE_OK;

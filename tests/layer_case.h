@@ -117,11 +117,11 @@ static inline double objective(subject *s)
 /* What is decided rather than computed. */
 static inline uint64_t decisions(const subject *s)
 {
-    const fsm_moe *moe = &s->run.moe;
+    const fsm_moe_pass *pass = &s->run.pass;
     uint64_t hash = 1469598103934665603u;
-    if (moe->gate.kind->mixes) return hash;
-    for (int64_t i = 0; i < s->run.n * moe->gate.choices; i++)
-        hash = (hash ^ (uint64_t)(moe->gate.choice[i] * 1000 + (moe->route.row[i] >= 0))) * 1099511628211u;
+    if (pass->moe->gate.kind->mixes) return hash;
+    for (int64_t i = 0; i < s->run.n * pass->moe->gate.choices; i++)
+        hash = (hash ^ (uint64_t)(pass->gate.choice[i] * 1000 + (pass->route.row[i] >= 0))) * 1099511628211u;
     return hash;
 }
 

@@ -80,7 +80,8 @@ static fsmoe_status evaluate(rank_run *r, fsm_stepper *s)
     int32_t ids[SAMPLES * TOKENS], targets[SAMPLES * TOKENS];
     fsm_batch batch = make_batch(s, STEPS, ids, targets);
     FSM_TRY(fsm_stepper_forward(s, &batch));
-    r->digest = add_to_digest(r->digest, s->model->x_out, s->model->n_local * s->model->config->model.hidden);
+    r->digest = add_to_digest(r->digest, s->model->passes[0].x_out,
+                              s->model->passes[0].n_local * s->model->config->model.hidden);
     return FSMOE_OK;
 }
 

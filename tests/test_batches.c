@@ -101,7 +101,7 @@ static void test_batches_aux_losses_are_means_over_micro_batches(void **state)
     fsm_model_begin_step(m, 2, 2 * TOKENS);
     f.stepper.batches = NULL;
     for (int micro = 0; micro < 2; micro++) {
-        fsm_model_begin_micro(m, &batch, true);
+        fsm_pass_begin(&m->passes[0], &batch, true);
         assert_int_equal(fsm_exec_run(f.stepper.exec, &graph, &fsm_stepper_tasks, &f.stepper, NULL, 0), FSMOE_OK);
     }
     assert_true(fabs(m->step_aux - aux) <= 1e-9 * aux && fabs(m->step_z - z) <= 1e-9 * z);

@@ -145,7 +145,6 @@ static fsm_expert_rows take_rows(fsm_arena *arena, const problem *p, int64_t wid
     rows.y = FSM_ARENA_ARRAY(arena, float, ELEMS);
     rows.dx = FSM_ARENA_ARRAY(arena, float, ELEMS);
     rows.pre = FSM_ARENA_ARRAY(arena, float, ROWS *width * p->kind->pre_width);
-    rows.dpre = FSM_ARENA_ARRAY(arena, float, ROWS *width * p->kind->pre_width);
     rows.act = FSM_ARENA_ARRAY(arena, float, ROWS *width);
     rows.dact = FSM_ARENA_ARRAY(arena, float, ROWS *width);
     for (int i = 0; i < ELEMS; i++) {

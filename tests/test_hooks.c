@@ -125,7 +125,7 @@ static void test_hooks_are_called_at_six_points_both_ways(void **state)
     add_hook(&s, &recorder, &r);
     step(&s, degrees[0], degrees[1]);
     for (int phase = 0; phase < 2; phase++) {
-        const fsm_wire *wire = &s.run.moe.wire[phase];
+        const fsm_wire *wire = &s.run.pass.wire[phase];
         assert_int_equal(count_calls(&r, FSM_HOOK_BEFORE_MOE_START, (fsm_phase)phase), 1);
         assert_int_equal(count_calls(&r, FSM_HOOK_BEFORE_MOE_END, (fsm_phase)phase), 1);
         for (int point = FSM_HOOK_BEFORE_DISPATCH; point <= FSM_HOOK_AFTER_COMBINE; point++)

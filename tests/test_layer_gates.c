@@ -8,20 +8,20 @@
 /* Each kept choice has one row of its expert, and the row holds that token; weights sum to what the gate says. */
 static void check_conservation(subject *s, const char *what)
 {
-    const fsm_moe *moe = &s->run.moe;
-    const fsm_gate *gate = &moe->gate;
-    const fsm_wire *wire = &moe->wire[FSM_FORWARD];
+    const fsm_moe_pass *pass = &s->run.pass;
+    const fsm_gate *gate = pass->gate.gate;
+    const fsm_wire *wire = &pass->wire[FSM_FORWARD];
     fsm_gate_sums sums = fsm_layer_run_sums(&s->run);
     double kept = 0, chosen = 0;
     for (int64_t e = 0; e < EXPERTS; e++) kept += sums.kept[e];
     for (int64_t e = 0; e < EXPERTS; e++) chosen += sums.chosen[e];
     if (!gate->kind->mixes && kept + *sums.dropped != chosen)
         fail_msg("%s: %g kept, %g dropped of %g", what, kept, *sums.dropped, chosen);
-    if (moe->by_products) return;
+    if (pass->by_products) return;
     int64_t rows = 0, *taken = calloc((size_t)wire->send_total + 1, sizeof *taken);
     for (int64_t i = 0; i < s->run.n * gate->choices; i++) {
         int32_t row = wire->send_row[i];
-        if ((row >= 0) != (moe->route.row[i] >= 0)) fail_msg("%s: choice %d", what, (int)i);
+        if ((row >= 0) != (pass->route.row[i] >= 0)) fail_msg("%s: choice %d", what, (int)i);
         if (row < 0) continue;
         rows++;
         if (taken[row]++ || wire->token[row] != i / gate->choices) fail_msg("%s: row %d", what, row);
@@ -40,7 +40,7 @@ static void check_weights(subject *s, const char *what)
     for (int64_t t = 0; t < s->run.n; t++) {
         double sum = 0;
         for (int64_t j = 0; j < gate->choices; j++) {
-            double w = gate->weight[t * gate->choices + j];
+            double w = s->run.pass.gate.weight[t * gate->choices + j];
             if (!(w >= 0 && w <= whole * (1 + 1e-6))) fail_msg("%s: a weight of %g", what, w);
             sum += w;
         }
@@ -60,6 +60,7 @@ static void check_balance(const char *top_k, int64_t tokens, bool alike)
         for (int64_t i = HIDDEN; alike && i < tokens * HIDDEN; i++) s.run.x[i] = s.run.x[i - HIDDEN];
         objective(&s);
         const fsm_gate *gate = &s.run.moe.gate;
+        const fsm_gate_pass *pass = &s.run.pass.gate;
         fsm_gate_sums sums = fsm_layer_run_sums(&s.run);
         int64_t pairs = gate->choices * tokens, least = pairs / EXPERTS, most = (pairs + EXPERTS - 1) / EXPERTS;
         for (int64_t e = 0; e < EXPERTS; e++)
@@ -68,8 +69,8 @@ static void check_balance(const char *top_k, int64_t tokens, bool alike)
         for (int64_t i = 0; i < tokens * gate->choices; i++) {
             bool first = i % gate->choices == 0;
             for (int64_t j = i / gate->choices * gate->choices; j < i; j++)
-                assert_true(gate->choice[i] != gate->choice[j]);
-            assert_true(first || gate->weight[i] <= gate->weight[i - 1]);
+                assert_true(pass->choice[i] != pass->choice[j]);
+            assert_true(first || pass->weight[i] <= pass->weight[i - 1]);
         }
         destroy(&s);
     }
@@ -122,7 +123,7 @@ static void test_layer_balanced_leaves_what_is_balanced(void **state)
     for (int64_t i = 0; i < EXPERTS * HIDDEN; i++) weight[i] = i / HIDDEN == i % HIDDEN ? 1 : 0;
     for (int64_t i = 0; i < 8 * HIDDEN; i++) s.run.x[i] = i % HIDDEN == i / HIDDEN % EXPERTS ? 2 : 0;
     objective(&s);
-    for (int i = 0; i < 8; i++) assert_int_equal(s.run.moe.gate.choice[i], i % EXPERTS);
+    for (int i = 0; i < 8; i++) assert_int_equal(s.run.pass.gate.choice[i], i % EXPERTS);
     destroy(&s);
 }
 
@@ -156,9 +157,9 @@ static void test_layer_hash_table_spreads_ids(void **state)
     for (int i = 0; i < 3; i++) objective(all[i]);
     int same = 0;
     for (int i = 0; i < IDS; i++) {
-        assert_int_equal(a.run.moe.gate.choice[i], b.run.moe.gate.choice[i]);
-        assert_int_equal(c.run.moe.gate.choice[i], i % EXPERTS);
-        same += a.run.moe.gate.choice[i] == i % EXPERTS;
+        assert_int_equal(a.run.pass.gate.choice[i], b.run.pass.gate.choice[i]);
+        assert_int_equal(c.run.pass.gate.choice[i], i % EXPERTS);
+        same += a.run.pass.gate.choice[i] == i % EXPERTS;
     }
     assert_true(same > IDS / 5 && same < IDS / 3);
     for (int e = 0; e < EXPERTS; e++) assert_true(fabs(fsm_layer_run_sums(&a.run).chosen[e] - IDS / EXPERTS) < 60);
@@ -187,7 +188,7 @@ static void test_layer_conserves_tokens_over_random_layers(void **state)
         objective(&s);
         check_conservation(&s, what);
         check_weights(&s, what);
-        checked += !s.run.moe.by_products; /* whose rows have been looked at one by one */
+        checked += !s.run.pass.by_products; /* whose rows have been looked at one by one */
         destroy(&s);
     }
 }

@@ -64,12 +64,12 @@ static void forward(subject *s)
     fsm_gate_sums sums = fsm_layer_run_sums(r);
     memset(r->sums, 0, sizeof *r->sums * FSM_GATE_SUMS_COUNT(EXPERTS));
     memset(r->y, 0, sizeof *r->y * (size_t)(r->n * HIDDEN));
-    fsm_moe_gate_forward(&r->moe, &input, true, &sums);
-    assert_int_equal(fsm_moe_start_counts(&r->moe, &op), FSMOE_OK);
-    fsm_moe_order_forward(&r->moe);
-    fsm_moe_expert_forward(&r->moe, 0);
-    assert_int_equal(fsm_moe_start_combine(&r->moe, FSM_FORWARD, 0, &op), FSMOE_OK);
-    fsm_moe_iorder_forward(&r->moe, r->y);
+    fsm_moe_gate_forward(&r->pass, &input, true, &sums);
+    assert_int_equal(fsm_moe_start_counts(&r->pass, &op), FSMOE_OK);
+    fsm_moe_order_forward(&r->pass);
+    fsm_moe_expert_forward(&r->pass, 0);
+    assert_int_equal(fsm_moe_start_combine(&r->pass, FSM_FORWARD, 0, &op), FSMOE_OK);
+    fsm_moe_iorder_forward(&r->pass, r->y);
 }
 
 static void backward(subject *s)
@@ -79,12 +79,12 @@ static void backward(subject *s)
     const fsm_gate_loss_grad loss = {.share = r->loss_grads, .load = r->loss_grads + EXPERTS};
     memset(r->dx, 0, sizeof *r->dx * (size_t)(r->n * HIDDEN));
     memset(r->loss_grads, 0, sizeof *r->loss_grads * 2 * EXPERTS);
-    fsm_moe_iorder_backward(&r->moe, r->dy);
-    fsm_moe_expert_backward(&r->moe, 0);
-    fsm_moe_weight_grad(&r->moe, 0);
-    assert_int_equal(fsm_moe_start_combine(&r->moe, FSM_BACKWARD, 0, &op), FSMOE_OK);
-    fsm_moe_order_backward(&r->moe, r->dx);
-    fsm_moe_gate_backward(&r->moe, &loss, r->dx);
+    fsm_moe_iorder_backward(&r->pass, r->dy);
+    fsm_moe_expert_backward(&r->pass, 0);
+    fsm_moe_weight_grad(&r->pass, 0);
+    assert_int_equal(fsm_moe_start_combine(&r->pass, FSM_BACKWARD, 0, &op), FSMOE_OK);
+    fsm_moe_order_backward(&r->pass, r->dx);
+    fsm_moe_gate_backward(&r->pass, &loss, r->dx);
 }
 
 /* dx and all gradients of parameters, from zero. */
@@ -102,7 +102,18 @@ static void backward_alone(subject *s, float *gradients)
     }
 }
 
-/* Two layers that share their staging, as those of a model do: what the second forward writes, the first backward does not
+/* The pass has staging and scratch of another layer. */
+static void borrow(fsm_moe_pass *pass, const fsm_layer_run *other)
+{
+    pass->staging = &other->staging;
+    pass->scratch = &other->scratch;
+    pass->gate.dlogits = other->scratch.dlogits;
+    pass->shared.scratch = &other->scratch.shared;
+    pass->mixing.scratch = &other->scratch.mixing;
+    pass->mixing.grads = &other->staging.mixing;
+}
+
+/* Two layers that share their staging and scratch, as those of a model do: what the second forward writes, the first backward does not
  * need. */
 static void check_two_forwards(const char *const *settings, const char *what)
 {
@@ -121,7 +132,7 @@ static void check_two_forwards(const char *const *settings, const char *what)
         forward(&s[i]);
         backward_alone(&s[i], one[i]);
     }
-    s[1].run.moe.staging = &s[0].run.staging;
+    borrow(&s[1].run.pass, &s[0].run);
     for (int i = 0; i < 2; i++) forward(&s[i]);
     for (int i = 1; i >= 0; i--) backward_alone(&s[i], two[i]);
     for (int i = 0; i < 2; i++) {

@@ -65,8 +65,8 @@ static uint64_t routing(const fixture *f)
     const fsm_model *m = f->stepper.model;
     uint64_t hash = 0;
     for (int i = 0; i < m->config->model.num_layers; i++) {
-        const fsm_moe *moe = &m->layers[i].moe;
-        int64_t choices = m->layers[i].is_moe ? m->n_local * moe->gate.choices : 0;
+        const fsm_moe_pass *moe = &m->passes[0].layers[i].moe;
+        int64_t choices = m->layers[i].is_moe ? m->passes[0].n_local * moe->moe->gate.choices : 0;
         for (int64_t c = 0; c < choices; c++)
             hash = hash * 1000003 + (uint64_t)(moe->gate.choice[c] * 4096 + moe->route.row[c] + 1);
     }

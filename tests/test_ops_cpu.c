@@ -219,6 +219,18 @@ static void test_ops_cpu_attention_agrees_with_reference(void **state)
     }
 }
 
+/* Experts put the gradient where the values were: the same bits. */
+static void check_in_place(fsm_arena *arena, const fsm_activation *a, const fsm_ops *ops, int64_t n, int64_t width,
+                           const float *pre, const float *dact, const float *dpre)
+{
+    int64_t elems = (a->gated ? 2 : 1) * n * width;
+    float *both = test_floats(arena, elems);
+    if (elems == 0) return;
+    memcpy(both, pre, sizeof *both * (size_t)elems);
+    a->backward(ops, n, width, both, dact, both);
+    assert_memory_equal(both, dpre, sizeof *both * (size_t)elems);
+}
+
 static void check_activation(fsm_arena *arena, const fsm_activation *a, int64_t n, int64_t width)
 {
     int64_t elems = (a->gated ? 2 : 1) * n * width;
@@ -230,6 +242,7 @@ static void check_activation(fsm_arena *arena, const fsm_activation *a, int64_t 
     for (int run = 0; run < RUNS; run++) {
         a->forward(table_of(run), n, width, pre, act.of[run]);
         a->backward(table_of(run), n, width, pre, dact, dpre.of[run]);
+        check_in_place(arena, a, table_of(run), n, width, pre, dact, dpre.of[run]);
     }
     snprintf(name, sizeof name, "%s_forward", a->name);
     test_assert_agree(name, act, 1e-6);

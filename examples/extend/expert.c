@@ -38,16 +38,17 @@ static void backward_input(const fsm_ops *ops, const fsm_expert_weights *w, cons
     ops->linear_backward_input(ops, r->n, &w->out, r->dy, r->hidden, 0, r->dact, width);
     for (int64_t i = 0; i < r->n * width; i++) {
         int64_t at = i / width * 2 * width + i % width;
-        r->dpre[at] = r->dact[i] * r->pre[at + width];
-        r->dpre[at + width] = r->dact[i] * r->pre[at];
+        float a = r->pre[at], b = r->pre[at + width];
+        r->pre[at] = r->dact[i] * b;
+        r->pre[at + width] = r->dact[i] * a;
     }
-    ops->linear_backward_input(ops, r->n, &w->in, r->dpre, 2 * width, 0, r->dx, r->hidden);
+    ops->linear_backward_input(ops, r->n, &w->in, r->pre, 2 * width, 0, r->dx, r->hidden);
 }
 
 static void backward_weight(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
 {
     ops->linear_backward_weight(ops, r->n, r->hidden, r->width, r->dy, r->hidden, r->act, r->width, w->d_out, NULL);
-    ops->linear_backward_weight(ops, r->n, 2 * r->width, r->hidden, r->dpre, 2 * r->width, r->x, r->hidden, w->d_in,
+    ops->linear_backward_weight(ops, r->n, 2 * r->width, r->hidden, r->pre, 2 * r->width, r->x, r->hidden, w->d_in,
                                 NULL);
 }
 

@@ -9,27 +9,26 @@ static int list_params(const fsmoe_moe_config *config, int64_t hidden, fsm_param
     return 1;
 }
 
-static float *logit_of(const fsm_gate *gate, float *scores, int64_t pair)
+static int64_t logit_of(const fsm_gate_pass *pass, int64_t pair)
 {
-    return &scores[pair / gate->choices * gate->num_experts + gate->choice[pair]];
+    return pair / pass->gate->choices * pass->gate->num_experts + pass->choice[pair];
 }
 
-static void forward(fsm_gate *gate, const fsm_gate_input *in)
+static void forward(fsm_gate_pass *pass)
 {
-    fsm_router_project(gate, in->n, in->x);
-    fsm_router_softmax(gate, in->n); /* for the losses */
-    fsm_router_choose(gate, in->n, gate->logits);
-    for (int64_t i = 0; i < in->n * gate->choices; i++)
-        gate->weight[i] = 0.5f * (1 + tanhf(*logit_of(gate, gate->logits, i)));
+    fsm_router_project(pass, pass->input.x);
+    fsm_router_softmax(pass); /* for the losses */
+    fsm_router_choose(pass, pass->logits);
+    for (int64_t i = 0; i < pass->input.n * pass->gate->choices; i++)
+        pass->weight[i] = 0.5f * (1 + tanhf(pass->logits[logit_of(pass, i)]));
 }
 
-static void backward(fsm_gate *gate, const fsm_gate_input *in, const float *dweight, const fsm_gate_loss_grad *loss,
-                     float *dx)
+static void backward(fsm_gate_pass *pass)
 {
-    fsm_router_losses_backward(gate, in->n, loss);
-    for (int64_t i = 0; i < in->n * gate->choices; i++)
-        *logit_of(gate, gate->dlogits, i) += dweight[i] * 2 * gate->weight[i] * (1 - gate->weight[i]);
-    fsm_router_project_backward(gate, in->n, in->x, dx);
+    fsm_router_losses_backward(pass);
+    for (int64_t i = 0; i < pass->input.n * pass->gate->choices; i++)
+        pass->dlogits[logit_of(pass, i)] += pass->dweight[i] * 2 * pass->weight[i] * (1 - pass->weight[i]);
+    fsm_router_project_backward(pass);
 }
 
 const fsm_gate_kind my_gate = {

@@ -5,58 +5,64 @@
 #include <math.h>
 #include <string.h>
 
-void fsm_model_embedding_forward(fsm_model *model)
+void fsm_pass_embedding_forward(fsm_pass *pass)
 {
-    model->ops->embedding_forward(model->ops, model->n_local, model->config->model.hidden,
-                                  model->batch.ids + model->local_first, model->embedding,
-                                  model->position + model->local_first, model->positions, model->layers[0].x1);
+    const fsm_model *m = pass->model;
+    m->ops->embedding_forward(m->ops, pass->n_local, fsm_pass_hidden(pass), pass->batch.ids + pass->local_first,
+                              m->embedding, pass->position + pass->local_first, m->positions, pass->layers[0].x1);
 }
 
-void fsm_model_embedding_backward(fsm_model *model)
+void fsm_pass_embedding_backward(fsm_pass *pass)
 {
-    int64_t hidden = model->config->model.hidden, at = model->local_first;
-    model->ops->embedding_backward(model->ops, model->n_local, hidden, model->batch.ids + at, model->dx,
-                                   model->embedding_grad);
-    if (model->positions)
-        model->ops->embedding_backward(model->ops, model->n_local, hidden, model->position + at, model->dx,
-                                       model->positions_grad);
+    const fsm_model *m = pass->model;
+    int64_t hidden = fsm_pass_hidden(pass), at = pass->local_first;
+    m->ops->embedding_backward(m->ops, pass->n_local, hidden, pass->batch.ids + at, pass->dx, m->embedding_grad);
+    if (m->positions)
+        m->ops->embedding_backward(m->ops, pass->n_local, hidden, pass->position + at, pass->dx, m->positions_grad);
 }
 
-/* Loss and, in training, gradients, a block of tokens at a time, so that logits never exist for all tokens at once. */
-void fsm_model_head_forward(fsm_model *model)
+/* Loss and, in training, gradients, of n tokens from number `at` on. */
+static void score_block(fsm_pass *pass, int64_t at, int64_t n, double *loss)
 {
-    const fsm_ops *ops = model->ops;
-    int64_t hidden = model->config->model.hidden, vocab = model->config->model.vocab_size;
-    double *loss = model->sums + model->sum_count - 2, *tokens = loss + 1;
-    fsm_add_ffn_residual(model, (int)model->config->model.num_layers - 1);
-    fsm_norm_forward(model, &model->final_norm, model->x_out, model->h_final);
-    if (!model->batch.targets) return;
-    *tokens += (double)model->n_local;
-    for (int64_t at = 0; at < model->n_local; at += FSM_HEAD_BLOCK) {
-        int64_t n = model->n_local - at < FSM_HEAD_BLOCK ? model->n_local - at : FSM_HEAD_BLOCK;
-        const float *h = model->h_final + at * hidden;
-        ops->linear_forward(ops, n, &model->head, NULL, h, hidden, model->logits, vocab);
-        /* a loss may be finite where a logit is -infinity; in training the gradients tell */
-        if (!model->train_step && fsm_first_not_finite(model->logits, n * vocab) < n * vocab) *loss = NAN;
-        ops->cross_entropy(ops, n, vocab, model->logits, model->batch.targets + model->local_first + at,
-                           (float)model->loss_scale, model->train_step, loss);
-        if (!model->train_step) continue;
-        ops->linear_backward_weight(ops, n, vocab, hidden, model->logits, vocab, h, hidden, model->head_grad, NULL);
-        ops->linear_backward_input(ops, n, &model->head, model->logits, vocab, 0.0f, model->dh + at * hidden, hidden);
-    }
+    const fsm_model *m = pass->model;
+    const fsm_ops *ops = m->ops;
+    int64_t hidden = fsm_pass_hidden(pass), vocab = m->config->model.vocab_size;
+    const float *h = pass->h_final + at * hidden;
+    ops->linear_forward(ops, n, &m->head, NULL, h, hidden, m->logits, vocab);
+    /* a loss may be finite where a logit is -infinity; in training the gradients tell */
+    if (!pass->training && fsm_first_not_finite(m->logits, n * vocab) < n * vocab) *loss = NAN;
+    ops->cross_entropy(ops, n, vocab, m->logits, pass->batch.targets + pass->local_first + at, (float)m->loss_scale,
+                       pass->training, loss);
+    if (!pass->training) return;
+    ops->linear_backward_weight(ops, n, vocab, hidden, m->logits, vocab, h, hidden, m->head_grad, NULL);
+    ops->linear_backward_input(ops, n, &m->head, m->logits, vocab, 0.0f, pass->dh + at * hidden, hidden);
 }
 
-void fsm_model_head_backward(fsm_model *model)
+/* A block of tokens at a time, so that logits never exist for all tokens at once. */
+void fsm_pass_head_forward(fsm_pass *pass)
 {
-    model->ops->zero(model->ops, model->n_local * model->config->model.hidden, model->dx);
-    fsm_norm_backward(model, &model->final_norm, model->x_out, model->dh, model->dx);
+    const fsm_model *m = pass->model;
+    double *loss = pass->sums->sums + m->sum_count - 2, *tokens = loss + 1;
+    fsm_add_ffn_residual(pass, (int)m->config->model.num_layers - 1);
+    fsm_norm_forward(pass, &m->final_norm, &pass->final_norm, pass->x_out, pass->h_final);
+    if (!pass->batch.targets) return;
+    *tokens += (double)pass->n_local;
+    for (int64_t at = 0; at < pass->n_local; at += FSM_HEAD_BLOCK)
+        score_block(pass, at, pass->n_local - at < FSM_HEAD_BLOCK ? pass->n_local - at : FSM_HEAD_BLOCK, loss);
 }
 
-const float *fsm_model_last_logits(fsm_model *model)
+void fsm_pass_head_backward(fsm_pass *pass)
 {
-    int64_t hidden = model->config->model.hidden;
-    const float *h = model->h_final + (model->n_local - 1) * hidden;
-    model->ops->linear_forward(model->ops, 1, &model->head, NULL, h, hidden, model->logits,
-                               model->config->model.vocab_size);
-    return model->logits;
+    const fsm_model *m = pass->model;
+    m->ops->zero(m->ops, pass->n_local * fsm_pass_hidden(pass), pass->dx);
+    fsm_norm_backward(pass, &m->final_norm, &pass->final_norm, pass->x_out, pass->dh, pass->dx);
+}
+
+const float *fsm_pass_last_logits(fsm_pass *pass)
+{
+    const fsm_model *m = pass->model;
+    int64_t hidden = fsm_pass_hidden(pass);
+    const float *h = pass->h_final + (pass->n_local - 1) * hidden;
+    m->ops->linear_forward(m->ops, 1, &m->head, NULL, h, hidden, m->logits, m->config->model.vocab_size);
+    return m->logits;
 }

@@ -8,73 +8,86 @@ static void copy(float *to, const float *from, int64_t elems)
     memcpy(to, from, sizeof(float) * (size_t)elems);
 }
 
-static int moe_index_of(const fsm_model *model, int layer)
+static int moe_index_of(const fsm_pass *pass, int layer)
 {
-    return fsm_layer_moe_index(model->config->model.moe_every, layer);
+    return fsm_layer_moe_index(pass->model->config->model.moe_every, layer);
 }
 
-void fsm_model_gate_forward(fsm_model *model, int layer)
+/* Residual of attention, and the norm into `h` at this rank's rows. */
+static void norm2_forward(fsm_pass *pass, int layer, float *h)
 {
-    fsm_layer *l = &model->layers[layer];
-    fsm_add_attention_residual(model, l);
-    fsm_norm_forward(model, &l->norm2, l->x2, l->h2);
+    const fsm_layer_pass *saved = &pass->layers[layer];
+    fsm_add_attention_residual(pass, layer);
+    fsm_norm_forward(pass, &pass->model->layers[layer].norm2, &saved->norm2, saved->x2, h);
+}
+
+static void norm2_backward(fsm_pass *pass, int layer)
+{
+    const fsm_layer_pass *saved = &pass->layers[layer];
+    fsm_norm_backward(pass, &pass->model->layers[layer].norm2, &saved->norm2, saved->x2, pass->dh, pass->dx);
+}
+
+void fsm_pass_gate_forward(fsm_pass *pass, int layer)
+{
+    const fsm_model *m = pass->model;
+    fsm_layer_pass *saved = &pass->layers[layer];
+    norm2_forward(pass, layer, saved->h2);
     fsm_gate_input input = {
-        .n = model->n_local,
-        .x = l->h2,
-        .ids = model->batch.ids + model->local_first,
-        .training = model->train_step,
-        .seed = (uint64_t)model->config->train.seed,
+        .n = pass->n_local,
+        .x = saved->h2,
+        .ids = pass->batch.ids + pass->local_first,
+        .training = pass->training,
+        .seed = (uint64_t)m->config->train.seed,
         .layer = (uint32_t)layer,
-        .first_token = model->batch.first_token + (uint64_t)model->local_first,
+        .first_token = pass->batch.first_token + (uint64_t)pass->local_first,
     };
-    fsm_gate_sums sums = fsm_model_gate_sums(model, model->sums, moe_index_of(model, layer));
+    fsm_gate_sums sums = fsm_model_gate_sums(m, pass->sums->sums, moe_index_of(pass, layer));
     /* nothing is dropped in evaluation: what a model says of a token must not depend on the tokens beside it */
-    fsm_moe_gate_forward(&l->moe, &input, model->train_step, &sums);
+    fsm_moe_gate_forward(&saved->moe, &input, pass->training, &sums);
 }
 
-void fsm_model_iorder_forward(fsm_model *model, int layer)
+void fsm_pass_iorder_forward(fsm_pass *pass, int layer)
 {
-    fsm_layer *l = &model->layers[layer];
-    float *out = fsm_layer_output(model, layer);
-    copy(out, l->x2, model->n_local * model->config->model.hidden);
-    fsm_moe_iorder_forward(&l->moe, out);
+    float *out = fsm_layer_output(pass, layer);
+    copy(out, pass->layers[layer].x2, pass->n_local * fsm_pass_hidden(pass));
+    fsm_moe_iorder_forward(&pass->layers[layer].moe, out);
 }
 
-void fsm_model_iorder_backward(fsm_model *model, int layer)
+void fsm_pass_iorder_backward(fsm_pass *pass, int layer)
 {
-    fsm_moe_iorder_backward(&model->layers[layer].moe, model->dx);
+    fsm_moe_iorder_backward(&pass->layers[layer].moe, pass->dx);
 }
 
-void fsm_model_order_backward(fsm_model *model, int layer)
+void fsm_pass_order_backward(fsm_pass *pass, int layer)
 {
-    model->ops->zero(model->ops, model->n_local * model->config->model.hidden, model->dh);
-    fsm_moe_order_backward(&model->layers[layer].moe, model->dh);
+    const fsm_ops *ops = pass->model->ops;
+    ops->zero(ops, pass->n_local * fsm_pass_hidden(pass), pass->dh);
+    fsm_moe_order_backward(&pass->layers[layer].moe, pass->dh);
 }
 
-void fsm_model_gate_backward(fsm_model *model, int layer)
+void fsm_pass_gate_backward(fsm_pass *pass, int layer)
 {
-    fsm_layer *l = &model->layers[layer];
-    fsm_gate_loss_grad loss = fsm_model_loss_grad(model, moe_index_of(model, layer));
-    fsm_moe_gate_backward(&l->moe, &loss, model->dh);
-    fsm_norm_backward(model, &l->norm2, l->x2, model->dh, model->dx);
+    fsm_gate_loss_grad loss = fsm_model_loss_grad(pass->model, pass->sums, moe_index_of(pass, layer));
+    fsm_moe_gate_backward(&pass->layers[layer].moe, &loss, pass->dh);
+    norm2_backward(pass, layer);
 }
 
 /* ---- without experts ---- */
 
-static fsm_expert_rows ffn_rows(const fsm_model *model, const fsm_layer *l)
+static fsm_expert_rows ffn_rows(const fsm_pass *pass, int layer)
 {
+    const fsm_layer_pass *saved = &pass->layers[layer];
     return (fsm_expert_rows){
-        .n = model->n_group,
-        .hidden = model->config->model.hidden,
-        .width = model->ffn_width,
-        .x = l->h2,
-        .pre = l->pre,
-        .act = l->act,
-        .y = model->topo.mp > 1 ? model->full : fsm_layer_output(model, l->index),
-        .dy = model->topo.mp > 1 ? model->full : model->dx,
-        .dact = model->dact,
-        .dpre = model->dpre,
-        .dx = model->topo.mp > 1 ? model->dh_full : model->dh,
+        .n = pass->n_group,
+        .hidden = fsm_pass_hidden(pass),
+        .width = pass->model->ffn_width,
+        .x = saved->h2,
+        .pre = saved->pre,
+        .act = saved->act,
+        .y = fsm_between_ranks(pass, pass->full, fsm_layer_output(pass, layer)),
+        .dy = fsm_between_ranks(pass, pass->full, pass->dx),
+        .dact = pass->model->dact,
+        .dx = fsm_between_ranks(pass, pass->dh_full, pass->dh),
     };
 }
 
@@ -83,67 +96,63 @@ static const fsm_expert_kind *ffn_kind(const fsm_model *model)
     return fsm_expert_find(model->config->moe.expert);
 }
 
-void fsm_model_ffn_norm_forward(fsm_model *model, int layer)
+void fsm_pass_ffn_norm_forward(fsm_pass *pass, int layer)
 {
-    fsm_layer *l = &model->layers[layer];
-    fsm_add_attention_residual(model, l);
-    fsm_norm_forward(model, &l->norm2, l->x2, fsm_own_rows(model, l->h2));
+    norm2_forward(pass, layer, fsm_own_rows(pass, pass->layers[layer].h2));
 }
 
-fsmoe_status fsm_model_start_ffn_allgather_forward(fsm_model *model, int layer, fsm_comm_op *op)
+fsmoe_status fsm_pass_start_ffn_allgather_forward(fsm_pass *pass, int layer, fsm_comm_op *op)
 {
-    fsm_layer *l = &model->layers[layer];
-    return fsm_mp_start_allgather(model, op, fsm_own_rows(model, l->h2), l->h2);
+    float *h2 = pass->layers[layer].h2;
+    return fsm_mp_start_allgather(pass, op, fsm_own_rows(pass, h2), h2);
 }
 
-void fsm_model_ffn_forward(fsm_model *model, int layer)
+void fsm_pass_ffn_forward(fsm_pass *pass, int layer)
 {
-    fsm_layer *l = &model->layers[layer];
-    fsm_expert_rows rows = ffn_rows(model, l);
-    ffn_kind(model)->forward(model->ops, &l->ffn, &rows);
+    const fsm_model *m = pass->model;
+    fsm_expert_rows rows = ffn_rows(pass, layer);
+    ffn_kind(m)->forward(m->ops, &m->layers[layer].ffn, &rows);
 }
 
-void fsm_add_ffn_residual(fsm_model *model, int layer)
+void fsm_add_ffn_residual(fsm_pass *pass, int layer)
 {
-    fsm_layer *l = &model->layers[layer];
-    if (!l->is_moe)
-        model->ops->add(model->ops, model->n_local * model->config->model.hidden, l->x2,
-                        fsm_layer_output(model, layer));
+    const fsm_ops *ops = pass->model->ops;
+    if (pass->model->layers[layer].is_moe) return;
+    ops->add(ops, pass->n_local * fsm_pass_hidden(pass), pass->layers[layer].x2, fsm_layer_output(pass, layer));
 }
 
-fsmoe_status fsm_model_start_ffn_reducescatter_forward(fsm_model *model, int layer, fsm_comm_op *op)
+fsmoe_status fsm_pass_start_ffn_reducescatter_forward(fsm_pass *pass, int layer, fsm_comm_op *op)
 {
-    return fsm_mp_start_reducescatter(model, op, model->full, fsm_layer_output(model, layer));
+    return fsm_mp_start_reducescatter(pass, op, pass->full, fsm_layer_output(pass, layer));
 }
 
-fsmoe_status fsm_model_start_ffn_allgather_backward(fsm_model *model, int layer, fsm_comm_op *op)
+fsmoe_status fsm_pass_start_ffn_allgather_backward(fsm_pass *pass, int layer, fsm_comm_op *op)
 {
     (void)layer;
-    return fsm_mp_start_allgather(model, op, model->dx, model->full);
+    return fsm_mp_start_allgather(pass, op, pass->dx, pass->full);
 }
 
-void fsm_model_ffn_backward(fsm_model *model, int layer)
+void fsm_pass_ffn_backward(fsm_pass *pass, int layer)
 {
-    fsm_layer *l = &model->layers[layer];
-    fsm_expert_rows rows = ffn_rows(model, l);
-    ffn_kind(model)->backward_input(model->ops, &l->ffn, &rows);
+    const fsm_model *m = pass->model;
+    fsm_expert_rows rows = ffn_rows(pass, layer);
+    ffn_kind(m)->backward_input(m->ops, &m->layers[layer].ffn, &rows);
 }
 
-void fsm_model_ffn_weight_grad(fsm_model *model, int layer)
+void fsm_pass_ffn_weight_grad(fsm_pass *pass, int layer)
 {
-    fsm_layer *l = &model->layers[layer];
-    fsm_expert_rows rows = ffn_rows(model, l);
-    ffn_kind(model)->backward_weight(model->ops, &l->ffn, &rows);
+    const fsm_model *m = pass->model;
+    fsm_expert_rows rows = ffn_rows(pass, layer);
+    ffn_kind(m)->backward_weight(m->ops, &m->layers[layer].ffn, &rows);
 }
 
-fsmoe_status fsm_model_start_ffn_reducescatter_backward(fsm_model *model, int layer, fsm_comm_op *op)
+fsmoe_status fsm_pass_start_ffn_reducescatter_backward(fsm_pass *pass, int layer, fsm_comm_op *op)
 {
     (void)layer;
-    return fsm_mp_start_reducescatter(model, op, model->dh_full, model->dh);
+    return fsm_mp_start_reducescatter(pass, op, pass->dh_full, pass->dh);
 }
 
-void fsm_model_ffn_norm_backward(fsm_model *model, int layer)
+void fsm_pass_ffn_norm_backward(fsm_pass *pass, int layer)
 {
-    fsm_layer *l = &model->layers[layer];
-    fsm_norm_backward(model, &l->norm2, l->x2, model->dh, model->dx);
+    norm2_backward(pass, layer);
 }

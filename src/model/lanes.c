@@ -40,8 +40,9 @@ static const char *forbids_parts(const fsmoe_config *config, int64_t max_samples
 {
     if (max_samples < 2) return "train.micro_batch gives a group of ranks one sample, which is not parted";
     if (config->parallel.canonical_sums) return "parallel.canonical_sums adds up the tokens of a whole micro-batch";
-    if (strcmp(config->moe.aux_loss_scope, "rank") == 0)
-        return "moe.aux_loss_scope rank makes a loss of the tokens that a rank has of a whole micro-batch";
+    if (strcmp(config->moe.aux_loss_scope, "rank") == 0 && config->parallel.mp_size > 1) /* MP shares out each part */
+        return "moe.aux_loss_scope rank makes a loss of the tokens that a rank has of a whole micro-batch, and "
+               "parallel.mp_size others of its parts";
     if (groups_matter(&config->moe) && config->moe.capacity_group == 0)
         return "moe.capacity_group is 0: all tokens that a rank has of a micro-batch compete for the experts' places";
     return NULL; /* a sample is whole capacity groups (src/config/check.c), so parts are */

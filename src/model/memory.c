@@ -1,76 +1,63 @@
-/* A model's memory: the layout functions run twice, over a measuring arena and over the real one. */
+/* A model's memory: the layout functions run twice, over a measuring arena and over the real one. What passes hold is in an
+ * arena of its own, where training's passes and a whole one lie over each other: nothing in a pass outlives its step. */
 #include "model/model_parts.h"
 
-/* Largest token counts of any micro-batch. */
-typedef struct token_limits {
-    int64_t group, local; /* of this rank's group; of any rank */
-} token_limits;
+#include <string.h>
 
 int64_t fsm_token_unit(const fsmoe_config *config)
 {
     return config->moe.capacity_group > 0 ? config->moe.capacity_group : 1;
 }
 
-static token_limits limits(const fsm_model *m)
+const fsm_moe *fsm_first_moe(const fsm_model *m)
 {
-    int64_t seq_len = m->options.cache ? m->config->model.max_seq_len : m->config->data.seq_len;
-    token_limits most = {.group = m->options.max_samples * seq_len};
-    for (int i = 0; i < m->topo.mp; i++) {
-        int64_t first, last;
-        fsm_topo_split(most.group, fsm_token_unit(m->config), m->topo.mp, i, &first, &last);
-        if (last - first > most.local) most.local = last - first;
-    }
-    return most;
+    return m->moe_layers > 0 ? &m->layers[fsm_layer_of_moe(m->config->model.moe_every, 0)].moe : NULL;
 }
 
-static void take_norm(fsm_arena *arena, const fsm_model *m, int64_t n, fsm_norm *norm)
+/* ---- what all passes share ---- */
+
+static void take_cache(fsm_arena *arena, const fsm_model *m, fsm_layer *l)
 {
-    norm->mean = m->params.family->layernorm ? FSM_ARENA_ARRAY(arena, float, n) : NULL;
-    norm->rstd = FSM_ARENA_ARRAY(arena, float, n);
+    int64_t elems = m->config->model.max_seq_len * m->kv_heads * m->head_dim;
+    l->cache_k = FSM_ARENA_ARRAY(arena, float, elems);
+    l->cache_v = FSM_ARENA_ARRAY(arena, float, elems);
 }
 
-static void take_layer(fsm_arena *arena, fsm_model *m, token_limits most, const fsm_wire_shape *wire, fsm_layer *l)
+static void take_sums(fsm_arena *arena, fsm_model *m)
 {
-    int64_t hidden = m->config->model.hidden, attended = m->heads * m->head_dim, kv = m->kv_heads * m->head_dim;
-    take_norm(arena, m, most.local, &l->norm1);
-    take_norm(arena, m, most.local, &l->norm2);
-    l->x1 = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
-    l->x2 = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
-    l->h1 = FSM_ARENA_ARRAY(arena, float, most.group *hidden);
-    l->qkv_out = FSM_ARENA_ARRAY(arena, float, most.group * m->qkv_width);
-    l->attended = FSM_ARENA_ARRAY(arena, float, most.group *attended);
-    l->lse = FSM_ARENA_ARRAY(arena, float, most.group * m->heads);
-    l->h2 = FSM_ARENA_ARRAY(arena, float, (l->is_moe ? most.local : most.group) * hidden);
-    if (m->options.cache) {
-        l->cache_k = FSM_ARENA_ARRAY(arena, float, m->config->model.max_seq_len *kv);
-        l->cache_v = FSM_ARENA_ARRAY(arena, float, m->config->model.max_seq_len *kv);
-    }
-    if (l->is_moe) {
-        l->moe.experts = FSM_ARENA_ARRAY(arena, fsm_expert_weights, l->moe.local_experts);
-        fsm_moe_take(arena, wire, &l->moe);
-    } else {
-        int64_t pre_width = m->ffn_width * fsm_expert_find(m->config->moe.expert)->pre_width;
-        l->pre = FSM_ARENA_ARRAY(arena, float, most.group *pre_width);
-        l->act = FSM_ARENA_ARRAY(arena, float, most.group * m->ffn_width);
+    m->step_sums = FSM_ARENA_ARRAY(arena, double, m->sum_count);
+    for (int i = 0; i < FSM_MAX_LANES; i++) {
+        fsm_micro_sums *s = &m->micro_sums[i];
+        s->sums = FSM_ARENA_ARRAY(arena, double, m->sum_count);
+        s->loss_grads = FSM_ARENA_ARRAY(arena, double, 2 * m->moe_layers * m->config->moe.num_experts);
+        s->log_sum_coeff = FSM_ARENA_ARRAY(arena, double, m->moe_layers);
     }
 }
 
-static void take_gradients(fsm_arena *arena, fsm_model *m, token_limits most)
+static void take_shared(fsm_arena *arena, fsm_model *m)
 {
-    int64_t hidden = m->config->model.hidden, pre = fsm_expert_find(m->config->moe.expert)->pre_width;
-    m->dx = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
-    m->dh = FSM_ARENA_ARRAY(arena, float, most.local *hidden);
-    m->dh_full = FSM_ARENA_ARRAY(arena, float, most.group *hidden);
-    m->dqkv = FSM_ARENA_ARRAY(arena, float, most.group * m->qkv_width);
-    m->dattended = FSM_ARENA_ARRAY(arena, float, most.group * m->heads * m->head_dim);
-    m->dpre = FSM_ARENA_ARRAY(arena, float, most.group * m->ffn_width * pre);
-    m->dact = FSM_ARENA_ARRAY(arena, float, most.group * m->ffn_width);
+    const fsmoe_model_config *c = &m->config->model;
+    m->cosine = FSM_ARENA_ARRAY(arena, float, c->max_seq_len *(m->head_dim / 2));
+    m->sine = FSM_ARENA_ARRAY(arena, float, c->max_seq_len *(m->head_dim / 2));
+    take_sums(arena, m);
+    for (int i = 0; i < c->num_layers; i++) {
+        if (m->options.cache) take_cache(arena, m, &m->layers[i]);
+        if (m->layers[i].is_moe) fsm_moe_weights_take(arena, &m->layers[i].moe);
+    }
+    fsm_pass_scratch_take(arena, m->options.max_samples, m);
+}
+
+static size_t shared_bytes(fsm_model *m)
+{
+    fsm_arena measure = {0};
+    take_shared(&measure, m);
+    return measure.used;
 }
 
 /* The largest that the model asks for. */
 static fsm_attention_shape attention_shape(const fsm_model *m)
 {
-    int64_t seq_len = m->options.cache ? m->config->model.max_seq_len : m->config->data.seq_len;
+    int64_t seq_len = m->config->data.seq_len;
     return (fsm_attention_shape){.batch = m->options.max_samples,
                                  .q_len = seq_len,
                                  .k_len = seq_len,
@@ -84,63 +71,103 @@ static fsm_attention_shape attention_shape(const fsm_model *m)
                                  .sample_k = seq_len};
 }
 
-static void take_shared(fsm_arena *arena, fsm_model *m, token_limits most, const fsm_wire_shape *wire)
+/* ---- passes ---- */
+
+static void take_whole(fsm_arena *arena, fsm_model *m)
 {
-    const fsmoe_model_config *c = &m->config->model;
-    m->position = FSM_ARENA_ARRAY(arena, int32_t, most.group);
-    m->cosine = FSM_ARENA_ARRAY(arena, float, c->max_seq_len *(m->head_dim / 2));
-    m->sine = FSM_ARENA_ARRAY(arena, float, c->max_seq_len *(m->head_dim / 2));
-    m->x_out = FSM_ARENA_ARRAY(arena, float, most.local * c->hidden);
-    m->h_final = FSM_ARENA_ARRAY(arena, float, most.local * c->hidden);
-    m->logits = FSM_ARENA_ARRAY(arena, float, FSM_HEAD_BLOCK * c->vocab_size);
-    m->full = FSM_ARENA_ARRAY(arena, float, most.group * c->hidden);
-    m->sums = FSM_ARENA_ARRAY(arena, double, m->sum_count);
-    m->step_sums = FSM_ARENA_ARRAY(arena, double, m->sum_count);
-    m->loss_grads = FSM_ARENA_ARRAY(arena, double, 2 * m->moe_layers * m->config->moe.num_experts);
-    take_norm(arena, m, most.local, &m->final_norm);
-    int pre_width = fsm_expert_find(m->config->moe.expert)->pre_width;
-    if (m->moe_layers > 0) {
-        fsm_moe_staging_take(arena, &m->config->moe, wire, c->hidden, c->ffn_hidden / m->topo.esp, pre_width,
-                             &m->staging);
-        fsm_moe_alltoall_take(arena, wire, c->hidden, &m->alltoall);
+    m->passes[0].sums = &m->micro_sums[0];
+    fsm_pass_take(arena, m->options.max_samples, false, 0, &m->passes[0]);
+}
+
+static void take_lanes(fsm_arena *arena, fsm_model *m, int lanes, int parts, int spare)
+{
+    for (int lane = 0; lane < lanes; lane++) {
+        int64_t first, last;
+        fsm_lanes_part(m->options.max_samples, parts, lane % parts, &first, &last);
+        m->passes[lane].sums = &m->micro_sums[lane / parts];
+        fsm_pass_take(arena, last - first, m->options.training, spare, &m->passes[lane]);
     }
-    if (m->options.training) take_gradients(arena, m, most);
 }
 
-static void take_all(fsm_arena *arena, fsm_model *m)
-{
-    token_limits most = limits(m);
-    fsm_wire_shape wire;
-    fsm_moe_shape(&m->config->moe, m->topo.ep, m->topo.ep_index, m->topo.esp, m->topo.esp_index, most.local, &wire);
-    wire.by_source = m->config->parallel.canonical_sums;
-    m->nominal_rows = wire.nominal_rows;
-    for (int i = 0; i < m->config->model.num_layers; i++) take_layer(arena, m, most, &wire, &m->layers[i]);
-    take_shared(arena, m, most, &wire);
-}
-
-static size_t arena_bytes(fsm_model *m)
+static size_t whole_bytes(fsm_model *m)
 {
     fsm_arena measure = {0};
-    take_all(&measure, m);
+    take_whole(&measure, m);
     return measure.used;
 }
 
-size_t fsm_model_buffer_bytes(fsm_model *m)
+static size_t lanes_bytes(fsm_model *m, int lanes, int parts, int spare)
 {
-    fsm_attention_shape shape = attention_shape(m);
-    return arena_bytes(m) + m->ops->attention_work_bytes(m->ops, &shape);
+    fsm_arena measure = {0};
+    take_lanes(&measure, m, lanes, parts, spare);
+    return measure.used;
 }
+
+/* Where training's passes are whole ones, the first of them serves for both. */
+void fsm_model_lay_out(fsm_model *m, bool whole)
+{
+    m->pass_arena.used = 0;
+    m->whole = whole && m->parts > 1;
+    if (m->whole) take_whole(&m->pass_arena, m);
+    else take_lanes(&m->pass_arena, m, m->lanes, m->parts, m->spare);
+}
+
+void fsm_model_use_whole(fsm_model *model)
+{
+    if (!model->whole && model->parts > 1) fsm_model_lay_out(model, true);
+}
+
+void fsm_model_use_for_training(fsm_model *model)
+{
+    if (model->whole) fsm_model_lay_out(model, false);
+}
+
+fsmoe_status fsm_model_use_lanes(fsm_model *m, int lanes, int parts, int spare)
+{
+    if (lanes == m->lanes && parts == m->parts && spare == m->spare) return FSMOE_OK;
+    fsm_arena arena, before = m->pass_arena;
+    size_t bytes = lanes_bytes(m, lanes, parts, spare), whole = whole_bytes(m);
+    fsmoe_status status = fsm_arena_create(bytes > whole ? bytes : whole, &arena);
+    if (status == FSMOE_OK) {
+        m->pass_arena = arena;
+        m->lanes = lanes, m->parts = parts, m->spare = spare;
+        fsm_arena_destroy(&before);
+    }
+    if (m->pass_arena.base) fsm_model_lay_out(m, false); /* measuring has left the passes without memory */
+    return status;
+}
+
+/* ---- all of it ---- */
 
 fsmoe_status fsm_model_allocate(fsm_model *m)
 {
     fsm_attention_shape shape = attention_shape(m);
     if (!m->ops->attention_reserve(m->ops, &shape))
         return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for attention on %lld tokens", (long long)shape.k_len);
-    FSM_TRY(fsm_arena_create(arena_bytes(m), &m->arena));
-    take_all(&m->arena, m);
+    FSM_TRY(fsm_arena_create(shared_bytes(m), &m->arena));
+    take_shared(&m->arena, m);
+    FSM_TRY(fsm_model_use_lanes(m, 1, 1, 0));
     size_t bytes = sizeof(float) * (size_t)m->params.elems;
     FSM_TRY(fsm_arena_create(2 * (bytes + 64), &m->param_arena));
     m->values = fsm_arena_take(&m->param_arena, bytes);
     m->grads = m->options.training ? fsm_arena_take(&m->param_arena, bytes) : NULL;
     return FSMOE_OK;
+}
+
+void fsm_model_measure_buffers(fsm_model *m, fsm_model_memory *memory)
+{
+    fsm_attention_shape shape = attention_shape(m);
+    memory->fixed_bytes = shared_bytes(m) + (m->ops ? m->ops->attention_work_bytes(m->ops, &shape) : 0);
+    memory->whole_bytes = whole_bytes(m);
+    for (int parts = 1; parts <= FSM_MAX_LANES; parts++) {
+        memory->pass_bytes[parts - 1] = lanes_bytes(m, parts, parts, 0);
+        memory->spare_bytes[parts - 1] = lanes_bytes(m, parts, parts, 1) - memory->pass_bytes[parts - 1];
+    }
+}
+
+size_t fsm_model_buffer_bytes(const fsm_model_memory *memory, int lanes, int parts, int spare)
+{
+    size_t one = memory->pass_bytes[parts - 1] + (size_t)spare * memory->spare_bytes[parts - 1];
+    size_t all = (size_t)(lanes / parts) * one;
+    return memory->fixed_bytes + (all > memory->whole_bytes ? all : memory->whole_bytes);
 }

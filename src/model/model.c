@@ -62,33 +62,30 @@ static void fill_rotations(fsm_model *m)
     }
 }
 
+static fsmoe_status select_layer(fsm_model *m, int index, fsm_layer *l)
+{
+    const fsmoe_config *c = m->config;
+    l->index = index;
+    l->is_moe = fsm_layer_is_moe(c->model.moe_every, index);
+    if (!l->is_moe) return FSMOE_OK;
+    m->moe_layers++;
+    FSM_TRY(fsm_moe_select(&c->moe, &l->moe));
+    fsm_moe_place(m->ops, &m->topo, m->groups, &m->alltoall, &m->hooks, c->model.hidden, c->model.ffn_hidden, &l->moe);
+    return FSMOE_OK;
+}
+
 static fsmoe_status select_layers(fsm_model *m)
 {
     const fsmoe_config *c = m->config;
     m->layers = calloc((size_t)c->model.num_layers, sizeof *m->layers);
-    if (!m->layers) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %lld layers", (long long)c->model.num_layers);
+    m->layer_passes = calloc((size_t)(FSM_MAX_LANES * c->model.num_layers), sizeof *m->layer_passes);
+    if (!m->layers || !m->layer_passes)
+        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %lld layers", (long long)c->model.num_layers);
+    for (int lane = 0; lane < FSM_MAX_LANES; lane++)
+        m->passes[lane] = (fsm_pass){.model = m, .layers = m->layer_passes + lane * c->model.num_layers};
     FSM_TRY(fsm_hooks_create(c, m->topo.rank, &m->hooks));
     FSM_TRY(fsm_alltoall_select(c->moe.alltoall, &m->topo, m->groups[FSM_GROUP_EP], &m->alltoall));
-    for (int i = 0; i < c->model.num_layers; i++) {
-        fsm_layer *l = &m->layers[i];
-        l->index = i;
-        l->is_moe = fsm_layer_is_moe(c->model.moe_every, i);
-        if (!l->is_moe) continue;
-        m->moe_layers++;
-        FSM_TRY(fsm_moe_select(&c->moe, &l->moe));
-        l->moe.ops = l->moe.gate.ops = m->ops;
-        l->moe.ep = m->groups[FSM_GROUP_EP];
-        l->moe.esp = m->groups[FSM_GROUP_ESP];
-        l->moe.expert_group = m->groups[FSM_GROUP_EXPERT];
-        l->moe.alltoall = &m->alltoall;
-        l->moe.hooks = &m->hooks;
-        l->moe.staging = &m->staging;
-        l->moe.hidden = l->moe.gate.hidden = l->moe.shared.hidden = c->model.hidden;
-        l->moe.shared.ops = m->ops;
-        l->moe.shared.width = c->model.ffn_hidden;
-        l->moe.width = c->model.ffn_hidden / m->topo.esp;
-        l->moe.local_experts = c->moe.num_experts / m->topo.ep;
-    }
+    for (int i = 0; i < c->model.num_layers; i++) FSM_TRY(select_layer(m, i, &m->layers[i]));
     m->sum_count = m->moe_layers * FSM_GATE_SUMS_COUNT(c->moe.num_experts) + 2;
     return FSMOE_OK;
 }
@@ -144,8 +141,10 @@ fsmoe_status fsm_model_measure(const fsmoe_config *config, fsm_ops *ops, const f
     fsmoe_status status = fsm_params_create(config, topo, &m->params);
     if (status == FSMOE_OK) status = select_layers(m);
     status = fsm_config_place(config, status);
-    if (status == FSMOE_OK)
-        *memory = (fsm_model_memory){.param_elems = m->params.elems, .buffer_bytes = fsm_model_buffer_bytes(m)};
+    if (status == FSMOE_OK) {
+        memory->param_elems = m->params.elems;
+        fsm_model_measure_buffers(m, memory);
+    }
     fsm_model_destroy(m);
     return status;
 }
@@ -155,9 +154,11 @@ void fsm_model_destroy(fsm_model *model)
     if (!model) return;
     if (model->arena.base && model->values) each_weight(model, destroy_weight);
     fsm_hooks_destroy(&model->hooks);
+    fsm_arena_destroy(&model->pass_arena);
     fsm_arena_destroy(&model->arena);
     fsm_arena_destroy(&model->param_arena);
     fsm_params_destroy(&model->params);
+    free(model->layer_passes);
     free(model->layers);
     free(model);
 }
@@ -170,22 +171,7 @@ void fsm_model_begin_step(fsm_model *model, int64_t micro_batches, int64_t token
     model->loss_scale = 1.0 / (double)tokens_in_step;
     model->step_aux = model->step_z = 0;
     memset(model->step_sums, 0, sizeof(double) * (size_t)model->sum_count);
+    for (int i = 0; i < FSM_MAX_LANES; i++) /* a step that failed may have left some */
+        memset(model->micro_sums[i].sums, 0, sizeof(double) * (size_t)model->sum_count);
     if (model->grads) model->ops->zero(model->ops, model->params.elems, model->grads);
-}
-
-void fsm_model_begin_micro(fsm_model *model, const fsm_batch *batch, bool training)
-{
-    int64_t unit = fsm_token_unit(model->config), first, last;
-    model->batch = *batch;
-    model->train_step = training;
-    model->n_group = batch->samples * batch->seq_len;
-    for (int i = 0; i < model->topo.mp; i++) {
-        fsm_topo_split(model->n_group, unit, model->topo.mp, i, &first, &last);
-        model->group_elems[i] = (last - first) * model->config->model.hidden;
-        if (i != model->topo.mp_index) continue;
-        model->local_first = first;
-        model->n_local = last - first;
-    }
-    for (int64_t i = 0; i < model->n_group; i++) model->position[i] = (int32_t)(model->past + i % batch->seq_len);
-    memset(model->sums, 0, sizeof(double) * (size_t)model->sum_count);
 }

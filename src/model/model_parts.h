@@ -1,5 +1,5 @@
 /* What the files of the model share: norms, and this rank's place in the group's tokens.
- * In: a model. Out: small helpers; nothing here is seen outside src/model.
+ * In: a model, a pass through it. Out: small helpers; nothing here is seen outside src/model.
  */
 #ifndef FSM_MODEL_PARTS_H
 #define FSM_MODEL_PARTS_H
@@ -7,35 +7,60 @@
 #include "model/model.h"
 
 /* y = norm(x), rows [n_local] */
-void fsm_norm_forward(const fsm_model *model, fsm_norm *norm, const float *x, float *y);
+void fsm_norm_forward(const fsm_pass *pass, const fsm_norm *norm, const fsm_norm_pass *saved, const float *x, float *y);
 /* dx += backward of norm at x */
-void fsm_norm_backward(const fsm_model *model, fsm_norm *norm, const float *x, const float *dy, float *dx);
+void fsm_norm_backward(const fsm_pass *pass, const fsm_norm *norm, const fsm_norm_pass *saved, const float *x,
+                       const float *dy, float *dx);
+
+static inline int64_t fsm_pass_hidden(const fsm_pass *pass)
+{
+    return pass->model->config->model.hidden;
+}
 
 /* Where the layer's output goes: x1 of the next layer, or x_out. */
-static inline float *fsm_layer_output(const fsm_model *model, int layer)
+static inline float *fsm_layer_output(const fsm_pass *pass, int layer)
 {
-    return layer + 1 < model->config->model.num_layers ? model->layers[layer + 1].x1 : model->x_out;
+    return layer + 1 < pass->model->config->model.num_layers ? pass->layers[layer + 1].x1 : pass->x_out;
 }
 
 /* This rank's rows of a [n_group, M] array. */
-static inline float *fsm_own_rows(const fsm_model *model, float *full)
+static inline float *fsm_own_rows(const fsm_pass *pass, float *full)
 {
-    return full + model->local_first * model->config->model.hidden;
+    return full + pass->local_first * fsm_pass_hidden(pass);
+}
+
+/* What a task leaves where MP's ranks are to add to it, or reads where they have: `local` where MP has one rank. */
+static inline float *fsm_between_ranks(const fsm_pass *pass, float *full, float *local)
+{
+    return pass->model->topo.mp > 1 ? full : local;
 }
 
 /* The residual enters once the ranks' parts of a sum have been added, by the task that reads the sum next:
  * x2 += x1 + output bias;  output of a layer without experts += x2 (with experts: fsm_model_iorder_forward). */
-void fsm_add_attention_residual(fsm_model *model, fsm_layer *layer);
-void fsm_add_ffn_residual(fsm_model *model, int layer);
+void fsm_add_attention_residual(fsm_pass *pass, int layer);
+void fsm_add_ffn_residual(fsm_pass *pass, int layer);
 
 /* MP collectives on [n_group, M] arrays: local rows <-> all rows. */
-fsmoe_status fsm_mp_start_allgather(fsm_model *model, fsm_comm_op *op, const float *local, float *full);
-fsmoe_status fsm_mp_start_reducescatter(fsm_model *model, fsm_comm_op *op, const float *full, float *local);
+fsmoe_status fsm_mp_start_allgather(const fsm_pass *pass, fsm_comm_op *op, const float *local, float *full);
+fsmoe_status fsm_mp_start_reducescatter(const fsm_pass *pass, fsm_comm_op *op, const float *full, float *local);
+
+/* Memory (measured or real). A pass over at most so many samples of the group: forward, or also back, with `spare` as
+ * fsm_model_use_lanes has it. The scratch that passes over at most so many share. */
+void fsm_pass_take(fsm_arena *arena, int64_t samples, bool back, int spare, fsm_pass *pass);
+void fsm_pass_scratch_take(fsm_arena *arena, int64_t samples, fsm_model *model);
+
+/* Lays the passes out anew, training's or a whole one. What they held is nothing, and wires have one chunk. */
+void fsm_model_lay_out(fsm_model *model, bool whole);
+
+/* An MoE layer of the model, which are alike; NULL: it has none. */
+const fsm_moe *fsm_first_moe(const fsm_model *model);
 
 /* Steps of fsm_model_create: all memory, then every parameter where it is used. */
 fsmoe_status fsm_model_allocate(fsm_model *model);
-size_t fsm_model_buffer_bytes(fsm_model *model); /* without parameters; what it points to is then nothing */
 void fsm_model_bind(fsm_model *model);
+
+/* All of `memory` but param_elems; what the model points to is nothing afterwards. */
+void fsm_model_measure_buffers(fsm_model *model, fsm_model_memory *memory);
 
 /* Tokens that may not be parted between MP ranks: a capacity group. */
 int64_t fsm_token_unit(const fsmoe_config *config);

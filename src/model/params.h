@@ -78,4 +78,10 @@ static inline int fsm_layer_moe_index(int64_t moe_every, int layer)
     return (int)((layer + 1) / moe_every) - 1;
 }
 
+/* Its inverse. */
+static inline int fsm_layer_of_moe(int64_t moe_every, int moe_index)
+{
+    return (int)((moe_index + 1) * moe_every) - 1;
+}
+
 #endif

@@ -1,32 +1,34 @@
 #include "model/model_parts.h"
 
-void fsm_norm_forward(const fsm_model *model, fsm_norm *norm, const float *x, float *y)
+void fsm_norm_forward(const fsm_pass *pass, const fsm_norm *norm, const fsm_norm_pass *saved, const float *x, float *y)
 {
-    int64_t n = model->n_local, hidden = model->config->model.hidden;
-    float eps = (float)model->config->model.norm_eps;
+    const fsm_ops *ops = pass->model->ops;
+    int64_t n = pass->n_local, hidden = fsm_pass_hidden(pass);
+    float eps = (float)pass->model->config->model.norm_eps;
     if (norm->bias.value)
-        model->ops->layernorm_forward(model->ops, n, hidden, eps, x, norm->gain.value, norm->bias.value, y, norm->mean,
-                                      norm->rstd);
-    else model->ops->rmsnorm_forward(model->ops, n, hidden, eps, x, norm->gain.value, y, norm->rstd);
+        ops->layernorm_forward(ops, n, hidden, eps, x, norm->gain.value, norm->bias.value, y, saved->mean, saved->rstd);
+    else ops->rmsnorm_forward(ops, n, hidden, eps, x, norm->gain.value, y, saved->rstd);
 }
 
-void fsm_norm_backward(const fsm_model *model, fsm_norm *norm, const float *x, const float *dy, float *dx)
+void fsm_norm_backward(const fsm_pass *pass, const fsm_norm *norm, const fsm_norm_pass *saved, const float *x,
+                       const float *dy, float *dx)
 {
-    int64_t n = model->n_local, hidden = model->config->model.hidden;
+    const fsm_ops *ops = pass->model->ops;
+    int64_t n = pass->n_local, hidden = fsm_pass_hidden(pass);
     if (norm->bias.value)
-        model->ops->layernorm_backward(model->ops, n, hidden, x, norm->gain.value, norm->mean, norm->rstd, dy, dx,
-                                       norm->gain.grad, norm->bias.grad);
-    else model->ops->rmsnorm_backward(model->ops, n, hidden, x, norm->gain.value, norm->rstd, dy, dx, norm->gain.grad);
+        ops->layernorm_backward(ops, n, hidden, x, norm->gain.value, saved->mean, saved->rstd, dy, dx, norm->gain.grad,
+                                norm->bias.grad);
+    else ops->rmsnorm_backward(ops, n, hidden, x, norm->gain.value, saved->rstd, dy, dx, norm->gain.grad);
 }
 
-fsmoe_status fsm_mp_start_allgather(fsm_model *model, fsm_comm_op *op, const float *local, float *full)
+fsmoe_status fsm_mp_start_allgather(const fsm_pass *pass, fsm_comm_op *op, const float *local, float *full)
 {
-    if (model->topo.mp == 1) return FSMOE_OK;
-    return fsm_comm_start_all_gather(op, model->groups[FSM_GROUP_MP], local, full, model->group_elems);
+    if (pass->model->topo.mp == 1) return FSMOE_OK;
+    return fsm_comm_start_all_gather(op, pass->model->groups[FSM_GROUP_MP], local, full, pass->group_elems);
 }
 
-fsmoe_status fsm_mp_start_reducescatter(fsm_model *model, fsm_comm_op *op, const float *full, float *local)
+fsmoe_status fsm_mp_start_reducescatter(const fsm_pass *pass, fsm_comm_op *op, const float *full, float *local)
 {
-    if (model->topo.mp == 1) return FSMOE_OK;
-    return fsm_comm_start_reduce_scatter(op, model->groups[FSM_GROUP_MP], full, local, model->group_elems);
+    if (pass->model->topo.mp == 1) return FSMOE_OK;
+    return fsm_comm_start_reduce_scatter(op, pass->model->groups[FSM_GROUP_MP], full, local, pass->group_elems);
 }

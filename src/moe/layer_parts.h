@@ -1,20 +1,23 @@
 /* What the files of a layer share (moe/layer.h).
- * In:  a layer between two of its tasks. Out: where rows are; hooks called.
+ * In:  a pass of tokens between two of its tasks. Out: where rows are; hooks called.
  */
 #ifndef FSM_MOE_LAYER_PARTS_H
 #define FSM_MOE_LAYER_PARTS_H
 
 #include "moe/layer.h"
 
+/* How places are given to n tokens: by capacity if it `drops`. */
+fsm_order_problem fsm_moe_order_problem(const fsmoe_moe_config *config, int64_t n, bool drops);
+
 /* Where rows are put that are to be sent: with one source and one chunk, where experts read them. */
-float *fsm_moe_send_buffer(const fsm_moe *moe, fsm_phase phase);
+float *fsm_moe_send_buffer(const fsm_moe_pass *pass, fsm_phase phase);
 
 /* Tells the hooks of rows [n, M] at a point; returns what a row takes now. */
-int64_t fsm_moe_tell(const fsm_moe *moe, fsm_hook_point point, fsm_phase phase, int chunk, int64_t rows, float *data,
-                     int64_t width);
+int64_t fsm_moe_tell(const fsm_moe_pass *pass, fsm_hook_point point, fsm_phase phase, int chunk, int64_t rows,
+                     float *data, int64_t width);
 
 /* Hooks of rows that have come, before anybody looks at them; and of all chunks' that are back. */
-void fsm_moe_after_dispatch(fsm_moe *moe, fsm_phase phase, int chunk);
-void fsm_moe_after_combine(fsm_moe *moe, fsm_phase phase);
+void fsm_moe_after_dispatch(fsm_moe_pass *pass, fsm_phase phase, int chunk);
+void fsm_moe_after_combine(fsm_moe_pass *pass, fsm_phase phase);
 
 #endif

@@ -2,80 +2,101 @@
 
 #include "base/sigmoid.h"
 
-void fsm_shared_take(fsm_arena *arena, int64_t max_tokens, fsm_shared *s)
+void fsm_shared_scratch_take(fsm_arena *arena, const fsm_shared *s, int64_t max_tokens, fsm_shared_scratch *scratch)
 {
-    int64_t rows = s->count * max_tokens, pre_width = s->width * s->kind->pre_width;
-    s->max_tokens = max_tokens;
-    s->experts = FSM_ARENA_ARRAY(arena, fsm_expert_weights, s->count);
-    s->pre = FSM_ARENA_ARRAY(arena, float, rows *pre_width);
-    s->act = FSM_ARENA_ARRAY(arena, float, rows * s->width);
-    s->out = FSM_ARENA_ARRAY(arena, float, (s->gated ? rows : max_tokens) * s->hidden);
-    s->open = s->gated ? FSM_ARENA_ARRAY(arena, float, rows) : NULL;
-    s->dopen = s->gated ? FSM_ARENA_ARRAY(arena, float, max_tokens) : NULL;
-    s->row = s->gated ? FSM_ARENA_ARRAY(arena, int32_t, max_tokens) : NULL;
-    s->dy = s->gated ? FSM_ARENA_ARRAY(arena, float, max_tokens * s->hidden) : NULL;
-    s->dx = FSM_ARENA_ARRAY(arena, float, max_tokens * s->hidden);
-    s->dpre = FSM_ARENA_ARRAY(arena, float, max_tokens *pre_width);
-    s->dact = FSM_ARENA_ARRAY(arena, float, max_tokens * s->width);
+    int64_t elems = max_tokens * s->hidden;
+    *scratch = (fsm_shared_scratch){0};
+    if (s->count == 0) return;
+    scratch->dx = FSM_ARENA_ARRAY(arena, float, elems);
+    scratch->dact = FSM_ARENA_ARRAY(arena, float, max_tokens * s->width);
+    if (s->gated) {
+        scratch->dopen = FSM_ARENA_ARRAY(arena, float, max_tokens);
+        scratch->row = FSM_ARENA_ARRAY(arena, int32_t, max_tokens);
+        scratch->dy = FSM_ARENA_ARRAY(arena, float, elems);
+    } else {
+        scratch->out = FSM_ARENA_ARRAY(arena, float, elems);
+    }
+}
+
+void fsm_shared_take(fsm_arena *arena, const fsm_shared *s, int64_t max_tokens, const fsm_shared_scratch *scratch,
+                     fsm_shared_pass *pass)
+{
+    int64_t rows = s->count * max_tokens;
+    *pass = (fsm_shared_pass){.shared = s, .scratch = scratch, .max_tokens = max_tokens};
+    pass->pre = FSM_ARENA_ARRAY(arena, float, rows * s->width * s->kind->pre_width);
+    pass->act = FSM_ARENA_ARRAY(arena, float, rows * s->width);
+    pass->out = s->gated ? FSM_ARENA_ARRAY(arena, float, rows * s->hidden) : NULL;
+    pass->open = s->gated ? FSM_ARENA_ARRAY(arena, float, rows) : NULL;
 }
 
 /* x is only read: the block keeps it for its weights' gradient. */
-static fsm_expert_rows rows_of(const fsm_shared *s, int i, int64_t n, const float *x)
+static fsm_expert_rows rows_of(const fsm_shared_pass *pass, int i, int64_t n, const float *x)
 {
-    int64_t at = i * s->max_tokens;
+    const fsm_shared *s = pass->shared;
+    const fsm_shared_scratch *scratch = pass->scratch;
+    int64_t at = i * pass->max_tokens;
     return (fsm_expert_rows){.n = n,
                              .hidden = s->hidden,
                              .width = s->width,
                              .x = (float *)x,
-                             .pre = s->pre + at * s->width * s->kind->pre_width,
-                             .act = s->act + at * s->width,
-                             .y = s->out + (s->gated ? at * s->hidden : 0),
-                             .dy = s->dy,
-                             .dact = s->dact,
-                             .dpre = s->dpre,
-                             .dx = s->dx};
+                             .pre = pass->pre + at * s->width * s->kind->pre_width,
+                             .act = pass->act + at * s->width,
+                             .y = s->gated ? pass->out + at * s->hidden : scratch->out,
+                             .dy = scratch->dy,
+                             .dact = scratch->dact,
+                             .dx = scratch->dx};
+}
+
+static void number_rows(const fsm_shared_pass *pass, int64_t n)
+{
+    for (int64_t t = 0; t < n; t++) pass->scratch->row[t] = (int32_t)t;
 }
 
 /* y += sigmoid(x . g) out */
-static void add_gated(const fsm_shared *s, int i, const fsm_expert_rows *rows, float *y)
+static void add_gated(const fsm_shared_pass *pass, int i, const fsm_expert_rows *rows, float *y)
 {
+    const fsm_shared *s = pass->shared;
     int64_t n = rows->n, hidden = s->hidden;
-    float *open = s->open + i * s->max_tokens;
+    float *open = pass->open + i * pass->max_tokens;
     s->ops->gemm(s->ops, false, true, n, 1, hidden, 1, rows->x, hidden, s->gate.value + i * hidden, hidden, 0, open, 1);
-    for (int64_t t = 0; t < n; t++) {
-        open[t] = fsm_sigmoid(open[t]);
-        s->row[t] = (int32_t)t;
-    }
-    s->ops->combine_rows(s->ops, n, 1, hidden, s->row, open, rows->y, y);
+    for (int64_t t = 0; t < n; t++) open[t] = fsm_sigmoid(open[t]);
+    number_rows(pass, n);
+    s->ops->combine_rows(s->ops, n, 1, hidden, pass->scratch->row, open, rows->y, y);
 }
 
-void fsm_shared_forward(fsm_shared *s, int64_t n, const float *x, float *y)
+void fsm_shared_forward(const fsm_shared_pass *pass, int64_t n, const float *x, float *y)
 {
+    const fsm_shared *s = pass->shared;
     for (int i = 0; i < s->count; i++) {
-        fsm_expert_rows rows = rows_of(s, i, n, x);
+        fsm_expert_rows rows = rows_of(pass, i, n, x);
         s->kind->forward(s->ops, &s->experts[i], &rows);
-        if (s->gated) add_gated(s, i, &rows, y);
+        if (s->gated) add_gated(pass, i, &rows, y);
         else s->ops->add(s->ops, n * s->hidden, rows.y, y);
     }
 }
 
 /* dy of the block, and what its gate gets. */
-static void gate_backward(const fsm_shared *s, int i, const fsm_expert_rows *rows, const float *x, const float *dy,
-                          float *dx)
+static void gate_backward(const fsm_shared_pass *pass, int i, const fsm_expert_rows *rows, const float *x,
+                          const float *dy, float *dx)
 {
+    const fsm_shared *s = pass->shared;
     int64_t n = rows->n, hidden = s->hidden;
-    const float *open = s->open + i * s->max_tokens;
-    s->ops->combine_rows_backward(s->ops, n, 1, hidden, s->row, s->row, open, rows->y, dy, rows->dy, s->dopen);
-    for (int64_t t = 0; t < n; t++) s->dopen[t] *= open[t] * (1 - open[t]);
-    s->ops->gemm(s->ops, false, false, n, hidden, 1, 1, s->dopen, 1, s->gate.value + i * hidden, hidden, 1, dx, hidden);
-    s->ops->gemm(s->ops, true, false, 1, hidden, n, 1, s->dopen, 1, x, hidden, 1, s->gate.grad + i * hidden, hidden);
+    const float *open = pass->open + i * pass->max_tokens;
+    float *dopen = pass->scratch->dopen;
+    const int32_t *row = pass->scratch->row;
+    number_rows(pass, n);
+    s->ops->combine_rows_backward(s->ops, n, 1, hidden, row, row, open, rows->y, dy, rows->dy, dopen);
+    for (int64_t t = 0; t < n; t++) dopen[t] *= open[t] * (1 - open[t]);
+    s->ops->gemm(s->ops, false, false, n, hidden, 1, 1, dopen, 1, s->gate.value + i * hidden, hidden, 1, dx, hidden);
+    s->ops->gemm(s->ops, true, false, 1, hidden, n, 1, dopen, 1, x, hidden, 1, s->gate.grad + i * hidden, hidden);
 }
 
-void fsm_shared_backward(fsm_shared *s, int64_t n, const float *x, const float *dy, float *dx)
+void fsm_shared_backward(const fsm_shared_pass *pass, int64_t n, const float *x, const float *dy, float *dx)
 {
+    const fsm_shared *s = pass->shared;
     for (int i = 0; i < s->count; i++) {
-        fsm_expert_rows rows = rows_of(s, i, n, x);
-        if (s->gated) gate_backward(s, i, &rows, x, dy, dx);
+        fsm_expert_rows rows = rows_of(pass, i, n, x);
+        if (s->gated) gate_backward(pass, i, &rows, x, dy, dx);
         else rows.dy = (float *)dy; /* which is only read, too */
         s->kind->backward_input(s->ops, &s->experts[i], &rows);
         s->kind->backward_weight(s->ops, &s->experts[i], &rows);

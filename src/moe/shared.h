@@ -14,20 +14,36 @@ typedef struct fsm_shared {
     const fsm_ops *ops;
     int count;
     bool gated;
-    int64_t hidden, width; /* M, H */
-    int64_t max_tokens;
+    int64_t hidden, width;       /* M, H */
     fsm_expert_weights *experts; /* [count] */
     fsm_param_view gate;         /* [count, M], if gated */
-    float *pre, *act;            /* [count, N, H or 2H], [count, N, H] saved */
-    float *out;                  /* [count, N, M] saved if gated, else one of scratch */
-    float *open, *dopen;         /* [count, N] sigmoids, [N] scratch of backward, if gated */
-    int32_t *row;                /* [N] i: for ops that take rows by index, if gated */
-    float *dy, *dx;              /* [N, M] scratch of backward; dy if gated */
-    float *dpre, *dact;          /* [N, ...] likewise */
 } fsm_shared;
 
-void fsm_shared_take(fsm_arena *arena, int64_t max_tokens, fsm_shared *shared);
-void fsm_shared_forward(fsm_shared *shared, int64_t n, const float *x, float *y);
-void fsm_shared_backward(fsm_shared *shared, int64_t n, const float *x, const float *dy, float *dx);
+/* Scratch of one call: all passes of all layers have the same. */
+typedef struct fsm_shared_scratch {
+    float *out;     /* [N, M] of one block, unless gated */
+    float *dopen;   /* [N], if gated */
+    int32_t *row;   /* [N] i: for ops that take rows by index, if gated */
+    float *dy, *dx; /* [N, M]; dy if gated */
+    float *dact;    /* [N, H] */
+} fsm_shared_scratch;
+
+/* What a pass of tokens saves for backward. */
+typedef struct fsm_shared_pass {
+    const fsm_shared *shared;
+    const fsm_shared_scratch *scratch;
+    int64_t max_tokens;
+    float *pre, *act; /* [count, N, H or 2H], [count, N, H] */
+    float *out;       /* [count, N, M], if gated */
+    float *open;      /* [count, N] sigmoids, if gated */
+} fsm_shared_pass;
+
+void fsm_shared_scratch_take(fsm_arena *arena, const fsm_shared *shared, int64_t max_tokens,
+                             fsm_shared_scratch *scratch);
+void fsm_shared_take(fsm_arena *arena, const fsm_shared *shared, int64_t max_tokens, const fsm_shared_scratch *scratch,
+                     fsm_shared_pass *pass);
+
+void fsm_shared_forward(const fsm_shared_pass *pass, int64_t n, const float *x, float *y);
+void fsm_shared_backward(const fsm_shared_pass *pass, int64_t n, const float *x, const float *dy, float *dx);
 
 #endif

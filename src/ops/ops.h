@@ -108,7 +108,7 @@ struct fsm_ops {
                                const float *v, const float *o, const float *lse, const float *do_, float *dq, float *dk,
                                float *dv);
 
-    /* Activations of n elements; dx = dy y'(x), dx may alias dy.
+    /* Activations of n elements; dx = dy y'(x), dx may alias dy or x.
      * GELU, exact (Hendrycks & Gimpel 2016): y = x/2 (1 + erf(x/sqrt 2)) */
     void (*gelu_forward)(const fsm_ops *self, int64_t n, const float *x, float *y);
     void (*gelu_backward)(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx);
@@ -122,7 +122,7 @@ struct fsm_ops {
     void (*relu_squared_forward)(const fsm_ops *self, int64_t n, const float *x, float *y);
     void (*relu_squared_backward)(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx);
     /* Gated activations (Shazeer 2020): ab [n, 2H] holds a (gated half) then b of each row; y[n,H] = f(a) * b;
-     * dab [n, 2H] = (dy b f'(a), dy f(a)). SwiGLU: f(a) = silu(a) = a / (1 + e^-a) */
+     * dab [n, 2H] = (dy b f'(a), dy f(a)), which may alias ab. SwiGLU: f(a) = silu(a) = a / (1 + e^-a) */
     void (*swiglu_forward)(const fsm_ops *self, int64_t n, int64_t width, const float *ab, float *y);
     void (*swiglu_backward)(const fsm_ops *self, int64_t n, int64_t width, const float *ab, const float *dy,
                             float *dab);

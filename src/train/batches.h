@@ -15,7 +15,8 @@ typedef struct fsm_batches {
     fsm_sampler sampler;
     int64_t seq_len;
     int dp, dp_index;
-    int32_t *ids, *targets, *sample; /* [max_samples, L] twice, [L + 1] */
+    int64_t share;                   /* most samples of a load */
+    int32_t *ids, *targets, *sample; /* [lanes, share, L] twice, [L + 1] */
 } fsm_batches;
 
 /* `micro_batch`: most samples, of all groups together, that one load asks for. Tokens are borrowed.
@@ -24,8 +25,9 @@ fsmoe_status fsm_batches_create(const fsmoe_tokens *tokens, int64_t seq_len, uin
                                 int64_t micro_batch, const fsm_topo *topo, fsm_batches *batches);
 void fsm_batches_destroy(fsm_batches *batches);
 
-/* This group's share of samples first … first + n - 1 of the order. The arrays live until the next load. */
-fsmoe_status fsm_batches_load(fsm_batches *batches, int64_t first, int64_t n, fsm_batch *batch);
+/* What a lane takes of this group's share of samples first … first + n - 1 of the order, when the share is taken in `parts`
+ * (model/lanes.h). The arrays live until the lane's next load. */
+fsmoe_status fsm_batches_load(fsm_batches *batches, int64_t first, int64_t n, int parts, int lane, fsm_batch *batch);
 
 /* Most samples of a micro-batch that one group gets. */
 int64_t fsm_batches_share(int64_t micro_batch, int dp);

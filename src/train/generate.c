@@ -72,7 +72,7 @@ static fsmoe_status forward(generation *g, size_t from, size_t n, const float **
     fsm_batch batch = {.samples = 1, .seq_len = (int64_t)n, .ids = g->ids + from};
     model->past = (int64_t)from;
     FSM_TRY(fsm_stepper_forward(&g->inference.stepper, &batch));
-    *logits = fsm_model_last_logits(model);
+    *logits = fsm_pass_last_logits(&model->passes[0]);
     return check_logits(g, *logits);
 }
 

@@ -62,9 +62,11 @@ static void take_all(fsm_arena *arena, fsm_layer_run *r, bool has_noise)
     r->noise = has_noise ? FSM_ARENA_ARRAY(arena, float, r->n *experts) : NULL;
     r->sums = FSM_ARENA_ARRAY(arena, double, FSM_GATE_SUMS_COUNT(experts));
     r->loss_grads = FSM_ARENA_ARRAY(arena, double, 2 * experts);
-    r->moe.experts = FSM_ARENA_ARRAY(arena, fsm_expert_weights, r->moe.local_experts);
-    fsm_moe_take(arena, &wire, &r->moe);
-    fsm_moe_staging_take(arena, &r->config->moe, &wire, hidden, r->moe.width, r->moe.expert->pre_width, &r->staging);
+    fsm_moe_weights_take(arena, &r->moe);
+    fsm_moe_scratch_take(arena, &r->moe, &wire, &r->scratch);
+    fsm_moe_staging_take(arena, &r->moe, &wire, &r->staging);
+    fsm_moe_take(arena, &r->moe, &wire, &r->scratch, &r->staging, &r->pass);
+    r->pass.expert_dy = fsm_moe_take_dy(arena, &r->moe, &wire);
     fsm_moe_alltoall_take(arena, &wire, hidden, &r->alltoall);
     fsm_layer_params_take(arena, &r->params);
 }
@@ -78,18 +80,8 @@ static fsmoe_status build(fsm_layer_run *r, bool has_noise)
     FSM_TRY(fsm_hooks_create(r->config, r->topo.rank, &r->hooks));
     FSM_TRY(fsm_alltoall_select(r->config->moe.alltoall, &r->topo, r->groups[FSM_GROUP_EP], &r->alltoall));
     FSM_TRY(fsm_layer_params_list(r->config, &r->topo, &r->params));
-    moe->ops = moe->gate.ops = r->ops;
-    moe->ep = r->groups[FSM_GROUP_EP];
-    moe->esp = r->groups[FSM_GROUP_ESP];
-    moe->expert_group = r->groups[FSM_GROUP_EXPERT];
-    moe->staging = &r->staging;
-    moe->alltoall = &r->alltoall;
-    moe->hooks = &r->hooks;
-    moe->shared.ops = r->ops;
-    moe->shared.width = r->config->model.ffn_hidden;
-    moe->hidden = moe->gate.hidden = moe->shared.hidden = r->config->model.hidden;
-    moe->width = r->config->model.ffn_hidden / r->topo.esp;
-    moe->local_experts = r->config->moe.num_experts / r->topo.ep;
+    fsm_moe_place(r->ops, &r->topo, r->groups, &r->alltoall, &r->hooks, r->config->model.hidden,
+                  r->config->model.ffn_hidden, moe);
     fsm_topo_split(r->total, unit(r->config), r->world->size, r->world->rank, &r->first, &r->n);
     r->n -= r->first;
     take_all(&measure, r, has_noise);
@@ -140,7 +132,7 @@ static fsmoe_status run_gate_forward(void *object, const fsm_task *t)
                             .first_token = (uint64_t)r->first};
     fsm_gate_sums sums = fsm_layer_run_sums(r);
     (void)t;
-    fsm_moe_gate_forward(&r->moe, &input, true, &sums);
+    fsm_moe_gate_forward(&r->pass, &input, true, &sums);
     return FSMOE_OK;
 }
 
@@ -153,7 +145,7 @@ static fsmoe_status run_gate_backward(void *object, const fsm_task *t)
                                .load = r->loss_grads + r->config->moe.num_experts,
                                .log_sum_coeff = 2 * r->config->moe.z_loss_coeff / tokens};
     (void)t;
-    fsm_moe_gate_backward(&r->moe, &loss, r->dx);
+    fsm_moe_gate_backward(&r->pass, &loss, r->dx);
     return FSMOE_OK;
 }
 
@@ -191,16 +183,16 @@ static fsmoe_status take_sums(void *object, const fsm_task *t)
     static fsmoe_status start_##name(void *object, const fsm_task *t, fsm_comm_op *op) \
     {                                                                                  \
         fsm_layer_run *r = object;                                                     \
-        return fsm_moe_start_##name(&r->moe, t->phase, t->rows_first, op);             \
+        return fsm_moe_start_##name(&r->pass, t->phase, t->rows_first, op);            \
     }
 
-TASK(order_forward, fsm_moe_order_forward(&r->moe))
-TASK(order_backward, fsm_moe_order_backward(&r->moe, r->dx))
-TASK(iorder_forward, fsm_moe_iorder_forward(&r->moe, r->y))
-TASK(iorder_backward, fsm_moe_iorder_backward(&r->moe, r->dy))
-TASK(expert_forward, fsm_moe_expert_forward(&r->moe, t->rows_first))
-TASK(expert_backward, fsm_moe_expert_backward(&r->moe, t->rows_first))
-TASK(weight_grad, fsm_moe_weight_grad(&r->moe, t->rows_first))
+TASK(order_forward, fsm_moe_order_forward(&r->pass))
+TASK(order_backward, fsm_moe_order_backward(&r->pass, r->dx))
+TASK(iorder_forward, fsm_moe_iorder_forward(&r->pass, r->y))
+TASK(iorder_backward, fsm_moe_iorder_backward(&r->pass, r->dy))
+TASK(expert_forward, fsm_moe_expert_forward(&r->pass, t->rows_first))
+TASK(expert_backward, fsm_moe_expert_backward(&r->pass, t->rows_first))
+TASK(weight_grad, fsm_moe_weight_grad(&r->pass, t->rows_first))
 COLLECTIVE(dispatch)
 COLLECTIVE(allgather)
 COLLECTIVE(reducescatter)
@@ -209,7 +201,7 @@ COLLECTIVE(combine)
 static fsmoe_status start_counts(void *object, const fsm_task *t, fsm_comm_op *op)
 {
     (void)t;
-    return fsm_moe_start_counts(&((fsm_layer_run *)object)->moe, op);
+    return fsm_moe_start_counts(&((fsm_layer_run *)object)->pass, op);
 }
 
 #define BOTH(kind, forward, backward) [FSM_TASK_##kind] = {[FSM_FORWARD] = forward, [FSM_BACKWARD] = backward}
@@ -291,7 +283,7 @@ fsmoe_status fsm_layer_run_step(fsm_layer_run *run, const char *schedule, int fo
     if (status == FSMOE_OK) status = fsm_exec_reserve(run->exec, graph.count);
     status = fsm_comm_agree(run->world, status);
     if (status == FSMOE_OK) {
-        for (int phase = 0; phase < 2; phase++) fsm_cut_wire(&graph, 0, (fsm_phase)phase, &run->moe.wire[phase]);
+        for (int phase = 0; phase < 2; phase++) fsm_cut_wire(&graph, 0, 0, (fsm_phase)phase, &run->pass.wire[phase]);
         clear(run);
         status = fsm_exec_run(run->exec, &graph, &tasks, run, NULL, 0);
     }

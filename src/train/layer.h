@@ -22,7 +22,9 @@ typedef struct fsm_layer_run {
     float *noise;     /* [n, E]; NULL: drawn */
     float *y, *dx;    /* [n, M] */
     fsm_moe moe;
+    fsm_moe_scratch scratch;
     fsm_moe_staging staging;
+    fsm_moe_pass pass;
     fsm_alltoall alltoall;
     fsm_hooks hooks;
     fsm_layer_params params;

@@ -261,15 +261,16 @@ static fsmoe_status add_sums(const job *j, output *out)
 static fsmoe_status add_choices(const job *j, output *out)
 {
     const fsm_layer_run *r = &j->run;
-    const fsm_gate *gate = &r->moe.gate;
-    const int64_t k = gate->choices, pairs = r->total * k, shape[2] = {r->total, k};
-    if (gate->kind->mixes || gate->kind->experts_choose) return FSMOE_OK;
+    const fsm_gate_pass *gate = &r->pass.gate;
+    const fsm_gate_kind *kind = r->moe.gate.kind;
+    const int64_t k = r->moe.gate.choices, pairs = r->total * k, shape[2] = {r->total, k};
+    if (kind->mixes || kind->experts_choose) return FSMOE_OK;
     int32_t *indices = add(out, "indices", FSM_DTYPE_I32, 2, shape);
     float *weights = add(out, "weights", FSM_DTYPE_F32, 2, shape);
     double *both = calloc(2 * (size_t)pairs + 1, sizeof *both);
     fsmoe_status status = fsm_comm_agree(j->world, indices && weights && both ? FSMOE_OK : no_memory());
     for (int64_t i = 0; status == FSMOE_OK && i < r->n * k; i++) {
-        bool kept = r->moe.route.row[i] >= 0;
+        bool kept = r->pass.route.row[i] >= 0;
         both[r->first * k + i] = kept ? gate->choice[i] + 1 : 0;
         both[pairs + r->first * k + i] = kept ? gate->weight[i] : 0;
     }

@@ -43,6 +43,6 @@ fsmoe_status fsmoe_memory_of(const fsmoe_config *config, int nodes, int ranks_pe
     *memory = (fsmoe_memory){.parameters = bytes,
                              .gradients = bytes,
                              .optimizer = 2 * bytes,
-                             .activations = (int64_t)model.buffer_bytes};
+                             .activations = (int64_t)fsm_model_buffer_bytes(&model, 1, 1, 0)};
     return FSMOE_OK;
 }

@@ -119,25 +119,55 @@ void fsm_stepper_destroy(fsm_stepper *stepper)
     *stepper = (fsm_stepper){0};
 }
 
-void fsm_cut_wire(const fsm_graph *graph, int layer, fsm_phase phase, fsm_wire *wire)
+/* Among the n that rise already: tasks may come in any order. */
+static void add_cut(int64_t *cuts, int n, int64_t first)
 {
-    int64_t cuts[FSM_MAX_CHUNKS + 1];
-    int n = 0;
+    for (; n > 0 && cuts[n - 1] > first; n--) cuts[n] = cuts[n - 1];
+    cuts[n] = first;
+}
+
+void fsm_cut_wire(const fsm_graph *graph, int lane, int layer, fsm_phase phase, fsm_wire *wire)
+{
+    int64_t cuts[FSM_MAX_CHUNKS + 1], end = 0;
+    int n = 0, micro = lane / fsm_graph_parts(graph); /* the lane's first one */
     for (int i = 0; i < graph->count; i++) {
         const fsm_task *t = &graph->tasks[i];
-        if (t->kind != FSM_TASK_EXPERT || t->layer != layer || t->phase != phase || t->micro != 0) continue;
-        cuts[n++] = t->rows_first;
-        cuts[n] = t->rows_last;
+        if (t->kind != FSM_TASK_EXPERT || t->layer != layer || t->phase != phase) continue;
+        if (fsm_task_lane(t) != lane || t->micro != micro) continue;
+        add_cut(cuts, n++, t->rows_first);
+        if (t->rows_last > end) end = t->rows_last;
     }
+    cuts[n] = end;
     if (n > 0) fsm_wire_cut(n, cuts, wire);
 }
 
-static void cut_all(fsm_stepper *s, const fsm_graph *graph)
+static void cut_lane(fsm_stepper *s, const fsm_graph *graph, int lane)
 {
     for (int i = 0; i < s->config->model.num_layers; i++) {
-        fsm_layer *layer = &s->model->layers[i];
-        for (int phase = FSM_FORWARD; layer->is_moe && phase <= FSM_BACKWARD; phase++)
-            fsm_cut_wire(graph, i, (fsm_phase)phase, &layer->moe.wire[phase]);
+        fsm_wire *wire = s->model->passes[lane].layers[i].moe.wire;
+        for (int phase = FSM_FORWARD; s->model->layers[i].is_moe && phase <= FSM_BACKWARD; phase++)
+            fsm_cut_wire(graph, lane, i, (fsm_phase)phase, &wire[phase]);
+    }
+}
+
+/* Passes as a graph has them. */
+static void begin_graph(fsm_stepper *s, const fsm_graph *graph, bool training)
+{
+    s->training = training;
+    s->parts = fsm_graph_parts(graph);
+    if (training) fsm_model_use_for_training(s->model);
+    else fsm_model_use_whole(s->model);
+    for (int lane = 0; lane < fsm_graph_lanes(graph); lane++) cut_lane(s, graph, lane);
+}
+
+/* The same, and the batch in as many parts as the graph has. */
+static void begin_batch(fsm_stepper *s, const fsm_graph *graph, const fsm_batch *batch, bool training)
+{
+    s->batches = NULL;
+    begin_graph(s, graph, training);
+    for (int part = 0; part < s->parts; part++) {
+        fsm_batch own = fsm_batch_part(batch, s->parts, part);
+        fsm_pass_begin(&s->model->passes[part], &own, training);
     }
 }
 
@@ -145,6 +175,7 @@ fsmoe_status fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph)
 {
     fsm_graph_destroy(&stepper->train_graph);
     stepper->train_graph = graph;
+    FSM_TRY(fsm_model_use_lanes(stepper->model, fsm_graph_lanes(&graph), fsm_graph_parts(&graph), graph.spare));
     FSM_TRY(fsm_latest_step_reset(&stepper->latest, graph.count));
     return fsm_exec_reserve(stepper->exec, graph.count);
 }
@@ -181,18 +212,15 @@ fsmoe_status fsm_stepper_train(fsm_stepper *s, fsm_batches *batches, int64_t fir
     s->batches = batches;
     s->first_sample = first_sample;
     s->micro_batch = c->micro_batch;
-    s->model->train_step = true;
-    cut_all(s, &s->train_graph);
+    begin_graph(s, &s->train_graph, true);
     fsm_model_begin_step(s->model, c->global_batch / c->micro_batch, c->global_batch * s->config->data.seq_len);
     return run_training_step(s);
 }
 
 fsmoe_status fsm_stepper_train_batch(fsm_stepper *s, const fsm_batch *batch, int64_t tokens)
 {
-    s->batches = NULL;
-    cut_all(s, &s->train_graph);
+    begin_batch(s, &s->train_graph, batch, true);
     fsm_model_begin_step(s->model, 1, tokens);
-    fsm_model_begin_micro(s->model, batch, true);
     return run_training_step(s);
 }
 
@@ -205,16 +233,15 @@ fsmoe_status fsm_stepper_experts_only(fsm_stepper *stepper)
 fsmoe_status fsm_stepper_run_experts(fsm_stepper *s, const fsm_batch *batch, double *step_s)
 {
     fsm_model *m = s->model;
-    s->batches = NULL;
-    cut_all(s, &s->train_graph);
+    fsm_pass *pass = &m->passes[0];
+    begin_batch(s, &s->train_graph, batch, true);
     fsm_model_begin_step(m, 1, batch->samples * batch->seq_len);
-    fsm_model_begin_micro(m, batch, true);
-    fsm_model_embedding_forward(m);
-    int64_t elems = m->n_local * m->config->model.hidden;
+    fsm_pass_embedding_forward(pass);
+    int64_t elems = pass->n_local * m->config->model.hidden;
     for (int i = 0; i < m->config->model.num_layers; i++)
-        m->ops->zero(m->ops, elems, m->layers[i].x2); /* there is no attention: a layer reads x1 */
-    m->ops->zero(m->ops, elems, m->dx);
-    m->ops->add(m->ops, elems, m->layers[0].x1, m->dx);
+        m->ops->zero(m->ops, elems, pass->layers[i].x2); /* there is no attention: a layer reads x1 */
+    m->ops->zero(m->ops, elems, pass->dx);
+    m->ops->add(m->ops, elems, pass->layers[0].x1, pass->dx);
     FSM_TRY(s->world->table->barrier(s->world));
     double start_s = fsm_clock_s();
     FSM_TRY(run_train_graph(s));
@@ -226,8 +253,7 @@ fsmoe_status fsm_stepper_evaluate(fsm_stepper *s, fsm_batches *batches, int64_t 
                                   fsm_model_sums *sums)
 {
     s->batches = batches;
-    s->model->train_step = false;
-    cut_all(s, &s->forward_graph);
+    begin_graph(s, &s->forward_graph, false);
     fsm_model_begin_step(s->model, 1, 1);
     for (int64_t at = 0; at < n; at += s->config->train.micro_batch) {
         s->first_sample = first_sample + at;
@@ -240,8 +266,6 @@ fsmoe_status fsm_stepper_evaluate(fsm_stepper *s, fsm_batches *batches, int64_t 
 
 fsmoe_status fsm_stepper_forward(fsm_stepper *s, const fsm_batch *batch)
 {
-    s->batches = NULL;
-    cut_all(s, &s->forward_graph);
-    fsm_model_begin_micro(s->model, batch, false);
+    begin_batch(s, &s->forward_graph, batch, false);
     return fsm_exec_run(s->exec, &s->forward_graph, &fsm_stepper_tasks, s, NULL, 0);
 }

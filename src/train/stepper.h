@@ -40,6 +40,8 @@ typedef struct fsm_stepper {
     /* the present step */
     fsm_batches *batches;
     int64_t first_sample, micro_batch;
+    bool training;
+    int parts; /* that a micro-batch is taken in */
 } fsm_stepper;
 
 /* Discovers nodes, places the rank, makes groups, model and graphs, which must be the same on all ranks (same.h); values are
@@ -55,13 +57,13 @@ fsmoe_status fsm_stepper_shape(const fsm_stepper *stepper, fsm_step_shape *shape
 /* Values from the seed and an optimizer that has done nothing, as after fsm_stepper_create. */
 void fsm_stepper_reset(fsm_stepper *stepper);
 
-/* Runs `graph` for training from now on (it is taken over): the chunks of every layer's wires follow its tasks.
- * ERROR_MEMORY; the graph is taken over even then. */
+/* Runs `graph` for training from now on (it is taken over): passes are as many as its lanes, the chunks of their wires
+ * follow its tasks. ERROR_MEMORY; the graph is taken over even then. */
 fsmoe_status fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph);
 
-/* Cuts a wire into the chunks of one layer and phase, as the graph's expert tasks have them in order; not at all where
- * there are none. */
-void fsm_cut_wire(const fsm_graph *graph, int layer, fsm_phase phase, fsm_wire *wire);
+/* Cuts a lane's wire into the chunks of one layer and phase, as the graph's expert tasks have them; not at all where there
+ * are none. */
+void fsm_cut_wire(const fsm_graph *graph, int lane, int layer, fsm_phase phase, fsm_wire *wire);
 
 /* The same with the plain graph, in order, which a stepper begins with. ERROR_MEMORY. */
 fsmoe_status fsm_stepper_use_order(fsm_stepper *stepper);
@@ -71,7 +73,7 @@ fsmoe_status fsm_stepper_use_order(fsm_stepper *stepper);
  * untouched, unless nothing is clipped: then an update does not wait for the norm. */
 fsmoe_status fsm_stepper_train(fsm_stepper *stepper, fsm_batches *batches, int64_t first_sample);
 
-/* The same on one batch of this rank, given as it is (its whole step: one micro-batch). tokens: targets of all ranks. */
+/* The same on one batch of this rank, given as it is (its whole step: one micro-batch, which the graph may part). tokens: targets of all ranks. */
 fsmoe_status fsm_stepper_train_batch(fsm_stepper *stepper, const fsm_batch *batch, int64_t tokens);
 
 /* The training graph becomes that of the MoE layers alone, in order. ERROR_MEMORY. */

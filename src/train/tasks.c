@@ -3,29 +3,33 @@
 
 #include <math.h>
 
-static fsm_moe *moe_of(fsm_stepper *s, const fsm_task *t)
+static fsm_pass *pass_of(fsm_stepper *s, const fsm_task *t)
 {
-    return &s->model->layers[t->layer].moe;
+    return &s->model->passes[fsm_task_lane(t)];
 }
 
-/* A function of the model without a layer, with one, or with one and a status. */
-#define MODEL_TASK(name)                                            \
+static fsm_moe_pass *moe_of(fsm_stepper *s, const fsm_task *t)
+{
+    return &pass_of(s, t)->layers[t->layer].moe;
+}
+
+/* A function of a pass without a layer, with one, or with one and a status. */
+#define PASS_TASK(name)                                             \
     static fsmoe_status run_##name(void *object, const fsm_task *t) \
     {                                                               \
-        (void)t;                                                    \
-        fsm_model_##name(((fsm_stepper *)object)->model);           \
+        fsm_pass_##name(pass_of(object, t));                        \
         return FSMOE_OK;                                            \
     }
 #define LAYER_TASK(name)                                            \
     static fsmoe_status run_##name(void *object, const fsm_task *t) \
     {                                                               \
-        fsm_model_##name(((fsm_stepper *)object)->model, t->layer); \
+        fsm_pass_##name(pass_of(object, t), t->layer);              \
         return FSMOE_OK;                                            \
     }
 #define LAYER_COLLECTIVE(name)                                                         \
     static fsmoe_status start_##name(void *object, const fsm_task *t, fsm_comm_op *op) \
     {                                                                                  \
-        return fsm_model_start_##name(((fsm_stepper *)object)->model, t->layer, op);   \
+        return fsm_pass_start_##name(pass_of(object, t), t->layer, op);                \
     }
 #define CHUNK_COLLECTIVE(name)                                                         \
     static fsmoe_status start_##name(void *object, const fsm_task *t, fsm_comm_op *op) \
@@ -33,9 +37,9 @@ static fsm_moe *moe_of(fsm_stepper *s, const fsm_task *t)
         return fsm_moe_start_##name(moe_of(object, t), t->phase, t->rows_first, op);   \
     }
 
-MODEL_TASK(embedding_backward)
-MODEL_TASK(head_forward)
-MODEL_TASK(head_backward)
+PASS_TASK(embedding_backward)
+PASS_TASK(head_forward)
+PASS_TASK(head_backward)
 LAYER_TASK(norm_forward)
 LAYER_TASK(norm_backward)
 LAYER_COLLECTIVE(mp_allgather_forward)
@@ -62,17 +66,17 @@ CHUNK_COLLECTIVE(allgather)
 CHUNK_COLLECTIVE(reducescatter)
 CHUNK_COLLECTIVE(combine)
 
-/* The first task of a micro-batch brings its tokens in. */
+/* The first task of a pass brings its tokens in. */
 static fsmoe_status run_embedding_forward(void *object, const fsm_task *t)
 {
     fsm_stepper *s = object;
     if (s->batches) {
         fsm_batch batch;
         int64_t first = s->first_sample + t->micro * s->micro_batch;
-        FSM_TRY(fsm_batches_load(s->batches, first, s->micro_batch, &batch));
-        fsm_model_begin_micro(s->model, &batch, s->model->train_step);
+        FSM_TRY(fsm_batches_load(s->batches, first, s->micro_batch, s->parts, fsm_task_lane(t), &batch));
+        fsm_pass_begin(pass_of(s, t), &batch, s->training);
     }
-    fsm_model_embedding_forward(s->model);
+    fsm_pass_embedding_forward(pass_of(s, t));
     return FSMOE_OK;
 }
 
@@ -104,20 +108,18 @@ static fsmoe_status run_weight_grad(void *object, const fsm_task *t)
 {
     fsm_stepper *s = object;
     if (s->model->layers[t->layer].is_moe) fsm_moe_weight_grad(moe_of(s, t), t->rows_first);
-    else fsm_model_ffn_weight_grad(s->model, t->layer);
+    else fsm_pass_ffn_weight_grad(pass_of(s, t), t->layer);
     return FSMOE_OK;
 }
 
 static fsmoe_status start_sums(void *object, const fsm_task *t, fsm_comm_op *op)
 {
-    (void)t;
-    return fsm_model_start_sums(((fsm_stepper *)object)->model, op);
+    return fsm_model_start_sums(((fsm_stepper *)object)->model, t->micro, op);
 }
 
 static fsmoe_status take_sums(void *object, const fsm_task *t)
 {
-    (void)t;
-    fsm_model_take_sums(((fsm_stepper *)object)->model);
+    fsm_model_take_sums(((fsm_stepper *)object)->model, t->micro);
     return FSMOE_OK;
 }
 

@@ -1,6 +1,6 @@
 /* The activations of experts, one row of the table in activation.c each.
  * In:  pre [n, H], or [n, 2H] of a gated one, the half that is gated first.
- * Out: act [n, H]; backward: dpre, laid out as pre, from dact [n, H].
+ * Out: act [n, H]; backward: dpre, laid out as pre, from dact [n, H]; dpre may be pre.
  * Equations and sources stand beside the operations of the same names (ops/ops.h).
  */
 #ifndef FSM_MOE_EXPERT_ACTIVATION_H

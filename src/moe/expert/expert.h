@@ -2,7 +2,7 @@
  * In:  rows x [n, M]; weights split over H: `H` below is the local width; moe.activation and moe.bias.
  * Out: y [n, M], this shard's part of the sum over shards; dx likewise.
  * A kind is one file and one row of the table in experts.c. The input gradient and the weight gradient are separate
- * calls, so that a schedule may put the second one anywhere later.
+ * calls, so that a schedule may put the second one anywhere later: it needs x, act, dy and what has become of pre.
  */
 #ifndef FSM_MOE_EXPERT_H
 #define FSM_MOE_EXPERT_H
@@ -27,12 +27,11 @@ typedef struct fsm_expert_weights {
 typedef struct fsm_expert_rows {
     int64_t n, hidden, width; /* M, local H */
     float *x;                 /* [n, M] saved */
-    float *pre;               /* [n, H or 2H] before the activation, saved */
+    float *pre;               /* [n, H or 2H] before the activation, saved; from backward_input on its gradient */
     float *act;               /* [n, H] saved */
     float *y;                 /* [n, M] */
     float *dy;                /* [n, M] kept until backward_weight; only read, others may read it too */
     float *dact;              /* [n, H] scratch */
-    float *dpre;              /* [n, H or 2H] kept until backward_weight */
     float *dx;                /* [n, M] */
 } fsm_expert_rows;
 

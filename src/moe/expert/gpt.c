@@ -55,8 +55,8 @@ static void forward_gpt(const fsm_ops *ops, const fsm_expert_weights *w, const f
 static void backward_input_gpt(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
 {
     ops->linear_backward_input(ops, r->n, &w->out, r->dy, r->hidden, 0.0f, r->dact, r->width);
-    w->activation->backward(ops, r->n, r->width, r->pre, r->dact, r->dpre);
-    ops->linear_backward_input(ops, r->n, &w->in, r->dpre, r->width, 0.0f, r->dx, r->hidden);
+    w->activation->backward(ops, r->n, r->width, r->pre, r->dact, r->pre);
+    ops->linear_backward_input(ops, r->n, &w->in, r->pre, r->width, 0.0f, r->dx, r->hidden);
 }
 
 /* Every shard sees all rows' dy, so each computes the whole bias gradient and the replicas agree. */
@@ -64,7 +64,7 @@ static void backward_weight_gpt(const fsm_ops *ops, const fsm_expert_weights *w,
 {
     ops->linear_backward_weight(ops, r->n, r->hidden, r->width, r->dy, r->hidden, r->act, r->width, w->d_out,
                                 w->d_bias_out);
-    ops->linear_backward_weight(ops, r->n, r->width, r->hidden, r->dpre, r->width, r->x, r->hidden, w->d_in,
+    ops->linear_backward_weight(ops, r->n, r->width, r->hidden, r->pre, r->width, r->x, r->hidden, w->d_in,
                                 w->d_bias_in);
 }
 

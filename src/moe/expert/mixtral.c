@@ -38,15 +38,15 @@ static void forward_mixtral(const fsm_ops *ops, const fsm_expert_weights *w, con
 static void backward_input_mixtral(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
 {
     ops->linear_backward_input(ops, r->n, &w->out, r->dy, r->hidden, 0.0f, r->dact, r->width);
-    w->activation->backward(ops, r->n, r->width, r->pre, r->dact, r->dpre);
+    w->activation->backward(ops, r->n, r->width, r->pre, r->dact, r->pre);
     const int64_t part_rows[2] = {r->width, r->width}, leaf_rows[2] = {LEAF, LEAF};
-    ops->linear_backward_joined(ops, r->n, &w->in, 2, part_rows, leaf_rows, r->dpre, 2 * r->width, r->dx, r->hidden);
+    ops->linear_backward_joined(ops, r->n, &w->in, 2, part_rows, leaf_rows, r->pre, 2 * r->width, r->dx, r->hidden);
 }
 
 static void backward_weight_mixtral(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
 {
     ops->linear_backward_weight(ops, r->n, r->hidden, r->width, r->dy, r->hidden, r->act, r->width, w->d_out, NULL);
-    ops->linear_backward_weight(ops, r->n, 2 * r->width, r->hidden, r->dpre, 2 * r->width, r->x, r->hidden, w->d_in,
+    ops->linear_backward_weight(ops, r->n, 2 * r->width, r->hidden, r->pre, 2 * r->width, r->x, r->hidden, w->d_in,
                                 NULL);
 }
 

@@ -5,24 +5,27 @@
 /* ---- GShard's: E sum_e f_e P_e, 1 at balance; f the share of tokens, a count without gradient, P the mean
  * probability ---- */
 
-static void add_probabilities(const fsm_gate *gate, int64_t n, double *share)
+static void add_probabilities(const fsm_gate_pass *pass, double *share)
 {
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t e = 0; e < gate->num_experts; e++) share[e] += gate->prob[i * gate->num_experts + e];
+    int64_t num_experts = pass->gate->num_experts;
+    for (int64_t i = 0; i < pass->input.n; i++)
+        for (int64_t e = 0; e < num_experts; e++) share[e] += pass->prob[i * num_experts + e];
 }
 
-static void add_first_choice(const fsm_gate *gate, int64_t n, fsm_gate_sums *sums)
+static void add_first_choice(const fsm_gate_pass *pass, fsm_gate_sums *sums)
 {
-    for (int64_t i = 0; i < n; i++)
-        if (gate->choice[i * gate->choices] >= 0) sums->load[gate->choice[i * gate->choices]] += 1;
-    add_probabilities(gate, n, sums->share);
+    int64_t k = pass->gate->choices;
+    for (int64_t i = 0; i < pass->input.n; i++)
+        if (pass->choice[i * k] >= 0) sums->load[pass->choice[i * k]] += 1;
+    add_probabilities(pass, sums->share);
 }
 
-static void add_all_choices(const fsm_gate *gate, int64_t n, fsm_gate_sums *sums)
+static void add_all_choices(const fsm_gate_pass *pass, fsm_gate_sums *sums)
 {
-    for (int64_t i = 0; i < n * gate->choices; i++)
-        if (gate->choice[i] >= 0) sums->load[gate->choice[i]] += 1.0 / (double)gate->choices;
-    add_probabilities(gate, n, sums->share);
+    int64_t k = pass->gate->choices;
+    for (int64_t i = 0; i < pass->input.n * k; i++)
+        if (pass->choice[i] >= 0) sums->load[pass->choice[i]] += 1.0 / (double)k;
+    add_probabilities(pass, sums->share);
 }
 
 static double tokens_of(const fsm_gate_sums *sums)
@@ -49,13 +52,15 @@ static void gradient_of_product(int64_t num_experts, const fsm_gate_sums *sums, 
 
 /* ---- Shazeer's: CV^2 of the weights' sums plus CV^2 of the load, 0 at balance ---- */
 
-static void add_importance_load(const fsm_gate *gate, int64_t n, fsm_gate_sums *sums)
+static void add_importance_load(const fsm_gate_pass *pass, fsm_gate_sums *sums)
 {
-    for (int64_t i = 0; i < n * gate->choices; i++)
-        if (gate->choice[i] >= 0) sums->share[gate->choice[i]] += gate->weight[i];
-    if (gate->kind->add_load && gate->kind->add_load(gate, n, sums->load)) return;
-    for (int64_t i = 0; i < n * gate->choices; i++)
-        if (gate->choice[i] >= 0) sums->load[gate->choice[i]] += 1;
+    const fsm_gate_kind *kind = pass->gate->kind;
+    int64_t pairs = pass->input.n * pass->gate->choices;
+    for (int64_t i = 0; i < pairs; i++)
+        if (pass->choice[i] >= 0) sums->share[pass->choice[i]] += pass->weight[i];
+    if (kind->add_load && kind->add_load(pass, sums->load)) return;
+    for (int64_t i = 0; i < pairs; i++)
+        if (pass->choice[i] >= 0) sums->load[pass->choice[i]] += 1;
 }
 
 static void moments(int64_t n, const double *x, double *mean, double *variance)

@@ -12,8 +12,8 @@
 typedef struct fsm_balance {
     const char *name, *description, *source;
     bool of_weights; /* share sums combine weights, else probabilities */
-    /* sums->load, sums->share += those of n tokens */
-    void (*add)(const fsm_gate *gate, int64_t n, fsm_gate_sums *sums);
+    /* sums->load, sums->share += those of the pass's tokens */
+    void (*add)(const fsm_gate_pass *pass, fsm_gate_sums *sums);
     double (*loss)(int64_t num_experts, const fsm_gate_sums *sums);
     /* dshare, dload [E] = scale times the loss's derivatives */
     void (*gradient)(int64_t num_experts, const fsm_gate_sums *sums, double scale, double *dshare, double *dload);

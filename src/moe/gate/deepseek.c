@@ -27,8 +27,9 @@ typedef struct groups {
     int32_t *open; /* [N, topk_group] */
 } groups;
 
-static void take_deepseek(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
+static void take_deepseek(fsm_arena *arena, int64_t max_tokens, fsm_gate_pass *pass)
 {
+    const fsm_gate *gate = pass->gate;
     int64_t scores = max_tokens * gate->num_experts, n_group = gate->config->n_group, top = gate->config->topk_group;
     groups *g = FSM_ARENA_ARRAY(arena, groups, 1);
     groups arrays = {.score = FSM_ARENA_ARRAY(arena, float, scores),
@@ -36,7 +37,7 @@ static void take_deepseek(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
                      .best = FSM_ARENA_ARRAY(arena, float, max_tokens *n_group),
                      .value = FSM_ARENA_ARRAY(arena, float, max_tokens *top),
                      .open = FSM_ARENA_ARRAY(arena, int32_t, max_tokens * top)};
-    gate->own = g;
+    pass->own = g;
     if (g) *g = arrays; /* not while the arena only measures */
 }
 
@@ -59,15 +60,15 @@ static float two_best(const float *values, int64_t n)
 static void score_token(const fsm_gate_pass *pass, int64_t token)
 {
     const fsm_gate *gate = pass->gate;
-    const groups *g = gate->own;
+    const groups *g = pass->own;
     int64_t experts = gate->num_experts, n_group = gate->config->n_group, size = experts / n_group;
     float *score = g->score + token * experts, *biased = g->biased + token * experts, sum = LEAST_SUM;
     for (int64_t e = 0; e < experts; e++) {
-        score[e] = fsm_sigmoid(gate->logits[token * experts + e]);
+        score[e] = fsm_sigmoid(pass->logits[token * experts + e]);
         biased[e] = score[e] + gate->params[BIAS].value[e];
         sum += score[e];
     }
-    for (int64_t e = 0; e < experts; e++) gate->prob[token * experts + e] = score[e] / sum;
+    for (int64_t e = 0; e < experts; e++) pass->prob[token * experts + e] = score[e] / sum;
     for (int64_t i = 0; i < n_group; i++) g->best[token * n_group + i] = two_best(biased + i * size, size);
 }
 
@@ -75,7 +76,7 @@ static void score_token(const fsm_gate_pass *pass, int64_t token)
 static void close_groups(const fsm_gate_pass *pass, int64_t token)
 {
     const fsm_gate *gate = pass->gate;
-    const groups *g = gate->own;
+    const groups *g = pass->own;
     int64_t top = gate->config->topk_group, size = gate->num_experts / gate->config->n_group;
     for (int64_t e = 0; e < gate->num_experts; e++) {
         bool open = false;
@@ -88,28 +89,28 @@ static void weigh(const fsm_gate_pass *pass, int64_t token)
 {
     const fsm_gate *gate = pass->gate;
     int64_t k = gate->choices;
-    const float *score = ((const groups *)gate->own)->score + token * gate->num_experts;
-    const int32_t *choice = gate->choice + token * k;
+    const float *score = ((const groups *)pass->own)->score + token * gate->num_experts;
+    const int32_t *choice = pass->choice + token * k;
     float sum = LEAST_SUM;
     for (int64_t j = 0; j < k; j++) sum += score[choice[j]];
     for (int64_t j = 0; j < k; j++)
-        gate->weight[token * k + j] = (float)gate->config->routed_scaling_factor * score[choice[j]] / sum;
+        pass->weight[token * k + j] = (float)gate->config->routed_scaling_factor * score[choice[j]] / sum;
 }
 
-static void forward_deepseek(fsm_gate *gate, const fsm_gate_input *in)
+static void forward_deepseek(fsm_gate_pass *pass)
 {
-    const groups *g = gate->own;
-    const fsm_gate_pass pass = {.gate = gate, .input = in};
+    const fsm_gate *gate = pass->gate;
+    const groups *g = pass->own;
     int64_t n_group = gate->config->n_group, top = gate->config->topk_group;
-    fsm_router_project(gate, in->n, in->x);
-    fsm_router_softmax(gate, in->n);
-    fsm_router_each_token(&pass, in->n, gate->num_experts, score_token);
+    fsm_router_project(pass, pass->input.x);
+    fsm_router_softmax(pass);
+    fsm_router_each_token(pass, gate->num_experts, score_token);
     if (top < n_group) {
-        gate->ops->top_k(gate->ops, in->n, n_group, top, g->best, g->open, g->value);
-        fsm_router_each_token(&pass, in->n, gate->num_experts, close_groups);
+        gate->ops->top_k(gate->ops, pass->input.n, n_group, top, g->best, g->open, g->value);
+        fsm_router_each_token(pass, gate->num_experts, close_groups);
     }
-    fsm_router_choose(gate, in->n, g->biased);
-    fsm_router_each_token(&pass, in->n, gate->choices, weigh);
+    fsm_router_choose(pass, g->biased);
+    fsm_router_each_token(pass, gate->choices, weigh);
 }
 
 /* d score of one token from its weights and, through prob, from the losses; then through the sigmoid. */
@@ -117,11 +118,11 @@ static void scores_backward(const fsm_gate_pass *pass, int64_t token)
 {
     const fsm_gate *gate = pass->gate;
     int64_t k = gate->choices, experts = gate->num_experts;
-    const double *share = fsm_router_share(gate, pass->loss);
-    const float *score = ((const groups *)gate->own)->score + token * experts, *prob = gate->prob + token * experts;
+    const double *share = fsm_router_share(pass);
+    const float *score = ((const groups *)pass->own)->score + token * experts, *prob = pass->prob + token * experts;
     const float *dweight = pass->dweight + token * k;
-    const int32_t *choice = gate->choice + token * k;
-    float *dlogits = gate->dlogits + token * experts;
+    const int32_t *choice = pass->choice + token * k;
+    float *dlogits = pass->dlogits + token * experts;
     double chosen = LEAST_SUM, all = LEAST_SUM, mean_weight = 0, mean_share = 0;
     for (int64_t j = 0; j < k; j++) chosen += score[choice[j]];
     for (int64_t j = 0; j < k; j++) mean_weight += dweight[j] * score[choice[j]] / chosen;
@@ -135,13 +136,11 @@ static void scores_backward(const fsm_gate_pass *pass, int64_t token)
     }
 }
 
-static void backward_deepseek(fsm_gate *gate, const fsm_gate_input *in, const float *dweight,
-                              const fsm_gate_loss_grad *loss, float *dx)
+static void backward_deepseek(fsm_gate_pass *pass)
 {
-    const fsm_gate_pass pass = {.gate = gate, .dweight = dweight, .loss = loss};
-    fsm_router_z_backward(gate, in->n, loss);
-    fsm_router_each_token(&pass, in->n, gate->num_experts, scores_backward);
-    fsm_router_project_backward(gate, in->n, in->x, dx);
+    fsm_router_z_backward(pass);
+    fsm_router_each_token(pass, pass->gate->num_experts, scores_backward);
+    fsm_router_project_backward(pass);
 }
 
 static void move_bias(fsm_gate *gate, const double *chosen)

@@ -20,68 +20,71 @@ typedef struct picks {
     int32_t *taken; /* [N] experts that a token of the batch has already */
 } picks;
 
-static void take_expert_choice(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
+static void take_expert_choice(fsm_arena *arena, int64_t max_tokens, fsm_gate_pass *pass)
 {
     picks *p = FSM_ARENA_ARRAY(arena, picks, 1);
     picks arrays = {.column = FSM_ARENA_ARRAY(arena, float, max_tokens),
                     .value = FSM_ARENA_ARRAY(arena, float, max_tokens),
                     .token = FSM_ARENA_ARRAY(arena, int32_t, max_tokens),
                     .taken = FSM_ARENA_ARRAY(arena, int32_t, max_tokens)};
-    gate->own = p;
+    pass->own = p;
     if (p) *p = arrays; /* not while the arena only measures */
 }
 
 /* Puts expert e among a token's choices, by falling weight, after equals. */
-static void give(fsm_gate *gate, picks *p, int64_t token, int32_t e, float weight)
+static void give(fsm_gate_pass *pass, int64_t token, int32_t e, float weight)
 {
-    int64_t first = token * gate->choices, at = first + p->taken[token]++;
-    for (; at > first && gate->weight[at - 1] < weight; at--) {
-        gate->weight[at] = gate->weight[at - 1];
-        gate->choice[at] = gate->choice[at - 1];
+    picks *p = pass->own;
+    int64_t first = token * pass->gate->choices, at = first + p->taken[token]++;
+    for (; at > first && pass->weight[at - 1] < weight; at--) {
+        pass->weight[at] = pass->weight[at - 1];
+        pass->choice[at] = pass->choice[at - 1];
     }
-    gate->weight[at] = weight;
-    gate->choice[at] = e;
+    pass->weight[at] = weight;
+    pass->choice[at] = e;
 }
 
-static void choose_in_group(fsm_gate *gate, picks *p, int64_t first, int64_t tokens, int64_t capacity)
+static void choose_in_group(fsm_gate_pass *pass, int64_t first, int64_t tokens)
 {
-    if (capacity > tokens) capacity = tokens;
+    const fsm_gate *gate = pass->gate;
+    picks *p = pass->own;
+    int64_t capacity = pass->input.capacity < tokens ? pass->input.capacity : tokens;
     for (int32_t e = 0; e < gate->num_experts; e++) {
-        for (int64_t i = 0; i < tokens; i++) p->column[i] = gate->prob[(first + i) * gate->num_experts + e];
+        for (int64_t i = 0; i < tokens; i++) p->column[i] = pass->prob[(first + i) * gate->num_experts + e];
         gate->ops->top_k(gate->ops, 1, tokens, capacity, p->column, p->token, p->value);
-        for (int64_t t = 0; t < capacity; t++) give(gate, p, first + p->token[t], e, p->value[t]);
+        for (int64_t t = 0; t < capacity; t++) give(pass, first + p->token[t], e, p->value[t]);
     }
 }
 
-static void forward_expert_choice(fsm_gate *gate, const fsm_gate_input *in)
+static void forward_expert_choice(fsm_gate_pass *pass)
 {
-    picks *p = gate->own;
-    fsm_router_project(gate, in->n, in->x);
-    fsm_router_softmax(gate, in->n);
+    const fsm_gate_input *in = &pass->input;
+    picks *p = pass->own;
+    int64_t pairs = in->n * pass->gate->choices;
+    fsm_router_project(pass, in->x);
+    fsm_router_softmax(pass);
     memset(p->taken, 0, sizeof *p->taken * (size_t)in->n);
-    memset(gate->choice, -1, sizeof *gate->choice * (size_t)(in->n * gate->choices));
-    gate->ops->zero(gate->ops, in->n * gate->choices, gate->weight);
-    for (int64_t first = 0; first < in->n; first += in->group) {
-        int64_t tokens = first + in->group < in->n ? in->group : in->n - first;
-        choose_in_group(gate, p, first, tokens, in->capacity);
-    }
+    memset(pass->choice, -1, sizeof *pass->choice * (size_t)pairs);
+    pass->gate->ops->zero(pass->gate->ops, pairs, pass->weight);
+    for (int64_t first = 0; first < in->n; first += in->group)
+        choose_in_group(pass, first, first + in->group < in->n ? in->group : in->n - first);
 }
 
 /* A weight is a probability: softmax backward of what the chosen ones get. */
-static void backward_expert_choice(fsm_gate *gate, const fsm_gate_input *in, const float *dweight,
-                                   const fsm_gate_loss_grad *loss, float *dx)
+static void backward_expert_choice(fsm_gate_pass *pass)
 {
-    int64_t k = gate->choices;
-    fsm_router_losses_backward(gate, in->n, loss);
-    for (int64_t i = 0; i < in->n; i++) {
-        const float *prob = gate->prob + i * gate->num_experts, *weight = gate->weight + i * k;
-        float *dlogits = gate->dlogits + i * gate->num_experts, mean = 0;
-        for (int64_t j = 0; j < k && gate->choice[i * k + j] >= 0; j++) mean += weight[j] * dweight[i * k + j];
-        for (int64_t j = 0; j < k && gate->choice[i * k + j] >= 0; j++)
-            dlogits[gate->choice[i * k + j]] += weight[j] * dweight[i * k + j];
-        for (int64_t e = 0; e < gate->num_experts; e++) dlogits[e] -= prob[e] * mean;
+    int64_t k = pass->gate->choices, num_experts = pass->gate->num_experts;
+    fsm_router_losses_backward(pass);
+    for (int64_t i = 0; i < pass->input.n; i++) {
+        const int32_t *choice = pass->choice + i * k;
+        const float *prob = pass->prob + i * num_experts, *weight = pass->weight + i * k;
+        const float *dweight = pass->dweight + i * k;
+        float *dlogits = pass->dlogits + i * num_experts, mean = 0;
+        for (int64_t j = 0; j < k && choice[j] >= 0; j++) mean += weight[j] * dweight[j];
+        for (int64_t j = 0; j < k && choice[j] >= 0; j++) dlogits[choice[j]] += weight[j] * dweight[j];
+        for (int64_t e = 0; e < num_experts; e++) dlogits[e] -= prob[e] * mean;
     }
-    fsm_router_project_backward(gate, in->n, in->x, dx);
+    fsm_router_project_backward(pass);
 }
 
 const fsm_gate_kind fsm_gate_expert_choice = {

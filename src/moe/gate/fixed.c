@@ -6,26 +6,29 @@
 
 #include <string.h>
 
-static void set_choices(fsm_gate *gate, int64_t token, uint64_t first)
+static void set_choices(fsm_gate_pass *pass, int64_t token, uint64_t first)
 {
-    for (int64_t j = 0; j < gate->choices; j++) {
-        gate->choice[token * gate->choices + j] = (int32_t)((first + (uint64_t)j) % (uint64_t)gate->num_experts);
-        gate->weight[token * gate->choices + j] = 1.0f / (float)gate->choices;
+    int64_t k = pass->gate->choices;
+    for (int64_t j = 0; j < k; j++) {
+        pass->choice[token * k + j] = (int32_t)((first + (uint64_t)j) % (uint64_t)pass->gate->num_experts);
+        pass->weight[token * k + j] = 1.0f / (float)k;
     }
 }
 
-static void forward_hash(fsm_gate *gate, const fsm_gate_input *in)
+static void forward_hash(fsm_gate_pass *pass)
 {
-    bool table = strcmp(gate->config->hash, "table") == 0;
+    const fsm_gate_input *in = &pass->input;
+    bool table = strcmp(pass->gate->config->hash, "table") == 0;
     for (int64_t i = 0; i < in->n; i++) {
         uint64_t id = in->ids ? (uint64_t)in->ids[i] : in->first_token + (uint64_t)i;
-        set_choices(gate, i, table ? fsm_rng_bits(0, FSM_RNG_GATE_NOISE + in->layer, id) >> 1 : id);
+        set_choices(pass, i, table ? fsm_rng_bits(0, FSM_RNG_GATE_NOISE + in->layer, id) >> 1 : id);
     }
 }
 
-static void forward_balanced_test(fsm_gate *gate, const fsm_gate_input *in)
+static void forward_balanced_test(fsm_gate_pass *pass)
 {
-    for (int64_t i = 0; i < in->n; i++) set_choices(gate, i, (in->first_token + (uint64_t)i) * (uint64_t)gate->choices);
+    uint64_t k = (uint64_t)pass->gate->choices;
+    for (int64_t i = 0; i < pass->input.n; i++) set_choices(pass, i, (pass->input.first_token + (uint64_t)i) * k);
 }
 
 const fsm_gate_kind fsm_gate_hash = {

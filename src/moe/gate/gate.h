@@ -2,6 +2,8 @@
  * In:  x [n, M], the tokens this rank holds; parameters; the tokens' global number for noise.
  * Out: choices a token by falling score, their combine weights, and the sums that the losses need; or, of a gate that
  *      mixes, how much of each token every slot of an expert takes and gives back.
+ * A gate is what a layer has: its parameters. A pass is what some tokens leave on their way through it, from forward until
+ * backward. Several may be under way in one gate, with calls that take turns.
  * A kind is one file and one row of the table in gates.c; what kinds share is in router.h, the losses are in balance.h.
  */
 #ifndef FSM_MOE_GATE_H
@@ -57,6 +59,12 @@ typedef struct fsm_gate {
     int64_t choices; /* a token has: top_k, or E where experts choose */
     fsm_weight weights[FSM_MAX_PARAMS_A_MODULE];
     fsm_param_view params[FSM_MAX_PARAMS_A_MODULE];
+} fsm_gate;
+
+/* One pass of tokens through a gate. */
+typedef struct fsm_gate_pass {
+    const fsm_gate *gate;
+    fsm_gate_input input;
     /* saved by forward for backward; [max_tokens, …] */
     float *logits;   /* [N, E] the logits that chose: noisy ones in noisy training */
     float *prob;     /* [N, E] softmax of logits */
@@ -64,19 +72,15 @@ typedef struct fsm_gate {
     int32_t *choice; /* [N, choices] experts by falling score, -1: none */
     float *score;    /* [N, choices] what they were chosen by */
     float *weight;   /* [N, choices] combine weights, 0 where there is no choice */
-    float *dlogits;  /* [N, E] scratch of backward */
     void *own;       /* the kind's */
-} fsm_gate;
-
-/* One token of a pass over tokens, forward or backward: what its body may need. */
-typedef struct fsm_gate_pass {
-    fsm_gate *gate;
-    const fsm_gate_input *input;
+    /* of backward */
     const float *dweight; /* [n, choices] */
-    const fsm_gate_loss_grad *loss;
-    float *dx; /* [n, M] */
+    fsm_gate_loss_grad loss;
+    float *dlogits; /* [N, E] scratch of one call: other passes have the same */
+    float *dx;      /* [n, M] += */
 } fsm_gate_pass;
 
+/* What a loop over tokens does with one of them. */
 typedef void fsm_token_body(const fsm_gate_pass *pass, int64_t token);
 
 typedef struct fsm_gate_kind {
@@ -88,23 +92,22 @@ typedef struct fsm_gate_kind {
     bool mixes;           /* slots are mixtures of tokens: mix instead of forward, there are no choices */
     /* how many specs were written; NULL: no parameters */
     int (*list_params)(const fsmoe_moe_config *config, int64_t hidden, fsm_param_spec *specs);
-    /* gate->own for up to max_tokens; NULL: nothing */
-    void (*take)(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate);
-    /* all that is saved above, of n tokens */
-    void (*forward)(fsm_gate *gate, const fsm_gate_input *input);
-    /* dweight [n, choices]; dx [n, M] += */
-    void (*backward)(fsm_gate *gate, const fsm_gate_input *input, const float *dweight, const fsm_gate_loss_grad *loss,
-                     float *dx);
+    /* pass->own for up to max_tokens; NULL: nothing */
+    void (*take)(fsm_arena *arena, int64_t max_tokens, fsm_gate_pass *pass);
+    /* all that is saved above, of pass->input */
+    void (*forward)(fsm_gate_pass *pass);
+    /* pass->dx +=, gradients of parameters += */
+    void (*backward)(fsm_gate_pass *pass);
     /* load [E] += how likely each expert is chosen, where noise decides; false: it does not. NULL: never */
-    bool (*add_load)(const fsm_gate *gate, int64_t n, double *load);
+    bool (*add_load)(const fsm_gate_pass *pass, double *load);
     /* after a step whose batch chose each expert chosen [E] times; NULL: nothing changes */
     void (*after_step)(fsm_gate *gate, const double *chosen);
     /* of one group of tokens x [group, M], columns slot by slot of expert by expert: dispatch [group, E S], of which a slot's
      * column sums to 1, and combine [group, E S], of which a token's row does */
-    void (*mix)(fsm_gate *gate, int64_t group, const float *x, float *dispatch, float *combine);
+    void (*mix)(fsm_gate_pass *pass, int64_t group, const float *x, float *dispatch, float *combine);
     /* dispatch, combine as mix left them; d_dispatch, d_combine may be overwritten; dx [group, M] += */
-    void (*mix_backward)(fsm_gate *gate, int64_t group, const float *x, const float *dispatch, const float *combine,
-                         float *d_dispatch, float *d_combine, float *dx);
+    void (*mix_backward)(fsm_gate_pass *pass, int64_t group, const float *x, const float *dispatch,
+                         const float *combine, float *d_dispatch, float *d_combine, float *dx);
 } fsm_gate_kind;
 
 /* NULL when no kind has that name. */
@@ -120,14 +123,14 @@ fsmoe_status fsm_gate_select(const fsmoe_moe_config *config, fsm_gate *gate);
 /* Choices that a token has under the configuration. */
 int64_t fsm_gate_choices(const fsmoe_moe_config *config);
 
-/* Takes the state's memory for up to max_tokens from the arena (measured or real). */
-void fsm_gate_take(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate);
+/* Takes a pass's memory for up to max_tokens from the arena (measured or real). dlogits [max_tokens, E], borrowed, serves all
+ * passes of all layers. */
+void fsm_gate_take(fsm_arena *arena, const fsm_gate *gate, int64_t max_tokens, float *dlogits, fsm_gate_pass *pass);
 
-/* Choices, weights and sums of n tokens; all of sums but kept and dropped, +=. */
-void fsm_gate_forward(fsm_gate *gate, const fsm_gate_input *input, fsm_gate_sums *sums);
+/* Choices, weights and sums of pass->input; all of sums but kept and dropped, +=. */
+void fsm_gate_forward(fsm_gate_pass *pass, fsm_gate_sums *sums);
 
 /* dweight [n, choices] is changed: the loss's part is added. dx [n, M] +=, gradients of parameters +=. */
-void fsm_gate_backward(fsm_gate *gate, const fsm_gate_input *input, float *dweight, const fsm_gate_loss_grad *loss,
-                       float *dx);
+void fsm_gate_backward(fsm_gate_pass *pass, float *dweight, const fsm_gate_loss_grad *loss, float *dx);
 
 #endif

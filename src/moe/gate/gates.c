@@ -47,19 +47,19 @@ int64_t fsm_gate_choices(const fsmoe_moe_config *config)
     return kind && kind->experts_choose ? config->num_experts : config->top_k;
 }
 
-void fsm_gate_take(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
+void fsm_gate_take(fsm_arena *arena, const fsm_gate *gate, int64_t max_tokens, float *dlogits, fsm_gate_pass *pass)
 {
     int64_t scores = max_tokens * gate->num_experts, choices = max_tokens * gate->choices;
+    *pass = (fsm_gate_pass){.gate = gate, .dlogits = dlogits};
     if (gate->kind->has_logits) {
-        gate->logits = FSM_ARENA_ARRAY(arena, float, scores);
-        gate->prob = FSM_ARENA_ARRAY(arena, float, scores);
-        gate->lse = FSM_ARENA_ARRAY(arena, float, max_tokens);
-        gate->dlogits = FSM_ARENA_ARRAY(arena, float, scores);
+        pass->logits = FSM_ARENA_ARRAY(arena, float, scores);
+        pass->prob = FSM_ARENA_ARRAY(arena, float, scores);
+        pass->lse = FSM_ARENA_ARRAY(arena, float, max_tokens);
     }
-    gate->choice = FSM_ARENA_ARRAY(arena, int32_t, choices);
-    gate->score = FSM_ARENA_ARRAY(arena, float, choices);
-    gate->weight = FSM_ARENA_ARRAY(arena, float, choices);
-    if (gate->kind->take) gate->kind->take(arena, max_tokens, gate);
+    pass->choice = FSM_ARENA_ARRAY(arena, int32_t, choices);
+    pass->score = FSM_ARENA_ARRAY(arena, float, choices);
+    pass->weight = FSM_ARENA_ARRAY(arena, float, choices);
+    if (gate->kind->take) gate->kind->take(arena, max_tokens, pass);
 }
 
 fsm_gate_sums fsm_gate_sums_at(double *sums, int64_t num_experts)
@@ -76,28 +76,32 @@ fsm_gate_sums fsm_gate_sums_at(double *sums, int64_t num_experts)
     };
 }
 
-static void count_choices(const fsm_gate *gate, int64_t n, fsm_gate_sums *sums)
+static void count_choices(const fsm_gate_pass *pass, fsm_gate_sums *sums)
 {
-    for (int64_t i = 0; i < n * gate->choices; i++)
-        if (gate->choice[i] >= 0) sums->chosen[gate->choice[i]] += 1;
+    for (int64_t i = 0; i < pass->input.n * pass->gate->choices; i++)
+        if (pass->choice[i] >= 0) sums->chosen[pass->choice[i]] += 1;
 }
 
-void fsm_gate_forward(fsm_gate *gate, const fsm_gate_input *input, fsm_gate_sums *sums)
+void fsm_gate_forward(fsm_gate_pass *pass, fsm_gate_sums *sums)
 {
-    gate->kind->forward(gate, input);
-    for (int64_t i = 0; gate->kind->has_logits && i < input->n; i++)
-        *sums->log_sum_sq += (double)gate->lse[i] * gate->lse[i];
-    count_choices(gate, input->n, sums);
-    if (gate->balance) gate->balance->add(gate, input->n, sums);
-    *sums->tokens += (double)input->n;
+    const fsm_gate *gate = pass->gate;
+    gate->kind->forward(pass);
+    for (int64_t i = 0; gate->kind->has_logits && i < pass->input.n; i++)
+        *sums->log_sum_sq += (double)pass->lse[i] * pass->lse[i];
+    count_choices(pass, sums);
+    if (gate->balance) gate->balance->add(pass, sums);
+    *sums->tokens += (double)pass->input.n;
 }
 
-void fsm_gate_backward(fsm_gate *gate, const fsm_gate_input *input, float *dweight, const fsm_gate_loss_grad *loss,
-                       float *dx)
+void fsm_gate_backward(fsm_gate_pass *pass, float *dweight, const fsm_gate_loss_grad *loss, float *dx)
 {
+    const fsm_gate *gate = pass->gate;
     if (!gate->kind->backward) return;
     if (gate->balance && gate->balance->of_weights)
-        for (int64_t i = 0; i < input->n * gate->choices; i++)
-            if (gate->choice[i] >= 0) dweight[i] += (float)loss->share[gate->choice[i]];
-    gate->kind->backward(gate, input, dweight, loss, dx);
+        for (int64_t i = 0; i < pass->input.n * gate->choices; i++)
+            if (pass->choice[i] >= 0) dweight[i] += (float)loss->share[pass->choice[i]];
+    pass->dweight = dweight;
+    pass->loss = *loss;
+    pass->dx = dx;
+    gate->kind->backward(pass);
 }

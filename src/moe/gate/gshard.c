@@ -21,87 +21,85 @@ static int list_params_gshard(const fsmoe_moe_config *config, int64_t hidden, fs
     return 2;
 }
 
-static void take_gshard(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
+static void take_gshard(fsm_arena *arena, int64_t max_tokens, fsm_gate_pass *pass)
 {
-    if (!gate->config->noisy) return;
+    if (!pass->gate->config->noisy) return;
     fsm_gate_noise *noise = FSM_ARENA_ARRAY(arena, fsm_gate_noise, 1);
-    int64_t scores = max_tokens * gate->num_experts;
+    int64_t scores = max_tokens * pass->gate->num_experts;
     fsm_gate_noise arrays = {.drawn = FSM_ARENA_ARRAY(arena, float, scores),
                              .spread = FSM_ARENA_ARRAY(arena, float, scores),
                              .dspread = FSM_ARENA_ARRAY(arena, float, scores)};
-    gate->own = noise;
+    pass->own = noise;
     if (noise) *noise = arrays; /* not while the arena only measures */
 }
 
-static float noise_of(const fsm_gate *gate, const fsm_gate_input *in, int64_t i)
+static float noise_of(const fsm_gate_pass *pass, int64_t i)
 {
-    uint64_t at = in->first_token * (uint64_t)gate->num_experts + (uint64_t)i;
+    const fsm_gate_input *in = &pass->input;
+    uint64_t at = in->first_token * (uint64_t)pass->gate->num_experts + (uint64_t)i;
     return in->noise ? in->noise[i] : (float)fsm_rng_normal(in->seed, FSM_RNG_GATE_NOISE + in->layer, at);
 }
 
 static void add_noise(const fsm_gate_pass *pass, int64_t token)
 {
-    const fsm_gate *gate = pass->gate;
-    const fsm_gate_noise *noise = gate->own;
-    for (int64_t i = token * gate->num_experts; i < (token + 1) * gate->num_experts; i++) {
-        noise->drawn[i] = noise_of(gate, pass->input, i);
-        gate->logits[i] += noise->drawn[i] * fsm_softplus(noise->spread[i]);
+    int64_t num_experts = pass->gate->num_experts;
+    const fsm_gate_noise *noise = pass->own;
+    for (int64_t i = token * num_experts; i < (token + 1) * num_experts; i++) {
+        noise->drawn[i] = noise_of(pass, i);
+        pass->logits[i] += noise->drawn[i] * fsm_softplus(noise->spread[i]);
     }
 }
 
-static void noise_forward(fsm_gate *gate, const fsm_gate_input *in)
+static void noise_forward(fsm_gate_pass *pass)
 {
-    const fsm_gate_noise *noise = gate->own;
-    const fsm_gate_pass pass = {.gate = gate, .input = in};
-    gate->ops->linear_forward(gate->ops, in->n, &gate->weights[NOISE_WEIGHT], NULL, in->x, gate->hidden, noise->spread,
-                              gate->num_experts);
-    fsm_router_each_token(&pass, in->n, 8 * gate->num_experts, add_noise); /* drawing is some 8 times a copy */
+    const fsm_gate *gate = pass->gate;
+    const fsm_gate_noise *noise = pass->own;
+    gate->ops->linear_forward(gate->ops, pass->input.n, &gate->weights[NOISE_WEIGHT], NULL, pass->input.x, gate->hidden,
+                              noise->spread, gate->num_experts);
+    fsm_router_each_token(pass, 8 * gate->num_experts, add_noise); /* drawing is some 8 times a copy */
 }
 
-static void forward_gshard(fsm_gate *gate, const fsm_gate_input *in)
+static void forward_gshard(fsm_gate_pass *pass)
 {
-    fsm_gate_noise *noise = gate->own;
-    fsm_router_project(gate, in->n, in->x);
-    if (noise) noise->on = in->training;
-    if (noise && noise->on) noise_forward(gate, in);
-    fsm_router_softmax(gate, in->n);
-    fsm_router_choose(gate, in->n, gate->logits);
-    fsm_router_softmax_weights(gate, in->n);
+    fsm_gate_noise *noise = pass->own;
+    fsm_router_project(pass, pass->input.x);
+    if (noise) noise->on = pass->input.training;
+    if (noise && noise->on) noise_forward(pass);
+    fsm_router_softmax(pass);
+    fsm_router_choose(pass, pass->logits);
+    fsm_router_softmax_weights(pass);
 }
 
 /* Into dspread from dlogits: logits = clean + drawn * softplus(spread). */
 static void spread_backward(const fsm_gate_pass *pass, int64_t token)
 {
+    int64_t num_experts = pass->gate->num_experts;
+    const fsm_gate_noise *noise = pass->own;
+    for (int64_t i = token * num_experts; i < (token + 1) * num_experts; i++)
+        noise->dspread[i] += pass->dlogits[i] * noise->drawn[i] * fsm_sigmoid(noise->spread[i]);
+}
+
+static void noise_backward(fsm_gate_pass *pass)
+{
     const fsm_gate *gate = pass->gate;
-    const fsm_gate_noise *noise = gate->own;
-    for (int64_t i = token * gate->num_experts; i < (token + 1) * gate->num_experts; i++)
-        noise->dspread[i] += gate->dlogits[i] * noise->drawn[i] * fsm_sigmoid(noise->spread[i]);
+    int64_t n = pass->input.n, num_experts = gate->num_experts, hidden = gate->hidden;
+    const fsm_gate_noise *noise = pass->own;
+    gate->ops->zero(gate->ops, n * num_experts, noise->dspread);
+    if (gate->balance && gate->balance->of_weights) fsm_smooth_load_backward(pass);
+    fsm_router_each_token(pass, num_experts, spread_backward);
+    gate->ops->linear_backward_input(gate->ops, n, &gate->weights[NOISE_WEIGHT], noise->dspread, num_experts, 1.0f,
+                                     pass->dx, hidden);
+    gate->ops->linear_backward_weight(gate->ops, n, num_experts, hidden, noise->dspread, num_experts, pass->input.x,
+                                      hidden, gate->params[NOISE_WEIGHT].grad, NULL);
 }
 
-static void noise_backward(fsm_gate *gate, const fsm_gate_input *in, float *dx)
+static void backward_gshard(fsm_gate_pass *pass)
 {
-    int64_t num_experts = gate->num_experts, hidden = gate->hidden;
-    const fsm_gate_noise *noise = gate->own;
-    const fsm_gate_pass pass = {.gate = gate};
-    fsm_router_each_token(&pass, in->n, num_experts, spread_backward);
-    gate->ops->linear_backward_input(gate->ops, in->n, &gate->weights[NOISE_WEIGHT], noise->dspread, num_experts, 1.0f,
-                                     dx, hidden);
-    gate->ops->linear_backward_weight(gate->ops, in->n, num_experts, hidden, noise->dspread, num_experts, in->x, hidden,
-                                      gate->params[NOISE_WEIGHT].grad, NULL);
-}
-
-static void backward_gshard(fsm_gate *gate, const fsm_gate_input *in, const float *dweight,
-                            const fsm_gate_loss_grad *loss, float *dx)
-{
-    fsm_gate_noise *noise = gate->own;
-    fsm_router_losses_backward(gate, in->n, loss);
-    fsm_router_softmax_weights_backward(gate, in->n, dweight);
-    if (noise && noise->on) {
-        gate->ops->zero(gate->ops, in->n * gate->num_experts, noise->dspread);
-        if (gate->balance && gate->balance->of_weights) fsm_smooth_load_backward(gate, in->n, loss);
-        noise_backward(gate, in, dx);
-    }
-    fsm_router_project_backward(gate, in->n, in->x, dx);
+    const fsm_gate_noise *noise = pass->own;
+    fsm_router_losses_backward(pass);
+    fsm_router_softmax_weights_backward(pass);
+    if (noise && noise->on) noise_backward(pass);
+    fsm_router_project_backward(pass);
 }
 
 const fsm_gate_kind fsm_gate_gshard = {

@@ -15,28 +15,28 @@ typedef struct contest {
 static const double LEAST_SIGMA = 1e-12;
 
 /* The k-th and the (k+1)-th best expert of a token; k < E. */
-static void find_rivals(const fsm_gate *gate, int64_t token, int32_t rivals[2])
+static void find_rivals(const fsm_gate_pass *pass, int64_t token, int32_t rivals[2])
 {
-    int64_t k = gate->choices;
-    const float *h = gate->logits + token * gate->num_experts;
-    const int32_t *choice = gate->choice + token * k;
+    int64_t k = pass->gate->choices, num_experts = pass->gate->num_experts;
+    const float *h = pass->logits + token * num_experts;
+    const int32_t *choice = pass->choice + token * k;
     rivals[0] = choice[k - 1];
     rivals[1] = -1;
-    for (int32_t e = 0; e < gate->num_experts; e++) {
+    for (int32_t e = 0; e < num_experts; e++) {
         bool chosen = false;
         for (int64_t j = 0; j < k; j++) chosen |= choice[j] == e;
         if (!chosen && (rivals[1] < 0 || h[e] > h[rivals[1]])) rivals[1] = e;
     }
 }
 
-static contest contest_of(const fsm_gate *gate, int64_t token, int32_t expert, const int32_t rivals[2])
+static contest contest_of(const fsm_gate_pass *pass, int64_t token, int32_t expert, const int32_t rivals[2])
 {
-    const fsm_gate_noise *noise = gate->own;
-    int64_t first = token * gate->num_experts, at = first + expert;
+    const fsm_gate_noise *noise = pass->own;
+    int64_t k = pass->gate->choices, first = token * pass->gate->num_experts, at = first + expert;
     contest c = {.rival = rivals[0], .sigma = fsm_softplus(noise->spread[at])};
-    for (int64_t j = 0; j < gate->choices; j++)
-        if (gate->choice[token * gate->choices + j] == expert) c.rival = rivals[1];
-    double clean = gate->logits[at] - noise->drawn[at] * c.sigma, threshold = gate->logits[first + c.rival];
+    for (int64_t j = 0; j < k; j++)
+        if (pass->choice[token * k + j] == expert) c.rival = rivals[1];
+    double clean = pass->logits[at] - noise->drawn[at] * c.sigma, threshold = pass->logits[first + c.rival];
     c.above = c.sigma > LEAST_SIGMA ? (clean - threshold) / c.sigma : clean > threshold ? INFINITY : -INFINITY;
     return c;
 }
@@ -51,45 +51,45 @@ static double normal_density(double x)
     return exp(-0.5 * x * x) / sqrt(2 * M_PI);
 }
 
-bool fsm_smooth_load(const fsm_gate *gate, int64_t n, double *load)
+bool fsm_smooth_load(const fsm_gate_pass *pass, double *load)
 {
-    const fsm_gate_noise *noise = gate->own;
+    const fsm_gate_noise *noise = pass->own;
+    const fsm_gate *gate = pass->gate;
     if (!noise || !noise->on) return false;
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < pass->input.n; i++) {
         int32_t rivals[2];
-        if (gate->choices < gate->num_experts) find_rivals(gate, i, rivals);
+        if (gate->choices < gate->num_experts) find_rivals(pass, i, rivals);
         for (int32_t e = 0; e < gate->num_experts; e++)
-            load[e] += gate->choices < gate->num_experts ? normal_cdf(contest_of(gate, i, e, rivals).above) : 1;
+            load[e] += gate->choices < gate->num_experts ? normal_cdf(contest_of(pass, i, e, rivals).above) : 1;
     }
     return true;
 }
 
 /* h = c + drawn s: what c gets goes into dlogits, and what that would hand on to spread is taken back there. */
-static void contest_backward(fsm_gate *gate, int64_t token, int32_t expert, const contest *c, double dload)
+static void contest_backward(const fsm_gate_pass *pass, int64_t token, int32_t expert, const contest *c)
 {
-    fsm_gate_noise *noise = gate->own;
-    int64_t first = token * gate->num_experts, at = first + expert;
+    const fsm_gate_noise *noise = pass->own;
+    int64_t first = token * pass->gate->num_experts, at = first + expert;
     if (!isfinite(c->above)) return;
-    double slope = dload * normal_density(c->above) / c->sigma;
+    double slope = pass->loss.load[expert] * normal_density(c->above) / c->sigma;
     double ds = -slope * c->above - slope * noise->drawn[at];
-    gate->dlogits[at] += (float)slope;
-    gate->dlogits[first + c->rival] -= (float)slope;
+    pass->dlogits[at] += (float)slope;
+    pass->dlogits[first + c->rival] -= (float)slope;
     noise->dspread[at] += (float)ds * fsm_sigmoid(noise->spread[at]);
 }
 
 static void token_backward(const fsm_gate_pass *pass, int64_t token)
 {
     int32_t rivals[2];
-    find_rivals(pass->gate, token, rivals);
+    find_rivals(pass, token, rivals);
     for (int32_t e = 0; e < pass->gate->num_experts; e++) {
-        contest c = contest_of(pass->gate, token, e, rivals);
-        contest_backward(pass->gate, token, e, &c, pass->loss->load[e]);
+        contest c = contest_of(pass, token, e, rivals);
+        contest_backward(pass, token, e, &c);
     }
 }
 
-void fsm_smooth_load_backward(fsm_gate *gate, int64_t n, const fsm_gate_loss_grad *loss)
+void fsm_smooth_load_backward(fsm_gate_pass *pass)
 {
-    const fsm_gate_pass pass = {.gate = gate, .loss = loss};
-    if (gate->choices == gate->num_experts) return; /* always chosen */
-    fsm_router_each_token(&pass, n, gate->num_experts, token_backward);
+    if (pass->gate->choices == pass->gate->num_experts) return; /* always chosen */
+    fsm_router_each_token(pass, pass->gate->num_experts, token_backward);
 }

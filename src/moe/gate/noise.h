@@ -1,7 +1,7 @@
 /* Noise of the noisy top-k gate, and the smooth load that it makes possible (Shazeer et al. 2017, appendix A):
  *   h_i = c_i + drawn_i s_i,  s_i = softplus(spread_i);  load_i = sum over tokens of P(h_i would be among the k best, were
  *   its noise drawn again and the others' kept) = Phi((c_i - t_i) / s_i), t_i the k-th largest h of the other experts.
- * In:  a gate whose `own` is this state, after its forward. Out: the load; its gradients.
+ * In:  a pass whose `own` is this state, after its forward. Out: the load; its gradients.
  */
 #ifndef FSM_MOE_GATE_NOISE_H
 #define FSM_MOE_GATE_NOISE_H
@@ -16,10 +16,10 @@ typedef struct fsm_gate_noise {
 } fsm_gate_noise;
 
 /* fsm_gate_kind.add_load. */
-bool fsm_smooth_load(const fsm_gate *gate, int64_t n, double *load);
+bool fsm_smooth_load(const fsm_gate_pass *pass, double *load);
 
-/* Of loss->load. Adds to dlogits, which is d objective / d h and is still to reach spread through the drawn noise, and to
+/* Of loss.load. Adds to dlogits, which is d objective / d h and is still to reach spread through the drawn noise, and to
  * dspread. */
-void fsm_smooth_load_backward(fsm_gate *gate, int64_t n, const fsm_gate_loss_grad *loss);
+void fsm_smooth_load_backward(fsm_gate_pass *pass);
 
 #endif

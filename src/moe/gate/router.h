@@ -1,5 +1,5 @@
 /* What gates are made of: a projection to logits, probabilities, the k best, weights; each with its backward.
- * In:  a gate's state and n tokens. Out: the fields of fsm_gate that the names say; dlogits in backward.
+ * In:  a pass of tokens through a gate. Out: the fields of fsm_gate_pass that the names say; dlogits in backward.
  * Order of a backward: fsm_router_losses_backward sets dlogits, the others add to it, the projection's comes last.
  */
 #ifndef FSM_MOE_ROUTER_H
@@ -15,28 +15,28 @@ enum { FSM_ROUTER_WEIGHT = 0 }; /* params[0]: Wg [E, M], named "weight" */
 FSMOE_API fsm_param_spec fsm_router_weight_spec(const fsmoe_moe_config *config, int64_t hidden);
 
 /* body for every token, on the rank's threads at once; a token touches `width` elements, and no other's. */
-FSMOE_API void fsm_router_each_token(const fsm_gate_pass *pass, int64_t n, int64_t width, fsm_token_body *body);
+FSMOE_API void fsm_router_each_token(const fsm_gate_pass *pass, int64_t width, fsm_token_body *body);
 
-/* logits = x Wg^T; dWg += dlogits^T x, dx += dlogits Wg. */
-FSMOE_API void fsm_router_project(fsm_gate *gate, int64_t n, const float *x);
-FSMOE_API void fsm_router_project_backward(fsm_gate *gate, int64_t n, const float *x, float *dx);
+/* logits = x Wg^T, x the input's or what a kind has made of it; of the input's x: dWg += dlogits^T x, dx += dlogits Wg. */
+FSMOE_API void fsm_router_project(fsm_gate_pass *pass, const float *x);
+FSMOE_API void fsm_router_project_backward(fsm_gate_pass *pass);
 
 /* prob = softmax(logits), lse. */
-FSMOE_API void fsm_router_softmax(fsm_gate *gate, int64_t n);
+FSMOE_API void fsm_router_softmax(fsm_gate_pass *pass);
 
 /* choice, score: the k best of scores [n, E], ties to the lower expert. */
-FSMOE_API void fsm_router_choose(fsm_gate *gate, int64_t n, const float *scores);
+FSMOE_API void fsm_router_choose(fsm_gate_pass *pass, const float *scores);
 
 /* weight = softmax over the logits of the choices (k = 1: prob of the choice, or 1 with normalize_top_k). dlogits +=. */
-FSMOE_API void fsm_router_softmax_weights(fsm_gate *gate, int64_t n);
-FSMOE_API void fsm_router_softmax_weights_backward(fsm_gate *gate, int64_t n, const float *dweight);
+FSMOE_API void fsm_router_softmax_weights(fsm_gate_pass *pass);
+FSMOE_API void fsm_router_softmax_weights_backward(fsm_gate_pass *pass);
 
 /* d loss / d probability sum [E], or NULL where the loss is not of probabilities. */
-FSMOE_API const double *fsm_router_share(const fsm_gate *gate, const fsm_gate_loss_grad *loss);
+FSMOE_API const double *fsm_router_share(const fsm_gate_pass *pass);
 
 /* dlogits = what the losses send back: into prob, where the loss is of probabilities, and from the z-loss. The second
  * when prob is not the logits' softmax: then the z-loss alone. */
-FSMOE_API void fsm_router_losses_backward(fsm_gate *gate, int64_t n, const fsm_gate_loss_grad *loss);
-FSMOE_API void fsm_router_z_backward(fsm_gate *gate, int64_t n, const fsm_gate_loss_grad *loss);
+FSMOE_API void fsm_router_losses_backward(fsm_gate_pass *pass);
+FSMOE_API void fsm_router_z_backward(fsm_gate_pass *pass);
 
 #endif

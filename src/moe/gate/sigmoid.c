@@ -10,63 +10,61 @@ static int list_params_sigmoid(const fsmoe_moe_config *config, int64_t hidden, f
     return 1;
 }
 
-static void take_sigmoid(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
+static void take_sigmoid(fsm_arena *arena, int64_t max_tokens, fsm_gate_pass *pass)
 {
+    const fsm_gate *gate = pass->gate;
     if (!gate->config->balanced) return;
     fsm_balanced *own = FSM_ARENA_ARRAY(arena, fsm_balanced, 1), taken;
     fsm_balanced_take(arena, max_tokens, gate->config->capacity_group, gate->num_experts, gate->choices, &taken);
-    gate->own = own;
+    pass->own = own;
     if (own) *own = taken; /* not while the arena only measures */
 }
 
-typedef struct groups {
-    const fsm_gate *gate;
-    int64_t n, size; /* tokens, and those of a group */
-} groups;
-
+/* Groups [first, first + count) of the pass's tokens. */
 static void choose_balanced(void *context, int64_t first, int64_t count)
 {
-    const groups *all = context;
-    const fsm_gate *gate = all->gate;
+    const fsm_gate_pass *pass = context;
+    int64_t size = pass->input.group;
     for (int64_t g = first; g < first + count; g++) {
-        int64_t token = g * all->size, left = all->n - token, at = token * gate->num_experts;
-        fsm_balanced_choose(gate->own, g, left < all->size ? left : all->size, gate->prob + at, gate->logits + at,
-                            gate->choice + token * gate->choices);
+        int64_t token = g * size, left = pass->input.n - token, at = token * pass->gate->num_experts;
+        fsm_balanced_choose(pass->own, g, left < size ? left : size, pass->prob + at, pass->logits + at,
+                            pass->choice + token * pass->gate->choices);
     }
 }
 
-static void choose(fsm_gate *gate, const fsm_gate_input *in)
+static void choose(fsm_gate_pass *pass)
 {
-    const fsm_balanced *balanced = gate->own;
-    if (!balanced || !in->training) {
-        fsm_router_choose(gate, in->n, gate->logits);
-        return;
-    }
-    groups all = {.gate = gate, .n = in->n, .size = in->group};
-    int64_t count = all.size > 0 ? (in->n + all.size - 1) / all.size : 0;
-    gate->ops->for_rows(gate->ops, count, all.size * gate->num_experts, choose_balanced, &all);
+    const fsm_ops *ops = pass->gate->ops;
+    int64_t size = pass->input.group, groups = size > 0 ? (pass->input.n + size - 1) / size : 0;
+    if (!pass->own || !pass->input.training) fsm_router_choose(pass, pass->logits);
+    else ops->for_rows(ops, groups, size * pass->gate->num_experts, choose_balanced, pass);
 }
 
-static void forward_sigmoid(fsm_gate *gate, const fsm_gate_input *in)
+/* Where a (token, choice) pair's expert stands among the logits. */
+static int64_t logit_of(const fsm_gate_pass *pass, int64_t pair)
 {
-    fsm_router_project(gate, in->n, in->x);
-    fsm_router_softmax(gate, in->n);
-    choose(gate, in);
-    for (int64_t i = 0; i < in->n * gate->choices; i++) {
-        gate->score[i] = gate->logits[i / gate->choices * gate->num_experts + gate->choice[i]];
-        gate->weight[i] = fsm_sigmoid(gate->score[i]);
+    return pair / pass->gate->choices * pass->gate->num_experts + pass->choice[pair];
+}
+
+static void forward_sigmoid(fsm_gate_pass *pass)
+{
+    fsm_router_project(pass, pass->input.x);
+    fsm_router_softmax(pass);
+    choose(pass);
+    for (int64_t i = 0; i < pass->input.n * pass->gate->choices; i++) {
+        pass->score[i] = pass->logits[logit_of(pass, i)];
+        pass->weight[i] = fsm_sigmoid(pass->score[i]);
     }
 }
 
-static void backward_sigmoid(fsm_gate *gate, const fsm_gate_input *in, const float *dweight,
-                             const fsm_gate_loss_grad *loss, float *dx)
+static void backward_sigmoid(fsm_gate_pass *pass)
 {
-    fsm_router_losses_backward(gate, in->n, loss);
-    for (int64_t i = 0; i < in->n * gate->choices; i++) {
-        float w = gate->weight[i];
-        gate->dlogits[i / gate->choices * gate->num_experts + gate->choice[i]] += dweight[i] * w * (1 - w);
+    fsm_router_losses_backward(pass);
+    for (int64_t i = 0; i < pass->input.n * pass->gate->choices; i++) {
+        float w = pass->weight[i];
+        pass->dlogits[logit_of(pass, i)] += pass->dweight[i] * w * (1 - w);
     }
-    fsm_router_project_backward(gate, in->n, in->x, dx);
+    fsm_router_project_backward(pass);
 }
 
 const fsm_gate_kind fsm_gate_sigmoid = {

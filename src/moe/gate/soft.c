@@ -27,8 +27,9 @@ typedef struct unit {
     float *dtoken, *dphi;        /* likewise */
 } unit;
 
-static void take_soft(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
+static void take_soft(fsm_arena *arena, int64_t max_tokens, fsm_gate_pass *pass)
 {
+    const fsm_gate *gate = pass->gate;
     if (!gate->config->normalize_slots) return;
     unit *u = FSM_ARENA_ARRAY(arena, unit, 1);
     int64_t tokens = max_tokens * gate->hidden, phi = gate->hidden * slots_of(gate);
@@ -38,15 +39,16 @@ static void take_soft(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
                    .phi_length = FSM_ARENA_ARRAY(arena, float, slots_of(gate)),
                    .dtoken = FSM_ARENA_ARRAY(arena, float, tokens),
                    .dphi = FSM_ARENA_ARRAY(arena, float, phi)};
-    gate->own = u;
+    pass->own = u;
     if (u) *u = arrays; /* not while the arena only measures */
 }
 
-static void mix_soft(fsm_gate *gate, int64_t group, const float *x, float *dispatch, float *combine)
+static void mix_soft(fsm_gate_pass *pass, int64_t group, const float *x, float *dispatch, float *combine)
 {
+    const fsm_gate *gate = pass->gate;
     const float *phi = gate->params[PHI].value;
     int64_t hidden = gate->hidden, slots = slots_of(gate);
-    unit *u = gate->own;
+    unit *u = pass->own;
     if (u) {
         fsm_unit_forward(gate->ops, group, hidden, 1, hidden, x, u->token, u->token_length);
         fsm_unit_forward(gate->ops, slots, hidden, slots, 1, phi, u->phi, u->phi_length);
@@ -57,13 +59,14 @@ static void mix_soft(fsm_gate *gate, int64_t group, const float *x, float *dispa
     gate->ops->softmax_columns(gate->ops, group, slots, dispatch, dispatch);
 }
 
-static void mix_backward_soft(fsm_gate *gate, int64_t group, const float *x, const float *dispatch,
+static void mix_backward_soft(fsm_gate_pass *pass, int64_t group, const float *x, const float *dispatch,
                               const float *combine, float *d_dispatch, float *d_combine, float *dx)
 {
+    const fsm_gate *gate = pass->gate;
     const float *phi = gate->params[PHI].value, *dlogits = d_combine;
     float *dphi = gate->params[PHI].grad;
     int64_t hidden = gate->hidden, slots = slots_of(gate);
-    unit *u = gate->own;
+    unit *u = pass->own;
     gate->ops->softmax_backward(gate->ops, group, slots, combine, d_combine, 0, d_combine);
     gate->ops->softmax_columns_backward(gate->ops, group, slots, dispatch, d_dispatch, 1, d_combine);
     if (u) { /* another group may have been mixed since */

@@ -10,9 +10,9 @@ static int list_params_switch(const fsmoe_moe_config *config, int64_t hidden, fs
 }
 
 /* own: [N, M] the jittered input, in backward its gradient. */
-static void take_switch(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
+static void take_switch(fsm_arena *arena, int64_t max_tokens, fsm_gate_pass *pass)
 {
-    if (gate->config->jitter > 0) gate->own = FSM_ARENA_ARRAY(arena, float, max_tokens * gate->hidden);
+    if (pass->gate->config->jitter > 0) pass->own = FSM_ARENA_ARRAY(arena, float, max_tokens * pass->gate->hidden);
 }
 
 enum { DRAW = 4 }; /* copies of an element that drawing its number takes as long as */
@@ -20,7 +20,7 @@ enum { DRAW = 4 }; /* copies of an element that drawing its number takes as long
 /* y [M] of one token = (add ? y : 0) + x times the token's jitter: four elements share a random number's counter. */
 static void jitter_row(const fsm_gate_pass *pass, int64_t token, const float *x, bool add, float *y)
 {
-    const fsm_gate_input *in = pass->input;
+    const fsm_gate_input *in = &pass->input;
     const float most = (float)pass->gate->config->jitter;
     int64_t hidden = pass->gate->hidden, blocks = (hidden + 3) / 4;
     uint64_t first = (in->first_token + (uint64_t)token) * (uint64_t)blocks;
@@ -35,57 +35,54 @@ static void jitter_row(const fsm_gate_pass *pass, int64_t token, const float *x,
 static void jitter_token(const fsm_gate_pass *pass, int64_t token)
 {
     int64_t at = token * pass->gate->hidden;
-    jitter_row(pass, token, pass->input->x + at, false, (float *)pass->gate->own + at);
+    jitter_row(pass, token, pass->input.x + at, false, (float *)pass->own + at);
 }
 
 static void jitter_token_backward(const fsm_gate_pass *pass, int64_t token)
 {
     int64_t at = token * pass->gate->hidden;
-    jitter_row(pass, token, (float *)pass->gate->own + at, true, pass->dx + at);
+    jitter_row(pass, token, (float *)pass->own + at, true, pass->dx + at);
 }
 
-static bool jitters(const fsm_gate *gate, const fsm_gate_input *in)
+static bool jitters(const fsm_gate_pass *pass)
 {
-    return in->training && gate->config->jitter > 0;
+    return pass->input.training && pass->gate->config->jitter > 0;
 }
 
-static const float *seen(fsm_gate *gate, const fsm_gate_input *in)
+static const float *seen(fsm_gate_pass *pass)
 {
-    const fsm_gate_pass pass = {.gate = gate, .input = in};
-    if (!jitters(gate, in)) return in->x;
-    fsm_router_each_token(&pass, in->n, DRAW * gate->hidden, jitter_token);
-    return gate->own;
+    if (!jitters(pass)) return pass->input.x;
+    fsm_router_each_token(pass, DRAW * pass->gate->hidden, jitter_token);
+    return pass->own;
 }
 
-static void forward_switch(fsm_gate *gate, const fsm_gate_input *in)
+static void forward_switch(fsm_gate_pass *pass)
 {
-    fsm_router_project(gate, in->n, seen(gate, in));
-    fsm_router_softmax(gate, in->n);
-    fsm_router_choose(gate, in->n, gate->logits);
-    fsm_router_softmax_weights(gate, in->n);
+    fsm_router_project(pass, seen(pass));
+    fsm_router_softmax(pass);
+    fsm_router_choose(pass, pass->logits);
+    fsm_router_softmax_weights(pass);
 }
 
 /* dx += what reached the jittered input times the jitter. */
-static void jittered_backward(fsm_gate *gate, const fsm_gate_input *in, float *dx)
+static void jittered_backward(fsm_gate_pass *pass)
 {
-    float *jittered = gate->own;
-    const fsm_gate_pass pass = {.gate = gate, .input = in, .dx = dx};
+    float *jittered = pass->own;
+    const fsm_gate *gate = pass->gate;
     const fsm_weight *w = &gate->weights[FSM_ROUTER_WEIGHT];
-    gate->ops->linear_backward_weight(gate->ops, in->n, gate->num_experts, gate->hidden, gate->dlogits,
-                                      gate->num_experts, jittered, gate->hidden, gate->params[FSM_ROUTER_WEIGHT].grad,
-                                      NULL);
-    gate->ops->linear_backward_input(gate->ops, in->n, w, gate->dlogits, gate->num_experts, 0.0f, jittered,
-                                     gate->hidden);
-    fsm_router_each_token(&pass, in->n, DRAW * gate->hidden, jitter_token_backward);
+    int64_t n = pass->input.n, num_experts = gate->num_experts, hidden = gate->hidden;
+    gate->ops->linear_backward_weight(gate->ops, n, num_experts, hidden, pass->dlogits, num_experts, jittered, hidden,
+                                      gate->params[FSM_ROUTER_WEIGHT].grad, NULL);
+    gate->ops->linear_backward_input(gate->ops, n, w, pass->dlogits, num_experts, 0.0f, jittered, hidden);
+    fsm_router_each_token(pass, DRAW * hidden, jitter_token_backward);
 }
 
-static void backward_switch(fsm_gate *gate, const fsm_gate_input *in, const float *dweight,
-                            const fsm_gate_loss_grad *loss, float *dx)
+static void backward_switch(fsm_gate_pass *pass)
 {
-    fsm_router_losses_backward(gate, in->n, loss);
-    fsm_router_softmax_weights_backward(gate, in->n, dweight);
-    if (jitters(gate, in)) jittered_backward(gate, in, dx);
-    else fsm_router_project_backward(gate, in->n, in->x, dx);
+    fsm_router_losses_backward(pass);
+    fsm_router_softmax_weights_backward(pass);
+    if (jitters(pass)) jittered_backward(pass);
+    else fsm_router_project_backward(pass);
 }
 
 const fsm_gate_kind fsm_gate_switch = {

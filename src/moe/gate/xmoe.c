@@ -28,10 +28,10 @@ static int list_params_xmoe(const fsmoe_moe_config *config, int64_t hidden, fsm_
     return COUNT;
 }
 
-static void take_xmoe(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
+static void take_xmoe(fsm_arena *arena, int64_t max_tokens, fsm_gate_pass *pass)
 {
     directions *d = FSM_ARENA_ARRAY(arena, directions, 1);
-    int64_t width = gate->config->proj_dim, experts = gate->num_experts;
+    int64_t width = pass->gate->config->proj_dim, experts = pass->gate->num_experts;
     directions arrays = {.width = width,
                          .token = FSM_ARENA_ARRAY(arena, float, max_tokens *width),
                          .token_length = FSM_ARENA_ARRAY(arena, float, max_tokens),
@@ -39,7 +39,7 @@ static void take_xmoe(fsm_arena *arena, int64_t max_tokens, fsm_gate *gate)
                          .centroid_length = FSM_ARENA_ARRAY(arena, float, experts),
                          .dtoken = FSM_ARENA_ARRAY(arena, float, max_tokens *width),
                          .dcentroid = FSM_ARENA_ARRAY(arena, float, experts *width)};
-    gate->own = d;
+    pass->own = d;
     if (d) *d = arrays; /* not while the arena only measures */
 }
 
@@ -48,46 +48,51 @@ static float temperature_of(const fsm_gate *gate)
     return fmaxf(*gate->params[TEMPERATURE].value, LEAST_TEMPERATURE);
 }
 
-static void forward_xmoe(fsm_gate *gate, const fsm_gate_input *in)
+static void forward_xmoe(fsm_gate_pass *pass)
 {
-    directions *d = gate->own;
+    const fsm_gate *gate = pass->gate;
+    const fsm_gate_input *in = &pass->input;
+    directions *d = pass->own;
     gate->ops->linear_forward(gate->ops, in->n, &gate->weights[PROJ], NULL, in->x, gate->hidden, d->token, d->width);
     fsm_unit_forward(gate->ops, in->n, d->width, 1, d->width, d->token, d->token, d->token_length);
     fsm_unit_forward(gate->ops, gate->num_experts, d->width, 1, d->width, gate->params[CENTROIDS].value, d->centroid,
                      d->centroid_length);
     gate->ops->gemm(gate->ops, false, true, in->n, gate->num_experts, d->width, 1 / temperature_of(gate), d->token,
-                    d->width, d->centroid, d->width, 0, gate->logits, gate->num_experts);
-    fsm_router_softmax(gate, in->n);
-    fsm_router_choose(gate, in->n, gate->logits);
-    fsm_router_softmax_weights(gate, in->n);
+                    d->width, d->centroid, d->width, 0, pass->logits, gate->num_experts);
+    fsm_router_softmax(pass);
+    fsm_router_choose(pass, pass->logits);
+    fsm_router_softmax_weights(pass);
 }
 
-static void temperature_backward(const fsm_gate *gate, int64_t n)
+static void temperature_backward(const fsm_gate_pass *pass)
 {
+    const fsm_gate *gate = pass->gate;
     float tau = *gate->params[TEMPERATURE].value;
     double sum = 0;
     if (tau <= LEAST_TEMPERATURE) return;
-    for (int64_t i = 0; i < n * gate->num_experts; i++) sum += (double)gate->dlogits[i] * gate->logits[i];
+    for (int64_t i = 0; i < pass->input.n * gate->num_experts; i++) sum += (double)pass->dlogits[i] * pass->logits[i];
     *gate->params[TEMPERATURE].grad -= (float)(sum / tau);
 }
 
-static void backward_xmoe(fsm_gate *gate, const fsm_gate_input *in, const float *dweight,
-                          const fsm_gate_loss_grad *loss, float *dx)
+static void backward_xmoe(fsm_gate_pass *pass)
 {
-    directions *d = gate->own;
+    const fsm_gate *gate = pass->gate;
+    const fsm_gate_input *in = &pass->input;
+    directions *d = pass->own;
     int64_t experts = gate->num_experts, width = d->width;
     float scale = 1 / temperature_of(gate);
-    fsm_router_losses_backward(gate, in->n, loss);
-    fsm_router_softmax_weights_backward(gate, in->n, dweight);
-    temperature_backward(gate, in->n);
-    gate->ops->gemm(gate->ops, false, false, in->n, width, experts, scale, gate->dlogits, experts, d->centroid, width,
+    fsm_router_losses_backward(pass);
+    fsm_router_softmax_weights_backward(pass);
+    temperature_backward(pass);
+    gate->ops->gemm(gate->ops, false, false, in->n, width, experts, scale, pass->dlogits, experts, d->centroid, width,
                     0, d->dtoken, width);
-    gate->ops->gemm(gate->ops, true, false, experts, width, in->n, scale, gate->dlogits, experts, d->token, width, 0,
+    gate->ops->gemm(gate->ops, true, false, experts, width, in->n, scale, pass->dlogits, experts, d->token, width, 0,
                     d->dcentroid, width);
     fsm_unit_backward(gate->ops, in->n, width, 1, width, d->token, d->token_length, d->dtoken, 0, d->dtoken);
     fsm_unit_backward(gate->ops, experts, width, 1, width, d->centroid, d->centroid_length, d->dcentroid, 1,
                       gate->params[CENTROIDS].grad);
-    gate->ops->linear_backward_input(gate->ops, in->n, &gate->weights[PROJ], d->dtoken, width, 1.0f, dx, gate->hidden);
+    gate->ops->linear_backward_input(gate->ops, in->n, &gate->weights[PROJ], d->dtoken, width, 1.0f, pass->dx,
+                                     gate->hidden);
     gate->ops->linear_backward_weight(gate->ops, in->n, width, gate->hidden, d->dtoken, width, in->x, gate->hidden,
                                       gate->params[PROJ].grad, NULL);
 }

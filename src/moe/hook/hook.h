@@ -11,8 +11,8 @@
  * In a model the output is that of the residual stream, what came into the layer and what the experts add.
  * In:  the tensor, its phase, layer and chunk. Out: the tensor, changed in place; what rows take on the wire.
  * Several hooks are called in the order of moe.hooks; after_dispatch and after_combine in the opposite one, so that what the
- * last one packed is unpacked first. Calls for different chunks may come from two threads at once. A kind is one file and
- * one row of the table in hooks.c.
+ * last one packed is unpacked first. Calls for different chunks or lanes may come from two threads at once. A kind is one
+ * file and one row of the table in hooks.c.
  */
 #ifndef FSM_MOE_HOOK_H
 #define FSM_MOE_HOOK_H
@@ -37,6 +37,7 @@ typedef struct fsm_hook_call {
     fsm_hook_point point;
     fsm_phase phase;
     bool training;        /* else evaluation */
+    int lane;             /* whose pass it is: the tokens of a step may come in several (model/lanes.h) */
     int layer, chunk;     /* chunk: 0 where the whole layer is meant */
     int64_t rows, hidden; /* M */
     float *data;          /* [rows, M] */

@@ -1,0 +1,147 @@
+#include "model/lanes.h"
+#include "model/model_parts.h"
+
+/* ---- memory ---- */
+
+/* The most tokens of any of its batches: of this rank's group, and of any rank; rows of its MoE layers. */
+typedef struct pass_sizes {
+    int64_t group, local;
+    fsm_wire_shape wire;
+} pass_sizes;
+
+static pass_sizes sizes_of(const fsm_model *m, int64_t samples)
+{
+    pass_sizes sizes = {.group = samples * m->config->data.seq_len,
+                        .local = fsm_lanes_most_tokens(m->config, &m->topo, samples)};
+    fsm_lanes_wire(m->config, &m->topo, samples, &sizes.wire);
+    sizes.wire.by_source = m->config->parallel.canonical_sums;
+    return sizes;
+}
+
+static void take_norm(fsm_arena *arena, const fsm_model *m, int64_t n, fsm_norm_pass *norm)
+{
+    norm->mean = m->params.family->layernorm ? FSM_ARENA_ARRAY(arena, float, n) : NULL;
+    norm->rstd = FSM_ARENA_ARRAY(arena, float, n);
+}
+
+static void take_layer(fsm_arena *arena, const fsm_pass *pass, const pass_sizes *sizes, const fsm_layer *l,
+                       fsm_layer_pass *saved)
+{
+    const fsm_model *m = pass->model;
+    int64_t hidden = fsm_pass_hidden(pass), local = sizes->local, group = sizes->group;
+    take_norm(arena, m, local, &saved->norm1);
+    take_norm(arena, m, local, &saved->norm2);
+    saved->x1 = FSM_ARENA_ARRAY(arena, float, local *hidden);
+    saved->x2 = FSM_ARENA_ARRAY(arena, float, local *hidden);
+    saved->h1 = FSM_ARENA_ARRAY(arena, float, group *hidden);
+    saved->qkv_out = FSM_ARENA_ARRAY(arena, float, group * m->qkv_width);
+    saved->attended = FSM_ARENA_ARRAY(arena, float, group * m->heads * m->head_dim);
+    saved->lse = FSM_ARENA_ARRAY(arena, float, group * m->heads);
+    saved->h2 = FSM_ARENA_ARRAY(arena, float, (l->is_moe ? local : group) * hidden);
+    if (l->is_moe) {
+        fsm_moe_take(arena, &l->moe, &sizes->wire, &m->moe_scratch, &pass->staging, &saved->moe);
+        saved->moe.lane = (int)(pass - m->passes);
+    } else {
+        int pre_width = fsm_expert_find(m->config->moe.expert)->pre_width;
+        saved->pre = FSM_ARENA_ARRAY(arena, float, group * m->ffn_width * pre_width);
+        saved->act = FSM_ARENA_ARRAY(arena, float, group * m->ffn_width);
+    }
+}
+
+/* The MoE layer that backward enters k-th: 0 is the last one. */
+static fsm_moe_pass *entered(const fsm_pass *pass, int k)
+{
+    const fsm_model *m = pass->model;
+    return &pass->layers[fsm_layer_of_moe(m->config->model.moe_every, m->moe_layers - 1 - k)].moe;
+}
+
+/* Where the gradients of the experts' outputs are put, which stay until the weights' gradients are made of them. The first
+ * spare + 1 layers that backward enters have buffers of their own. A layer that is all done leaves two, that one and the
+ * rows that its experts read: the layer entered k-th takes the place of the one entered (k - spare - 1) / 2-th. */
+static void take_expert_dy(fsm_arena *arena, const pass_sizes *sizes, int spare, const fsm_pass *pass)
+{
+    for (int k = 0; k < pass->model->moe_layers; k++) {
+        int behind = k - spare - 1;
+        const fsm_moe_pass *done = behind >= 0 ? entered(pass, behind / 2) : NULL;
+        float *left = !done             ? fsm_moe_take_dy(arena, fsm_first_moe(pass->model), &sizes->wire)
+                      : behind % 2 == 0 ? done->expert_dy
+                                        : done->x;
+        entered(pass, k)->expert_dy = left;
+    }
+}
+
+static void take_gradients(fsm_arena *arena, const pass_sizes *sizes, int spare, fsm_pass *pass)
+{
+    int64_t hidden = fsm_pass_hidden(pass);
+    pass->dx = FSM_ARENA_ARRAY(arena, float, sizes->local *hidden);
+    pass->dh = FSM_ARENA_ARRAY(arena, float, sizes->local *hidden);
+    pass->dh_full = FSM_ARENA_ARRAY(arena, float, sizes->group *hidden);
+    take_expert_dy(arena, sizes, spare, pass);
+}
+
+void fsm_pass_take(fsm_arena *arena, int64_t samples, bool back, int spare, fsm_pass *pass)
+{
+    const fsm_model *m = pass->model;
+    int64_t hidden = fsm_pass_hidden(pass);
+    pass_sizes sizes = sizes_of(m, samples);
+    pass->position = FSM_ARENA_ARRAY(arena, int32_t, sizes.group);
+    pass->x_out = FSM_ARENA_ARRAY(arena, float, sizes.local *hidden);
+    pass->h_final = FSM_ARENA_ARRAY(arena, float, sizes.local *hidden);
+    pass->full = FSM_ARENA_ARRAY(arena, float, sizes.group *hidden);
+    take_norm(arena, m, sizes.local, &pass->final_norm);
+    if (m->moe_layers > 0) fsm_moe_staging_take(arena, fsm_first_moe(m), &sizes.wire, &pass->staging);
+    for (int i = 0; i < m->config->model.num_layers; i++)
+        take_layer(arena, pass, &sizes, &m->layers[i], &pass->layers[i]);
+    if (back) take_gradients(arena, &sizes, spare, pass);
+}
+
+void fsm_pass_scratch_take(fsm_arena *arena, int64_t samples, fsm_model *m)
+{
+    pass_sizes sizes = sizes_of(m, samples);
+    m->logits = FSM_ARENA_ARRAY(arena, float, FSM_HEAD_BLOCK * m->config->model.vocab_size);
+    if (m->moe_layers > 0) {
+        fsm_moe_scratch_take(arena, fsm_first_moe(m), &sizes.wire, &m->moe_scratch);
+        fsm_moe_alltoall_take(arena, &sizes.wire, m->config->model.hidden, &m->alltoall);
+    }
+    if (!m->options.training) return;
+    m->dqkv = FSM_ARENA_ARRAY(arena, float, sizes.group * m->qkv_width);
+    m->dattended = FSM_ARENA_ARRAY(arena, float, sizes.group * m->heads * m->head_dim);
+    m->dact = FSM_ARENA_ARRAY(arena, float, sizes.group * m->ffn_width);
+}
+
+/* ---- a batch ---- */
+
+fsm_batch fsm_batch_part(const fsm_batch *batch, int parts, int part)
+{
+    int64_t first, last;
+    fsm_lanes_part(batch->samples, parts, part, &first, &last);
+    int64_t at = first * batch->seq_len;
+    return (fsm_batch){.samples = last - first,
+                       .seq_len = batch->seq_len,
+                       .first_token = batch->first_token + (uint64_t)at,
+                       .ids = batch->ids + at,
+                       .targets = batch->targets ? batch->targets + at : NULL};
+}
+
+/* This rank's share of the group's tokens, and everybody's. */
+static void split_tokens(fsm_pass *pass)
+{
+    const fsm_topo *topo = &pass->model->topo;
+    for (int i = 0; i < topo->mp; i++) {
+        int64_t first, last;
+        fsm_topo_split(pass->n_group, fsm_token_unit(pass->model->config), topo->mp, i, &first, &last);
+        pass->group_elems[i] = (last - first) * fsm_pass_hidden(pass);
+        if (i != topo->mp_index) continue;
+        pass->local_first = first;
+        pass->n_local = last - first;
+    }
+}
+
+void fsm_pass_begin(fsm_pass *pass, const fsm_batch *batch, bool training)
+{
+    pass->batch = *batch;
+    pass->training = training;
+    pass->n_group = batch->samples * batch->seq_len;
+    split_tokens(pass);
+    for (int64_t i = 0; i < pass->n_group; i++) pass->position[i] = (int32_t)(pass->model->past + i % batch->seq_len);
+}

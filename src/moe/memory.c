@@ -1,0 +1,186 @@
+/* What an MoE layer is made of and how large it is: kinds by name, shapes, memory. */
+#include "moe/layer_parts.h"
+
+#include <string.h>
+
+fsm_order_problem fsm_moe_order_problem(const fsmoe_moe_config *config, int64_t n, bool drops)
+{
+    return (fsm_order_problem){
+        .n = n,
+        .num_experts = config->num_experts,
+        .top_k = config->top_k,
+        .choices = fsm_gate_choices(config),
+        .group = config->capacity_group > 0 ? config->capacity_group : n,
+        .capacity_factor = drops ? config->capacity_factor : 0,
+        .by_weight = strcmp(config->drop_policy, "probs") == 0,
+    };
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Slots that an expert has of one group of tokens, where products with matrices make rows; 0: they never do. */
+static int64_t slots_of(const fsmoe_moe_config *config, const fsm_order_problem *problem)
+{
+    if (fsm_gate_find(config->gate)->mixes) return config->slots_per_expert;
+    return fsm_order_find(config->order)->dense ? fsm_order_capacity(problem) : 0;
+}
+
+static int64_t groups_of(const fsm_order_problem *problem)
+{
+    return problem->group > 0 ? (problem->n + problem->group - 1) / problem->group : 0;
+}
+
+void fsm_moe_products(const fsmoe_moe_config *config, int64_t n, int *gemms, int64_t *columns)
+{
+    fsm_order_problem problem = fsm_moe_order_problem(config, n, true);
+    *columns = slots_of(config, &problem) * config->num_experts;
+    *gemms = *columns > 0 ? (int)groups_of(&problem) : 0;
+}
+
+/* Rows of an expert that mixes: as many whatever the tokens say. */
+static void shape_of_slots(const fsmoe_moe_config *config, const fsm_order_problem *problem, fsm_wire_shape *shape)
+{
+    int64_t rows = groups_of(problem) * slots_of(config, problem);
+    shape->max_rows = shape->max_choices = rows * config->num_experts;
+    shape->max_expert_rows = rows * config->num_experts * shape->esp;
+    shape->nominal_rows = rows > 0 ? rows : 1;
+}
+
+/* In evaluation nothing is dropped, and nothing is padded: rows are sorted then. */
+static void shape_of_choices(const fsmoe_moe_config *config, const fsm_order_problem *training, fsm_wire_shape *shape)
+{
+    fsm_order_problem all = fsm_moe_order_problem(config, training->n, false);
+    const fsm_order_kind *order = fsm_order_find(config->order), *sorted = &fsm_order_sorted;
+    int64_t nominal = order->max_rows(training), experts = config->num_experts, local = experts / shape->ep;
+    shape->max_choices = training->n * training->choices;
+    if (order->dense) shape->max_choices = larger(shape->max_choices, nominal * experts);
+    shape->max_rows = larger(order->max_rows_together(training, experts), sorted->max_rows_together(&all, experts));
+    shape->max_expert_rows = shape->ep * shape->esp *
+                             larger(order->max_rows_together(training, local), sorted->max_rows_together(&all, local));
+    shape->nominal_rows = nominal > 0 ? nominal : 1;
+}
+
+void fsm_moe_shape(const fsmoe_moe_config *config, int ep, int ep_index, int esp, int esp_index, int64_t max_tokens,
+                   fsm_wire_shape *shape)
+{
+    fsm_order_problem training = fsm_moe_order_problem(config, max_tokens, true);
+    *shape = (fsm_wire_shape){.ep = ep,
+                              .esp = esp,
+                              .ep_index = ep_index,
+                              .esp_index = esp_index,
+                              .num_experts = config->num_experts,
+                              .max_tokens = max_tokens};
+    if (fsm_gate_find(config->gate)->mixes) shape_of_slots(config, &training, shape);
+    else shape_of_choices(config, &training, shape);
+}
+
+fsmoe_status fsm_moe_select(const fsmoe_moe_config *config, fsm_moe *moe)
+{
+    moe->config = config;
+    moe->order = fsm_order_find(config->order);
+    if (!moe->order) return fsm_fail(FSMOE_ERROR_CONFIG, "moe.order: no order is named '%s'", config->order);
+    FSM_TRY(fsm_expert_select(config, &moe->expert));
+    moe->shared.kind = moe->expert;
+    moe->shared.count = (int)config->shared_experts;
+    moe->shared.gated = config->shared_gate;
+    return fsm_gate_select(config, &moe->gate);
+}
+
+void fsm_moe_place(const fsm_ops *ops, const fsm_topo *topo, fsm_comm *const groups[FSM_GROUP_COUNT],
+                   fsm_alltoall *alltoall, const fsm_hooks *hooks, int64_t hidden, int64_t width, fsm_moe *moe)
+{
+    moe->ops = moe->gate.ops = moe->shared.ops = ops;
+    moe->ep = groups[FSM_GROUP_EP];
+    moe->esp = groups[FSM_GROUP_ESP];
+    moe->expert_group = groups[FSM_GROUP_EXPERT];
+    moe->alltoall = alltoall;
+    moe->hooks = hooks;
+    moe->hidden = moe->gate.hidden = moe->shared.hidden = hidden;
+    moe->width = width / topo->esp;
+    moe->shared.width = width;
+    moe->local_experts = moe->config->num_experts / topo->ep;
+}
+
+/* ---- memory ---- */
+
+static fsm_mixing_sizes mixing_sizes(const fsm_moe *moe, const fsm_wire_shape *shape)
+{
+    fsm_order_problem problem = fsm_moe_order_problem(moe->config, shape->max_tokens, true);
+    return (fsm_mixing_sizes){shape->max_tokens, problem.group, slots_of(moe->config, &problem)};
+}
+
+void fsm_moe_weights_take(fsm_arena *arena, fsm_moe *moe)
+{
+    moe->experts = FSM_ARENA_ARRAY(arena, fsm_expert_weights, moe->local_experts);
+    moe->shared.experts = FSM_ARENA_ARRAY(arena, fsm_expert_weights, moe->shared.count);
+}
+
+void fsm_moe_scratch_take(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shape *shape, fsm_moe_scratch *scratch)
+{
+    fsm_mixing_sizes mixing = mixing_sizes(moe, shape);
+    int64_t logits = moe->gate.kind->has_logits ? shape->max_tokens * shape->num_experts : 0;
+    *scratch = (fsm_moe_scratch){0};
+    scratch->dlogits = FSM_ARENA_ARRAY(arena, float, logits);
+    scratch->dact = FSM_ARENA_ARRAY(arena, float, shape->max_expert_rows * moe->width);
+    fsm_shared_scratch_take(arena, &moe->shared, shape->max_tokens, &scratch->shared);
+    if (mixing.slots > 0) fsm_mixing_scratch_take(arena, &moe->gate, &mixing, &scratch->mixing);
+}
+
+/* Groups of one rank need no second buffer: the collective is the identity. */
+void fsm_moe_staging_take(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shape *shape, fsm_moe_staging *staging)
+{
+    fsm_mixing_sizes mixing = mixing_sizes(moe, shape);
+    int64_t rows = shape->max_expert_rows, hidden = moe->hidden;
+    *staging = (fsm_moe_staging){0};
+    staging->send = FSM_ARENA_ARRAY(arena, float, shape->max_rows *hidden);
+    staging->recv = shape->ep == 1 ? staging->send : FSM_ARENA_ARRAY(arena, float, rows / shape->esp * hidden);
+    staging->gather = shape->esp == 1 ? staging->recv : FSM_ARENA_ARRAY(arena, float, rows *hidden);
+    staging->y = FSM_ARENA_ARRAY(arena, float, rows *hidden);
+    if (mixing.slots > 0) fsm_mixing_grads_take(arena, &moe->gate, &mixing, &staging->mixing);
+}
+
+float *fsm_moe_take_dy(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shape *shape)
+{
+    return FSM_ARENA_ARRAY(arena, float, shape->max_expert_rows * moe->hidden);
+}
+
+static void take_wires(fsm_arena *arena, const fsm_wire_shape *shape, fsm_moe_pass *pass)
+{
+    const int64_t whole[2] = {0, shape->nominal_rows};
+    for (int phase = 0; phase < 2; phase++) {
+        fsm_wire_take(arena, shape, &pass->wire[phase]);
+        fsm_wire_cut(1, whole, &pass->wire[phase]);
+    }
+    pass->counts = FSM_ARENA_ARRAY(arena, int64_t, shape->ep * shape->esp * shape->num_experts);
+    pass->send_elems = FSM_ARENA_ARRAY(arena, int64_t, shape->ep);
+    pass->recv_elems = FSM_ARENA_ARRAY(arena, int64_t, shape->ep);
+    pass->gather_elems = FSM_ARENA_ARRAY(arena, int64_t, shape->esp);
+}
+
+void fsm_moe_take(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shape *shape, const fsm_moe_scratch *scratch,
+                  const fsm_moe_staging *staging, fsm_moe_pass *pass)
+{
+    fsm_mixing_sizes mixing = mixing_sizes(moe, shape);
+    int64_t rows = shape->max_expert_rows;
+    *pass = (fsm_moe_pass){.moe = moe, .scratch = scratch, .staging = staging};
+    fsm_gate_take(arena, &moe->gate, shape->max_tokens, scratch->dlogits, &pass->gate);
+    fsm_route_take(arena, shape->max_tokens, shape->num_experts, moe->gate.choices, &pass->route);
+    if (mixing.slots > 0)
+        fsm_mixing_take(arena, &moe->gate, &mixing, &scratch->mixing, &staging->mixing, &pass->mixing);
+    take_wires(arena, shape, pass);
+    pass->x = FSM_ARENA_ARRAY(arena, float, rows * moe->hidden);
+    pass->pre = FSM_ARENA_ARRAY(arena, float, rows * moe->width * moe->expert->pre_width);
+    pass->act = FSM_ARENA_ARRAY(arena, float, rows * moe->width);
+    pass->returned = FSM_ARENA_ARRAY(arena, float, shape->max_rows * moe->hidden);
+    fsm_shared_take(arena, &moe->shared, shape->max_tokens, &scratch->shared, &pass->shared);
+    pass->dweight = FSM_ARENA_ARRAY(arena, float, shape->max_tokens * moe->gate.choices);
+}
+
+void fsm_moe_alltoall_take(fsm_arena *arena, const fsm_wire_shape *shape, int64_t hidden, fsm_alltoall *alltoall)
+{
+    int64_t pair_rows = shape->max_expert_rows / (shape->ep * shape->esp);
+    fsm_alltoall_take(arena, shape->max_rows * hidden, pair_rows * hidden, alltoall);
+}
