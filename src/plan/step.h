@@ -48,6 +48,9 @@ fsmoe_status fsm_step_describe(const fsmoe_config *config, const fsm_topo *topo,
                                int64_t max_samples, int64_t nominal_rows, bool training, fsm_step_shape *shape);
 void fsm_step_shape_destroy(fsm_step_shape *shape);
 
+/* The MoE layers alone; no gradients are sent. */
+void fsm_step_keep_experts(fsm_step_shape *shape);
+
 /* The link that a schedule with one communication stream is on: between nodes if anything is. */
 fsm_resource fsm_step_stream(const fsm_step_shape *shape);
 
