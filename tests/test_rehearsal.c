@@ -90,7 +90,7 @@ static void run_ranks(rank_run *ranks, int count)
 
 static rank_run open_rank(fsm_comm *world, double stretch)
 {
-    return (rank_run){.world = world, .pace = {.stretch = stretch, .filled = 0.95}, .here = {0, 1e-9}};
+    return (rank_run){.world = world, .pace = {.stretch = stretch, .filled = 0.95}, .here = {0, 1e-6}};
 }
 
 static double alone_s(double stretch, int tasks, double cost_s)
@@ -153,12 +153,12 @@ static void test_rehearsal_collective_takes_its_cost(void **state)
     static rank_run ranks[MOST_RANKS];
     for (int k = 0; k < COLLECTIVES; k++) {
         double best_s = 1;
-        for (int attempt = 0; attempt < 10 && best_s > 17e-3; attempt++) {
+        for (int attempt = 0; attempt < 10 && best_s > 20e-3; attempt++) {
             run_two(collectives[k], 0, ranks);
             for (int i = 0; i < MOST_RANKS; i++) assert_true(ranks[i].step_s >= 14e-3);
             best_s = fmin(best_s, fmax(ranks[0].step_s, ranks[1].step_s));
         }
-        if (best_s > 17e-3) fail_msg("%s took %g s", fsm_task_kind_name(collectives[k]), best_s);
+        if (best_s > 20e-3) fail_msg("%s took %g s", fsm_task_kind_name(collectives[k]), best_s);
     }
 }
 

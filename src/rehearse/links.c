@@ -25,7 +25,10 @@ static fsmoe_status run_once(void *object, int64_t elems)
     const probe *p = object;
     bool done = false;
     double start_s = fsm_clock_s();
-    fsm_rounds rounds = {&p->links->collectives[p->resource], p->links->groups[p->group], p->op, elems, {0}};
+    fsm_rounds rounds = {.collective = &p->links->collectives[p->resource],
+                         .group = p->links->groups[p->group],
+                         .op = p->op,
+                         .left = elems};
     FSM_TRY(fsm_rounds_start(&rounds));
     for (;;) {
         FSM_TRY(fsm_rounds_advance(&rounds, &done));
@@ -70,7 +73,8 @@ static fsmoe_status measure_line(probe *p)
     FSM_TRY(fsm_usage_end(world, p->usage, &share));
     start_s = fmin(start_s, 0.5 * large_s); /* whatever another program made of it */
     p->links->lines[p->op][p->group] = (fsm_line){start_s, (large_s - start_s) / (double)(many - few)};
-    p->links->share[p->resource] = fmax(p->links->share[p->resource], share);
+    double *mean = &p->links->share[p->resource]; /* a maximum would be another program's */
+    *mean += (share - *mean) / ++p->links->measured[p->resource];
     return FSMOE_OK;
 }
 

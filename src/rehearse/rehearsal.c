@@ -75,6 +75,7 @@ static fsmoe_status make_ready(fsm_exec *exec, const fsm_cluster *cluster, const
                                fsm_rehearsal *r)
 {
     FSM_TRY(create_scores(plans, count, cluster, r));
+    FSM_TRY(fsm_exec_reserve(exec, most_tasks(plans, count)));
     return fsm_rehearsed_step_create(exec, &r->links, most_tasks(plans, count), most_numbers(plans, count), &r->step);
 }
 

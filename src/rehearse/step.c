@@ -57,9 +57,10 @@ bool fsm_is_small_exchange(fsm_task_kind kind)
     return kind == FSM_TASK_COUNTS || kind == FSM_TASK_SUMS || kind == FSM_TASK_GRAD_NORM;
 }
 
+/* Nobody reads the numbers, which are zeros. */
 static fsmoe_status start_exchange(fsm_rehearsed_part *part, fsm_comm_op *op)
 {
-    int64_t n = (int64_t)part->task->size, *numbers = part->step->numbers;
+    int64_t n = (int64_t)part->task->size, *numbers = part->numbers;
     if (part->task->kind == FSM_TASK_COUNTS)
         return fsm_comm_start_all_gather_int64(op, group_of(part), numbers, n, numbers + n);
     return fsm_comm_start_all_reduce_double(op, group_of(part), (double *)(void *)numbers, n);
@@ -117,7 +118,9 @@ static fsmoe_status start_collective(void *object, const fsm_task *task, fsm_com
     fsm_rehearsed_part *part = &step->parts[task->resource];
     double start_s = start_of(step, task), cost_s = stretched(step, step->score->cost_s, task);
     double alpha_s = stretched(step, step->score->alpha_s, task);
-    *part = (fsm_rehearsed_part){.step = step, .task = task, .ends_s = start_s + cost_s};
+    part->task = task;
+    part->begun = part->arrived = part->late = false;
+    part->ends_s = start_s + cost_s;
     part->begins_s = start_s + fmax(alpha_s - line_here(step, task).alpha_s, 0);
     part->rounds = (fsm_rounds){.collective = &step->links->collectives[task->resource],
                                 .group = group_of(part),
@@ -169,17 +172,23 @@ static const fsm_task_table tasks = {.run =
 fsmoe_status fsm_rehearsed_step_create(fsm_exec *exec, fsm_links *links, int most_tasks, int64_t most_numbers,
                                        fsm_rehearsed_step *step)
 {
+    bool enough = true;
+    size_t numbers = ((size_t)links->world->size + 1) * (size_t)most_numbers + 1; /* sent, and received of every rank */
     *step = (fsm_rehearsed_step){.exec = exec, .links = links};
-    size_t ranks = (size_t)links->world->size;
-    step->numbers = calloc((ranks + 1) * (size_t)most_numbers + 1, sizeof *step->numbers);
     step->ends_s = calloc((size_t)most_tasks + 1, sizeof *step->ends_s);
-    if (step->numbers && step->ends_s) return FSMOE_OK;
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
+        fsm_rehearsed_part *part = &step->parts[r];
+        part->step = step;
+        part->numbers = calloc(numbers, sizeof *part->numbers);
+        enough &= part->numbers != NULL;
+    }
+    if (step->ends_s && enough) return FSMOE_OK;
     return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a step of %d tasks", most_tasks);
 }
 
 void fsm_rehearsed_step_destroy(fsm_rehearsed_step *step)
 {
-    free(step->numbers);
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) free(step->parts[r].numbers);
     free(step->ends_s);
     *step = (fsm_rehearsed_step){0};
 }

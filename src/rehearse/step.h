@@ -23,9 +23,11 @@ typedef struct fsm_score {
 
 typedef struct fsm_rehearsed_step fsm_rehearsed_step;
 
-/* A collective under way on its stream. */
+/* A stream's collective under way. */
 typedef struct fsm_rehearsed_part {
     fsm_rehearsed_step *step;
+    int64_t *numbers; /* of small exchanges; owned */
+    /* the present one */
     const fsm_task *task;
     double begins_s, ends_s;   /* fsm_clock_s: the first message, and at the earliest its end */
     bool begun, arrived, late; /* it was looked at after its end, and was not there */
@@ -36,7 +38,6 @@ struct fsm_rehearsed_step {
     fsm_exec *exec;   /* borrowed */
     fsm_links *links; /* borrowed */
     fsm_pace pace;
-    int64_t *numbers; /* of small exchanges; owned */
     double *ends_s;   /* [most tasks] of a task that is done: when it ended by its cost, seen at once; owned */
     /* the present step */
     const fsm_score *score;
@@ -47,7 +48,8 @@ struct fsm_rehearsed_step {
 /* Few numbers, which are sent as they are, whatever the pace. */
 bool fsm_is_small_exchange(fsm_task_kind kind);
 
-/* Room for steps of at most so many tasks, whose largest small exchange is of so many numbers. ERROR_MEMORY. */
+/* Room for steps of at most so many tasks, whose largest small exchange is of so many numbers. It must not move.
+ * ERROR_MEMORY; destroy it even then. */
 fsmoe_status fsm_rehearsed_step_create(fsm_exec *exec, fsm_links *links, int most_tasks, int64_t most_numbers,
                                        fsm_rehearsed_step *step);
 void fsm_rehearsed_step_destroy(fsm_rehearsed_step *step); /* {0} is fine */
