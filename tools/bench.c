@@ -1,4 +1,4 @@
-/* fsmoe bench schedules CONFIG.yaml: schedules held against one another on these ranks. */
+/* fsmoe bench schedules CONFIG.yaml: schedules held against one another on these ranks, measured or rehearsed. */
 #include "command.h"
 #include "config_source.h"
 #include "launch.h"
@@ -13,7 +13,19 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_LAYER = 1000, KEY_STEPS, KEY_BUDGET, KEY_SCHEDULES, KEY_CASES, KEY_CSV, KEY_PICTURE, KEY_CLUSTER };
+enum {
+    KEY_LAYER = 1000,
+    KEY_STEPS,
+    KEY_BUDGET,
+    KEY_SCHEDULES,
+    KEY_CASES,
+    KEY_CSV,
+    KEY_PICTURE,
+    KEY_CLUSTER,
+    KEY_REHEARSE,
+    KEY_LAYERS,
+    KEY_STRETCH
+};
 enum { MOST_SCHEDULES = FSMOE_BENCH_MOST_ROWS };
 
 /* What is measured: the configuration, or a line of the cases file. */
@@ -52,6 +64,10 @@ static const struct argp_option options[] = {
     {"budget", KEY_BUDGET, "SECONDS", 0, "For measuring the costs of a case (15)", 0},
     {"picture", KEY_PICTURE, "FILE.svg", 0, "Draw how many times faster than dsmoe the schedules were", 0},
     {"cluster", KEY_CLUSTER, "CLUSTER.json", 0, "Plan from these costs instead of measuring", 0},
+    {"rehearse", KEY_REHEARSE, "CLUSTER.json", 0,
+     "Rehearse that cluster: messages run, compute tasks sleep for what it says, all of it slowly; times are its", 0},
+    {"stretch", KEY_STRETCH, "N", 0, "Rehearse so many times as slowly (as few as leave half of the machine free)", 0},
+    {"layers", KEY_LAYERS, "N", 0, "Cut the model to so many layers, and its vocabulary in proportion", 0},
     {"csv", KEY_CSV, "FILE", 0, "Write the rows to a file, too", 0},
     CONFIG_SOURCE_OPTION,
     LAUNCH_OPTION,
@@ -126,6 +142,17 @@ static void take_cases(arguments *a, struct argp_state *state)
     else add_case(a, state, (measured_case){.name = a->source.path, .source = a->source});
 }
 
+/* What a rehearsal does not use is refused, not ignored. */
+static void check_arguments(const arguments *a, struct argp_state *state)
+{
+    command_require(state, "schedules", a->what);
+    command_require(state, "CONFIG.yaml", a->source.path);
+    const fsmoe_bench_options *o = &a->options;
+    if (o->rehearse && (o->cluster || o->budget_s > 0))
+        argp_error(state, "--rehearse takes its costs from its file: no --cluster or --budget");
+    if (o->stretch > 0 && !o->rehearse) argp_error(state, "--stretch is of a rehearsal: --rehearse CLUSTER.json");
+}
+
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
@@ -154,6 +181,15 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_CLUSTER:
         a->options.cluster = value;
         return 0;
+    case KEY_REHEARSE:
+        a->options.rehearse = value;
+        return 0;
+    case KEY_STRETCH:
+        a->options.stretch = command_number(state, "--stretch", value, 1, 1e6);
+        return 0;
+    case KEY_LAYERS:
+        a->options.layers = (int)command_integer(state, "--layers", value, 1);
+        return 0;
     case KEY_CSV:
         a->csv = value;
         return 0;
@@ -164,8 +200,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
         take_argument(a, state, value);
         return 0;
     case ARGP_KEY_END:
-        command_require(state, "schedules", a->what);
-        command_require(state, "CONFIG.yaml", a->source.path);
+        check_arguments(a, state);
         take_cases(a, state);
         return 0;
     default:
@@ -177,7 +212,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
 
 static const char csv_head[] =
     "case,schedule,forward_degree,backward_degree,median_ms,fastest_ms,slowest_ms,planned_ms,"
-    "bound_ms,over_dsmoe,over_tutel,prediction_error,overlap,compute_ms,intra_ms,inter_ms\n";
+    "bound_ms,over_dsmoe,over_tutel,prediction_error,overlap,compute_ms,intra_ms,inter_ms,times,stretch\n";
 
 /* How many times faster than the schedule of that name; NaN when it did not run. */
 static double over(const fsmoe_bench_row *rows, int count, const char *name, double step_s)
@@ -204,11 +239,12 @@ static void print_csv(FILE *out, const fsmoe_bench_case *c)
     for (int i = 0; i < c->count; i++) {
         const fsmoe_bench_row *r = &c->rows[i];
         print_field(out, c->name);
-        fprintf(out, ",%s,%d,%d,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f\n", r->schedule, r->forward,
+        fprintf(out, ",%s,%d,%d,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%s,%.6g\n", r->schedule, r->forward,
                 r->backward, 1e3 * r->step_s, 1e3 * r->fastest_s, 1e3 * r->slowest_s, 1e3 * r->planned_s,
                 1e3 * r->bound_s, over(c->rows, c->count, "dsmoe", r->step_s),
                 over(c->rows, c->count, "tutel", r->step_s), r->step_s / r->planned_s - 1, r->overlap,
-                1e3 * r->compute_s, 1e3 * r->intra_s, 1e3 * r->inter_s);
+                1e3 * r->compute_s, 1e3 * r->intra_s, 1e3 * r->inter_s, r->stretch > 0 ? "rehearsed" : "measured",
+                r->stretch > 0 ? r->stretch : 1);
     }
     fflush(out);
 }
@@ -222,7 +258,10 @@ static void print_number(int width, int decimals, double value, const char *unit
 
 static void print_table(const fsmoe_bench_case *c)
 {
-    printf("%s\n%-15s %7s %10s %21s %10s %7s %6s %6s %8s\n", c->name, "schedule", "degrees", "step, ms", "range",
+    double stretch = c->rows[0].stretch;
+    if (stretch > 0) printf("%s, rehearsed %.3g times as slowly\n", c->name, stretch);
+    else printf("%s\n", c->name);
+    printf("%-15s %7s %10s %21s %10s %7s %6s %6s %8s\n", "schedule", "degrees", "step, ms", "range",
            "plan, ms", "error", "/dsmoe", "/tutel", "overlap");
     for (int i = 0; i < c->count; i++) {
         const fsmoe_bench_row *r = &c->rows[i];
@@ -279,9 +318,10 @@ static fsmoe_status draw(const bench *b)
 {
     const arguments *a = b->arguments;
     char title[512];
-    snprintf(title, sizeof title, "%s, %s on %d rank%s", a->source.path,
+    snprintf(title, sizeof title, "%s, %s on %d rank%s%s%s", a->source.path,
              a->options.layer ? "MoE layers" : "whole steps", fsmoe_world_size(b->world),
-             fsmoe_world_size(b->world) == 1 ? "" : "s");
+             fsmoe_world_size(b->world) == 1 ? "" : "s", a->options.rehearse ? ", rehearsed from " : "",
+             a->options.rehearse ? a->options.rehearse : "");
     return fsmoe_bench_draw(b->results, b->count, title, a->picture);
 }
 

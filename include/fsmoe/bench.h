@@ -1,4 +1,5 @@
-/* Schedules held against one another on the present ranks: what each was planned to take, and what it took.
+/* Schedules held against one another on the present ranks: what each was planned to take, and what it took; or, rehearsed,
+ * what it would take on another cluster.
  * In:  a configuration; all ranks of the job.
  * Out: a row a schedule. Steps of the schedules take turns, so that a slow minute of the machine is everybody's.
  */
@@ -13,6 +14,11 @@ typedef struct fsmoe_bench_options {
     int steps;           /* of each schedule that count; 0: 7 */
     double budget_s;     /* for measuring costs; 0: 15 */
     const char *cluster; /* cluster file to plan from; NULL: costs are measured first */
+    int layers;          /* the model is cut to so many, its vocabulary in proportion; 0: it is not */
+    /* cluster file to plan from and to rehearse: messages run, compute tasks sleep for what it says, nothing is trained, and
+     * all times are those of that cluster; NULL: steps are measured. cluster and budget_s have no effect then. */
+    const char *rehearse;
+    double stretch; /* of a rehearsal: times as long as on the cluster; 0: as few as leave half of the machine free */
     void (*on_message)(void *user, const char *sentence); /* on rank 0, or NULL */
     void *user;
 } fsmoe_bench_options;
@@ -25,6 +31,7 @@ typedef struct fsmoe_bench_row {
     double bound_s;                      /* no plan of this schedule is faster with these costs */
     double overlap; /* communication while rank 0 computes, over its communication; NaN: there is none */
     double intra_s, inter_s, compute_s; /* busy, of rank 0, in the median step */
+    double stretch; /* it was rehearsed, so many times as slowly; 0: measured */
 } fsmoe_bench_row;
 
 enum { FSMOE_BENCH_MOST_ROWS = 16 };

@@ -2,6 +2,7 @@
 #ifndef FSM_BASE_CLOCK_H
 #define FSM_BASE_CLOCK_H
 
+#include <errno.h>
 #include <time.h>
 
 static inline double fsm_clock_s(void)
@@ -17,6 +18,13 @@ static inline struct timespec fsm_clock_timespec(double seconds)
     struct timespec time = {.tv_sec = (time_t)seconds};
     time.tv_nsec = (long)(1e9 * (seconds - (double)time.tv_sec));
     return time;
+}
+
+/* Whatever signals come. */
+static inline void fsm_clock_sleep_until(double when_s)
+{
+    struct timespec time = fsm_clock_timespec(when_s);
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL) == EINTR) continue;
 }
 
 /* Less when a signal comes. */

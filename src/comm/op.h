@@ -29,6 +29,7 @@ struct fsm_comm_op {
     float *tree; /* of tree sums */
     int64_t *tree_counts;
     void *object; /* of an operation that another module makes of messages: what its advance works on */
+    double wakes_s; /* and when it has something to do whatever has arrived (fsm_clock_s); 0: it waits for others alone */
 };
 
 /* recv block s = what rank s sent to me; send block d goes to rank d. ERROR_COMM, as of all of these. */

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@ typedef struct stream {
 
 struct fsm_exec {
     fsm_progress progress;
+    double longest_nap_s;
     bool *done; /* [capacity] tasks */
     int capacity;
     /* the present run */
@@ -166,19 +168,28 @@ static void move_links_on(fsm_exec *x)
 
 /* ---- naps ---- */
 
+/* When an operation wants to be looked at whatever arrives. */
+static double until_one_wakes_s(const fsm_exec *x, double now_s)
+{
+    double soonest_s = INFINITY;
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
+        if (r == FSM_COMPUTE || x->streams[r].now < 0 || x->streams[r].op.wakes_s <= now_s) continue;
+        soonest_s = fmin(soonest_s, x->streams[r].op.wakes_s - now_s);
+    }
+    return soonest_s;
+}
+
 /* How long to look away from what is under way: a sixteenth of its age, so that its end is seen late by no more than
  * that; not less than a look costs, not more than what is in flight keeps a fast link busy. */
 static double nap_s(const fsm_exec *x)
 {
-    const double least_s = 50e-6, most_s = 250e-6;
-    double youngest_s = most_s * 16, now_s = fsm_clock_s();
+    const double least_s = 50e-6;
+    double youngest_s = x->longest_nap_s * 16, now_s = fsm_clock_s();
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
         if (r == FSM_COMPUTE || x->streams[r].now < 0) continue;
-        double age_s = now_s - x->streams[r].started_s;
-        if (age_s < youngest_s) youngest_s = age_s;
+        youngest_s = fmin(youngest_s, now_s - x->streams[r].started_s);
     }
-    double nap = youngest_s / 16;
-    return nap < least_s ? least_s : nap > most_s ? most_s : nap;
+    return fmin(fmax(youngest_s / 16, least_s), until_one_wakes_s(x, now_s));
 }
 
 static void sleep_until_woken(pthread_cond_t *condition, pthread_mutex_t *lock, double seconds)
@@ -297,6 +308,11 @@ fsmoe_status fsm_exec_reserve(fsm_exec *exec, int tasks)
     return FSMOE_OK;
 }
 
+void fsm_exec_set_longest_nap(fsm_exec *exec, double seconds)
+{
+    exec->longest_nap_s = seconds;
+}
+
 static void begin_run(fsm_exec *x, const fsm_graph *graph)
 {
     x->graph = graph;
@@ -344,6 +360,7 @@ fsmoe_status fsm_exec_create(fsm_progress progress, fsm_exec **exec)
     fsm_exec *x = calloc(1, sizeof *x);
     if (!x) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for an executor");
     x->progress = progress;
+    x->longest_nap_s = 250e-6;
     pthread_mutex_init(&x->lock, NULL);
     init_condition(&x->compute_wakes);
     init_condition(&x->links_wake);

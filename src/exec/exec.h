@@ -44,6 +44,10 @@ void fsm_exec_destroy(fsm_exec *exec); /* NULL is fine */
 /* Room for graphs of so many tasks; fsm_exec_run does not allocate then. ERROR_MEMORY. */
 fsmoe_status fsm_exec_reserve(fsm_exec *exec, int tasks);
 
+/* The longest that communication under way is not looked at: 250 us at first. Longer naps leave the cores of many ranks
+ * free where all is slow. Not while it runs. */
+void fsm_exec_set_longest_nap(fsm_exec *exec, double seconds);
+
 /* Runs all tasks. observers[n] may be none. Stops at the first that fails: its status, and its sentence in
  * fsmoe_last_error(); what is under way then is left as it is. ERROR_INTERNAL for a task the table has no function for. */
 fsmoe_status fsm_exec_run(fsm_exec *exec, const fsm_graph *graph, const fsm_task_table *table, void *object,

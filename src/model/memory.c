@@ -126,11 +126,13 @@ fsmoe_status fsm_model_use_lanes(fsm_model *m, int lanes, int parts, int spare)
 {
     if (lanes == m->lanes && parts == m->parts && spare == m->spare) return FSMOE_OK;
     fsm_arena arena, before = m->pass_arena;
-    size_t bytes = lanes_bytes(m, lanes, parts, spare), whole = whole_bytes(m);
-    fsmoe_status status = fsm_arena_create(bytes > whole ? bytes : whole, &arena);
-    if (status == FSMOE_OK) {
+    size_t of_lanes = lanes_bytes(m, lanes, parts, spare), whole = whole_bytes(m);
+    size_t bytes = of_lanes > whole ? of_lanes : whole;
+    bool fits = before.base && bytes <= before.capacity;
+    fsmoe_status status = fits ? FSMOE_OK : fsm_arena_create(bytes, &arena);
+    if (status == FSMOE_OK) m->lanes = lanes, m->parts = parts, m->spare = spare;
+    if (status == FSMOE_OK && !fits) {
         m->pass_arena = arena;
-        m->lanes = lanes, m->parts = parts, m->spare = spare;
         fsm_arena_destroy(&before);
     }
     if (m->pass_arena.base) fsm_model_lay_out(m, false); /* measuring has left the passes without memory */

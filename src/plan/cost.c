@@ -4,10 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NOTHING = -1 };
-
-/* The op a task is made of. */
-static int op_of(fsm_task_kind kind)
+fsm_cost_op fsm_cost_op_of(fsm_task_kind kind)
 {
     switch (kind) {
     case FSM_TASK_ATTENTION:
@@ -33,15 +30,15 @@ static int op_of(fsm_task_kind kind)
     case FSM_TASK_ALLREDUCE:
         return FSM_COST_ALLREDUCE;
     default:
-        return NOTHING;
+        return FSM_COST_OP_COUNT;
     }
 }
 
 fsm_price fsm_cost_find(const fsm_cluster *cluster, fsm_task_kind kind, fsm_phase phase, bool overlapped)
 {
     char name[64];
-    int op = op_of(kind);
-    fsm_price price = {.known = op != NOTHING};
+    fsm_cost_op op = fsm_cost_op_of(kind);
+    fsm_price price = {.known = op != FSM_COST_OP_COUNT};
     if (price.known) price.cost = cluster->op[op].cost;
     if (cluster->task_count == 0) return price;
     snprintf(name, sizeof name, "%s.%s", fsm_task_kind_name(kind), fsm_phase_name(phase));

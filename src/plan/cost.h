@@ -21,6 +21,9 @@ fsmoe_status fsm_cost_graph(const fsm_graph *graph, const fsm_cluster *cluster, 
 /* The same when the graph is a part, or a measure, of one whose streams overlap or do not. */
 fsmoe_status fsm_cost_tasks(const fsm_graph *graph, const fsm_cluster *cluster, bool overlapped, double *seconds);
 
+/* The operation that a kind of task is made of, if some of them are; FSM_COST_OP_COUNT: none. */
+fsm_cost_op fsm_cost_op_of(fsm_task_kind kind);
+
 /* What a kind of task costs. `known` is false when it costs nothing. */
 typedef struct fsm_price {
     fsm_cost cost;

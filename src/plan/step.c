@@ -87,6 +87,12 @@ void fsm_step_shape_destroy(fsm_step_shape *shape)
     *shape = (fsm_step_shape){0};
 }
 
+void fsm_step_keep_experts(fsm_step_shape *shape)
+{
+    shape->experts_only = true;
+    shape->region_count = shape->gradient_count = 0;
+}
+
 fsm_resource fsm_step_stream(const fsm_step_shape *shape)
 {
     for (int g = 0; g < FSM_GROUP_COUNT; g++)

@@ -61,6 +61,9 @@ void fsm_step_shape_destroy(fsm_step_shape *shape);
 /* Part `part` of `parts` of a micro-batch; one part is all of it. */
 fsm_pass_size fsm_step_part(const fsm_step_shape *shape, int parts, int part);
 
+/* The MoE layers alone; no gradients are sent. */
+void fsm_step_keep_experts(fsm_step_shape *shape);
+
 /* The link that a schedule with one communication stream is on: between nodes if anything is. */
 fsm_resource fsm_step_stream(const fsm_step_shape *shape);
 

@@ -1,4 +1,5 @@
 /* The five operations of a cluster file, measured. */
+#include "profile/collective.h"
 #include "profile/measure.h"
 
 #include <math.h>
@@ -13,11 +14,10 @@ enum { FEWEST_ROWS = 4, MOST_ROWS = 4096 }; /* of a GEMM: three decades */
 typedef struct operation {
     const fsm_measure_site *site;
     fsm_cost_op op;
-    fsm_comm *group;  /* of a collective */
-    float *from, *to; /* what a rank sends and receives; a GEMM's rows and results */
-    float *values;    /* GEMM's weight */
+    fsm_comm *group; /* of a collective */
+    fsm_collective collective;
+    float *from, *to, *values; /* a GEMM's rows and results, and its weight */
     fsm_weight weight;
-    int64_t *counts, *mine; /* elements of every rank's block; my block's, once a rank */
     fsm_alltoall alltoall;
     fsm_arena arena; /* its memory */
     int in_a_row;
@@ -50,52 +50,33 @@ static fsmoe_status run_gemm(operation *o, int64_t rows)
     return FSMOE_OK;
 }
 
-/* n elements in blocks of the ranks, as even as they go. */
-static void cut(operation *o, int64_t n)
-{
-    for (int i = 0; i < o->group->size; i++) o->counts[i] = n / o->group->size + (i < n % o->group->size);
-    for (int i = 0; i < o->group->size; i++) o->mine[i] = o->counts[o->group->rank];
-}
-
 /* Every rank cuts alike. */
 static int64_t elems_between(const void *user, int from, int to)
 {
     const operation *o = user;
     (void)from;
-    return o->counts[to];
+    return o->collective.counts[to];
 }
 
-static fsmoe_status run_alltoall(operation *o, int64_t n)
+/* As a step does it: its own all-to-all, and sums as a tree where they are canonical. */
+static fsmoe_status start_collective(operation *o, int64_t n, fsm_comm_op *op)
 {
-    fsm_comm_op op;
-    cut(o, n);
-    const fsm_alltoall_counts counts = {o->counts, o->mine, elems_between, o};
-    FSM_TRY(fsm_alltoall_start(&o->alltoall, &op, o->from, o->to, &counts));
-    return fsm_comm_finish(&op);
-}
-
-static fsmoe_status run_allgather(operation *o, int64_t n)
-{
-    fsm_comm_op op;
-    cut(o, n);
-    FSM_TRY(fsm_comm_start_all_gather(&op, o->group, o->from, o->to, o->counts));
-    return fsm_comm_finish(&op);
-}
-
-static fsmoe_status run_reducescatter(operation *o, int64_t n)
-{
-    fsm_comm_op op;
-    cut(o, n);
-    FSM_TRY(fsm_comm_start_reduce_scatter(&op, o->group, o->from, o->to, o->counts));
-    return fsm_comm_finish(&op);
-}
-
-static fsmoe_status run_allreduce(operation *o, int64_t n)
-{
-    fsm_comm_op op;
     const fsm_measure_site *s = o->site;
-    FSM_TRY(s->tree_scratch ? fsm_comm_start_all_reduce_tree(&op, o->group, o->from, n, s->tree_scratch, s->tree_counts)
-                            : fsm_comm_start_all_reduce(&op, o->group, o->from, n));
+    fsm_collective *c = &o->collective;
+    const fsm_alltoall_counts counts = {c->counts, c->mine, elems_between, o};
+    if (o->op == FSM_COST_ALLTOALL) {
+        fsm_collective_cut(c, o->group, n);
+        return fsm_alltoall_start(&o->alltoall, op, c->from, c->to, &counts);
+    }
+    if (o->op == FSM_COST_ALLREDUCE && s->tree_scratch)
+        return fsm_comm_start_all_reduce_tree(op, o->group, c->from, n, s->tree_scratch, s->tree_counts);
+    return fsm_collective_start(c, o->group, o->op, n, op);
+}
+
+static fsmoe_status run_collective(operation *o, int64_t n)
+{
+    fsm_comm_op op;
+    FSM_TRY(start_collective(o, n, &op));
     return fsm_comm_finish(&op);
 }
 
@@ -108,12 +89,7 @@ static int count_in_a_row(const operation *o, int64_t n)
 
 static fsmoe_status run_one(operation *o, int64_t n)
 {
-    static fsmoe_status (*const runs[FSM_COST_OP_COUNT])(operation *, int64_t) = {
-        [FSM_COST_GEMM] = run_gemm,           [FSM_COST_ALLTOALL] = run_alltoall,
-        [FSM_COST_ALLGATHER] = run_allgather, [FSM_COST_REDUCESCATTER] = run_reducescatter,
-        [FSM_COST_ALLREDUCE] = run_allreduce,
-    };
-    return runs[o->op](o, n);
+    return o->op == FSM_COST_GEMM ? run_gemm(o, n) : run_collective(o, n);
 }
 
 static fsmoe_status run_operation(void *object, int64_t n)
@@ -125,30 +101,22 @@ static fsmoe_status run_operation(void *object, int64_t n)
 
 /* ---- buffers ---- */
 
-/* Written before it is timed, so that its pages exist. Minus zeros are no zero page, and no sum makes them grow. */
-static float *filled(int64_t n)
-{
-    float *array = aligned_alloc(64, ((size_t)n * sizeof *array + 63) / 64 * 64 + 64);
-    for (int64_t i = 0; array && i < n; i++) array[i] = -0.0f;
-    return array;
-}
-
 static void destroy_operation(operation *o)
 {
     if (o->weight.pack) o->site->ops->weight_destroy(o->site->ops, &o->weight);
     free(o->from);
     free(o->to);
     free(o->values);
-    free(o->counts);
+    fsm_collective_destroy(&o->collective);
     fsm_arena_destroy(&o->arena);
 }
 
 static bool create_gemm(operation *o, int64_t most_rows)
 {
     const fsm_measure_site *s = o->site;
-    o->from = filled(most_rows * s->gemm_in);
-    o->to = filled(most_rows * s->gemm_out);
-    o->values = filled(s->gemm_in * s->gemm_out);
+    o->from = fsm_collective_values(most_rows * s->gemm_in);
+    o->to = fsm_collective_values(most_rows * s->gemm_out);
+    o->values = fsm_collective_values(s->gemm_in * s->gemm_out);
     o->weight = (fsm_weight){.w = o->values, .out = s->gemm_out, .in = s->gemm_in};
     if (!o->from || !o->to || !o->values || !s->ops->weight_create(s->ops, &o->weight)) return false;
     s->ops->weight_update(s->ops, &o->weight);
@@ -166,17 +134,12 @@ static bool create_alltoall(operation *o, int64_t most_elems)
     return true;
 }
 
-/* All-to-all may receive an element more from every rank than the others do. */
 static bool create_collective(operation *o, int64_t most_elems)
 {
     int ranks = o->group->size;
     if (most_elems < ranks) most_elems = ranks; /* the smallest that is timed has an element a rank */
     if (o->op == FSM_COST_ALLTOALL && !create_alltoall(o, most_elems)) return false;
-    o->from = filled(most_elems);
-    o->to = o->op == FSM_COST_ALLREDUCE ? NULL : filled(most_elems + ranks);
-    o->counts = calloc(2 * (size_t)ranks, sizeof *o->counts);
-    o->mine = o->counts ? o->counts + ranks : NULL;
-    return o->from && o->counts && (o->to || o->op == FSM_COST_ALLREDUCE);
+    return fsm_collective_create(ranks, most_elems, &o->collective) == FSMOE_OK;
 }
 
 static fsmoe_status create_operation(const measurement *m, int64_t most, operation *o)

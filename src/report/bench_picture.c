@@ -282,6 +282,14 @@ static void write_begin(FILE *out, double height, const picture *p, const char *
     write_text(out, "subtitle", MARGIN_PX, 70, subtitle);
 }
 
+/* All of it, or nothing. */
+static bool is_rehearsed(const picture *p)
+{
+    for (int i = 0; i < p->count; i++)
+        if (p->cases[i].count > 0) return p->cases[i].rows[0].stretch > 0;
+    return false;
+}
+
 static void write_picture(FILE *out, const picture *p, double *values)
 {
     if (p->n_lanes == 0) {
@@ -289,7 +297,9 @@ static void write_picture(FILE *out, const picture *p, double *values)
         fputs("</svg>\n", out);
         return;
     }
-    write_begin(out, p->rows_end_y + 60, p, "bars: measured, from the median step; thin ticks: as planned");
+    write_begin(out, p->rows_end_y + 60, p,
+                is_rehearsed(p) ? "bars: rehearsed, from the median step; thin ticks: as planned"
+                                : "bars: measured, from the median step; thin ticks: as planned");
     write_background(out, p);
     write_means(out, p, values);
     if (p->count > 1) write_cases(out, p);

@@ -2,6 +2,7 @@
 #include "train/place.h"
 
 #include <sched.h>
+#include <string.h>
 #include <unistd.h>
 
 /* Cores this process may run on: its affinity, which a launcher may have narrowed. */
@@ -26,6 +27,12 @@ fsmoe_status fsm_count_threads(const fsmoe_config *config, fsm_comm *world, int 
     if (config->parallel.threads == 0) FSM_TRY(world->table->local_ranks(world, &local_ranks, &index));
     *threads = fsm_threads_of(config, local_ranks);
     return FSMOE_OK;
+}
+
+fsm_progress fsm_progress_of(const fsmoe_config *config, const fsm_comm *world)
+{
+    bool thread = world->size > 1 && world->any_thread && strcmp(config->parallel.progress, "thread") == 0;
+    return thread ? FSM_PROGRESS_THREAD : FSM_PROGRESS_TASKS;
 }
 
 /* A machine may be called several nodes; several machines may not be called one, whose links would be taken for memory. */

@@ -8,14 +8,12 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 static fsmoe_status describe(const fsm_stepper *s, bool training, fsm_step_shape *shape)
 {
     fsm_topo first = fsm_topo_at(&s->topo, 0);
     FSM_TRY(fsm_step_describe(s->config, &first, &s->model->params, s->max_samples, training, shape));
-    shape->experts_only = s->experts_only;
-    if (s->experts_only) shape->region_count = shape->gradient_count = 0; /* nothing is sent */
+    if (s->experts_only) fsm_step_keep_experts(shape);
     return FSMOE_OK;
 }
 
@@ -50,14 +48,6 @@ static fsmoe_status build_graphs(fsm_stepper *s, bool training)
     return training ? fsm_stepper_use_order(s) : FSMOE_OK;
 }
 
-/* One rank has nobody to talk to while it computes. */
-static fsmoe_status create_exec(fsm_stepper *s)
-{
-    bool thread = s->world->size > 1 && s->world->any_thread && strcmp(s->config->parallel.progress, "thread") == 0;
-    s->progress = thread ? FSM_PROGRESS_THREAD : FSM_PROGRESS_TASKS;
-    return fsm_exec_create(s->progress, &s->exec);
-}
-
 static void set_values(fsm_stepper *s)
 {
     fsm_params_init(&s->model->params, s->config, s->model->values);
@@ -83,7 +73,8 @@ static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
     set_values(s);
     if (options->training) FSM_TRY(fsm_optimizer_create(&s->model->params, s->ops, &s->config->train, &s->optimizer));
     s->max_samples = options->max_samples;
-    FSM_TRY(create_exec(s));
+    s->progress = fsm_progress_of(s->config, s->world);
+    FSM_TRY(fsm_exec_create(s->progress, &s->exec));
     return build_graphs(s, options->training);
 }
 
@@ -171,13 +162,22 @@ static void begin_batch(fsm_stepper *s, const fsm_graph *graph, const fsm_batch 
     }
 }
 
+fsmoe_status fsm_stepper_swap_graph(fsm_stepper *stepper, fsm_graph *graph)
+{
+    fsm_graph swapped = stepper->train_graph;
+    stepper->train_graph = *graph;
+    *graph = swapped;
+    const fsm_graph *now = &stepper->train_graph;
+    return fsm_model_use_lanes(stepper->model, fsm_graph_lanes(now), fsm_graph_parts(now), now->spare);
+}
+
 fsmoe_status fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph)
 {
-    fsm_graph_destroy(&stepper->train_graph);
-    stepper->train_graph = graph;
-    FSM_TRY(fsm_model_use_lanes(stepper->model, fsm_graph_lanes(&graph), fsm_graph_parts(&graph), graph.spare));
-    FSM_TRY(fsm_latest_step_reset(&stepper->latest, graph.count));
-    return fsm_exec_reserve(stepper->exec, graph.count);
+    fsmoe_status status = fsm_stepper_swap_graph(stepper, &graph);
+    fsm_graph_destroy(&graph);
+    FSM_TRY(status);
+    FSM_TRY(fsm_latest_step_reset(&stepper->latest, stepper->train_graph.count));
+    return fsm_exec_reserve(stepper->exec, stepper->train_graph.count);
 }
 
 static fsmoe_status run_train_graph(fsm_stepper *s)

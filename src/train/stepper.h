@@ -57,6 +57,10 @@ fsmoe_status fsm_stepper_shape(const fsm_stepper *stepper, fsm_step_shape *shape
 /* Values from the seed and an optimizer that has done nothing, as after fsm_stepper_create. */
 void fsm_stepper_reset(fsm_stepper *stepper);
 
+/* The training graph and *graph change places, with the memory that passes then take; for steps of several graphs in turn.
+ * Memory that was enough for one is kept for the others. ERROR_MEMORY: they have changed places, but no step may run. */
+fsmoe_status fsm_stepper_swap_graph(fsm_stepper *stepper, fsm_graph *graph);
+
 /* Runs `graph` for training from now on (it is taken over): passes are as many as its lanes, the chunks of their wires
  * follow its tasks. ERROR_MEMORY; the graph is taken over even then. */
 fsmoe_status fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph);

@@ -6,7 +6,19 @@
 #include <fsmoe/tokenizer.h>
 #include <stdlib.h>
 
-fsmoe_status fsm_trial_config(fsmoe_config *c)
+static fsmoe_status cut_model(fsmoe_model_config *m, int layers)
+{
+    if (layers < 0 || layers > m->num_layers || layers % m->moe_every != 0)
+        return fsm_fail(FSMOE_ERROR_CONFIG,
+                        "%d layers: the model is cut to a multiple of model.moe_every, which is %lld, of its "
+                        "model.num_layers, which is %lld",
+                        layers, (long long)m->moe_every, (long long)m->num_layers);
+    m->vocab_size = (m->vocab_size * layers + m->num_layers - 1) / m->num_layers;
+    m->num_layers = layers;
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_trial_config(fsmoe_config *c, int layers)
 {
     fsmoe_tokenizer *tokenizer;
     FSM_TRY(fsmoe_config_set(c, "parallel.schedule=dsmoe"));
@@ -19,6 +31,7 @@ fsmoe_status fsm_trial_config(fsmoe_config *c)
         c->model.vocab_size = fsmoe_tokenizer_vocab_size(tokenizer);
         fsmoe_tokenizer_destroy(tokenizer);
     }
+    if (layers != 0) FSM_TRY(cut_model(&c->model, layers));
     FSM_TRY(fsm_config_derive(c));
     c->train.global_batch = c->train.micro_batch;
     return FSMOE_OK;

@@ -1,0 +1,120 @@
+#include "rehearse/links.h"
+
+#include "base/clock.h"
+#include "plan/cost.h"
+#include "profile/measure.h"
+
+#include <math.h>
+
+enum { FEWEST_ELEMS = 1 << 12, MOST_ELEMS = 1 << 22, REPEATS = 4 };
+static const double LONG_ENOUGH_S = 0.2; /* for what links take in at once after a rest to be little */
+
+/* An operation of a group, and where its messages go. */
+typedef struct probe {
+    fsm_links *links;
+    fsm_usage *usage;
+    fsm_cost_op op;
+    fsm_group group;
+    fsm_resource resource;
+} probe;
+
+/* Naps a part of its age, as the executor does: looking is work, too. */
+static fsmoe_status run_once(void *object, int64_t elems)
+{
+    const double least_s = 100e-6, most_s = 2e-3;
+    const probe *p = object;
+    bool done = false;
+    double start_s = fsm_clock_s();
+    fsm_rounds rounds = {.collective = &p->links->collectives[p->resource],
+                         .group = p->links->groups[p->group],
+                         .op = p->op,
+                         .left = elems};
+    FSM_TRY(fsm_rounds_start(&rounds));
+    for (;;) {
+        FSM_TRY(fsm_rounds_advance(&rounds, &done));
+        if (done) return FSMOE_OK;
+        fsm_clock_sleep(fmin(fmax((fsm_clock_s() - start_s) / 32, least_s), most_s));
+    }
+}
+
+/* The fastest of some times: what a link does while nothing is in its way. */
+static fsmoe_status time_fastest(probe *p, int repeats, int64_t elems, double *seconds)
+{
+    fsm_timing timing;
+    int timed;
+    const fsm_timing_loop loop = {.world = p->links->world, .repeats = repeats, .budget_s = 10};
+    FSM_TRY(fsm_time_sizes(&loop, run_once, p, &elems, 1, &timing, &timed));
+    *seconds = timing.fastest_s;
+    return FSMOE_OK;
+}
+
+/* A size that keeps the link busy for a while. */
+static fsmoe_status find_large(probe *p, int64_t *elems)
+{
+    double seconds = 0;
+    for (*elems = FEWEST_ELEMS; *elems < MOST_ELEMS; *elems *= 4) {
+        FSM_TRY(time_fastest(p, 2, *elems, &seconds));
+        if (seconds >= LONG_ENOUGH_S) break;
+    }
+    return FSMOE_OK;
+}
+
+/* From an element a rank, which takes what the start of the messages takes, to a large size: what a link that has rested
+ * lets through at once makes those between faster than it is. */
+static fsmoe_status measure_line(probe *p)
+{
+    fsm_comm *world = p->links->world;
+    int64_t few = p->links->groups[p->group]->size, many;
+    double start_s, large_s, share;
+    FSM_TRY(find_large(p, &many));
+    FSM_TRY(time_fastest(p, REPEATS, few, &start_s));
+    fsm_usage_begin(p->usage);
+    FSM_TRY(time_fastest(p, REPEATS, many, &large_s));
+    FSM_TRY(fsm_usage_end(world, p->usage, &share));
+    start_s = fmin(start_s, 0.5 * large_s); /* whatever another program made of it */
+    p->links->lines[p->op][p->group] = (fsm_line){start_s, (large_s - start_s) / (double)(many - few)};
+    double *mean = &p->links->share[p->resource]; /* a maximum would be another program's */
+    *mean += (share - *mean) / ++p->links->measured[p->resource];
+    return FSMOE_OK;
+}
+
+static bool is_rehearsed(const fsm_links *links, const fsm_task *t)
+{
+    fsm_cost_op op = fsm_cost_op_of(t->kind);
+    return op != FSM_COST_OP_COUNT && op != FSM_COST_GEMM && links->groups[t->group]->size > 1;
+}
+
+static fsmoe_status measure_plan(fsm_links *links, fsm_usage *usage, const fsm_plan *plan)
+{
+    for (int i = 0; i < plan->graph.count; i++) {
+        const fsm_task *t = &plan->graph.tasks[i];
+        if (!is_rehearsed(links, t) || plan->seconds[i] <= 0) continue;
+        probe p = {links, usage, fsm_cost_op_of(t->kind), t->group, t->resource};
+        if (links->lines[p.op][p.group].beta_s == 0) FSM_TRY(measure_line(&p));
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_status create_collectives(fsm_links *links)
+{
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
+        FSM_TRY(fsm_collective_create(links->world->size, FSM_ROUND_ELEMS, &links->collectives[r]));
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_links_create(fsm_comm *world, fsm_comm *const *groups, const fsm_plan *plans, int count,
+                              fsm_links *links)
+{
+    fsm_usage usage;
+    *links = (fsm_links){.world = world, .groups = groups};
+    FSM_TRY(fsm_comm_agree(world, create_collectives(links)));
+    FSM_TRY(fsm_usage_rest(world, &usage));
+    for (int i = 0; i < count; i++) FSM_TRY(measure_plan(links, &usage, &plans[i]));
+    return FSMOE_OK;
+}
+
+void fsm_links_destroy(fsm_links *links)
+{
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) fsm_collective_destroy(&links->collectives[r]);
+    *links = (fsm_links){0};
+}

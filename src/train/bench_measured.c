@@ -1,0 +1,135 @@
+/* Steps of a bench as a model trains: values, gradients, an update. */
+#include "base/clock.h"
+#include "train/bench_method.h"
+#include "train/costs.h"
+#include "train/same.h"
+#include "train/trial.h"
+
+#include <stdlib.h>
+
+enum { WARM_UP = 2, RECORDED = 5 };
+
+typedef struct measured {
+    const fsmoe_bench_options *options;
+    fsm_stepper stepper;
+    int64_t samples;
+    int32_t *ids; /* [samples, L], targets after them */
+    const fsm_plan *plans;
+} measured;
+
+static fsmoe_status prepare(measured *m, fsm_comm *world, fsmoe_config *config)
+{
+    FSM_TRY(fsm_comm_agree(world, fsm_trial_config(config, m->options->layers)));
+    m->samples = fsm_samples_a_group(config, world);
+    const fsm_model_options options = {.max_samples = m->samples, .training = true};
+    FSM_TRY(fsm_stepper_create(config, world, &options, &m->stepper));
+    fsmoe_status status = fsm_trial_tokens(&m->stepper, m->samples, &m->ids);
+    if (status == FSMOE_OK && m->options->layer) status = fsm_stepper_experts_only(&m->stepper);
+    return fsm_same_graph(world, status, &m->stepper.train_graph);
+}
+
+static fsmoe_status create(fsm_comm *world, fsmoe_config *config, const fsmoe_bench_options *options, void **work)
+{
+    measured *m = calloc(1, sizeof *m);
+    *work = m;
+    FSM_TRY(fsm_comm_agree(world, m ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a bench")));
+    m->options = options;
+    return prepare(m, world, config);
+}
+
+static void destroy(void *work)
+{
+    measured *m = work;
+    if (!m) return;
+    fsm_stepper_destroy(&m->stepper);
+    free(m->ids);
+    free(m);
+}
+
+/* ---- a step ---- */
+
+static fsmoe_status run_step(measured *m, double *step_s)
+{
+    fsm_stepper *s = &m->stepper;
+    int64_t length = s->config->data.seq_len, n = m->samples * length;
+    const fsm_batch batch = {.samples = m->samples, .seq_len = length, .ids = m->ids, .targets = m->ids + n};
+    fsmoe_status status;
+    if (m->options->layer) {
+        status = fsm_stepper_run_experts(s, &batch, step_s);
+    } else {
+        FSM_TRY(s->world->table->barrier(s->world));
+        double start_s = fsm_clock_s();
+        status = fsm_stepper_train_batch(s, &batch, n * s->topo.dp);
+        *step_s = fsm_clock_s() - start_s;
+    }
+    return fsm_step_failed(s->world, status);
+}
+
+static fsmoe_status run(void *work, int plan, fsm_observer observer, double *step_s)
+{
+    measured *m = work;
+    fsm_stepper *s = &m->stepper;
+    fsm_graph graph = m->plans[plan].graph;
+    s->observer = observer;
+    fsmoe_status status = fsm_comm_agree(s->world, fsm_stepper_swap_graph(s, &graph));
+    if (status == FSMOE_OK) status = run_step(m, step_s);
+    fsmoe_status swapped = fsm_stepper_swap_graph(s, &graph);
+    s->observer = (fsm_observer){0};
+    return status == FSMOE_OK ? swapped : status;
+}
+
+/* ---- plans ---- */
+
+static fsmoe_status shape(void *work, fsm_step_shape *described)
+{
+    return fsm_stepper_shape(&((measured *)work)->stepper, described);
+}
+
+static fsmoe_status run_recorded(void *user)
+{
+    measured *m = user;
+    double step_s;
+    for (int i = 0; i < WARM_UP + RECORDED; i++) {
+        if (i == WARM_UP) fsm_task_recorder_clear(m->stepper.recorder);
+        FSM_TRY(run_step(m, &step_s));
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_status find_costs(void *work, fsm_cluster *cluster)
+{
+    measured *m = work;
+    const char *given = m->options->cluster;
+    fsm_profile_options options = {.budget_s = m->options->budget_s > 0 ? m->options->budget_s : 15,
+                                   .points = 7,
+                                   .repeats = 7};
+    if (given) return fsm_costs_read_given(&m->stepper, "--cluster", given, cluster);
+    FSM_TRY(fsm_profile_fit_sizes(&m->stepper, &options));
+    return fsm_costs_measure(&m->stepper, &fsm_schedule_fsmoe, &options, run_recorded, m, cluster);
+}
+
+static fsmoe_status take_plans(void *work, const fsm_cluster *cluster, const fsm_plan *plans, int count)
+{
+    measured *m = work;
+    fsmoe_status status = FSMOE_OK;
+    (void)cluster;
+    m->plans = plans;
+    for (int i = 0; status == FSMOE_OK && i < count; i++)
+        status = fsm_exec_reserve(m->stepper.exec, plans[i].graph.count);
+    return fsm_comm_agree(m->stepper.world, status);
+}
+
+static double stretch(const void *work)
+{
+    (void)work;
+    return 0;
+}
+
+const fsm_bench_method fsm_bench_measured = {.warm_up = WARM_UP,
+                                             .create = create,
+                                             .destroy = destroy,
+                                             .shape = shape,
+                                             .find_costs = find_costs,
+                                             .take_plans = take_plans,
+                                             .run = run,
+                                             .stretch = stretch};

@@ -1,0 +1,203 @@
+/* Steps in rehearsal: tasks last what they cost, stretched; what one rank is late by, all of a collective are; nothing
+ * adds up that is only a timer's. Ranks are threads, links are memory.
+ * Oracle: times put together by hand. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "rehearse/step.h"
+#include "thread_comm.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_TASKS = 400, MOST_RANKS = 2 };
+
+/* What a rank rehearses and what came of it. */
+typedef struct rank_run {
+    fsm_comm *world;
+    fsm_graph graph;
+    double cost_s[MOST_TASKS], alpha_s[MOST_TASKS]; /* on the cluster */
+    fsm_pace pace;
+    fsm_line here; /* of all operations */
+    double start_s[MOST_TASKS], end_s[MOST_TASKS], step_s;
+    fsmoe_status status;
+} rank_run;
+
+static int add(rank_run *r, fsm_task_kind kind, fsm_resource resource, double cost_s, double alpha_s)
+{
+    int last = r->graph.count - 1;
+    fsm_task task = {.kind = kind, .phase = FSM_FORWARD, .resource = resource, .group = FSM_GROUP_WORLD, .size = 4};
+    r->cost_s[r->graph.count] = cost_s;
+    r->alpha_s[r->graph.count] = alpha_s;
+    return fsm_graph_add(&r->graph, task, &last, last >= 0);
+}
+
+static void observe(void *user, int index, double start_s, double end_s)
+{
+    rank_run *r = user;
+    r->start_s[index] = start_s;
+    r->end_s[index] = end_s;
+}
+
+static fsmoe_status run_step(rank_run *r, fsm_exec *exec, fsm_links *links)
+{
+    const fsm_observer observer = {observe, r};
+    const fsm_score score = {.graph = r->graph, .cost_s = r->cost_s, .alpha_s = r->alpha_s};
+    fsm_rehearsed_step step;
+    fsmoe_status status = fsm_rehearsed_step_create(exec, links, r->graph.count, 4, &step);
+    step.pace = r->pace;
+    if (status == FSMOE_OK) status = fsm_rehearsed_step_run(&step, &score, &observer, &r->step_s);
+    fsm_rehearsed_step_destroy(&step);
+    return status;
+}
+
+static void *rehearse(void *user)
+{
+    rank_run *r = user;
+    fsm_exec *exec;
+    fsm_comm *groups[FSM_GROUP_COUNT];
+    fsm_links links = {.world = r->world, .groups = groups};
+    for (int g = 0; g < FSM_GROUP_COUNT; g++) groups[g] = r->world;
+    for (int op = 0; op < FSM_COST_OP_COUNT; op++)
+        for (int g = 0; g < FSM_GROUP_COUNT; g++) links.lines[op][g] = r->here;
+    r->status = fsm_exec_create(r->world->size > 1 ? FSM_PROGRESS_THREAD : FSM_PROGRESS_TASKS, &exec);
+    for (int i = 0; r->status == FSMOE_OK && i < FSM_RESOURCE_COUNT; i++)
+        r->status = fsm_collective_create(r->world->size, FSM_ROUND_ELEMS, &links.collectives[i]);
+    if (r->status == FSMOE_OK) r->status = run_step(r, exec, &links);
+    fsm_exec_destroy(exec);
+    fsm_links_destroy(&links);
+    return NULL;
+}
+
+/* All ranks at once; their graphs are gone afterwards. */
+static void run_ranks(rank_run *ranks, int count)
+{
+    pthread_t threads[MOST_RANKS];
+    for (int i = 0; i < count; i++) assert_int_equal(pthread_create(&threads[i], NULL, rehearse, &ranks[i]), 0);
+    for (int i = 0; i < count; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i < count; i++) {
+        assert_int_equal(ranks[i].status, FSMOE_OK);
+        fsm_graph_destroy(&ranks[i].graph);
+    }
+}
+
+static rank_run open_rank(fsm_comm *world, double stretch)
+{
+    return (rank_run){.world = world, .pace = {.stretch = stretch, .filled = 0.95}, .here = {0, 1e-6}};
+}
+
+static double alone_s(double stretch, int tasks, double cost_s)
+{
+    static rank_run r;
+    fsm_comm *self;
+    assert_int_equal(fsm_comm_create_self(&self), FSMOE_OK);
+    r = open_rank(self, stretch);
+    for (int i = 0; i < tasks; i++) add(&r, i % 2 ? FSM_TASK_GATE : FSM_TASK_EXPERT, FSM_COMPUTE, cost_s, 0);
+    run_ranks(&r, 1);
+    fsm_comm_destroy(self);
+    return r.step_s;
+}
+
+/* ---- one rank ---- */
+
+/* Four hundred wake-ups would take 20 ms more, should each be late by a timer's slack. */
+static void test_rehearsal_makes_up_for_late_wake_ups(void **state)
+{
+    (void)state;
+    double best_s = 1;
+    for (int attempt = 0; attempt < 10 && best_s > 0.044; attempt++) { /* machines have bad moments */
+        double took_s = alone_s(4, MOST_TASKS, 25e-6);
+        assert_true(took_s >= 0.04);
+        best_s = fmin(best_s, took_s);
+    }
+    assert_true(best_s <= 0.044);
+}
+
+static void test_rehearsal_is_stretched(void **state)
+{
+    (void)state;
+    assert_true(alone_s(1, 4, 1e-3) >= 4e-3);
+    assert_true(alone_s(10, 4, 1e-3) >= 40e-3);
+}
+
+/* ---- two ranks ---- */
+
+/* A gate, whose rank is late, and a collective of 14 ms, 4 of them alpha. */
+static void run_two(fsm_task_kind kind, double late_s, rank_run *ranks)
+{
+    thread_group *group = thread_group_create(MOST_RANKS);
+    for (int i = 0; i < MOST_RANKS; i++) {
+        ranks[i] = open_rank(thread_comm_of(group, i), 1);
+        add(&ranks[i], FSM_TASK_GATE, FSM_COMPUTE, i == 1 ? late_s : 0, 0);
+        add(&ranks[i], kind, FSM_INTER, 14e-3, 4e-3);
+    }
+    run_ranks(ranks, MOST_RANKS);
+    for (int i = 0; i < MOST_RANKS; i++) fsm_comm_destroy(ranks[i].world);
+}
+
+static const fsm_task_kind collectives[] = {FSM_TASK_A2A_DISPATCH, FSM_TASK_ALLGATHER, FSM_TASK_REDUCESCATTER,
+                                            FSM_TASK_ALLREDUCE,    FSM_TASK_COUNTS,    FSM_TASK_SUMS};
+enum { COLLECTIVES = sizeof collectives / sizeof *collectives };
+
+/* However fast the links are here. */
+static void test_rehearsal_collective_takes_its_cost(void **state)
+{
+    (void)state;
+    static rank_run ranks[MOST_RANKS];
+    for (int k = 0; k < COLLECTIVES; k++) {
+        double best_s = 1;
+        for (int attempt = 0; attempt < 10 && best_s > 20e-3; attempt++) {
+            run_two(collectives[k], 0, ranks);
+            for (int i = 0; i < MOST_RANKS; i++) assert_true(ranks[i].step_s >= 14e-3);
+            best_s = fmin(best_s, fmax(ranks[0].step_s, ranks[1].step_s));
+        }
+        if (best_s > 20e-3) fail_msg("%s took %g s", fsm_task_kind_name(collectives[k]), best_s);
+    }
+}
+
+/* Messages of the rank that comes last leave after its alpha; the other waits for them, though its own time is over. */
+static void test_rehearsal_waits_for_the_last_rank(void **state)
+{
+    (void)state;
+    static rank_run ranks[MOST_RANKS];
+    for (int k = 0; k < COLLECTIVES; k++) {
+        run_two(collectives[k], 40e-3, ranks);
+        assert_true(ranks[0].step_s >= 42e-3); /* it may have begun a little after the other */
+        assert_true(ranks[1].step_s >= 54e-3);
+    }
+}
+
+/* More than a round of bytes, on links that say they are slow enough for it to be less than its time. */
+static void test_rehearsal_sends_large_collectives_in_rounds(void **state)
+{
+    (void)state;
+    static rank_run ranks[MOST_RANKS];
+    thread_group *group = thread_group_create(MOST_RANKS);
+    for (int i = 0; i < MOST_RANKS; i++) {
+        ranks[i] = open_rank(thread_comm_of(group, i), 1);
+        ranks[i].here = (fsm_line){0, 0.2 / (2.5 * FSM_ROUND_ELEMS)};
+        for (int k = 0; k < COLLECTIVES; k++) add(&ranks[i], collectives[k], FSM_INTRA, 0.2, 0);
+    }
+    run_ranks(ranks, MOST_RANKS);
+    for (int i = 0; i < MOST_RANKS; i++) assert_true(ranks[i].step_s >= 0.2 * COLLECTIVES);
+    for (int i = 0; i < MOST_RANKS; i++) fsm_comm_destroy(ranks[i].world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rehearsal_makes_up_for_late_wake_ups),
+        cmocka_unit_test(test_rehearsal_is_stretched),
+        cmocka_unit_test(test_rehearsal_collective_takes_its_cost),
+        cmocka_unit_test(test_rehearsal_waits_for_the_last_rank),
+        cmocka_unit_test(test_rehearsal_sends_large_collectives_in_rounds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
