@@ -59,13 +59,13 @@ static int count_of(const char *text, const char *word)
 }
 
 /* The rectangles of one resource: how many, and their area as time; busy times as titles tell them. */
-typedef struct lane {
+typedef struct track {
     int rects, tasks;
     double area_s, told_s;
-} lane;
+} track;
 
 /* A title: "name", or "12 tasks" of a column, and their times. */
-static void read_title(const char *title, lane *result)
+static void read_title(const char *title, track *result)
 {
     const char *times = strchr(title, '\n'), *busy = strstr(times, "busy "), *close = strstr(times, "</title>");
     double busy_ms;
@@ -80,13 +80,13 @@ static void read_title(const char *title, lane *result)
     result->told_s += 1e-3 * busy_ms;
 }
 
-/* A lane ends with a line of its own; its columns, groups too, with the line of their rectangles. */
-static lane read_lane(const char *svg, const char *id, double makespan_s)
+/* A track ends with a line of its own; its columns, groups too, with the line of their rectangles. */
+static track read_track(const char *svg, const char *id, double makespan_s)
 {
-    enum { PLOT_PX = 1300, LANE_PX = 72 };
+    enum { PLOT_PX = 1300, TRACK_PX = 72 };
     char begin[64];
-    lane result = {0};
-    snprintf(begin, sizeof begin, "<g class=\"lane\" id=\"%s\"", id);
+    track result = {0};
+    snprintf(begin, sizeof begin, "<g class=\"track\" id=\"%s\"", id);
     const char *at = strstr(svg, begin);
     if (!at) return result;
     const char *end = strstr(at, "\n</g>\n");
@@ -98,7 +98,7 @@ static lane read_lane(const char *svg, const char *id, double makespan_s)
         assert_int_equal(sscanf(strstr(at, " width=\""), " width=\"%lf\"", &width), 1);
         assert_int_equal(sscanf(strstr(at, " height=\""), " height=\"%lf\"", &height), 1);
         result.rects++;
-        result.area_s += width * height / (PLOT_PX * LANE_PX) * makespan_s;
+        result.area_s += width * height / (PLOT_PX * TRACK_PX) * makespan_s;
     }
     return result;
 }
@@ -134,7 +134,7 @@ static void test_gantt_draws_every_task_once_with_its_times(void **state)
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
         int tasks;
         busy_of(&p, (fsm_resource)r, &tasks);
-        assert_int_equal(read_lane(svg, fsm_resource_name((fsm_resource)r), p.timeline.makespan_s).rects, tasks);
+        assert_int_equal(read_track(svg, fsm_resource_name((fsm_resource)r), p.timeline.makespan_s).rects, tasks);
     }
     free(svg);
     destroy(&p);
@@ -148,7 +148,7 @@ static void test_gantt_has_a_row_for_resources_with_tasks_and_their_busy_share(v
     int last = 0;
     put(&p, task_of(FSM_TASK_A2A_DISPATCH, FSM_FORWARD, FSM_INTER, 0, 0), 1e-3, &last, 1);
     char *svg = picture_of(&p, "a step", NULL);
-    assert_int_equal(count_of(svg, "class=\"lane\""), 2);
+    assert_int_equal(count_of(svg, "class=\"track\""), 2);
     assert_null(strstr(svg, "intra-node link"));
     assert_int_equal(count_of(svg, ">compute<"), 1);
     assert_int_equal(count_of(svg, ">inter-node link<"), 1);
@@ -163,10 +163,10 @@ static void test_gantt_legend_names_the_kinds_that_appear(void **state)
     (void)state;
     plan p = make_plan(1, 1);
     char *svg = picture_of(&p, "a step", NULL);
-    const char *lanes = strstr(svg, "class=\"lane\"");
-    assert_non_null(strstr(lanes, ">embedding, head</text>"));
-    assert_non_null(strstr(lanes, ">weight_grad</text>"));
-    assert_non_null(strstr(lanes, "the darker one is backward"));
+    const char *tracks = strstr(svg, "class=\"track\"");
+    assert_non_null(strstr(tracks, ">embedding, head</text>"));
+    assert_non_null(strstr(tracks, ">weight_grad</text>"));
+    assert_non_null(strstr(tracks, "the darker one is backward"));
     assert_null(strstr(svg, "reducescatter"));
     free(svg);
     destroy(&p);
@@ -256,7 +256,7 @@ static void test_gantt_of_thousands_of_tasks_conserves_busy_time(void **state)
         for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
             int tasks;
             double busy_s = busy_of(&p, (fsm_resource)r, &tasks);
-            lane l = read_lane(svg, fsm_resource_name((fsm_resource)r), p.timeline.makespan_s);
+            track l = read_track(svg, fsm_resource_name((fsm_resource)r), p.timeline.makespan_s);
             assert_int_equal(l.tasks, tasks);
             assert_true(l.rects < tasks);
             if (fabs(l.told_s - busy_s) > 2e-3 * busy_s) fail_msg("told %.9g of %.9g s", l.told_s, busy_s);
@@ -294,7 +294,7 @@ static void test_gantt_on_a_common_axis_compares_lengths(void **state)
     for (int i = 0; i < 2; i++) {
         assert_well_formed(svg[i]);
         idle_px[i] = attribute_of(strstr(svg[i], "<rect class=\"idle\""), " width");
-        task_px[i] = attribute_of(strstr(strstr(svg[i], "class=\"lane\""), "<rect "), " width");
+        task_px[i] = attribute_of(strstr(strstr(svg[i], "class=\"track\""), "<rect "), " width");
     }
     assert_true(fabs(idle_px[0] - 2 * idle_px[1]) < 0.11 && fabs(task_px[0] - 2 * task_px[1]) < 0.011);
     free(svg[1]);
@@ -321,7 +321,7 @@ static void test_gantt_of_thousands_on_a_longer_axis_conserves_busy_time(void **
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
         int tasks;
         double busy_s = busy_of(&p, (fsm_resource)r, &tasks);
-        lane l = read_lane(svg, fsm_resource_name((fsm_resource)r), frame.axis_s);
+        track l = read_track(svg, fsm_resource_name((fsm_resource)r), frame.axis_s);
         assert_int_equal(l.tasks, tasks);
         if (fabs(l.area_s - busy_s) > 5e-3 * busy_s) fail_msg("drawn %.9g of %.9g s", l.area_s, busy_s);
     }

@@ -2,7 +2,7 @@
 
 #include "base/print.h"
 #include "exec/spans.h"
-#include "report/gantt_lanes.h"
+#include "report/gantt_tracks.h"
 #include "report/gantt_paint.h"
 #include "report/html.h"
 
@@ -58,12 +58,12 @@ static void make_layout(fsm_gantt_picture *p)
     double y = p->frame->subtitle ? 88 : 66;
     for (int level = FSM_SPAN_MICRO; level < FSM_SPAN_LEVEL_COUNT; level++)
         if (shows_level(p, level)) y += SPAN_PX;
-    p->lanes_y = y + 10;
-    p->lanes_end_y = p->lanes_y;
+    p->tracks_y = y + 10;
+    p->tracks_end_y = p->tracks_y;
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
-        if (p->count[r] > 0) p->lanes_end_y += FSM_GANTT_LANE_STEP_PX;
+        if (p->count[r] > 0) p->tracks_end_y += FSM_GANTT_TRACK_STEP_PX;
     double legend_px = fsm_paint_write_legend(NULL, p->graph, MARGIN_PX, 0, WIDTH_PX - 2 * MARGIN_PX);
-    p->height = p->lanes_end_y + 62 + legend_px + 18;
+    p->height = p->tracks_end_y + 62 + legend_px + 18;
 }
 
 typedef struct entry {
@@ -152,16 +152,16 @@ static void write_begin(FILE *out, double height, const fsm_gantt_frame *frame)
 static void write_background(FILE *out, const fsm_gantt_picture *p)
 {
     char label[FSM_NUMBER_BYTES];
-    double y = p->lanes_y, bottom = p->lanes_end_y;
+    double y = p->tracks_y, bottom = p->tracks_end_y;
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
         if (p->count[r] == 0) continue;
         fprintf(out, "<rect class=\"idle\" x=\"%d\" y=\"%.1f\" width=\"%.1f\" height=\"%d\"/>\n", PLOT_X, y,
-                fsm_gantt_place(p, 1e-3 * p->end_ms), FSM_GANTT_LANE_PX);
-        y += FSM_GANTT_LANE_STEP_PX;
+                fsm_gantt_place(p, 1e-3 * p->end_ms), FSM_GANTT_TRACK_PX);
+        y += FSM_GANTT_TRACK_STEP_PX;
     }
     for (size_t i = 0; i < p->axis.n_ticks; i++) {
         double x = PLOT_X + fsm_gantt_place(p, p->axis.ticks[i] / 1e3);
-        fprintf(out, "<path class=\"grid\" d=\"M%.1f %.1fV%.1f\"/>", x, p->lanes_y, bottom - 4);
+        fprintf(out, "<path class=\"grid\" d=\"M%.1f %.1fV%.1f\"/>", x, p->tracks_y, bottom - 4);
         write_text(out, "middle", x, bottom + 12, fsm_axis_label(&p->axis, i, label));
     }
     write_text(out, "middle", PLOT_X + FSM_GANTT_PLOT_PX / 2, bottom + 32, "time, ms");
@@ -180,7 +180,7 @@ static const char *resource_title(int resource)
 
 static void write_row_ends(FILE *out, const fsm_gantt_picture *p)
 {
-    double y = p->lanes_y + FSM_GANTT_LANE_PX / 2.0, x = PLOT_X + FSM_GANTT_PLOT_PX + 14;
+    double y = p->tracks_y + FSM_GANTT_TRACK_PX / 2.0, x = PLOT_X + FSM_GANTT_PLOT_PX + 14;
     char number[FSM_NUMBER_BYTES], text[2 * FSM_NUMBER_BYTES];
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
         if (p->count[r] == 0) continue;
@@ -189,7 +189,7 @@ static void write_row_ends(FILE *out, const fsm_gantt_picture *p)
         write_text(out, "share", x, y + 1, text);
         snprintf(text, sizeof text, "busy %s ms", fsm_number_short(number, 1e3 * p->busy_s[r]));
         write_text(out, "more", x, y + 19, text);
-        y += FSM_GANTT_LANE_STEP_PX;
+        y += FSM_GANTT_TRACK_STEP_PX;
     }
 }
 
@@ -242,7 +242,7 @@ static void write_span_label(FILE *out, const fsm_gantt_picture *p, const fsm_sp
 static void write_spans(FILE *out, const fsm_gantt_picture *p)
 {
     static const char *const titles[FSM_SPAN_LEVEL_COUNT] = {"", "micro-batch", "phase", "layer"};
-    double y = p->lanes_y - 10;
+    double y = p->tracks_y - 10;
     fputs("<g class=\"apart\">\n", out);
     for (int level = FSM_SPAN_LEVEL_COUNT - 1; level >= FSM_SPAN_MICRO; level--) {
         if (!shows_level(p, level)) continue;
@@ -264,7 +264,7 @@ static void write_phase_ends(FILE *out, const fsm_gantt_picture *p)
         double x = PLOT_X + fsm_gantt_place(p, span->end_s);
         if (span->level != FSM_SPAN_PHASE || span_px(p, span) < 24) continue;
         if (x < PLOT_X + FSM_GANTT_PLOT_PX - 1)
-            fprintf(out, "<path class=\"phase\" d=\"M%.1f %.1fV%.1f\"/>\n", x, p->lanes_y - 8, p->lanes_end_y - 6);
+            fprintf(out, "<path class=\"phase\" d=\"M%.1f %.1fV%.1f\"/>\n", x, p->tracks_y - 8, p->tracks_end_y - 6);
     }
 }
 
@@ -282,10 +282,10 @@ static void write_picture(FILE *out, const fsm_gantt_picture *p)
     write_begin(out, p->height, p->frame);
     write_background(out, p);
     write_spans(out, p);
-    fsm_gantt_write_lanes(out, p, PLOT_X);
+    fsm_gantt_write_tracks(out, p, PLOT_X);
     write_phase_ends(out, p);
     write_row_ends(out, p);
-    fsm_paint_write_legend(out, p->graph, MARGIN_PX, p->lanes_end_y + 62, WIDTH_PX - 2 * MARGIN_PX);
+    fsm_paint_write_legend(out, p->graph, MARGIN_PX, p->tracks_end_y + 62, WIDTH_PX - 2 * MARGIN_PX);
     fputs("</svg>\n", out);
 }
 

@@ -1,7 +1,7 @@
 /* A Gantt picture of a planned step: what each resource does when.
  * In:  a graph and when each of its tasks starts and ends.
- * Out: one SVG that needs nothing else: a row a resource that has tasks, a rectangle a task, idle time the background;
- *      its phases and layers above, time in ms below, how busy each resource is at the row's end, a legend.
+ * Out: one SVG that needs nothing else: a track a resource that has tasks, a rectangle a task, idle time the background;
+ *      its phases and layers above, time in ms below, how busy each resource is at the track's end, a legend.
  * Of thousands of tasks those too narrow to see share columns in which a hue's height is its time: busy time is
  * conserved.
  */

@@ -84,7 +84,7 @@ static const char style[] =
     ".gantt .apart rect,.gantt .w{stroke:#eee;stroke:var(--idle);stroke-width:.8}"
     ".gantt .apart rect{stroke:var(--paper);stroke-width:1.2}\n"
     ".gantt .column{shape-rendering:crispEdges}"
-    ".gantt .lane rect:hover{stroke:#777;stroke:var(--ink);stroke-width:1}.gantt .lane text{font-size:11.5px}\n";
+    ".gantt .track rect:hover{stroke:#777;stroke:var(--ink);stroke-width:1}.gantt .track text{font-size:11.5px}\n";
 
 fsm_paint fsm_paint_of(const fsm_task *task)
 {

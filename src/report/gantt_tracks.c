@@ -1,4 +1,4 @@
-#include "report/gantt_lanes.h"
+#include "report/gantt_tracks.h"
 
 #include "report/gantt_paint.h"
 #include "report/html.h"
@@ -44,7 +44,7 @@ static int chunk_number(const fsm_graph *graph, const fsm_task *task)
 static void write_label(FILE *out, const char *class, const char *text, double x, double width)
 {
     fprintf(out, "<text class=\"middle t%s\" x=\"%.1f\" y=\"%d\">%s</text>\n", class, x + width / 2,
-            FSM_GANTT_LANE_PX / 2 + 4, text);
+            FSM_GANTT_TRACK_PX / 2 + 4, text);
 }
 
 /* What fits of kind and rows; of a chunk at least its number. All chunks of one width are labelled alike. */
@@ -76,7 +76,7 @@ static void write_task(FILE *out, const fsm_gantt_picture *p, int index)
     fsm_paint_class(fsm_paint_of(task), class);
     fsm_task_name(task, name);
     fprintf(out, "<rect class=\"%s%s\" x=\"%.2f\" width=\"%.2f\" height=\"%d\"><title>", class, width > 4 ? " w" : "",
-            x, width, FSM_GANTT_LANE_PX);
+            x, width, FSM_GANTT_TRACK_PX);
     fsm_html_text(out, name);
     fprintf(out, "\n%.*f – %.*f ms, %.*f ms</title></rect>\n", p->decimals, 1e3 * start_s, p->decimals, 1e3 * end_s,
             p->decimals, 1e3 * (end_s - start_s));
@@ -96,7 +96,7 @@ static int column_of(const fsm_gantt_picture *p, int task)
 
 static void write_column(FILE *out, const fsm_gantt_picture *p, const column *c)
 {
-    double column_s = 1e-3 * p->axis.high * p->column_px / FSM_GANTT_PLOT_PX, y = FSM_GANTT_LANE_PX, sum_s = 0;
+    double column_s = 1e-3 * p->axis.high * p->column_px / FSM_GANTT_PLOT_PX, y = FSM_GANTT_TRACK_PX, sum_s = 0;
     for (int h = 0; h < FSM_PAINT_HUES; h++) sum_s += c->busy_s[h][0] + c->busy_s[h][1];
     if (!(sum_s > 0)) return;
     fprintf(out, "<g class=\"column\"><title>%d tasks\n%.*f – %.*f ms, busy %.*f ms</title>", c->tasks, p->decimals,
@@ -104,7 +104,7 @@ static void write_column(FILE *out, const fsm_gantt_picture *p, const column *c)
     for (int h = 0; h < FSM_PAINT_HUES; h++)
         for (int dark = 0; dark < 2; dark++) {
             char class[FSM_PAINT_CLASS_BYTES];
-            double height = FSM_GANTT_LANE_PX * c->busy_s[h][dark] / column_s;
+            double height = FSM_GANTT_TRACK_PX * c->busy_s[h][dark] / column_s;
             if (height <= 0) continue;
             y -= height;
             fprintf(out, "<rect class=\"%s\" x=\"%d\" y=\"%.2f\" width=\"%d\" height=\"%.2f\"/>",
@@ -146,7 +146,7 @@ static bool share_column(const fsm_gantt_picture *p, int a, int b)
     return a_px < p->column_px && b_px < p->column_px;
 }
 
-static void write_lane(FILE *out, const fsm_gantt_picture *p, const int *tasks, int count)
+static void write_track(FILE *out, const fsm_gantt_picture *p, const int *tasks, int count)
 {
     column c = {.number = 0};
     for (int i = 0; i < count; i++) {
@@ -162,16 +162,16 @@ static void write_lane(FILE *out, const fsm_gantt_picture *p, const int *tasks, 
     next_column(out, p, &c, c.number);
 }
 
-void fsm_gantt_write_lanes(FILE *out, const fsm_gantt_picture *p, double x)
+void fsm_gantt_write_tracks(FILE *out, const fsm_gantt_picture *p, double x)
 {
-    double y = p->lanes_y;
+    double y = p->tracks_y;
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
         if (p->count[r] == 0) continue;
-        fputs("<g class=\"lane\"", out);
+        fputs("<g class=\"track\"", out);
         if (!p->frame->inside_page) fprintf(out, " id=\"%s\"", fsm_resource_name((fsm_resource)r));
         fprintf(out, " transform=\"translate(%.0f %.1f)\">\n", x, y);
-        write_lane(out, p, p->order[r], p->count[r]);
+        write_track(out, p, p->order[r], p->count[r]);
         fputs("</g>\n", out);
-        y += FSM_GANTT_LANE_STEP_PX;
+        y += FSM_GANTT_TRACK_STEP_PX;
     }
 }
