@@ -61,51 +61,14 @@ static void make_layout(fsm_gantt_picture *p)
     p->tracks_y = y + 10;
     p->tracks_end_y = p->tracks_y;
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
-        if (p->count[r] > 0) p->tracks_end_y += FSM_GANTT_TRACK_STEP_PX;
+        if (p->tracks.count[r] > 0) p->tracks_end_y += FSM_GANTT_TRACK_STEP_PX;
     double legend_px = fsm_paint_write_legend(NULL, p->graph, MARGIN_PX, 0, WIDTH_PX - 2 * MARGIN_PX);
     p->height = p->tracks_end_y + 62 + legend_px + 18;
 }
 
-typedef struct entry {
-    double start_s, end_s;
-    int task;
-} entry;
-
-static int compare_starts(const void *left, const void *right)
-{
-    const entry *a = left, *b = right;
-    if (a->start_s != b->start_s) return a->start_s < b->start_s ? -1 : 1;
-    if (a->end_s != b->end_s) return a->end_s < b->end_s ? -1 : 1;
-    return (a->task > b->task) - (a->task < b->task);
-}
-
-/* Each resource's tasks by start. */
-static fsmoe_status order_tasks(fsm_gantt_picture *p)
-{
-    int n = p->graph->count;
-    entry *entries = malloc((size_t)n * sizeof *entries);
-    int *order = malloc((size_t)n * sizeof *order);
-    if (!entries || !order) {
-        free(entries);
-        free(order);
-        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to draw %d tasks", n);
-    }
-    for (int i = 0; i < n; i++) entries[i] = (entry){p->timeline->start_s[i], p->timeline->end_s[i], i};
-    qsort(entries, (size_t)n, sizeof *entries, compare_starts);
-    p->order[0] = order;
-    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
-        p->order[r] = order;
-        for (int i = 0; i < n; i++)
-            if ((int)p->graph->tasks[entries[i].task].resource == r) *order++ = entries[i].task;
-        p->count[r] = (int)(order - p->order[r]);
-    }
-    free(entries);
-    return FSMOE_OK;
-}
-
 static fsmoe_status begin_picture(fsm_gantt_picture *p)
 {
-    FSM_TRY(order_tasks(p));
+    FSM_TRY(fsm_tracks_create(p->graph, p->timeline, &p->tracks));
     FSM_TRY(fsm_spans_create(p->graph, p->timeline, &p->spans));
     for (int i = 0; i < p->graph->count; i++) {
         double start_s = p->timeline->start_s[i], end_s = p->timeline->end_s[i];
@@ -122,7 +85,7 @@ static fsmoe_status begin_picture(fsm_gantt_picture *p)
 
 static void end_picture(fsm_gantt_picture *p)
 {
-    free(p->order[0]);
+    fsm_tracks_destroy(&p->tracks);
     fsm_spans_destroy(&p->spans);
 }
 
@@ -154,7 +117,7 @@ static void write_background(FILE *out, const fsm_gantt_picture *p)
     char label[FSM_NUMBER_BYTES];
     double y = p->tracks_y, bottom = p->tracks_end_y;
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
-        if (p->count[r] == 0) continue;
+        if (p->tracks.count[r] == 0) continue;
         fprintf(out, "<rect class=\"idle\" x=\"%d\" y=\"%.1f\" width=\"%.1f\" height=\"%d\"/>\n", PLOT_X, y,
                 fsm_gantt_place(p, 1e-3 * p->end_ms), FSM_GANTT_TRACK_PX);
         y += FSM_GANTT_TRACK_STEP_PX;
@@ -183,7 +146,7 @@ static void write_row_ends(FILE *out, const fsm_gantt_picture *p)
     double y = p->tracks_y + FSM_GANTT_TRACK_PX / 2.0, x = PLOT_X + FSM_GANTT_PLOT_PX + 14;
     char number[FSM_NUMBER_BYTES], text[2 * FSM_NUMBER_BYTES];
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
-        if (p->count[r] == 0) continue;
+        if (p->tracks.count[r] == 0) continue;
         write_text(out, "row end", PLOT_X - 14, y + 5, resource_title(r));
         snprintf(text, sizeof text, "%.0f %%", 1e5 * p->busy_s[r] / p->end_ms);
         write_text(out, "share", x, y + 1, text);

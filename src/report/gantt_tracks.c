@@ -166,11 +166,11 @@ void fsm_gantt_write_tracks(FILE *out, const fsm_gantt_picture *p, double x)
 {
     double y = p->tracks_y;
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
-        if (p->count[r] == 0) continue;
+        if (p->tracks.count[r] == 0) continue;
         fputs("<g class=\"track\"", out);
         if (!p->frame->inside_page) fprintf(out, " id=\"%s\"", fsm_resource_name((fsm_resource)r));
         fprintf(out, " transform=\"translate(%.0f %.1f)\">\n", x, y);
-        write_track(out, p, p->order[r], p->count[r]);
+        write_track(out, p, p->tracks.order[r], p->tracks.count[r]);
         fputs("</g>\n", out);
         y += FSM_GANTT_TRACK_STEP_PX;
     }

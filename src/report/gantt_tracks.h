@@ -6,6 +6,7 @@
 #define FSM_REPORT_GANTT_TRACKS_H
 
 #include "exec/spans.h"
+#include "plan/tracks.h"
 #include "report/axis.h"
 #include "report/gantt.h"
 
@@ -18,8 +19,7 @@ typedef struct fsm_gantt_picture {
     const fsm_timeline *timeline;
     const fsm_gantt_frame *frame;
     fsm_spans spans;
-    int *order[FSM_RESOURCE_COUNT]; /* [count] tasks by start; one array, owned by the first */
-    int count[FSM_RESOURCE_COUNT];
+    fsm_tracks tracks;
     double busy_s[FSM_RESOURCE_COUNT], end_ms;
     fsm_axis axis;  /* ms; from 0 to end_ms or, where the frame says so, beyond */
     int decimals;   /* of times in ms */
