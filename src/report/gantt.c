@@ -2,8 +2,8 @@
 
 #include "base/print.h"
 #include "exec/spans.h"
-#include "report/gantt_tracks.h"
 #include "report/gantt_paint.h"
+#include "report/gantt_tracks.h"
 #include "report/html.h"
 
 #include <math.h>
