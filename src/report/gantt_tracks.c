@@ -4,13 +4,27 @@
 #include "report/html.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <string.h>
 
-#define LABEL_PX 11.5 /* size of a label's letters */
+#define LABEL_PX 11.5        /* size of a label's letters */
+#define LEAST_HATCHED_PX 2.0 /* narrower tasks are too narrow for stripes */
+#define LEAST_TOLD 0.005     /* of a resource's idle time */
+enum { WAITS_SHOWN = 4 };    /* kinds of tasks */
 
 double fsm_gantt_place(const fsm_gantt_picture *p, double time_s)
 {
     return FSM_GANTT_PLOT_PX * fsm_axis_place(&p->axis, 1e3 * time_s);
+}
+
+static double task_x(const fsm_gantt_picture *p, int task)
+{
+    return fsm_gantt_place(p, p->timeline->start_s[task]);
+}
+
+static double task_px(const fsm_gantt_picture *p, int task)
+{
+    return fsm_gantt_place(p, p->timeline->end_s[task]) - task_x(p, task);
 }
 
 static void rows_text(int64_t first, int64_t last, char text[64])
@@ -29,13 +43,14 @@ double fsm_gantt_rows_px(const fsm_graph *graph)
     return longest_px;
 }
 
-/* Chunks of one layer are numbered by their rows; 0 for the first. */
+/* Chunks of one layer, in one lane, are numbered by their rows; 0 for the first. */
 static int chunk_number(const fsm_graph *graph, const fsm_task *task)
 {
     int number = 0;
     for (int i = 0; i < graph->count; i++) {
         const fsm_task *t = &graph->tasks[i];
-        if (t->kind == task->kind && t->phase == task->phase && t->layer == task->layer && t->micro == task->micro)
+        if (t->kind == task->kind && t->phase == task->phase && t->layer == task->layer && t->micro == task->micro &&
+            t->lane == task->lane)
             number += t->rows_first < task->rows_first;
     }
     return number;
@@ -48,13 +63,14 @@ static void write_label(FILE *out, const char *class, const char *text, double x
 }
 
 /* What fits of kind and rows; of a chunk at least its number. All chunks of one width are labelled alike. */
-static void write_task_label(FILE *out, const fsm_gantt_picture *p, const fsm_task *task, const char *class, double x,
-                             double width)
+static void write_task_label(FILE *out, const fsm_gantt_picture *p, int index)
 {
+    const fsm_task *task = &p->graph->tasks[index];
+    double x = task_x(p, index), width = task_px(p, index);
     const char *kind = fsm_task_kind_name(task->kind);
     bool is_chunk = task->rows_last > task->rows_first;
     double room_px = width - 8, kind_px = fsm_paint_text_px(kind, LABEL_PX);
-    char rows[64], text[128] = "";
+    char rows[64], text[128] = "", class[FSM_PAINT_CLASS_BYTES];
     rows_text(task->rows_first, task->rows_last, rows);
     if (!is_chunk && kind_px <= room_px) snprintf(text, sizeof text, "%s", kind);
     else if (is_chunk && kind_px + LABEL_PX / 2 + p->rows_px <= room_px)
@@ -64,14 +80,14 @@ static void write_task_label(FILE *out, const fsm_gantt_picture *p, const fsm_ta
         snprintf(text, sizeof text, "%d", chunk_number(p->graph, task));
         if (fsm_paint_text_px(text, LABEL_PX) > room_px) return;
     }
-    if (text[0]) write_label(out, class, text, x, width);
+    if (text[0]) write_label(out, fsm_paint_class(fsm_paint_of(task), class), text, x, width);
 }
 
 static void write_task(FILE *out, const fsm_gantt_picture *p, int index)
 {
     const fsm_task *task = &p->graph->tasks[index];
     double start_s = p->timeline->start_s[index], end_s = p->timeline->end_s[index];
-    double x = fsm_gantt_place(p, start_s), width = fsm_gantt_place(p, end_s) - x;
+    double x = task_x(p, index), width = task_px(p, index);
     char name[128], class[FSM_PAINT_CLASS_BYTES];
     fsm_paint_class(fsm_paint_of(task), class);
     fsm_task_name(task, name);
@@ -80,7 +96,6 @@ static void write_task(FILE *out, const fsm_gantt_picture *p, int index)
     fsm_html_text(out, name);
     fprintf(out, "\n%.*f – %.*f ms, %.*f ms</title></rect>\n", p->decimals, 1e3 * start_s, p->decimals, 1e3 * end_s,
             p->decimals, 1e3 * (end_s - start_s));
-    write_task_label(out, p, task, class, x, width);
 }
 
 /* A few pixels' narrow tasks: a piece a shade, as high as its share of the column's time. */
@@ -141,18 +156,20 @@ static void add_to_columns(FILE *out, const fsm_gantt_picture *p, column *c, int
 static bool share_column(const fsm_gantt_picture *p, int a, int b)
 {
     if (p->column_px == 0 || column_of(p, a) != column_of(p, b)) return false;
-    double a_px = fsm_gantt_place(p, p->timeline->end_s[a]) - fsm_gantt_place(p, p->timeline->start_s[a]);
-    double b_px = fsm_gantt_place(p, p->timeline->end_s[b]) - fsm_gantt_place(p, p->timeline->start_s[b]);
-    return a_px < p->column_px && b_px < p->column_px;
+    return task_px(p, a) < p->column_px && task_px(p, b) < p->column_px;
 }
 
-static void write_track(FILE *out, const fsm_gantt_picture *p, const int *tasks, int count)
+static bool is_crowded(const fsm_gantt_picture *p, const int *tasks, int count, int i)
+{
+    return (i > 0 && share_column(p, tasks[i - 1], tasks[i])) ||
+           (i + 1 < count && share_column(p, tasks[i], tasks[i + 1]));
+}
+
+static void write_rectangles(FILE *out, const fsm_gantt_picture *p, const int *tasks, int count)
 {
     column c = {.number = 0};
     for (int i = 0; i < count; i++) {
-        bool crowded = (i > 0 && share_column(p, tasks[i - 1], tasks[i])) ||
-                       (i + 1 < count && share_column(p, tasks[i], tasks[i + 1]));
-        if (crowded) {
+        if (is_crowded(p, tasks, count, i)) {
             add_to_columns(out, p, &c, tasks[i]);
         } else {
             next_column(out, p, &c, c.number);
@@ -160,6 +177,64 @@ static void write_track(FILE *out, const fsm_gantt_picture *p, const int *tasks,
         }
     }
     next_column(out, p, &c, c.number);
+}
+
+/* One shape over all tasks of a lane. */
+static void write_hatch(FILE *out, const fsm_gantt_picture *p, const int *tasks, int count, int lane)
+{
+    char class[FSM_PAINT_CLASS_BYTES];
+    bool any = false;
+    for (int i = 0; i < count; i++) {
+        double width = task_px(p, tasks[i]);
+        if (fsm_task_lane(&p->graph->tasks[tasks[i]]) != lane || width < LEAST_HATCHED_PX ||
+            is_crowded(p, tasks, count, i))
+            continue;
+        if (!any) fprintf(out, "<path class=\"%s\" d=\"", fsm_paint_hatch(lane, class));
+        fprintf(out, "M%.2f 0h%.2fv%dh-%.2fz", task_x(p, tasks[i]), width, FSM_GANTT_TRACK_PX, width);
+        any = true;
+    }
+    if (any) fputs("\"/>\n", out);
+}
+
+static void write_track(FILE *out, const fsm_gantt_picture *p, const int *tasks, int count)
+{
+    write_rectangles(out, p, tasks, count);
+    for (int lane = 1; lane < fsm_graph_lanes(p->graph); lane++) write_hatch(out, p, tasks, count, lane);
+    for (int i = 0; i < count; i++)
+        if (!is_crowded(p, tasks, count, i)) write_task_label(out, p, tasks[i]);
+}
+
+/* ---- what a resource waits for ---- */
+
+static void append(char text[FSM_GANTT_WAITS_BYTES], const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void append(char text[FSM_GANTT_WAITS_BYTES], const char *format, ...)
+{
+    size_t used = strlen(text);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text + used, FSM_GANTT_WAITS_BYTES - used, format, args);
+    va_end(args);
+}
+
+void fsm_gantt_waits_text(const fsm_resource_waits *w, char text[FSM_GANTT_WAITS_BYTES])
+{
+    char number[FSM_NUMBER_BYTES];
+    double others_s = 0;
+    text[0] = 0;
+    for (int i = 0; i < w->count; i++) {
+        const fsm_wait *wait = &w->waits[i];
+        if (i < WAITS_SHOWN)
+            append(text, "%s%s ms for %s.%s", i > 0 ? ", " : "waits ", fsm_number_short(number, 1e3 * wait->seconds),
+                   fsm_task_kind_name(wait->kind), fsm_phase_name(wait->phase));
+        else others_s += wait->seconds;
+    }
+    if (others_s > 0) append(text, ", %s ms for others", fsm_number_short(number, 1e3 * others_s));
+    if (w->late_s > LEAST_TOLD * w->idle_s)
+        append(text, "%s%s ms before a task that could begin", text[0] ? "; " : "idle ",
+               fsm_number_short(number, 1e3 * w->late_s));
+    if (w->done_s > LEAST_TOLD * w->idle_s)
+        append(text, "%s%s ms after its last task", text[0] ? "; " : "idle ",
+               fsm_number_short(number, 1e3 * w->done_s));
 }
 
 void fsm_gantt_write_tracks(FILE *out, const fsm_gantt_picture *p, double x)
@@ -172,6 +247,18 @@ void fsm_gantt_write_tracks(FILE *out, const fsm_gantt_picture *p, double x)
         fprintf(out, " transform=\"translate(%.0f %.1f)\">\n", x, y);
         write_track(out, p, p->tracks.order[r], p->tracks.count[r]);
         fputs("</g>\n", out);
+        y += FSM_GANTT_TRACK_STEP_PX;
+    }
+}
+
+void fsm_gantt_write_waits(FILE *out, const fsm_gantt_picture *p, double x)
+{
+    double y = p->tracks_y + FSM_GANTT_TRACK_PX + 15;
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
+        char waits[FSM_GANTT_WAITS_BYTES];
+        if (p->tracks.count[r] == 0) continue;
+        fsm_gantt_waits_text(&p->waits.of[r], waits);
+        fsm_gantt_write_text(out, "waits", x, y, waits);
         y += FSM_GANTT_TRACK_STEP_PX;
     }
 }

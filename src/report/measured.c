@@ -146,7 +146,7 @@ static fsmoe_status write_pictures(FILE *out, const fsm_step_times *times, doubl
 {
     char title[64 + FSM_NUMBER_BYTES], number[FSM_NUMBER_BYTES];
     int drawn = times->n_ranks < MOST_PICTURES ? times->n_ranks : MOST_PICTURES;
-    fsm_gantt_write_style(out);
+    fsm_gantt_write_style(out, fsm_graph_lanes(&times->graph));
     fputs("<div class=\"steps\">\n", out);
     if (times->has_planned) {
         snprintf(title, sizeof title, "Planned: %s ms", fsm_number_short(number, 1e3 * times->planned.makespan_s));
