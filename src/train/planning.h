@@ -18,6 +18,7 @@ typedef struct fsm_planning {
     int degree[2];               /* of the first layer with experts, forward and backward */
     double step_s;               /* predicted; NaN: there is no plan */
     fsm_timeline timeline;       /* planned times of the stepper's graph */
+    double load_s[FSM_RESOURCE_COUNT]; /* of the plain step (plan/load.h) */
     char message[FSM_PLANNING_BYTES];
 } fsm_planning;
 
