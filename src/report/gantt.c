@@ -4,6 +4,7 @@
 #include "report/gantt_bars.h"
 #include "report/gantt_paint.h"
 #include "report/gantt_tracks.h"
+#include "report/gantt_waits.h"
 #include "report/html.h"
 
 #include <math.h>

@@ -4,13 +4,10 @@
 #include "report/html.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <string.h>
 
 #define LABEL_PX 11.5        /* size of a label's letters */
 #define LEAST_HATCHED_PX 2.0 /* narrower tasks are too narrow for stripes */
-#define LEAST_TOLD 0.005     /* of a resource's idle time */
-enum { WAITS_SHOWN = 4 };    /* kinds of tasks */
 
 double fsm_gantt_place(const fsm_gantt_picture *p, double time_s)
 {
@@ -204,39 +201,6 @@ static void write_track(FILE *out, const fsm_gantt_picture *p, const int *tasks,
         if (!is_crowded(p, tasks, count, i)) write_task_label(out, p, tasks[i]);
 }
 
-/* ---- what a resource waits for ---- */
-
-static void append(char text[FSM_GANTT_WAITS_BYTES], const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void append(char text[FSM_GANTT_WAITS_BYTES], const char *format, ...)
-{
-    size_t used = strlen(text);
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text + used, FSM_GANTT_WAITS_BYTES - used, format, args);
-    va_end(args);
-}
-
-void fsm_gantt_waits_text(const fsm_resource_waits *w, char text[FSM_GANTT_WAITS_BYTES])
-{
-    char number[FSM_NUMBER_BYTES];
-    double others_s = 0;
-    text[0] = 0;
-    for (int i = 0; i < w->count; i++) {
-        const fsm_wait *wait = &w->waits[i];
-        if (i < WAITS_SHOWN)
-            append(text, "%s%s ms for %s.%s", i > 0 ? ", " : "waits ", fsm_number_short(number, 1e3 * wait->seconds),
-                   fsm_task_kind_name(wait->kind), fsm_phase_name(wait->phase));
-        else others_s += wait->seconds;
-    }
-    if (others_s > 0) append(text, ", %s ms for others", fsm_number_short(number, 1e3 * others_s));
-    if (w->late_s > LEAST_TOLD * w->idle_s)
-        append(text, "%s%s ms before a task that could begin", text[0] ? "; " : "idle ",
-               fsm_number_short(number, 1e3 * w->late_s));
-    if (w->done_s > LEAST_TOLD * w->idle_s)
-        append(text, "%s%s ms after its last task", text[0] ? "; " : "idle ",
-               fsm_number_short(number, 1e3 * w->done_s));
-}
-
 void fsm_gantt_write_tracks(FILE *out, const fsm_gantt_picture *p, double x)
 {
     double y = p->tracks_y;
@@ -247,18 +211,6 @@ void fsm_gantt_write_tracks(FILE *out, const fsm_gantt_picture *p, double x)
         fprintf(out, " transform=\"translate(%.0f %.1f)\">\n", x, y);
         write_track(out, p, p->tracks.order[r], p->tracks.count[r]);
         fputs("</g>\n", out);
-        y += FSM_GANTT_TRACK_STEP_PX;
-    }
-}
-
-void fsm_gantt_write_waits(FILE *out, const fsm_gantt_picture *p, double x)
-{
-    double y = p->tracks_y + FSM_GANTT_TRACK_PX + 15;
-    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
-        char waits[FSM_GANTT_WAITS_BYTES];
-        if (p->tracks.count[r] == 0) continue;
-        fsm_gantt_waits_text(&p->waits.of[r], waits);
-        fsm_gantt_write_text(out, "waits", x, y, waits);
         y += FSM_GANTT_TRACK_STEP_PX;
     }
 }
