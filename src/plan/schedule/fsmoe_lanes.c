@@ -13,7 +13,7 @@ enum {
     MOST_CHUNKS = 12, /* of a layer, in all lanes together */
     MOST_LAYOUTS = 8, /* of lanes */
     MOST_DEGREES = 8,
-    ATTEMPTS = 2000,   /* at a better rhythm */
+    ATTEMPTS = 2000,  /* at a better rhythm */
     KEPT_DEGREES = 2, /* whose rhythm is improved, in each direction */
 };
 
