@@ -101,6 +101,33 @@ static inline plan make_plan(int layers, int micros)
     return p;
 }
 
+/* Two lanes of one micro-batch: each layer of one begins in the other's gaps; the second lags. Both wait for the losses. */
+static inline plan make_plan_of_lanes(int layers, int lanes)
+{
+    plan p = {.capacity = 0};
+    int last[4] = {-1, -1, -1, -1};
+    p.graph.lanes = p.graph.parts = lanes;
+    for (int phase = FSM_FORWARD; phase <= FSM_BACKWARD; phase++) {
+        for (int l = 0; l < layers; l++)
+            for (int lane = 0; lane < lanes; lane++) {
+                int first = p.graph.count;
+                last[lane] = put_layer(&p, (fsm_phase)phase, phase == FSM_FORWARD ? l : layers - 1 - l, 0, last[lane]);
+                for (int i = first; i < p.graph.count; i++) p.graph.tasks[i].lane = lane;
+            }
+        fsm_task sums = task_of(FSM_TASK_SUMS, FSM_FORWARD, FSM_INTER, -1, 0);
+        sums.lane = -1;
+        if (phase == FSM_BACKWARD) break;
+        last[0] = put(&p, sums, 0.1e-3, last, lanes);
+        for (int lane = 1; lane < lanes; lane++) last[lane] = last[0];
+    }
+    fsm_task piece = task_of(FSM_TASK_ALLREDUCE, FSM_UPDATE, FSM_INTER, -1, -1);
+    piece.lane = -1;
+    last[0] = put(&p, piece, 0.3e-3, last, lanes);
+    piece.kind = FSM_TASK_OPTIMIZER, piece.resource = FSM_COMPUTE;
+    put(&p, piece, 1e-3, last, 1);
+    return p;
+}
+
 static inline void move(plan *p, int task)
 {
     double seconds = p->timeline.end_s[task] - p->timeline.start_s[task];

@@ -59,13 +59,13 @@ static int count_of(const char *text, const char *word)
 }
 
 /* The rectangles of one resource: how many, and their area as time; busy times as titles tell them. */
-typedef struct lane {
+typedef struct track {
     int rects, tasks;
     double area_s, told_s;
-} lane;
+} track;
 
 /* A title: "name", or "12 tasks" of a column, and their times. */
-static void read_title(const char *title, lane *result)
+static void read_title(const char *title, track *result)
 {
     const char *times = strchr(title, '\n'), *busy = strstr(times, "busy "), *close = strstr(times, "</title>");
     double busy_ms;
@@ -80,13 +80,13 @@ static void read_title(const char *title, lane *result)
     result->told_s += 1e-3 * busy_ms;
 }
 
-/* A lane ends with a line of its own; its columns, groups too, with the line of their rectangles. */
-static lane read_lane(const char *svg, const char *id, double makespan_s)
+/* A track ends with a line of its own; its columns, groups too, with the line of their rectangles. */
+static track read_track(const char *svg, const char *id, double makespan_s)
 {
-    enum { PLOT_PX = 1300, LANE_PX = 72 };
+    enum { PLOT_PX = 1300, TRACK_PX = 72 };
     char begin[64];
-    lane result = {0};
-    snprintf(begin, sizeof begin, "<g class=\"lane\" id=\"%s\"", id);
+    track result = {0};
+    snprintf(begin, sizeof begin, "<g class=\"track\" id=\"%s\"", id);
     const char *at = strstr(svg, begin);
     if (!at) return result;
     const char *end = strstr(at, "\n</g>\n");
@@ -98,7 +98,7 @@ static lane read_lane(const char *svg, const char *id, double makespan_s)
         assert_int_equal(sscanf(strstr(at, " width=\""), " width=\"%lf\"", &width), 1);
         assert_int_equal(sscanf(strstr(at, " height=\""), " height=\"%lf\"", &height), 1);
         result.rects++;
-        result.area_s += width * height / (PLOT_PX * LANE_PX) * makespan_s;
+        result.area_s += width * height / (PLOT_PX * TRACK_PX) * makespan_s;
     }
     return result;
 }
@@ -134,7 +134,7 @@ static void test_gantt_draws_every_task_once_with_its_times(void **state)
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
         int tasks;
         busy_of(&p, (fsm_resource)r, &tasks);
-        assert_int_equal(read_lane(svg, fsm_resource_name((fsm_resource)r), p.timeline.makespan_s).rects, tasks);
+        assert_int_equal(read_track(svg, fsm_resource_name((fsm_resource)r), p.timeline.makespan_s).rects, tasks);
     }
     free(svg);
     destroy(&p);
@@ -148,7 +148,7 @@ static void test_gantt_has_a_row_for_resources_with_tasks_and_their_busy_share(v
     int last = 0;
     put(&p, task_of(FSM_TASK_A2A_DISPATCH, FSM_FORWARD, FSM_INTER, 0, 0), 1e-3, &last, 1);
     char *svg = picture_of(&p, "a step", NULL);
-    assert_int_equal(count_of(svg, "class=\"lane\""), 2);
+    assert_int_equal(count_of(svg, "class=\"track\""), 2);
     assert_null(strstr(svg, "intra-node link"));
     assert_int_equal(count_of(svg, ">compute<"), 1);
     assert_int_equal(count_of(svg, ">inter-node link<"), 1);
@@ -163,10 +163,10 @@ static void test_gantt_legend_names_the_kinds_that_appear(void **state)
     (void)state;
     plan p = make_plan(1, 1);
     char *svg = picture_of(&p, "a step", NULL);
-    const char *lanes = strstr(svg, "class=\"lane\"");
-    assert_non_null(strstr(lanes, ">embedding, head</text>"));
-    assert_non_null(strstr(lanes, ">weight_grad</text>"));
-    assert_non_null(strstr(lanes, "the darker one is backward"));
+    const char *tracks = strstr(svg, "class=\"track\"");
+    assert_non_null(strstr(tracks, ">embedding, head</text>"));
+    assert_non_null(strstr(tracks, ">weight_grad</text>"));
+    assert_non_null(strstr(tracks, "the darker one is backward"));
     assert_null(strstr(svg, "reducescatter"));
     free(svg);
     destroy(&p);
@@ -204,6 +204,118 @@ static void test_gantt_labels_chunks_alike(void **state)
         free(svg);
         destroy(&p);
     }
+}
+
+/* Those of at least 2 px have room for stripes. */
+static int count_tasks(const plan *p, fsm_resource resource, int lane)
+{
+    int count = 0;
+    for (int i = 0; i < p->graph.count; i++)
+        count += p->graph.tasks[i].resource == resource && p->graph.tasks[i].lane == lane &&
+                 1300 * (p->timeline.end_s[i] - p->timeline.start_s[i]) >= 2 * p->timeline.makespan_s;
+    return count;
+}
+
+/* Shapes within the path of a track's hatch. */
+static int count_hatched(const char *svg, fsm_resource resource, int lane)
+{
+    char head[64], hatch[32];
+    snprintf(head, sizeof head, "class=\"track\" id=\"%s\"", fsm_resource_name(resource));
+    snprintf(hatch, sizeof hatch, "<path class=\"h%d\" d=\"", lane);
+    const char *begin = strstr(svg, head), *end = strstr(begin, "\n</g>\n"), *at = strstr(begin, hatch);
+    if (!at || at > end) return 0;
+    int count = 0;
+    for (at += strlen(hatch); *at != '"'; at++) count += *at == 'M';
+    return count;
+}
+
+static void test_gantt_hatches_all_lanes_but_the_first(void **state)
+{
+    (void)state;
+    for (int lanes = 1; lanes <= 4; lanes++) {
+        plan p = make_plan_of_lanes(2, lanes);
+        char *svg = picture_of(&p, "a step", NULL), text[64];
+        assert_well_formed(svg);
+        assert_int_equal(count_of(svg, "<pattern "), lanes - 1);
+        for (int lane = 0; lane < 4; lane++) {
+            bool hatched = lane > 0 && lane < lanes;
+            snprintf(text, sizeof text, ">lane %d</text>", lane); /* the legend's */
+            assert_int_equal(count_of(svg, text), lanes > 1 && lane < lanes);
+            snprintf(text, sizeof text, ">lane %d, layer</text>", lane);
+            assert_int_equal(count_of(svg, text), lanes > 1 && lane < lanes);
+            assert_int_equal(count_hatched(svg, FSM_COMPUTE, lane), hatched ? count_tasks(&p, FSM_COMPUTE, lane) : 0);
+            assert_int_equal(count_hatched(svg, FSM_INTER, lane), hatched ? count_tasks(&p, FSM_INTER, lane) : 0);
+        }
+        assert_int_equal(count_of(svg, ">phase</text>"), 1);
+        assert_int_equal(count_of(svg, ">forward</text>"), 1);
+        assert_int_equal(count_of(svg, ">backward</text>"), 1);
+        assert_non_null(
+            strstr(svg, lanes > 1 ? ", lane 0, rows 0-64]\n" : "expert.forward[layer 0, micro 0, lane 0, rows"));
+        free(svg);
+        destroy(&p);
+    }
+}
+
+/* Micro-batches beside one another: one lane is in backward while the other still is in forward. */
+static void test_gantt_gives_lanes_that_disagree_rows_of_their_own(void **state)
+{
+    (void)state;
+    plan p = {.capacity = 0};
+    p.graph.lanes = 2;
+    for (int lane = 0; lane < 2; lane++)
+        for (int phase = 0, last = -1; phase < 2; phase++) {
+            fsm_task t = task_of(FSM_TASK_EXPERT, (fsm_phase)phase, lane ? FSM_INTER : FSM_COMPUTE, 0, lane);
+            t.lane = lane;
+            last = put(&p, t, (lane + 1) * 1e-3, &last, 1);
+        }
+    char *svg = picture_of(&p, "a step", NULL);
+    assert_int_equal(count_of(svg, ">phase</text>"), 0);
+    assert_int_equal(count_of(svg, ">lane 0, phase</text>"), 1);
+    assert_int_equal(count_of(svg, ">lane 1, phase</text>"), 1);
+    assert_int_equal(count_of(svg, ">lane 1, micro-batch</text>"), 1);
+    assert_int_equal(count_of(svg, ">forward</text>"), 2);
+    free(svg);
+    destroy(&p);
+}
+
+/* Both lanes have chunks 0 and 1 of the same layer. */
+static void test_gantt_numbers_the_chunks_of_each_lane(void **state)
+{
+    (void)state;
+    plan p = {.capacity = 0};
+    p.graph.lanes = p.graph.parts = 2;
+    for (int i = 0; i < 4; i++) {
+        fsm_task chunk = task_of(FSM_TASK_EXPERT, FSM_FORWARD, FSM_COMPUTE, 0, 0);
+        chunk.lane = i % 2;
+        chunk.rows_first = 1000 * (i / 2), chunk.rows_last = chunk.rows_first + 1000;
+        put(&p, chunk, 1e-3, NULL, 0);
+    }
+    put(&p, task_of(FSM_TASK_HEAD, FSM_FORWARD, FSM_COMPUTE, -1, 0), 50e-3, NULL, 0);
+    char *svg = picture_of(&p, "a step", NULL);
+    assert_int_equal(count_of(svg, "y=\"40\">0<"), 2);
+    assert_int_equal(count_of(svg, "y=\"40\">1<"), 2);
+    free(svg);
+    destroy(&p);
+}
+
+static void test_gantt_says_loads_and_what_waits(void **state)
+{
+    (void)state;
+    plan p = {.capacity = 0};
+    const double load_s[FSM_RESOURCE_COUNT] = {2.5e-3, 0, 3e-3};
+    int last = put(&p, task_of(FSM_TASK_ATTENTION, FSM_FORWARD, FSM_COMPUTE, 0, 0), 2e-3, NULL, 0);
+    last = put(&p, task_of(FSM_TASK_A2A_DISPATCH, FSM_FORWARD, FSM_INTER, 0, 0), 3e-3, &last, 1);
+    last = put(&p, task_of(FSM_TASK_EXPERT, FSM_FORWARD, FSM_COMPUTE, 0, 0), 1e-3, &last, 1);
+    char *svg;
+    fsm_gantt_frame frame = {.title = "a step", .load_s = load_s};
+    assert_int_equal(fsm_gantt_text(&p.graph, &p.timeline, &frame, &svg), FSMOE_OK);
+    assert_int_equal(count_of(svg, ">waits 3 ms for a2a_dispatch.forward</text>"), 1);
+    assert_int_equal(count_of(svg, ">waits 2 ms for attention.forward; 1 ms after its last task</text>"), 1);
+    assert_int_equal(count_of(svg, ">busy 3 ms</text>"), 2);
+    assert_int_equal(count_of(svg, ">load 2.5 ms</text>"), 1);
+    assert_int_equal(count_of(svg, ">load 3 ms</text>"), 1);
+    free(svg);
+    destroy(&p);
 }
 
 static void test_gantt_escapes_its_titles(void **state)
@@ -256,7 +368,7 @@ static void test_gantt_of_thousands_of_tasks_conserves_busy_time(void **state)
         for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
             int tasks;
             double busy_s = busy_of(&p, (fsm_resource)r, &tasks);
-            lane l = read_lane(svg, fsm_resource_name((fsm_resource)r), p.timeline.makespan_s);
+            track l = read_track(svg, fsm_resource_name((fsm_resource)r), p.timeline.makespan_s);
             assert_int_equal(l.tasks, tasks);
             assert_true(l.rects < tasks);
             if (fabs(l.told_s - busy_s) > 2e-3 * busy_s) fail_msg("told %.9g of %.9g s", l.told_s, busy_s);
@@ -294,7 +406,7 @@ static void test_gantt_on_a_common_axis_compares_lengths(void **state)
     for (int i = 0; i < 2; i++) {
         assert_well_formed(svg[i]);
         idle_px[i] = attribute_of(strstr(svg[i], "<rect class=\"idle\""), " width");
-        task_px[i] = attribute_of(strstr(strstr(svg[i], "class=\"lane\""), "<rect "), " width");
+        task_px[i] = attribute_of(strstr(strstr(svg[i], "class=\"track\""), "<rect "), " width");
     }
     assert_true(fabs(idle_px[0] - 2 * idle_px[1]) < 0.11 && fabs(task_px[0] - 2 * task_px[1]) < 0.011);
     free(svg[1]);
@@ -321,7 +433,7 @@ static void test_gantt_of_thousands_on_a_longer_axis_conserves_busy_time(void **
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
         int tasks;
         double busy_s = busy_of(&p, (fsm_resource)r, &tasks);
-        lane l = read_lane(svg, fsm_resource_name((fsm_resource)r), frame.axis_s);
+        track l = read_track(svg, fsm_resource_name((fsm_resource)r), frame.axis_s);
         assert_int_equal(l.tasks, tasks);
         if (fabs(l.area_s - busy_s) > 5e-3 * busy_s) fail_msg("drawn %.9g of %.9g s", l.area_s, busy_s);
     }
@@ -343,7 +455,7 @@ static void test_gantt_inside_a_page_brings_nothing_that_clashes(void **state)
     assert_null(strstr(svg, " id=\""));
     assert_null(strstr(svg, "xmlns"));
     FILE *out = open_memstream(&style, &size);
-    fsm_gantt_write_style(out);
+    fsm_gantt_write_style(out, 1);
     assert_int_equal(fclose(out), 0);
     for (const char *at = strchr(style, '\n'), *brace; (brace = strchr(at, '{')); at = strchr(brace, '}') + 1) {
         if (strncmp(at + strspn(at, "\n}"), "@media", 6) == 0) brace = strchr(brace + 1, '{');
@@ -387,6 +499,10 @@ int main(void)
         cmocka_unit_test(test_gantt_has_a_row_for_resources_with_tasks_and_their_busy_share),
         cmocka_unit_test(test_gantt_legend_names_the_kinds_that_appear),
         cmocka_unit_test(test_gantt_labels_chunks_alike),
+        cmocka_unit_test(test_gantt_hatches_all_lanes_but_the_first),
+        cmocka_unit_test(test_gantt_gives_lanes_that_disagree_rows_of_their_own),
+        cmocka_unit_test(test_gantt_numbers_the_chunks_of_each_lane),
+        cmocka_unit_test(test_gantt_says_loads_and_what_waits),
         cmocka_unit_test(test_gantt_escapes_its_titles),
         cmocka_unit_test(test_gantt_of_nothing_says_so),
         cmocka_unit_test(test_gantt_of_thousands_of_tasks_conserves_busy_time),

@@ -70,6 +70,7 @@ static void assert_same_plan(const fsm_plan *a, const fsm_plan *b)
     assert_true(a->certificate.makespan_s == b->certificate.makespan_s);
     assert_true(a->certificate.bound.seconds == b->certificate.bound.seconds);
     assert_true(a->certificate.order_bound.seconds == b->certificate.order_bound.seconds);
+    assert_memory_equal(a->certificate.load_s, b->certificate.load_s, sizeof a->certificate.load_s);
     assert_string_equal(a->certificate.bound.binding, b->certificate.bound.binding);
     assert_string_equal(a->certificate.order_bound.binding, b->certificate.order_bound.binding);
 }
@@ -509,6 +510,9 @@ static void test_check_finds_every_changed_claim(void **state)
         changed = copy_plan(&plan);
         changed.certificate.order_bound.seconds *= factor;
         assert_refused(&changed, &cluster, "the lower bound of the order is");
+        changed = copy_plan(&plan);
+        changed.certificate.load_s[k] *= factor;
+        assert_refused(&changed, &cluster, "the load of ");
     }
     fsm_plan changed = copy_plan(&plan);
     changed.freedom.split = false;

@@ -76,8 +76,26 @@ static void test_plan_table_has_every_schedule(void **state)
         snprintf(start, sizeof start, "\n%s ", schedules[i]);
         assert_int_equal(count_text(o.out, start), 1);
     }
+    assert_has(o.out, "\nuncut, its tasks are ");
+    assert_has(o.out, " step/load ");
+    assert_has(o.out, " lanes ");
     assert_string_equal(o.err, "");
     assert_works(o);
+}
+
+/* What a plan says of its lanes and loads. Every plan is of the same step, so loads are the same. */
+static void check_loads(const json_t *plan, const json_t *first)
+{
+    static const char *const names[] = {"compute", "intra", "inter"};
+    double most_ms = 0;
+    for (int r = 0; r < 3; r++) {
+        double load_ms = number(json_object_get(plan, "load_ms"), names[r]);
+        assert_near(load_ms, number(json_object_get(first, "load_ms"), names[r]));
+        most_ms = fmax(most_ms, load_ms);
+    }
+    assert_near(number(plan, "step_over_load"), number(plan, "step_ms") / most_ms);
+    assert_true(number(plan, "step_over_load") > 1 - 1e-9);
+    assert_true(number(plan, "lanes") >= 1 && number(plan, "parts") <= number(plan, "lanes"));
 }
 
 static void test_plan_json_says_what_the_plan_is(void **state)
@@ -100,6 +118,7 @@ static void test_plan_json_says_what_the_plan_is(void **state)
             double busy = number(json_object_get(plan, "busy"), names[r]);
             assert_true((busy > 0 || r == 1) && busy <= 1 + 1e-9); /* one stream may leave a link idle */
         }
+        check_loads(plan, json_array_get(plans, 0));
         json_t *layers = json_object_get(plan, "layers");
         assert_int_equal(json_array_size(layers), 4);
         json_array_foreach(layers, k, entry)
@@ -167,10 +186,36 @@ static void test_plan_explains_its_degrees(void **state)
     assert_has(o.out, "fsmoe, forward of an MoE layer without gradients: degree ");
     assert_has(o.out, "fsmoe, backward of an MoE layer without gradients: degree ");
     assert_has(o.out, "\n>"); /* the chosen one among its neighbours */
+    assert_has(o.out, "\nfsmoe, what waits: a step of ");
+    assert_has(o.out, "\n  inter    load ");
+    assert_has(o.out, " after its last task\n");
+    assert_null(strstr(o.out, "one lane or one chunk"));
     assert_works(o);
     o = run(c, ARGS(PLAN, "--schedule", "fsmoe", "--explain", "--json"));
     assert_has(o.err, "degree ");
     json_decref(json_of(o));
+}
+
+static void test_plan_explains_its_lanes(void **state)
+{
+    const command_case *c = *state;
+    outcome o = run(c, ARGS(PLAN, "--schedule", "fsmoe-lanes", "--explain", "--out", "lanes.json"));
+    assert_null(strstr(o.out, "of an MoE layer without gradients")); /* a layer alone is not what was planned */
+    assert_has(o.out, "\nfsmoe-lanes, what waits: a step of ");
+    assert_has(o.out, ", lane 1");
+    const char *others = strstr(o.out, "\nfsmoe-lanes, one lane or one chunk more or less:\n");
+    assert_non_null(others);
+    assert_int_equal(count_text(others, "\n> "), 1);
+    assert_true(count_text(others, "%\n") > 4); /* the step itself, fewer lanes, more chunks of either direction … */
+    assert_works(o);
+    o = run(c, ARGS("simulate", "lanes.json", "--gantt", "lanes.svg", "--trace", "lanes.json.trace"));
+    assert_has(o.out, " lanes; uncut, the tasks are ");
+    assert_works(o);
+    char *svg = read_text(c, "lanes.svg", NULL), *trace = read_text(c, "lanes.json.trace", NULL);
+    assert_has(svg, "lane 1");
+    assert_has(trace, "\"name\":\"lane 1\"");
+    free(svg);
+    free(trace);
 }
 
 static void test_plan_of_plain_steps_is_plain(void **state)
@@ -492,6 +537,7 @@ int main(void)
         CASE(test_plan_json_says_what_the_plan_is),
         CASE(test_plan_file_is_checked_and_simulated),
         CASE(test_plan_explains_its_degrees),
+        CASE(test_plan_explains_its_lanes),
         CASE(test_plan_of_plain_steps_is_plain),
         CASE(test_plan_layer_is_as_computed_by_hand),
         CASE(test_simulate_slower_ranks_lengthen_the_step),

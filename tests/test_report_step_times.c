@@ -34,6 +34,19 @@ static void write_step_times(fixture *f, int n_ranks, bool planned)
     fsm_graph_destroy(&graph);
 }
 
+/* What else a file may say: the plan's loads, and that the tasks are of two lanes in turn. */
+static void add_loads_and_lanes(fixture *f)
+{
+    fsm_step_times times;
+    const char *path = file_path(f, FSM_STEP_TIMES_FILE);
+    assert_int_equal(fsm_step_times_read(path, &times), FSMOE_OK);
+    times.load_s[FSM_COMPUTE] = 0.004, times.load_s[FSM_INTRA] = 0.0025, times.load_s[FSM_INTER] = 0.001;
+    times.graph.lanes = times.graph.parts = 2;
+    for (int i = 0; i < times.graph.count; i++) times.graph.tasks[i].lane = i % 2;
+    assert_int_equal(fsm_step_times_write(&times, path), FSMOE_OK);
+    fsm_step_times_destroy(&times);
+}
+
 static int count_of(const char *text, const char *word)
 {
     int count = 0;
@@ -101,6 +114,31 @@ static void test_report_shows_a_step_without_a_plan(void **state)
     free(text);
 }
 
+static void test_report_tells_loads_lanes_and_what_waits(void **state)
+{
+    fixture *f = *state;
+    write_log(f, 20);
+    write_step_times(f, 1, true);
+    add_loads_and_lanes(f);
+    size_t size;
+    char *text = report_text(f, &size);
+    check_page(text);
+    assert_shows(text,
+                 "Step 40 of schedule &lt;fsmoe&gt;, in 2 lanes: planned 8 ms, measured 12 ms, 1.5 times the planned.");
+    assert_shows(text, ">÷ load<");
+    assert_row(text, "planned", "8|1|2|7|3|2|1|66.7%|2|2|0|100.0%|4|3|1|75.0%|1|1");
+    assert_row(text, "rank 0", "12|1.5|3|7|3|0|3|0.0%|2|0|2|0.0%|5|0|5|0.0%|0|0");
+    assert_shows(text, "planned to take 4 of compute, 2.5 of the intra-node link, 1 of the inter-node link;");
+    assert_int_equal(count_of(text, ">load 4 ms<"), 2);
+    /* planned, compute is idle from 4 to 5, measured from 4 to 9, between attention and expert */
+    assert_shows(text, ">waits 1 ms for allgather.forward<");
+    assert_shows(text, ">waits 3 ms for allgather.forward, 2 ms for a2a_dispatch.forward<");
+    assert_int_equal(count_of(text, "<pattern id=\"gantt-h1\""), 1);
+    assert_int_equal(count_of(text, "<path class=\"h1\" d=\"M"),
+                     2 * 2 + 2); /* each picture's expert and dispatch; its legend */
+    free(text);
+}
+
 static void test_report_draws_no_more_than_sixteen_ranks(void **state)
 {
     fixture *f = *state;
@@ -148,6 +186,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_FOLDER(test_report_shows_a_step_planned_and_measured),
         WITH_FOLDER(test_report_shows_a_step_without_a_plan),
+        WITH_FOLDER(test_report_tells_loads_lanes_and_what_waits),
         WITH_FOLDER(test_report_draws_no_more_than_sixteen_ranks),
         WITH_FOLDER(test_report_without_step_times_is_as_before),
         WITH_FOLDER(test_report_names_a_broken_step_times_file),

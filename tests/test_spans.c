@@ -3,7 +3,7 @@
 
 /* ---- spans ---- */
 
-/* Children after their parents and inside them; siblings in order of time. */
+/* Children after their parents and inside them; siblings but lanes one after the other. */
 static void assert_spans_nest(const fsm_spans *spans)
 {
     for (int i = 0; i < spans->count; i++) {
@@ -13,7 +13,8 @@ static void assert_spans_nest(const fsm_spans *spans)
         const fsm_span *parent = &spans->spans[span->parent], *before = span - 1;
         assert_true(span->level > parent->level);
         assert_true(span->start_s >= parent->start_s && span->end_s <= parent->end_s && span->end_s > span->start_s);
-        if (before->parent == span->parent) assert_true(span->start_s >= before->end_s);
+        if (before->parent == span->parent && span->level != FSM_SPAN_LANE) assert_true(span->start_s >= before->end_s);
+        if (parent->lane >= 0) assert_int_equal(span->lane, parent->lane);
     }
 }
 
@@ -88,6 +89,30 @@ static void test_spans_end_where_the_next_one_starts(void **state)
     assert_true(find_span(&spans, "update")->start_s == p.timeline.start_s[p.graph.count - 1]);
     fsm_spans_destroy(&spans);
     destroy(&p);
+}
+
+/* Each lane goes through all layers; the exchange between forward and backward is of none. */
+static void test_spans_of_lanes_nest_in_each(void **state)
+{
+    (void)state;
+    for (int lanes = 2; lanes <= 4; lanes++) {
+        plan p = make_plan_of_lanes(3, lanes);
+        fsm_spans spans;
+        assert_int_equal(fsm_spans_create(&p.graph, &p.timeline, &spans), FSMOE_OK);
+        assert_spans_nest(&spans);
+        assert_int_equal(count_level(&spans, FSM_SPAN_LANE), lanes);
+        assert_int_equal(count_level(&spans, FSM_SPAN_MICRO), 0);
+        assert_int_equal(count_level(&spans, FSM_SPAN_PHASE), 2 * lanes + 1);
+        assert_int_equal(count_level(&spans, FSM_SPAN_LAYER), 6 * lanes);
+        const fsm_span *first = find_span(&spans, "lane 0"), *second = find_span(&spans, "lane 1");
+        const fsm_span *update = find_span(&spans, "update");
+        assert_true(first->start_s == 0 && second->start_s > 0 && second->start_s < first->end_s);
+        assert_int_equal(update->parent, 0);
+        assert_int_equal(update->lane, -1);
+        assert_true(update->start_s >= first->end_s && update->start_s >= second->end_s);
+        fsm_spans_destroy(&spans);
+        destroy(&p);
+    }
 }
 
 /* ---- the trace ---- */
@@ -174,8 +199,8 @@ static void test_trace_of_a_plan_has_every_task_once_and_slices_that_nest(void *
     json_error_t error;
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/trace.json", folder);
-    for (int micros = 1; micros <= 3; micros++) {
-        plan p = make_plan(5, micros);
+    for (int micros = 0; micros <= 3; micros++) {
+        plan p = micros > 0 ? make_plan(5, micros) : make_plan_of_lanes(5, 3);
         if (micros > 1) delay_weight_grads(&p);
         /* times that are no whole nanoseconds */
         for (int i = 0; i < p.graph.count; i++) p.timeline.start_s[i] /= 7, p.timeline.end_s[i] /= 7;
@@ -210,6 +235,7 @@ int main(void)
         cmocka_unit_test(test_spans_of_one_micro_batch_are_step_phase_layer),
         cmocka_unit_test(test_spans_of_several_micro_batches_nest_in_them),
         cmocka_unit_test(test_spans_end_where_the_next_one_starts),
+        cmocka_unit_test(test_spans_of_lanes_nest_in_each),
         cmocka_unit_test(test_trace_of_a_plan_has_every_task_once_and_slices_that_nest),
         cmocka_unit_test(test_trace_of_an_empty_plan_is_json),
     };

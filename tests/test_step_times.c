@@ -27,6 +27,7 @@ static fsm_step_times make_times(const plan *p, bool planned)
     int n = p->graph.count;
     assert_int_equal(fsm_step_times_create(&p->graph, planned ? &p->timeline : NULL, "fsmoe", 1234567890123, 2, &times),
                      FSMOE_OK);
+    for (int r = 0; r < FSM_RESOURCE_COUNT && planned; r++) times.load_s[r] = r / 3.0;
     double *start_s = malloc((size_t)n * sizeof(double)), *end_s = malloc((size_t)n * sizeof(double));
     for (int r = 0; r < 2; r++) {
         for (int i = 0; i < n; i++) {
@@ -61,6 +62,7 @@ static void test_step_times_read_back_to_the_bit(void **state)
         assert_true(back.step == 1234567890123);
         assert_int_equal(back.n_ranks, 2);
         assert_int_equal(back.has_planned, planned);
+        assert_memory_equal(back.load_s, times.load_s, sizeof back.load_s);
         char *graphs[2];
         assert_int_equal(fsm_graph_to_json(&p.graph, &graphs[0]), FSMOE_OK);
         assert_int_equal(fsm_graph_to_json(&back.graph, &graphs[1]), FSMOE_OK);
@@ -134,6 +136,9 @@ static void test_step_times_names_the_key_that_is_wrong(void **state)
                  {"step", "1.5", "'step' is no"},
                  {"planned", "[]", "'planned' is not an object"},
                  {"planned", "{}", "'planned.start_s' is not a list"},
+                 {"load_s", "[]", "'load_s' does not say"},
+                 {"load_s", "{\"compute\": 1, \"intra\": 1}", "'load_s' does not say"},
+                 {"load_s", "{\"compute\": 1, \"intra\": 1, \"inter\": -1}", "'load_s' does not say"},
                  {"ranks", "[]", "'ranks' is not a list"},
                  {"ranks", "[7]", "'ranks[0].rank'"},
                  {"ranks", "[{\"rank\": 1}]", "'ranks[0].rank'"},

@@ -199,23 +199,37 @@ static void print_memory(const fsmoe_memory *m)
            (long long)m->gradients, (long long)m->optimizer, (long long)m->activations);
 }
 
+/* The parts of a micro-batch are named where not every lane is one. */
+static void lanes_of(const fsmoe_plan_summary *s, char *text, size_t size)
+{
+    if (s->lanes == 1 || s->parts == s->lanes) snprintf(text, size, "%d", s->lanes);
+    else snprintf(text, size, "%d (%d parts)", s->lanes, s->parts);
+}
+
+static void print_row(const plans *made, const fsmoe_plan *plan)
+{
+    char over_dsmoe[16], over_tutel[16], lanes[32], degrees[128];
+    fsmoe_plan_summary s;
+    fsmoe_plan_summarize(plan, &s);
+    ratio(step_of(made, "dsmoe"), s.step_s, over_dsmoe);
+    ratio(step_of(made, "tutel"), s.step_s, over_tutel);
+    lanes_of(&s, lanes, sizeof lanes);
+    degrees_of(plan, s.layers, degrees, sizeof degrees);
+    printf("%-16s %12.3f %10s %10s %9.3f %12.3f %7.2f%%  %-8s %-5s %s\n", s.schedule, 1e3 * s.step_s, over_dsmoe,
+           over_tutel, s.step_over_load, 1e3 * s.lower_bound_s, 100 * s.gap, s.binding, lanes, degrees);
+}
+
 static void print_table(const plans *made)
 {
     fsmoe_plan_summary s;
     fsmoe_plan_summarize(made->of[0], &s);
     printf("%d layers, %d with experts, on %d ranks of %d nodes\n", s.layers, s.moe_layers, s.ranks, s.nodes);
     print_memory(&made->memory);
-    printf("%-16s %12s %10s %10s %12s %8s  %-8s %s\n", "schedule", "step, ms", "over dsmoe", "over tutel", "bound, ms",
-           "gap", "binds", "degrees forward/backward x layers");
-    for (int i = 0; i < made->count; i++) {
-        char over_dsmoe[16], over_tutel[16], degrees[128];
-        fsmoe_plan_summarize(made->of[i], &s);
-        ratio(step_of(made, "dsmoe"), s.step_s, over_dsmoe);
-        ratio(step_of(made, "tutel"), s.step_s, over_tutel);
-        degrees_of(made->of[i], s.layers, degrees, sizeof degrees);
-        printf("%-16s %12.3f %10s %10s %12.3f %7.2f%%  %-8s %s\n", s.schedule, 1e3 * s.step_s, over_dsmoe, over_tutel,
-               1e3 * s.lower_bound_s, 100 * s.gap, s.binding, degrees);
-    }
+    printf("uncut, its tasks are %.3f ms of compute, %.3f ms of the intra-node link, %.3f ms of the inter-node link\n",
+           1e3 * s.load_s[0], 1e3 * s.load_s[1], 1e3 * s.load_s[2]);
+    printf("%-16s %12s %10s %10s %9s %12s %8s  %-8s %-5s %s\n", "schedule", "step, ms", "over dsmoe", "over tutel",
+           "step/load", "bound, ms", "gap", "binds", "lanes", "degrees forward/backward x layers");
+    for (int i = 0; i < made->count; i++) print_row(made, made->of[i]);
 }
 
 static fsmoe_status print_json(const plans *made)

@@ -152,6 +152,9 @@ static void print_step(const arguments *a, const fsmoe_plan *plan, double planne
     if (a->class_count > 0 || a->by_priority) printf(" (%.3f ms as planned)", 1e3 * planned_s);
     printf("; compute busy %.1f %%, intra-node link %.1f %%, inter-node link %.1f %%\n", 100 * s.busy[0],
            100 * s.busy[1], 100 * s.busy[2]);
+    printf("%d lane%s; uncut, the tasks are %.3f ms of compute, %.3f ms of the intra-node link, %.3f ms of the "
+           "inter-node link; the step is %.3f times the largest\n",
+           s.lanes, s.lanes > 1 ? "s" : "", 1e3 * s.load_s[0], 1e3 * s.load_s[1], 1e3 * s.load_s[2], s.step_over_load);
     for (int i = 0; i < a->class_count; i++)
         printf("  %-16s %8lld ranks  %12.3f ms\n", a->classes[i].name, (long long)a->classes[i].ranks,
                1e3 * class_s[i]);

@@ -46,9 +46,12 @@ typedef struct fsmoe_plan_summary {
     const char *binding;  /* what the bound rests on: "path", "compute", "intra" or "inter"; static */
     double order_bound_s; /* no order of these very tasks is faster */
     int layers, moe_layers, tasks;
-    int allreduces;                   /* gradient pieces */
-    double busy[3];                   /* share of the step that compute, the intra-node and the inter-node link work */
-    int ranks, nodes;                 /* it was planned for; 0: read from a file */
+    int allreduces;   /* gradient pieces */
+    double busy[3];   /* share of the step that compute, the intra-node and the inter-node link work */
+    double load_s[3]; /* what each has to do in the plain step: every layer in one piece, nothing beside anything */
+    double step_over_load; /* step_s over the largest of them; 0: there is nothing to do */
+    int lanes, parts;      /* passes at once (1: one after the other), and how many of them share a micro-batch */
+    int ranks, nodes;      /* it was planned for; 0: read from a file */
     int cluster_ranks, cluster_nodes; /* that the costs were measured on; 0: not known */
     const char *other_layout; /* "the costs are of …, the plan is for …"; NULL: as far as known, both are the
                                        * same; owned by the plan */
@@ -62,8 +65,9 @@ FSMOE_API void fsmoe_plan_degrees(const fsmoe_plan *plan, int layer, int *forwar
 /* Summary and degrees as a JSON object. *text is malloc'd. ERROR_MEMORY. */
 FSMOE_API fsmoe_status fsmoe_plan_to_json(const fsmoe_plan *plan, char **text);
 
-/* Why these degrees: for both directions the chosen degree and its neighbours, what each takes and what binds it.
- * *text is malloc'd. ERROR_MEMORY. */
+/* Why this plan. Of one lane: for both directions the chosen degree and its neighbours, what each takes and what binds it.
+ * Of every plan: what each resource has to do and what it waits for. Where there may be lanes: what one lane or one chunk
+ * more or less would cost. *text is malloc'd. ERROR_MEMORY, ERROR_NUMERIC. */
 FSMOE_API fsmoe_status fsmoe_plan_explain(const fsmoe_plan *plan, char **text);
 
 /* Ranks that are alike; factors say how much longer than planned their tasks take. A class is made of whole nodes. */

@@ -1,5 +1,6 @@
 /* step_times.json: {"format", "version", "schedule", "step", "graph", "planned": {"start_s": [a number a task],
- * "end_s"}, "ranks": [{"rank": 0, "start_s", "end_s"}, …]}; "planned" may be absent. Ranks stand in order. */
+ * "end_s"}, "load_s": {"compute": a number, "intra", "inter"}, "ranks": [{"rank": 0, "start_s", "end_s"}, …]}; "planned"
+ * and "load_s" may be absent. Ranks stand in order. */
 #include "base/file.h"
 #include "base/json.h"
 #include "exec/step_times.h"
@@ -62,6 +63,21 @@ static json_t *ranks_json(const fsm_step_times *times, bool *failed)
     return ranks;
 }
 
+static bool has_loads(const fsm_step_times *times)
+{
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
+        if (times->load_s[r] > 0) return true;
+    return false;
+}
+
+static json_t *loads_json(const fsm_step_times *times, bool *failed)
+{
+    json_t *loads = json_object();
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
+        fsm_json_set(loads, fsm_resource_name((fsm_resource)r), json_real(times->load_s[r]), failed);
+    return loads;
+}
+
 fsmoe_status fsm_step_times_write(const fsm_step_times *times, const char *path)
 {
     bool failed = false;
@@ -75,6 +91,7 @@ fsmoe_status fsm_step_times_write(const fsm_step_times *times, const char *path)
     fsm_json_set(root, "ranks", ranks_json(times, &failed), &failed);
     if (times->has_planned)
         fsm_json_set(root, "planned", timeline_json(&times->planned, times->graph.count, &failed), &failed);
+    if (has_loads(times)) fsm_json_set(root, "load_s", loads_json(times, &failed), &failed);
     return fsm_json_write(root, failed, JSON_COMPACT | JSON_REAL_PRECISION(17), path);
 }
 
@@ -145,6 +162,17 @@ static fsmoe_status read_ranks(const json_t *ranks, fsm_step_times *times)
     return FSMOE_OK;
 }
 
+static fsmoe_status read_loads(const json_t *loads, fsm_step_times *times)
+{
+    for (int r = 0; r < FSM_RESOURCE_COUNT && loads; r++) {
+        const json_t *load = json_object_get(loads, fsm_resource_name((fsm_resource)r));
+        if (!json_is_number(load) || json_number_value(load) < 0)
+            return bad("", "load_s", "does not say the load of each resource");
+        times->load_s[r] = json_number_value(load);
+    }
+    return FSMOE_OK;
+}
+
 /* What stands beside the times, and room for them. */
 static fsmoe_status read_head(const json_t *root, fsm_step_times *times)
 {
@@ -179,6 +207,7 @@ fsmoe_status fsm_step_times_read(const char *path, fsm_step_times *times)
     const json_t *planned = json_object_get(root, "planned");
     times->has_planned = planned != NULL;
     if (status == FSMOE_OK && planned) status = read_timeline(planned, "planned.", &times->graph, &times->planned);
+    if (status == FSMOE_OK) status = read_loads(json_object_get(root, "load_s"), times);
     if (status == FSMOE_OK) status = read_ranks(json_object_get(root, "ranks"), times);
     json_decref(root);
     if (status == FSMOE_OK) return FSMOE_OK;

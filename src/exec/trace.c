@@ -194,29 +194,52 @@ done:
     return status;
 }
 
-/* Every resource that has tasks, then the spans, which the viewer shows first. */
-static void print_plan(FILE *out, const fsm_graph *graph, const fsm_timeline *timeline, const fsm_spans *spans)
+/* Threads of a plan's trace: the resources, the step, its lanes. */
+enum { PLAN_PID = 0, STEP_TID = FSM_RESOURCE_COUNT, LANE_TID };
+
+static int thread_of(const fsm_span *span)
 {
-    enum { PID = 0, STEP_TID = FSM_RESOURCE_COUNT };
-    const char *comma = "\n";
-    bool used[FSM_RESOURCE_COUNT] = {false};
-    print_process(out, PID, "plan", &comma);
-    for (int i = 0; i < graph->count; i++) used[graph->tasks[i].resource] = true;
-    for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
-        if (used[r]) print_thread(out, PID, r, fsm_resource_name((fsm_resource)r));
-    if (spans->count > 0) {
-        print_thread(out, PID, STEP_TID, "step");
-        fprintf(out,
-                ",\n{\"ph\":\"M\",\"name\":\"thread_sort_index\",\"pid\":%d,\"tid\":%d,\"args\":{\"sort_index\":-1}}",
-                PID, STEP_TID);
-    }
+    return span->lane < 0 ? STEP_TID : LANE_TID + span->lane;
+}
+
+/* The viewer shows them in this order. */
+static void print_span_thread(FILE *out, int tid, const char *name, int place)
+{
+    print_thread(out, PLAN_PID, tid, name);
+    fprintf(out, ",\n{\"ph\":\"M\",\"name\":\"thread_sort_index\",\"pid\":%d,\"tid\":%d,\"args\":{\"sort_index\":%d}}",
+            PLAN_PID, tid, place);
+}
+
+/* Before the resources: the step, then each lane, in which the same layers go by at other times. */
+static void print_spans(FILE *out, const fsm_spans *spans, int lanes)
+{
+    char name[FSM_SPAN_NAME_BYTES];
+    if (spans->count == 0) return;
+    print_span_thread(out, STEP_TID, "step", -1 - lanes);
+    for (int i = 0; i < spans->count; i++)
+        if (spans->spans[i].level == FSM_SPAN_LANE) {
+            fsm_span_name(&spans->spans[i], name);
+            print_span_thread(out, thread_of(&spans->spans[i]), name, spans->spans[i].lane - lanes);
+        }
     for (int i = 0; i < spans->count; i++) {
-        char name[FSM_SPAN_NAME_BYTES];
-        fsm_span_name(&spans->spans[i], name);
-        print_slice(out, PID, STEP_TID, name, "span", spans->spans[i].start_s, spans->spans[i].end_s);
+        const fsm_span *span = &spans->spans[i];
+        fsm_span_name(span, name);
+        print_slice(out, PLAN_PID, thread_of(span), name, "span", span->start_s, span->end_s);
         fprintf(out, "}");
     }
-    for (int i = 0; i < graph->count; i++) print_task(out, PID, graph, i, timeline->start_s[i], timeline->end_s[i]);
+}
+
+static void print_plan(FILE *out, const fsm_graph *graph, const fsm_timeline *timeline, const fsm_spans *spans)
+{
+    const char *comma = "\n";
+    bool used[FSM_RESOURCE_COUNT] = {false};
+    print_process(out, PLAN_PID, "plan", &comma);
+    for (int i = 0; i < graph->count; i++) used[graph->tasks[i].resource] = true;
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
+        if (used[r]) print_thread(out, PLAN_PID, r, fsm_resource_name((fsm_resource)r));
+    print_spans(out, spans, fsm_graph_lanes(graph) > 1 ? fsm_graph_lanes(graph) : 0);
+    for (int i = 0; i < graph->count; i++)
+        print_task(out, PLAN_PID, graph, i, timeline->start_s[i], timeline->end_s[i]);
 }
 
 fsmoe_status fsm_trace_write_timeline(const fsm_graph *graph, const fsm_timeline *timeline, const char *path)

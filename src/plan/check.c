@@ -527,6 +527,18 @@ static fsmoe_status check_bound(const char *what, const fsm_bound *claimed, cons
     return FSMOE_OK;
 }
 
+static fsmoe_status check_loads(const fsm_plan *plan, const fsm_cluster *cluster)
+{
+    const double *claimed = plan->certificate.load_s;
+    double load_s[FSM_RESOURCE_COUNT];
+    FSM_TRY(fsm_step_loads(&plan->shape, cluster, load_s));
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
+        if (!close_to(claimed[r], load_s[r]))
+            return fsm_fail(FSMOE_ERROR_FORMAT, "the load of %s is %.9g s, not %.9g s",
+                            fsm_resource_name((fsm_resource)r), load_s[r], claimed[r]);
+    return FSMOE_OK;
+}
+
 /* The bound is about what the schedule may do, so a plan must not claim less freedom than its schedule has. */
 static fsmoe_status check_schedule(const fsm_plan *plan)
 {
@@ -551,6 +563,7 @@ fsmoe_status fsm_plan_check(const fsm_plan *plan, const fsm_cluster *cluster)
     if (status == FSMOE_OK) status = fsm_bound_graph(&plan->graph, seconds, &order_bound);
     free(seconds);
     FSM_TRY(status);
+    FSM_TRY(check_loads(plan, cluster));
     FSM_TRY(fsm_bound_step(&plan->shape, cluster, plan->freedom, &bound));
     FSM_TRY(check_bound("lower bound", &claimed->bound, &bound, claimed->makespan_s));
     return check_bound("lower bound of the order", &claimed->order_bound, &order_bound, claimed->makespan_s);

@@ -20,6 +20,7 @@ static fsmoe_status certify(fsm_plan *plan, const fsm_cluster *cluster)
     FSM_TRY(fsm_cost_graph(&plan->graph, cluster, plan->seconds));
     FSM_TRY(fsm_simulate(&plan->graph, plan->seconds, FSM_IN_ORDER, &plan->timeline));
     plan->certificate.makespan_s = plan->timeline.makespan_s;
+    FSM_TRY(fsm_step_loads(&plan->shape, cluster, plan->certificate.load_s));
     FSM_TRY(fsm_bound_step(&plan->shape, cluster, plan->freedom, &plan->certificate.bound));
     return fsm_bound_graph(&plan->graph, plan->seconds, &plan->certificate.order_bound);
 }

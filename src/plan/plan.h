@@ -6,6 +6,7 @@
 #define FSM_PLAN_PLAN_H
 
 #include "plan/bound.h"
+#include "plan/load.h"
 #include "plan/schedule/schedule.h"
 #include "plan/simulate.h"
 
@@ -13,6 +14,7 @@ typedef struct fsm_certificate {
     double makespan_s;
     fsm_bound bound;       /* no plan with this schedule's freedom is faster, whatever its degrees, order and pieces */
     fsm_bound order_bound; /* no order of these very tasks is faster */
+    double load_s[FSM_RESOURCE_COUNT]; /* of the plain step (load.h) */
 } fsm_certificate;
 
 typedef struct fsm_plan {

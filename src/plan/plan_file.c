@@ -266,6 +266,26 @@ static fsmoe_status read_gap(const json_t *certificate, const fsm_plan *p)
     return bad("certificate.gap", "is not makespan_s / bound - 1");
 }
 
+static json_t *loads_json(const fsm_certificate *c, bool *failed)
+{
+    json_t *json = json_object();
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
+        fsm_json_set(json, fsm_resource_name((fsm_resource)r), json_real(c->load_s[r]), failed);
+    return json;
+}
+
+static fsmoe_status read_loads(const json_t *certificate, fsm_certificate *c)
+{
+    const json_t *loads = json_object_get(certificate, "load_s");
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
+        const json_t *load = json_object_get(loads, fsm_resource_name((fsm_resource)r));
+        if (!json_is_number(load) || json_number_value(load) < 0)
+            return bad("certificate.load_s", "does not say the load of each resource");
+        c->load_s[r] = json_number_value(load);
+    }
+    return FSMOE_OK;
+}
+
 /* ---- the file ---- */
 
 static json_t *certificate_json(const fsm_certificate *c, bool *failed)
@@ -275,6 +295,7 @@ static json_t *certificate_json(const fsm_certificate *c, bool *failed)
     fsm_json_set(json, "bound", bound_json(&c->bound, failed), failed);
     fsm_json_set(json, "order_bound", bound_json(&c->order_bound, failed), failed);
     fsm_json_set(json, "gap", json_real(fsm_gap(c->makespan_s, c->bound.seconds)), failed);
+    fsm_json_set(json, "load_s", loads_json(c, failed), failed);
     return json;
 }
 
@@ -344,6 +365,7 @@ static fsmoe_status read_plan(const json_t *root, fsm_plan *p, fsm_cluster *clus
     FSM_TRY(read_bound(certificate, "bound", &p->certificate.bound));
     FSM_TRY(read_bound(certificate, "order_bound", &p->certificate.order_bound));
     FSM_TRY(read_gap(certificate, p));
+    FSM_TRY(read_loads(certificate, &p->certificate));
     FSM_TRY(fsm_plan_count_degrees(p));
     return read_cluster(root, cluster);
 }

@@ -5,6 +5,7 @@
 #include "base/print.h"
 #include "plan/check.h"
 #include "plan/explain.h"
+#include "plan/explain_step.h"
 #include "plan/model_step.h"
 #include "plan/schedule/paper.h"
 
@@ -139,7 +140,11 @@ void fsmoe_plan_summarize(const fsmoe_plan *plan, fsmoe_plan_summary *summary)
         .cluster_nodes = plan->cluster.nodes,
         .other_layout = plan->other_layout[0] ? plan->other_layout : NULL,
         .cluster_ranks = plan->cluster.nodes * plan->cluster.ranks_per_node,
+        .lanes = fsm_graph_lanes(&p->graph),
+        .parts = fsm_graph_parts(&p->graph),
+        .step_over_load = fsm_over_load(p->timeline.makespan_s, c->load_s),
     };
+    memcpy(summary->load_s, c->load_s, sizeof summary->load_s);
     for (int i = 0; i < p->graph.count; i++)
         if (p->timeline.makespan_s > 0)
             summary->busy[p->graph.tasks[i].resource] +=
@@ -168,12 +173,13 @@ static json_t *layers_json(const fsmoe_plan *plan, int layers, bool *failed)
     return list;
 }
 
-static json_t *busy_json(const fsmoe_plan_summary *s, bool *failed)
+/* A number a resource, `unit` times as large. */
+static json_t *resources_json(const double values[FSM_RESOURCE_COUNT], double unit, bool *failed)
 {
-    json_t *busy = json_object();
+    json_t *json = json_object();
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++)
-        fsm_json_set(busy, fsm_resource_name((fsm_resource)r), json_real(s->busy[r]), failed);
-    return busy;
+        fsm_json_set(json, fsm_resource_name((fsm_resource)r), json_real(unit * values[r]), failed);
+    return json;
 }
 
 fsmoe_status fsmoe_plan_to_json(const fsmoe_plan *plan, char **text)
@@ -190,28 +196,48 @@ fsmoe_status fsmoe_plan_to_json(const fsmoe_plan *plan, char **text)
     fsm_json_set(root, "order_bound_ms", json_real(1e3 * s.order_bound_s), &failed);
     fsm_json_set(root, "tasks", json_integer(s.tasks), &failed);
     fsm_json_set(root, "allreduces", json_integer(s.allreduces), &failed);
-    fsm_json_set(root, "busy", busy_json(&s, &failed), &failed);
+    fsm_json_set(root, "lanes", json_integer(s.lanes), &failed);
+    fsm_json_set(root, "parts", json_integer(s.parts), &failed);
+    fsm_json_set(root, "load_ms", resources_json(s.load_s, 1e3, &failed), &failed);
+    fsm_json_set(root, "step_over_load", json_real(s.step_over_load), &failed);
+    fsm_json_set(root, "busy", resources_json(s.busy, 1, &failed), &failed);
     fsm_json_set(root, "layers", layers_json(plan, s.layers, &failed), &failed);
     return fsm_json_text(root, failed, JSON_INDENT(1) | JSON_REAL_PRECISION(12), "a plan", text);
 }
 
-fsmoe_status fsmoe_plan_explain(const fsmoe_plan *plan, char **text)
+/* A layer by itself; with several lanes that is not what was planned. */
+static fsmoe_status explain_layer(const fsmoe_plan *plan, int layer, FILE *out)
 {
     const fsm_plan *p = &plan->plan;
-    fsm_print print;
-    *text = NULL;
-    FSM_TRY(fsm_print_begin(&print));
-    fsmoe_status status = FSMOE_OK;
     fsm_freedom freedom = fsm_step_freedom(&p->shape, p->freedom);
-    int moe = (int)p->shape.moe_every - 1;
-    if (moe >= p->shape.num_layers) fprintf(print.out, "no layer has experts: nothing is cut\n");
-    for (int phase = 0; phase < 2 && moe < p->shape.num_layers && status == FSMOE_OK; phase++) {
+    for (int phase = 0; phase < 2; phase++) {
         fsm_window window = fsm_step_moe_window(&p->shape, &plan->cluster, (fsm_phase)phase);
         char title[96];
         snprintf(title, sizeof title, "%s, %s of an MoE layer without gradients", p->schedule,
                  fsm_phase_name((fsm_phase)phase));
-        status = fsm_window_explain(&window, freedom, p->degree[moe][phase], title, print.out);
+        FSM_TRY(fsm_window_explain(&window, freedom, p->degree[layer][phase], title, out));
     }
+    return FSMOE_OK;
+}
+
+static fsmoe_status explain(const fsmoe_plan *plan, FILE *out)
+{
+    const fsm_plan *p = &plan->plan;
+    int layer = (int)p->shape.moe_every - 1; /* the first with experts */
+    bool has_experts = layer < p->shape.num_layers;
+    if (!has_experts) fprintf(out, "no layer has experts: nothing is cut\n");
+    else if (fsm_graph_lanes(&p->graph) == 1) FSM_TRY(explain_layer(plan, layer, out));
+    FSM_TRY(fsm_plan_explain_waits(p, out));
+    bool others = has_experts && p->freedom.lanes && !p->freedom.one_stream; /* lanes are searched for on all streams */
+    return others ? fsm_plan_explain_lanes(p, &plan->cluster, layer, out) : FSMOE_OK;
+}
+
+fsmoe_status fsmoe_plan_explain(const fsmoe_plan *plan, char **text)
+{
+    fsm_print print;
+    *text = NULL;
+    FSM_TRY(fsm_print_begin(&print));
+    fsmoe_status status = explain(plan, print.out);
     return fsm_print_end(&print, status, "an explanation", text);
 }
 

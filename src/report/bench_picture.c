@@ -10,7 +10,7 @@
 #include <string.h>
 
 enum { WIDTH_PX = 1200, MARGIN_PX = 36, RIGHT_PX = 170, MOST_LABEL_PX = 320, LEAST_LABEL_PX = 110, TEXT_PX = 12 };
-enum { HEADING_Y = 108, MEAN_LANE_PX = 24, LEAST_ROW_PX = 20, ROW_GAP_PX = 9, AXIS_PX = 34, COLOURS = 8 };
+enum { HEADING_Y = 108, MEAN_BAR_PX = 24, LEAST_ROW_PX = 20, ROW_GAP_PX = 9, AXIS_PX = 34, COLOURS = 8 };
 #define LOG_FROM 4.0 /* the axis is logarithmic from this ratio of its ends on */
 
 typedef struct picture {
@@ -19,10 +19,10 @@ typedef struct picture {
     const char *title;
     const char *base; /* the schedule that all cases are relative to; NULL: not one and the same */
     bool some_dsmoe;  /* some cases are relative to dsmoe */
-    const char *lanes[FSMOE_BENCH_MOST_ROWS]; /* schedules but that one, in the order of their first rows */
-    int n_lanes;
+    const char *bars[FSMOE_BENCH_MOST_ROWS]; /* schedules but that one, in the order of their first rows */
+    int n_bars;
     fsm_axis axis;
-    double plot_x, plot_px, lane_px, row_px, rows_y, rows_end_y;
+    double plot_x, plot_px, bar_px, row_px, rows_y, rows_end_y;
 } picture;
 
 /* ---- what is shown ---- */
@@ -47,24 +47,24 @@ static void find_base(picture *p)
     }
 }
 
-static fsmoe_status add_lane(picture *p, const char *schedule)
+static fsmoe_status add_bar(picture *p, const char *schedule)
 {
-    for (int i = 0; i < p->n_lanes; i++)
-        if (strcmp(p->lanes[i], schedule) == 0) return FSMOE_OK;
-    if (p->n_lanes == FSMOE_BENCH_MOST_ROWS)
+    for (int i = 0; i < p->n_bars; i++)
+        if (strcmp(p->bars[i], schedule) == 0) return FSMOE_OK;
+    if (p->n_bars == FSMOE_BENCH_MOST_ROWS)
         return fsm_fail(FSMOE_ERROR_CONFIG, "more than %d schedules in one picture", FSMOE_BENCH_MOST_ROWS);
-    p->lanes[p->n_lanes++] = schedule;
+    p->bars[p->n_bars++] = schedule;
     return FSMOE_OK;
 }
 
-static fsmoe_status find_lanes(picture *p)
+static fsmoe_status find_bars(picture *p)
 {
     for (int i = 0; i < p->count; i++)
         for (int k = 0; k < p->cases[i].count; k++) {
             const char *schedule = p->cases[i].rows[k].schedule;
-            if (!p->base || strcmp(schedule, p->base) != 0) FSM_TRY(add_lane(p, schedule));
+            if (!p->base || strcmp(schedule, p->base) != 0) FSM_TRY(add_bar(p, schedule));
         }
-    if (p->n_lanes == 0 && p->base) return add_lane(p, p->base);
+    if (p->n_bars == 0 && p->base) return add_bar(p, p->base);
     return FSMOE_OK;
 }
 
@@ -96,8 +96,8 @@ static void make_axis(picture *p)
 {
     double low = 1, high = 1;
     for (int i = 0; i < p->count; i++)
-        for (int k = 0; k < p->n_lanes; k++) {
-            mark m = mark_of(&p->cases[i], p->lanes[k]);
+        for (int k = 0; k < p->n_bars; k++) {
+            mark m = mark_of(&p->cases[i], p->bars[k]);
             low = fmin(low, fmin(m.measured, m.planned)); /* fmin and fmax pass NaN over */
             high = fmax(high, fmax(m.measured, m.planned));
         }
@@ -109,12 +109,12 @@ static void make_layout(picture *p)
     double label_px = LEAST_LABEL_PX;
     for (int i = 0; i < p->count && p->count > 1; i++)
         label_px = fmax(label_px, fsm_paint_text_px(p->cases[i].name, TEXT_PX));
-    for (int k = 0; k < p->n_lanes; k++) label_px = fmax(label_px, fsm_paint_text_px(p->lanes[k], TEXT_PX));
+    for (int k = 0; k < p->n_bars; k++) label_px = fmax(label_px, fsm_paint_text_px(p->bars[k], TEXT_PX));
     p->plot_x = MARGIN_PX + fmin(label_px, MOST_LABEL_PX) + 14;
     p->plot_px = WIDTH_PX - RIGHT_PX - p->plot_x;
-    p->lane_px = p->count <= 8 ? 9 : p->count <= 40 ? 6 : 5;
-    p->row_px = fmax(LEAST_ROW_PX, p->n_lanes * p->lane_px + ROW_GAP_PX);
-    p->rows_y = HEADING_Y + 12 + p->n_lanes * MEAN_LANE_PX + AXIS_PX;
+    p->bar_px = p->count <= 8 ? 9 : p->count <= 40 ? 6 : 5;
+    p->row_px = fmax(LEAST_ROW_PX, p->n_bars * p->bar_px + ROW_GAP_PX);
+    p->rows_y = HEADING_Y + 12 + p->n_bars * MEAN_BAR_PX + AXIS_PX;
     p->rows_end_y = p->count > 1 ? p->rows_y + p->count * p->row_px : p->rows_y - AXIS_PX;
 }
 
@@ -204,16 +204,16 @@ static void write_background(FILE *out, const picture *p)
 }
 
 /* From 1 to the measured value, `height` about y; a tick where it was expected. `of` is told with the values. */
-static void write_mark(FILE *out, const picture *p, const char *of, int lane, mark m, double y, double height)
+static void write_mark(FILE *out, const picture *p, const char *of, int bar, mark m, double y, double height)
 {
     double one = place(p, 1), end = place(p, m.measured), width = fmax(1, fabs(end - one));
     char number[FSM_NUMBER_BYTES];
     if (isnan(m.measured)) return;
-    fprintf(out, "<rect class=\"c%d\" x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.1f\"><title>", lane % COLOURS,
+    fprintf(out, "<rect class=\"c%d\" x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.1f\"><title>", bar % COLOURS,
             fmin(one, end), y - height / 2, width, height);
     fsm_html_text(out, of);
     fputs("\n", out);
-    fsm_html_text(out, p->lanes[lane]);
+    fsm_html_text(out, p->bars[bar]);
     fprintf(out, " %.3f, planned %s</title></rect>\n", m.measured, fsm_number_short(number, m.planned));
     if (!isnan(m.planned))
         fprintf(out, "<path class=\"plan\" d=\"M%.2f %.1fV%.1f\"/>\n", place(p, m.planned), y - height / 2 - 1,
@@ -229,11 +229,11 @@ static void write_means(FILE *out, const picture *p, double *values)
     const char *of = one_case ? p->cases[0].name : heading;
     write_text(out, "row", MARGIN_PX, HEADING_Y, of);
     fputs("<g class=\"means\">\n", out);
-    for (int k = 0; k < p->n_lanes; k++) {
-        double y = HEADING_Y + 12 + (k + 0.5) * MEAN_LANE_PX;
-        mark m = mean_mark(p, p->lanes[k], values);
-        write_label(out, p->plot_x - 14, y + 4, p->lanes[k]);
-        write_mark(out, p, of, k, m, y, MEAN_LANE_PX - 10);
+    for (int k = 0; k < p->n_bars; k++) {
+        double y = HEADING_Y + 12 + (k + 0.5) * MEAN_BAR_PX;
+        mark m = mean_mark(p, p->bars[k], values);
+        write_label(out, p->plot_x - 14, y + 4, p->bars[k]);
+        write_mark(out, p, of, k, m, y, MEAN_BAR_PX - 10);
         if (isnan(m.measured)) continue;
         snprintf(value, sizeof value, "%.3f", m.measured);
         write_text(out, "value", place(p, fmax(1, fmax(m.measured, m.planned))) + 8, y + 4, value);
@@ -258,11 +258,11 @@ static void write_cases(FILE *out, const picture *p)
     write_text(out, "best", WIDTH_PX - RIGHT_PX + 26, p->rows_y - AXIS_PX + 20, "fastest");
     for (int i = 0; i < p->count; i++) {
         const fsmoe_bench_case *c = &p->cases[i];
-        double middle = p->rows_y + (i + 0.5) * p->row_px, top = middle - p->n_lanes * p->lane_px / 2;
+        double middle = p->rows_y + (i + 0.5) * p->row_px, top = middle - p->n_bars * p->bar_px / 2;
         fputs("<g class=\"case\">\n", out);
         write_label(out, p->plot_x - 14, middle + 4, c->name);
-        for (int k = 0; k < p->n_lanes; k++)
-            write_mark(out, p, c->name, k, mark_of(c, p->lanes[k]), top + (k + 0.5) * p->lane_px, p->lane_px - 1.5);
+        for (int k = 0; k < p->n_bars; k++)
+            write_mark(out, p, c->name, k, mark_of(c, p->bars[k]), top + (k + 0.5) * p->bar_px, p->bar_px - 1.5);
         write_best(out, c, middle + 4);
         fputs("</g>\n", out);
     }
@@ -292,7 +292,7 @@ static bool is_rehearsed(const picture *p)
 
 static void write_picture(FILE *out, const picture *p, double *values)
 {
-    if (p->n_lanes == 0) {
+    if (p->n_bars == 0) {
         write_begin(out, 100, p, "No case has been measured.");
         fputs("</svg>\n", out);
         return;
@@ -311,7 +311,7 @@ fsmoe_status fsmoe_bench_draw(const fsmoe_bench_case *cases, int count, const ch
     picture p = {.cases = cases, .count = count, .title = title};
     fsm_print print;
     find_base(&p);
-    FSM_TRY(find_lanes(&p));
+    FSM_TRY(find_bars(&p));
     make_axis(&p);
     make_layout(&p);
     double *values = malloc(((size_t)count + 1) * sizeof *values);

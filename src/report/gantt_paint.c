@@ -83,8 +83,9 @@ static const char style[] =
     ".gantt .phase{stroke:#777;stroke:var(--quiet);stroke-dasharray:2 3;shape-rendering:crispEdges}\n"
     ".gantt .apart rect,.gantt .w{stroke:#eee;stroke:var(--idle);stroke-width:.8}"
     ".gantt .apart rect{stroke:var(--paper);stroke-width:1.2}\n"
+    ".gantt .hatch{stroke:#000;stroke-width:3;stroke-opacity:.22}.gantt .swatch{fill:#a3a39e}"
     ".gantt .column{shape-rendering:crispEdges}"
-    ".gantt .lane rect:hover{stroke:#777;stroke:var(--ink);stroke-width:1}.gantt .lane text{font-size:11.5px}\n";
+    ".gantt .track rect:hover{stroke:#777;stroke:var(--ink);stroke-width:1}.gantt .track text{font-size:11.5px}\n";
 
 fsm_paint fsm_paint_of(const fsm_task *task)
 {
@@ -95,6 +96,30 @@ char *fsm_paint_class(fsm_paint paint, char name[FSM_PAINT_CLASS_BYTES])
 {
     snprintf(name, FSM_PAINT_CLASS_BYTES, "%c%d", paint.dark ? 'b' : 'a', paint.hue);
     return name;
+}
+
+/* In which direction each lane's stripes go, degrees. */
+static const int stripes[FSM_MAX_LANES] = {0, 45, -45, 90};
+
+char *fsm_paint_hatch(int lane, char name[FSM_PAINT_CLASS_BYTES])
+{
+    snprintf(name, FSM_PAINT_CLASS_BYTES, "h%d", lane % FSM_MAX_LANES);
+    return name;
+}
+
+void fsm_paint_write_hatches(FILE *out, int lanes)
+{
+    if (lanes < 2) return;
+    fputs("<defs>", out);
+    for (int lane = 1; lane < lanes && lane < FSM_MAX_LANES; lane++)
+        fprintf(out,
+                "<pattern id=\"gantt-h%d\" patternUnits=\"userSpaceOnUse\" width=\"8\" height=\"8\" "
+                "patternTransform=\"rotate(%d)\"><path class=\"hatch\" d=\"M4 0V8\"/></pattern>\n",
+                lane, stripes[lane]);
+    fputs("<style>", out);
+    for (int lane = 1; lane < lanes && lane < FSM_MAX_LANES; lane++)
+        fprintf(out, ".gantt .h%d{fill:url(#gantt-h%d);pointer-events:none}", lane, lane);
+    fputs("</style></defs>\n", out);
 }
 
 double fsm_paint_text_px(const char *text, double size_px)
@@ -158,25 +183,60 @@ static void write_entry(FILE *out, const entry *e, int h, double x, double y)
     fprintf(out, "<text x=\"%.1f\" y=\"%.1f\">%s</text>\n", x + SWATCH_PX + 7, y + 11, e->text);
 }
 
+/* Where legend entries go: in rows, as far as each is full. */
+typedef struct place {
+    double left, right, x, y;
+} place;
+
+static void make_room(place *at, double width)
+{
+    if (at->x > at->left && at->x + width > at->right) at->x = at->left, at->y += ROW_PX;
+}
+
+static double entry_px(const char *text)
+{
+    return SWATCH_PX + 7 + fsm_paint_text_px(text, TEXT_PX);
+}
+
+static void write_note(FILE *out, place *at, const char *note)
+{
+    double width = fsm_paint_text_px(note, TEXT_PX);
+    make_room(at, width);
+    if (out) fprintf(out, "<text x=\"%.1f\" y=\"%.1f\">%s</text>\n", at->x, at->y + 11, note);
+    at->x += width + ENTRY_GAP_PX;
+}
+
+static void write_lane(FILE *out, place *at, int lane)
+{
+    char text[32], hatch[FSM_PAINT_CLASS_BYTES];
+    snprintf(text, sizeof text, "lane %d", lane);
+    make_room(at, entry_px(text));
+    if (out) {
+        fprintf(out, "<rect class=\"swatch\" x=\"%.1f\" y=\"%.1f\" width=\"%d\" height=\"13\"/>", at->x, at->y,
+                SWATCH_PX);
+        if (lane > 0)
+            fprintf(out, "<path class=\"%s\" d=\"M%.1f %.1fh%dv13h-%dz\"/>", fsm_paint_hatch(lane, hatch), at->x, at->y,
+                    SWATCH_PX, SWATCH_PX);
+        fprintf(out, "<text x=\"%.1f\" y=\"%.1f\">%s</text>\n", at->x + SWATCH_PX + 7, at->y + 11, text);
+    }
+    at->x += entry_px(text) + ENTRY_GAP_PX;
+}
+
 double fsm_paint_write_legend(FILE *out, const fsm_graph *graph, double x, double y, double width)
 {
-    static const char note[] = "where a colour has two shades, the darker one is backward";
     entry entries[HUE_COUNT];
-    double at = x, top = y;
-    gather_entries(graph, entries);
+    place at = {x, x + width, x, y};
     bool two = false;
+    gather_entries(graph, entries);
     for (int h = 0; h < HUE_COUNT; h++) {
         const entry *e = &entries[h];
         if (!e->text[0]) continue;
         two = two || (e->shade[0] && e->shade[1]);
-        double entry_px = SWATCH_PX + 7 + fsm_paint_text_px(e->text, TEXT_PX) + ENTRY_GAP_PX;
-        if (at > x && at + entry_px - ENTRY_GAP_PX > x + width) at = x, y += ROW_PX;
-        if (out) write_entry(out, e, h, at, y);
-        at += entry_px;
+        make_room(&at, entry_px(e->text));
+        if (out) write_entry(out, e, h, at.x, at.y);
+        at.x += entry_px(e->text) + ENTRY_GAP_PX;
     }
-    if (two) {
-        if (at > x && at + fsm_paint_text_px(note, TEXT_PX) > x + width) at = x, y += ROW_PX;
-        if (out) fprintf(out, "<text x=\"%.1f\" y=\"%.1f\">%s</text>\n", at, y + 11, note);
-    }
-    return y + ROW_PX - top;
+    for (int lane = 0; lane < fsm_graph_lanes(graph) && fsm_graph_lanes(graph) > 1; lane++) write_lane(out, &at, lane);
+    if (two) write_note(out, &at, "where a colour has two shades, the darker one is backward");
+    return at.y + ROW_PX - y;
 }

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "exec/overlap.h"
 #include "exec/step_times.h"
+#include "plan/load.h"
 #include "report/gantt.h"
 #include "report/html.h"
 #include "report/number.h"
@@ -39,6 +40,11 @@ static double measured_s(const fsm_step_times *times, int *slowest)
     return times->ranks[*slowest].makespan_s;
 }
 
+static bool knows_loads(const fsm_step_times *times)
+{
+    return fsm_over_load(1, times->load_s) > 0;
+}
+
 /* In the picture a task that did not run stands where it would have started, not at the step's start, from where its
  * layer would then seem to reach. */
 static void place_tasks_that_did_not_run(const fsm_graph *graph, fsm_timeline *timeline)
@@ -70,15 +76,15 @@ static void write_link_cells(FILE *out, const fsm_link_overlap *link)
     fprintf(out, "<td>%s</td>\n", text);
 }
 
-/* planned_s: NaN without a plan. */
-static fsmoe_status write_row(FILE *out, const fsm_graph *graph, const fsm_timeline *timeline, const char *name,
-                              double planned_s)
+static fsmoe_status write_row(FILE *out, const fsm_step_times *times, const fsm_timeline *timeline, const char *name)
 {
     fsm_overlap o;
-    FSM_TRY(fsm_overlap_of(graph, timeline, &o));
+    double over_load = fsm_over_load(timeline->makespan_s, times->load_s);
+    FSM_TRY(fsm_overlap_of(&times->graph, timeline, &o));
     fprintf(out, "<tr><th>%s</th>", name);
     write_cell(out, 1e3 * timeline->makespan_s, "");
-    if (!isnan(planned_s)) write_cell(out, timeline->makespan_s / planned_s, "");
+    if (times->has_planned) write_cell(out, timeline->makespan_s / times->planned.makespan_s, "");
+    if (knows_loads(times)) write_cell(out, over_load, "");
     write_cell(out, 1e3 * o.compute_s, "");
     fputc('\n', out);
     write_link_cells(out, &o.intra);
@@ -90,11 +96,12 @@ static fsmoe_status write_row(FILE *out, const fsm_graph *graph, const fsm_timel
     return FSMOE_OK;
 }
 
-static void write_table_head(FILE *out, bool has_planned)
+static void write_table_head(FILE *out, const fsm_step_times *times)
 {
     static const char *const links[] = {"intra-node link", "inter-node link", "either link"};
-    fprintf(out, "<thead>\n<tr><th rowspan=\"2\"></th><th rowspan=\"2\">step</th>%s<th rowspan=\"2\">compute</th>",
-            has_planned ? "<th rowspan=\"2\">÷ planned</th>" : "");
+    fprintf(out, "<thead>\n<tr><th rowspan=\"2\"></th><th rowspan=\"2\">step</th>%s%s<th rowspan=\"2\">compute</th>",
+            times->has_planned ? "<th rowspan=\"2\">÷ planned</th>" : "",
+            knows_loads(times) ? "<th rowspan=\"2\">÷ load</th>" : "");
     for (int l = 0; l < 3; l++) fprintf(out, "<th class=\"group first\" colspan=\"4\">%s</th>", links[l]);
     fputs("<th class=\"group first\" colspan=\"2\">at the same time</th></tr>\n<tr>", out);
     for (int l = 0; l < 3; l++)
@@ -102,32 +109,48 @@ static void write_table_head(FILE *out, bool has_planned)
     fputs("<th class=\"first\">both links</th><th>all three</th></tr>\n</thead>\n", out);
 }
 
-static fsmoe_status write_table(FILE *out, const fsm_step_times *times, double planned_s)
+static void write_loads(FILE *out, const fsm_step_times *times)
+{
+    char number[FSM_RESOURCE_COUNT][FSM_NUMBER_BYTES];
+    if (!knows_loads(times)) return;
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) fsm_number_short(number[r], 1e3 * times->load_s[r]);
+    fprintf(out,
+            " Uncut, and beside nothing else, the tasks are planned to take %s of compute, %s of the intra-node link, "
+            "%s of "
+            "the inter-node link; load is the largest of these.",
+            number[FSM_COMPUTE], number[FSM_INTRA], number[FSM_INTER]);
+}
+
+static fsmoe_status write_table(FILE *out, const fsm_step_times *times)
 {
     fputs("<div class=\"overlap\">\n<table>\n", out);
-    write_table_head(out, times->has_planned);
+    write_table_head(out, times);
     fputs("<tbody>\n", out);
-    if (times->has_planned) FSM_TRY(write_row(out, &times->graph, &times->planned, "planned", planned_s));
+    if (times->has_planned) FSM_TRY(write_row(out, times, &times->planned, "planned"));
     for (int r = 0; r < times->n_ranks; r++) {
         char name[32];
         snprintf(name, sizeof name, "rank %d", r);
-        FSM_TRY(write_row(out, &times->graph, &times->ranks[r], name, planned_s));
+        FSM_TRY(write_row(out, times, &times->ranks[r], name));
     }
     fputs("</tbody>\n</table>\n</div>\n<p class=\"note\">Times in ms. Communication is hidden while the compute stream "
-          "is "
-          "busy, else exposed; overlap is hidden ÷ busy.</p>\n",
+          "is busy, else exposed; overlap is hidden ÷ busy.",
           out);
+    write_loads(out, times);
+    fputs("</p>\n", out);
     return FSMOE_OK;
 }
 
 /* ---- the pictures ---- */
 
-static fsmoe_status write_picture(FILE *out, const fsm_graph *graph, const fsm_timeline *timeline, const char *title,
-                                  double axis_s)
+static fsmoe_status write_picture(FILE *out, const fsm_step_times *times, const fsm_timeline *timeline,
+                                  const char *title, double axis_s)
 {
     char *svg;
-    fsm_gantt_frame frame = {.title = title, .axis_s = axis_s, .inside_page = true};
-    FSM_TRY(fsm_gantt_text(graph, timeline, &frame, &svg));
+    fsm_gantt_frame frame = {.title = title,
+                             .load_s = knows_loads(times) ? times->load_s : NULL,
+                             .axis_s = axis_s,
+                             .inside_page = true};
+    FSM_TRY(fsm_gantt_text(&times->graph, timeline, &frame, &svg));
     fputs(svg, out);
     free(svg);
     return FSMOE_OK;
@@ -139,18 +162,18 @@ static fsmoe_status write_rank_picture(FILE *out, const fsm_step_times *times, i
     place_tasks_that_did_not_run(&times->graph, &times->ranks[rank]);
     snprintf(title, sizeof title, "Measured on rank %d: %s ms", rank,
              fsm_number_short(number, 1e3 * times->ranks[rank].makespan_s));
-    return write_picture(out, &times->graph, &times->ranks[rank], title, axis_s);
+    return write_picture(out, times, &times->ranks[rank], title, axis_s);
 }
 
 static fsmoe_status write_pictures(FILE *out, const fsm_step_times *times, double axis_s)
 {
     char title[64 + FSM_NUMBER_BYTES], number[FSM_NUMBER_BYTES];
     int drawn = times->n_ranks < MOST_PICTURES ? times->n_ranks : MOST_PICTURES;
-    fsm_gantt_write_style(out);
+    fsm_gantt_write_style(out, fsm_graph_lanes(&times->graph));
     fputs("<div class=\"steps\">\n", out);
     if (times->has_planned) {
         snprintf(title, sizeof title, "Planned: %s ms", fsm_number_short(number, 1e3 * times->planned.makespan_s));
-        FSM_TRY(write_picture(out, &times->graph, &times->planned, title, axis_s));
+        FSM_TRY(write_picture(out, times, &times->planned, title, axis_s));
     }
     FSM_TRY(write_rank_picture(out, times, 0, axis_s));
     fputs("</div>\n", out);
@@ -168,18 +191,22 @@ static fsmoe_status write_pictures(FILE *out, const fsm_step_times *times, doubl
 
 static void begin_section(FILE *out, const fsm_step_times *times, double step_s, int slowest)
 {
-    char note[512], ranks[64] = "", measured[FSM_NUMBER_BYTES], planned[FSM_NUMBER_BYTES], ratio[FSM_NUMBER_BYTES];
+    char note[512], ranks[64] = "", lanes[32] = "", measured[FSM_NUMBER_BYTES], planned[FSM_NUMBER_BYTES],
+                    ratio[FSM_NUMBER_BYTES];
     double planned_s = times->planned.makespan_s;
     fsm_number_short(measured, 1e3 * step_s);
+    if (fsm_graph_lanes(&times->graph) > 1)
+        snprintf(lanes, sizeof lanes, ", in %d lanes", fsm_graph_lanes(&times->graph));
     if (times->n_ranks > 1)
         snprintf(ranks, sizeof ranks, " by the slowest of %d ranks, rank %d", times->n_ranks, slowest);
     if (times->has_planned)
-        snprintf(note, sizeof note, "Step %lld of schedule %s: planned %s ms, measured %s ms%s, %s times the planned.",
-                 (long long)times->step, times->schedule, fsm_number_short(planned, 1e3 * planned_s), measured, ranks,
-                 fsm_number_short(ratio, step_s / planned_s));
+        snprintf(note, sizeof note,
+                 "Step %lld of schedule %s%s: planned %s ms, measured %s ms%s, %s times the planned.",
+                 (long long)times->step, times->schedule, lanes, fsm_number_short(planned, 1e3 * planned_s), measured,
+                 ranks, fsm_number_short(ratio, step_s / planned_s));
     else
-        snprintf(note, sizeof note, "Step %lld of schedule %s: measured %s ms%s.", (long long)times->step,
-                 times->schedule, measured, ranks);
+        snprintf(note, sizeof note, "Step %lld of schedule %s%s: measured %s ms%s.", (long long)times->step,
+                 times->schedule, lanes, measured, ranks);
     fsm_html_begin_section(out, "step-times",
                            times->has_planned ? "One step, planned and measured" : "One step, measured", note);
     fputs(style, out);
@@ -190,7 +217,7 @@ static fsmoe_status write_section(FILE *out, const fsm_step_times *times)
     int slowest;
     double step_s = measured_s(times, &slowest), planned_s = times->has_planned ? times->planned.makespan_s : NAN;
     begin_section(out, times, step_s, slowest);
-    FSM_TRY(write_table(out, times, planned_s));
+    FSM_TRY(write_table(out, times));
     FSM_TRY(write_pictures(out, times, fmax(step_s, planned_s)));
     fsm_html_end_section(out);
     return FSMOE_OK;

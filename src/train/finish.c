@@ -35,8 +35,7 @@ static fsmoe_status record_step(const fsm_trainer *t)
     char path[FSM_PATH_BYTES];
     if (t->state.step == t->started_step) return FSMOE_OK;
     FSM_TRY(fsm_comm_agree(t->world, fsm_file_path(t->config->run.dir, FSM_STEP_TIMES_FILE, path)));
-    return fsm_step_record_write(&t->stepper, isnan(t->planning.step_s) ? NULL : &t->planning.timeline, t->state.step,
-                                 path);
+    return fsm_step_record_write(&t->stepper, isnan(t->planning.step_s) ? NULL : &t->planning, t->state.step, path);
 }
 
 static fsmoe_status write_model(fsm_trainer *t, char **sample)

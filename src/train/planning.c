@@ -49,6 +49,7 @@ static fsmoe_status use_plan(fsm_planning *p, fsm_stepper *s, fsm_plan *plan)
 {
     degrees_of(s, plan, p->degree);
     p->step_s = plan->certificate.makespan_s;
+    memcpy(p->load_s, plan->certificate.load_s, sizeof p->load_s);
     fsm_graph graph = plan->graph;
     plan->graph = (fsm_graph){0};
     fsm_timeline_destroy(&p->timeline);

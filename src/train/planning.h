@@ -13,11 +13,12 @@
 enum { FSM_PLANNING_BYTES = 768 };
 
 typedef struct fsm_planning {
-    fsm_cluster cluster;         /* the same bits on all ranks */
-    fsm_task_recorder *recorder; /* of the graph in use, when it is replanned */
-    int degree[2];               /* of the first layer with experts, forward and backward */
-    double step_s;               /* predicted; NaN: there is no plan */
-    fsm_timeline timeline;       /* planned times of the stepper's graph */
+    fsm_cluster cluster;               /* the same bits on all ranks */
+    fsm_task_recorder *recorder;       /* of the graph in use, when it is replanned */
+    int degree[2];                     /* of the first layer with experts, forward and backward */
+    double step_s;                     /* predicted; NaN: there is no plan */
+    fsm_timeline timeline;             /* planned times of the stepper's graph */
+    double load_s[FSM_RESOURCE_COUNT]; /* of the plain step (plan/load.h) */
     char message[FSM_PLANNING_BYTES];
 } fsm_planning;
 

@@ -15,12 +15,14 @@ static void since_start(const fsm_latest_step *latest, double *times)
         times[i] = latest->start_s[i] > 0 ? latest->start_s[i] - start_s : 0; /* ends follow starts */
 }
 
-static fsmoe_status write_all(const fsm_stepper *s, const fsm_timeline *planned, int64_t step, const double *times,
+static fsmoe_status write_all(const fsm_stepper *s, const fsm_planning *planning, int64_t step, const double *times,
                               const char *path)
 {
     fsm_step_times all;
     size_t tasks = (size_t)s->train_graph.count;
-    FSM_TRY(fsm_step_times_create(&s->train_graph, planned, s->config->parallel.schedule, step, s->world->size, &all));
+    FSM_TRY(fsm_step_times_create(&s->train_graph, planning ? &planning->timeline : NULL, s->config->parallel.schedule,
+                                  step, s->world->size, &all));
+    if (planning) memcpy(all.load_s, planning->load_s, sizeof all.load_s);
     for (int rank = 0; rank < s->world->size; rank++, times += 2 * tasks)
         fsm_step_times_set(&all, rank, times, times + tasks);
     fsmoe_status status = fsm_step_times_write(&all, path);
@@ -28,7 +30,7 @@ static fsmoe_status write_all(const fsm_stepper *s, const fsm_timeline *planned,
     return status;
 }
 
-fsmoe_status fsm_step_record_write(const fsm_stepper *s, const fsm_timeline *planned, int64_t step, const char *path)
+fsmoe_status fsm_step_record_write(const fsm_stepper *s, const fsm_planning *planning, int64_t step, const char *path)
 {
     fsm_comm *world = s->world;
     size_t times = 2 * (size_t)s->latest.count, ranks = world->rank == 0 ? (size_t)world->size : 0;
@@ -41,7 +43,7 @@ fsmoe_status fsm_step_record_write(const fsm_stepper *s, const fsm_timeline *pla
         since_start(&s->latest, mine);
         for (int rank = 0; rank < world->size; rank++) bytes[rank] = (int64_t)(times * sizeof *mine);
         status = world->table->gather_bytes(world, mine, bytes[0], all, bytes);
-        if (status == FSMOE_OK && world->rank == 0) status = write_all(s, planned, step, all, path);
+        if (status == FSMOE_OK && world->rank == 0) status = write_all(s, planning, step, all, path);
         status = fsm_comm_agree(world, status);
     }
     free(bytes);

@@ -13,7 +13,7 @@ enum {
     MOST_CHUNKS = 12, /* of a layer, in all lanes together */
     MOST_LAYOUTS = 8, /* of lanes */
     MOST_DEGREES = 8,
-    ATTEMPTS = 2000,   /* at a better rhythm */
+    ATTEMPTS = 2000,  /* at a better rhythm */
     KEPT_DEGREES = 2, /* whose rhythm is improved, in each direction */
 };
 
@@ -74,12 +74,13 @@ static fsmoe_status order(const fsm_step_shape *shape, const fsm_cluster *cluste
 typedef struct layout {
     fsm_lanes lanes;
     fsm_rhythm *rhythm[2]; /* [count]; owned */
-    int count;
+    int count[2];          /* 0: it cannot be as wanted */
 } layout;
 
 typedef struct planner {
     const fsm_step_shape *shape;
     const fsm_cluster *cluster;
+    fsm_lanes_wanted wanted;
     layout layouts[MOST_LAYOUTS];
     int count;
     fsm_graph best;
@@ -88,6 +89,7 @@ typedef struct planner {
 
 static double promised_s(const layout *l)
 {
+    if (l->count[0] == 0 || l->count[1] == 0) return INFINITY;
     return l->rhythm[0][0].direction_s + l->rhythm[1][0].direction_s;
 }
 
@@ -107,29 +109,44 @@ static int most_degree(const fsm_step_shape *s, fsm_lanes lanes)
     return most;
 }
 
+/* Those to look at in one direction. */
+static int list_degrees(const planner *p, fsm_lanes lanes, fsm_phase phase, int degrees[MOST_DEGREES])
+{
+    static const int usual[MOST_DEGREES] = {1, 2, 3, 4, 5, 6, 8, 12};
+    int most = most_degree(p->shape, lanes), count = 0;
+    degrees[0] = p->wanted.degree[phase];
+    if (degrees[0] > 0) return degrees[0] <= most && degrees[0] <= FSM_RHYTHM_CHUNKS;
+    for (int i = 0; i < MOST_DEGREES; i++)
+        if (usual[i] <= most && usual[i] * lanes.lanes <= MOST_CHUNKS) degrees[count++] = usual[i];
+    return count;
+}
+
 static fsmoe_status look_at_layout(planner *p, fsm_lanes lanes)
 {
-    static const int degrees[MOST_DEGREES] = {1, 2, 3, 4, 5, 6, 8, 12};
     layout *l = &p->layouts[p->count++];
     l->lanes = lanes;
-    int most = most_degree(p->shape, lanes);
     for (int phase = 0; phase < 2; phase++) {
+        int degrees[MOST_DEGREES], count = list_degrees(p, lanes, (fsm_phase)phase, degrees);
         l->rhythm[phase] = calloc(MOST_DEGREES, sizeof *l->rhythm[phase]);
         if (!l->rhythm[phase])
             return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the rhythms of %d lanes", lanes.lanes);
-        l->count = 0;
-        for (int i = 0; i < MOST_DEGREES && degrees[i] <= most && degrees[i] * lanes.lanes <= MOST_CHUNKS; i++)
+        for (int i = 0; i < count; i++)
             FSM_TRY(fsm_rhythm_begin(p->shape, p->cluster, lanes, (fsm_phase)phase, degrees[i],
-                                     &l->rhythm[phase][l->count++]));
-        qsort(l->rhythm[phase], (size_t)l->count, sizeof *l->rhythm[phase], by_time);
+                                     &l->rhythm[phase][l->count[phase]++]));
+        qsort(l->rhythm[phase], (size_t)count, sizeof *l->rhythm[phase], by_time);
     }
     return FSMOE_OK;
+}
+
+static int kept_degrees(const layout *l, int phase)
+{
+    return l->count[phase] < KEPT_DEGREES ? l->count[phase] : KEPT_DEGREES;
 }
 
 static fsmoe_status improve(planner *p, layout *l)
 {
     for (int phase = 0; phase < 2; phase++) {
-        int kept = l->count < KEPT_DEGREES ? l->count : KEPT_DEGREES;
+        int kept = kept_degrees(l, phase);
         for (int i = 0; i < kept; i++)
             FSM_TRY(
                 fsm_rhythm_improve(p->shape, p->cluster, l->lanes, (fsm_phase)phase, ATTEMPTS, &l->rhythm[phase][i]));
@@ -175,9 +192,8 @@ static fsmoe_status try_pieces(planner *p, candidate c)
 
 static fsmoe_status try_layout(planner *p, const layout *l)
 {
-    int kept = l->count < KEPT_DEGREES ? l->count : KEPT_DEGREES;
-    for (int f = 0; f < kept; f++)
-        for (int b = 0; b < kept; b++)
+    for (int f = 0; f < kept_degrees(l, 0); f++)
+        for (int b = 0; b < kept_degrees(l, 1); b++)
             FSM_TRY(try_pieces(p, (candidate){.lanes = l->lanes, .rhythm = {&l->rhythm[0][f], &l->rhythm[1][b]}}));
     return FSMOE_OK;
 }
@@ -185,15 +201,36 @@ static fsmoe_status try_layout(planner *p, const layout *l)
 static fsmoe_status plan_lanes(planner *p)
 {
     for (int parts = 1; parts <= (p->shape->most_parts > 1 ? p->shape->most_parts : 1); parts++)
-        FSM_TRY(look_at_layout(p, (fsm_lanes){.lanes = parts, .parts = parts, .spare = 1}));
+        if (p->wanted.lanes == 0 || p->wanted.lanes == parts)
+            FSM_TRY(look_at_layout(p, (fsm_lanes){.lanes = parts, .parts = parts, .spare = 1}));
     double least_s = INFINITY;
     for (int i = 0; i < p->count; i++) least_s = fmin(least_s, promised_s(&p->layouts[i]));
+    if (isinf(least_s))
+        return fsm_fail(FSMOE_ERROR_CONFIG, "the step cannot be taken in %d lanes with %d chunks forward, %d backward",
+                        p->wanted.lanes, p->wanted.degree[0], p->wanted.degree[1]);
     for (int i = 0; i < p->count; i++) {
         if (promised_s(&p->layouts[i]) > WORTH_A_LOOK * least_s) continue;
         FSM_TRY(improve(p, &p->layouts[i]));
         FSM_TRY(try_layout(p, &p->layouts[i]));
     }
     return FSMOE_OK;
+}
+
+static void end_planner(planner *p, fsmoe_status status, fsm_graph *graph)
+{
+    for (int i = 0; i < p->count; i++)
+        for (int phase = 0; phase < 2; phase++) free(p->layouts[i].rhythm[phase]);
+    *graph = p->best;
+    if (status != FSMOE_OK) fsm_graph_destroy(graph);
+}
+
+fsmoe_status fsm_schedule_in_lanes(const fsm_step_shape *shape, const fsm_cluster *cluster,
+                                   const fsm_lanes_wanted *wanted, fsm_graph *graph)
+{
+    planner p = {.shape = shape, .cluster = cluster, .wanted = *wanted, .best_s = INFINITY};
+    fsmoe_status status = plan_lanes(&p);
+    end_planner(&p, status, graph);
+    return status;
 }
 
 static fsmoe_status build(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph)
@@ -204,12 +241,8 @@ static fsmoe_status build(const fsm_step_shape *shape, const fsm_cluster *cluste
     fsmoe_status status = plan_lanes(&p);
     if (status == FSMOE_OK)
         status = fsm_schedule_try_others(shape, cluster, fsm_schedule_fsmoe_lanes.freedom, others, &p.best, &p.best_s);
-    for (int i = 0; i < p.count; i++)
-        for (int phase = 0; phase < 2; phase++) free(p.layouts[i].rhythm[phase]);
-    *graph = p.best;
-    if (status == FSMOE_OK) return fsm_schedule_or_in_order(shape, cluster, graph);
-    fsm_graph_destroy(graph);
-    return status;
+    end_planner(&p, status, graph);
+    return status == FSMOE_OK ? fsm_schedule_or_in_order(shape, cluster, graph) : status;
 }
 
 const fsm_schedule fsm_schedule_fsmoe_lanes = {

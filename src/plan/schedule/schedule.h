@@ -48,6 +48,16 @@ fsmoe_status fsm_schedule_keep_faster(const fsm_cluster *cluster, fsm_graph trie
 fsmoe_status fsm_schedule_try_others(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_freedom freedom,
                                      const fsm_schedule *const *others, fsm_graph *best, double *best_s);
 
+/* How many lanes, and chunks a layer forward and backward; 0: as many as are best. */
+typedef struct fsm_lanes_wanted {
+    int lanes, degree[2];
+} fsm_lanes_wanted;
+
+/* The best step in lanes of those that are wanted; fsmoe-lanes is free in all three, and takes another schedule's step where
+ * that is better. ERROR_CONFIG: the step cannot be taken so; ERROR_MEMORY, ERROR_NUMERIC. *graph needs no destroying then. */
+fsmoe_status fsm_schedule_in_lanes(const fsm_step_shape *shape, const fsm_cluster *cluster,
+                                   const fsm_lanes_wanted *wanted, fsm_graph *graph);
+
 /* What is in *graph, or the step in order where that is faster: streams that overlap slow one another. Where that has
  * been measured, overlap must gain 3 % or more, for measured costs are not exact. On failure *graph is destroyed. */
 fsmoe_status fsm_schedule_or_in_order(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph);
