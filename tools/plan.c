@@ -205,7 +205,7 @@ static void print_table(const plans *made)
     fsmoe_plan_summarize(made->of[0], &s);
     printf("%d layers, %d with experts, on %d ranks of %d nodes\n", s.layers, s.moe_layers, s.ranks, s.nodes);
     print_memory(&made->memory);
-    printf("%-15s %12s %10s %10s %12s %8s  %-8s %s\n", "schedule", "step, ms", "over dsmoe", "over tutel", "bound, ms",
+    printf("%-16s %12s %10s %10s %12s %8s  %-8s %s\n", "schedule", "step, ms", "over dsmoe", "over tutel", "bound, ms",
            "gap", "binds", "degrees forward/backward x layers");
     for (int i = 0; i < made->count; i++) {
         char over_dsmoe[16], over_tutel[16], degrees[128];
@@ -213,7 +213,7 @@ static void print_table(const plans *made)
         ratio(step_of(made, "dsmoe"), s.step_s, over_dsmoe);
         ratio(step_of(made, "tutel"), s.step_s, over_tutel);
         degrees_of(made->of[i], s.layers, degrees, sizeof degrees);
-        printf("%-15s %12.3f %10s %10s %12.3f %7.2f%%  %-8s %s\n", s.schedule, 1e3 * s.step_s, over_dsmoe, over_tutel,
+        printf("%-16s %12.3f %10s %10s %12.3f %7.2f%%  %-8s %s\n", s.schedule, 1e3 * s.step_s, over_dsmoe, over_tutel,
                1e3 * s.lower_bound_s, 100 * s.gap, s.binding, degrees);
     }
 }

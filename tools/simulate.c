@@ -27,7 +27,8 @@ static const struct argp_option options[] = {
     {"class", KEY_CLASS, "NAME=RANKS[,compute=F][,intra=F][,inter=F]", 0,
      "Ranks that take F times as long as planned (may be repeated)", 0},
     {"priority", KEY_PRIORITY, NULL, 0, "A free resource takes the first issued task that is ready", 0},
-    {"grid", KEY_GRID, "paper", 0, "Plan the paper's 1458 layers under every schedule", 0},
+    {"grid", KEY_GRID, "paper|stacked", 0,
+     "Plan the paper's 1458 layers under every schedule; `stacked': each twice, as a whole step", 0},
     {"csv", KEY_CSV, "OUT.csv", 0, "Where the grid goes", 0},
     {0},
 };
@@ -78,7 +79,8 @@ static bool look(const char *path, bool *is_plan)
 static void check_arguments(arguments *a, struct argp_state *state)
 {
     if (a->grid) {
-        if (strcmp(a->grid, "paper") != 0) argp_error(state, "no grid is named '%s'; there is 'paper'", a->grid);
+        if (strcmp(a->grid, "paper") != 0 && strcmp(a->grid, "stacked") != 0)
+            argp_error(state, "no grid is named '%s'; there are 'paper' and 'stacked'", a->grid);
         command_require(state, "--cluster", a->source.options.cluster);
         command_require(state, "--csv", a->csv);
         if (a->source.config.path) argp_error(state, "--grid plans layers of its own, not '%s'", a->source.config.path);
@@ -177,7 +179,10 @@ static fsmoe_status simulate_grid(const arguments *a)
 {
     char *summary;
     fsmoe_status status = fsmoe_can_write(a->csv);
-    if (status == FSMOE_OK) status = fsmoe_plan_paper_grid(a->source.options.cluster, a->csv, &summary);
+    bool stacked = strcmp(a->grid, "stacked") == 0;
+    if (status == FSMOE_OK)
+        status =
+            (stacked ? fsmoe_plan_stacked_grid : fsmoe_plan_paper_grid)(a->source.options.cluster, a->csv, &summary);
     if (status != FSMOE_OK) return status;
     fputs(summary, stdout);
     free(summary);

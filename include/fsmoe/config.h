@@ -77,7 +77,8 @@ typedef struct fsmoe_parallel_config {
     int64_t esp_size;
     int64_t mp_size;
     int64_t threads; /* compute threads a rank; 0: cores of the node / ranks on it, at least 1 */
-    char *schedule;  /* dsmoe | tutel | tutel-improved | pipemoe-lina | fsmoe-no-iio | fsmoe | fsmoe-x */
+    char *schedule;  /* dsmoe | tutel | tutel-improved | pipemoe-lina | fsmoe-no-iio | fsmoe | fsmoe-x | two-batch |
+                      * megatron-overlap | flowmoe */
     char *cluster;   /* cluster file that the step is planned with; empty: measured before training */
     char *progress;  /* thread | tasks: who moves communication along */
     int64_t forward_degree, backward_degree; /* of schedule dsmoe: chunks, one after another; 0: 1 */

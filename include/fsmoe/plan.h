@@ -113,4 +113,7 @@ FSMOE_API fsmoe_status fsmoe_plan_layer(const char *layer_path, const char *clus
  * cluster B, else A's. ERROR_IO, ERROR_FORMAT, ERROR_CONFIG, ERROR_MEMORY. */
 FSMOE_API fsmoe_status fsmoe_plan_paper_grid(const char *cluster_path, const char *csv_path, char **summary);
 
+/* Each of those layers stacked twice and planned as a whole training step. The same files and errors. */
+FSMOE_API fsmoe_status fsmoe_plan_stacked_grid(const char *cluster_path, const char *csv_path, char **summary);
+
 #endif

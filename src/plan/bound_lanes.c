@@ -162,8 +162,10 @@ static fsmoe_status bound_degrees(const fsm_step_shape *shape, const fsm_cluster
     return FSMOE_OK;
 }
 
-/* One layout of lanes. A lane begins a micro-batch when it is through with the one before, so between the exchanges of the
- * losses of two that follow one another lie all chains of the first one's backward and of the second one's forward. */
+/* One layout of lanes, and those that have it several times, for micro-batches beside one another. A lane begins a micro-batch
+ * when it is through with the one before: where there is one at a time, between the exchanges of the losses of two that follow
+ * one another lie all chains of the first one's backward and of the second one's forward. In any case a forward comes
+ * before the first exchange, and a backward after the last. */
 static fsmoe_status bound_layout(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes,
                                  fsm_bound *bound)
 {
@@ -175,8 +177,9 @@ static fsmoe_status bound_layout(const fsm_step_shape *shape, const fsm_cluster 
     FSM_TRY(bound_degrees(shape, cluster, lanes, FSM_BACKWARD, &backward, &last));
     double between_s[FSM_RESOURCE_COUNT], all_s[FSM_RESOURCE_COUNT], more = shape->micro_batches - 1;
     const char *binding = forward.seconds > backward.seconds ? forward.binding : backward.binding, *busiest = binding;
+    bool one_at_a_time = 2 * lanes.lanes > FSM_MAX_LANES;
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
-        between_s[r] = more * (first.chain_s[r] + last.chain_s[r]);
+        between_s[r] = one_at_a_time ? more * (first.chain_s[r] + last.chain_s[r]) : 0;
         all_s[r] = more * (first.load_s[r] + last.pass_s[r]) + first.load_s[r] + last.load_s[r];
     }
     *bound = (fsm_bound){forward.seconds + greatest(between_s, &binding) + backward.seconds, binding};

@@ -81,6 +81,9 @@ void fsm_step_end(fsm_step_builder *builder);  /* embedding backward */
 /* One more slice of gradients is summed, once all lanes have finished it. */
 void fsm_step_send(fsm_step_builder *builder, const fsm_piece *piece);
 
+/* All gradients that ranks sum, in pieces of about so many elements, each once all lanes have finished it. */
+void fsm_step_send_pieces(fsm_step_builder *builder, int64_t piece_elems);
+
 /* The update: what was not sent yet is all-reduced, one piece a region, after everything. The optimizer follows the
  * gradient norm, region by region, or with early_update each piece. */
 void fsm_step_update(fsm_step_builder *builder);

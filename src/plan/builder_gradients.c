@@ -68,6 +68,36 @@ void fsm_step_send(fsm_step_builder *b, const fsm_piece *piece)
     b->sent[piece->region] = piece->last;
 }
 
+/* Gradients of a region, in pieces of about that size, none of which waits for a gradient that comes much later. */
+static void send_region(fsm_step_builder *b, int region, int64_t piece_elems)
+{
+    const fsm_step_shape *s = b->shape;
+    int64_t first = s->regions[region].first, last = first;
+    for (int i = 0; i < s->gradient_count; i++) {
+        const fsm_gradient *g = &s->gradients[i];
+        if (g->region != region) continue;
+        if (last - first >= piece_elems / 4 && g->last - first > piece_elems + piece_elems / 2) {
+            fsm_step_send(b, &(fsm_piece){region, first, last});
+            first = last;
+        }
+        int64_t count = (g->last - first + piece_elems / 2) / piece_elems, elems = g->last - first;
+        for (int64_t n = 1; n < count; n++) {
+            last = first + elems / count / 16 * 16; /* slices start where vectors are aligned */
+            fsm_step_send(b, &(fsm_piece){region, first, last});
+            first = last;
+        }
+        last = g->last;
+    }
+    if (last > first) fsm_step_send(b, &(fsm_piece){region, first, last});
+}
+
+void fsm_step_send_pieces(fsm_step_builder *b, int64_t piece_elems)
+{
+    const fsm_step_shape *s = b->shape;
+    for (int i = 0; i < s->region_count && s->training; i++)
+        if (s->group_size[s->regions[i].group] > 1) send_region(b, i, piece_elems);
+}
+
 void fsm_builder_send_all(fsm_step_builder *b, fsm_phase phase, const fsm_layer_cut *cut, int place)
 {
     if (phase != FSM_BACKWARD || !fsm_builder_is_last_micro(b)) return;

@@ -98,6 +98,24 @@ fsmoe_status fsm_graph_check(const fsm_graph *graph)
     return FSMOE_OK;
 }
 
+fsmoe_status fsm_graph_reorder(const fsm_graph *graph, const int *order, fsm_graph *reordered)
+{
+    int *place = malloc(sizeof *place * ((size_t)graph->count + 1));
+    *reordered = (fsm_graph){.lanes = graph->lanes, .parts = graph->parts, .spare = graph->spare};
+    if (!place) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to reorder %d tasks", graph->count);
+    for (int i = 0; i < graph->count; i++) place[order[i]] = i;
+    for (int i = 0; i < graph->count; i++) {
+        const fsm_task *task = &graph->tasks[order[i]];
+        int added = fsm_graph_add(reordered, *task, NULL, 0);
+        for (int e = 0; e < task->after_count && added >= 0; e++)
+            fsm_graph_wait(reordered, added, place[graph->edges[task->after_first + e]]);
+    }
+    free(place);
+    fsmoe_status status = fsm_graph_check(reordered);
+    if (status != FSMOE_OK) fsm_graph_destroy(reordered);
+    return status;
+}
+
 const char *fsm_task_kind_name(fsm_task_kind kind)
 {
     static const char *const names[FSM_TASK_KIND_COUNT] = {

@@ -79,6 +79,10 @@ void fsm_graph_wait(fsm_graph *graph, int task, int after);
 /* A copy of its own, with out_of_memory set when there is no memory for it. */
 fsm_graph fsm_graph_copy(const fsm_graph *graph);
 
+/* The same tasks in another order: order [count] says which comes first, second, …. ERROR_FORMAT where one would come
+ * before what it waits for; ERROR_MEMORY. On failure *reordered holds nothing. */
+fsmoe_status fsm_graph_reorder(const fsm_graph *graph, const int *order, fsm_graph *reordered);
+
 /* Every edge points backwards, every range is inside its array. ERROR_FORMAT names the task; ERROR_MEMORY. */
 fsmoe_status fsm_graph_check(const fsm_graph *graph);
 

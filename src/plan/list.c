@@ -166,17 +166,5 @@ void fsm_list_run(fsm_list *list, const double *keys)
 
 fsmoe_status fsm_list_reorder(const fsm_list *list, fsm_graph *reordered)
 {
-    const fsm_graph *graph = list->graph;
-    int *place = list->waiting; /* a run has left it empty */
-    *reordered = (fsm_graph){.lanes = graph->lanes, .parts = graph->parts, .spare = graph->spare};
-    for (int i = 0; i < list->count; i++) place[list->order[i]] = i;
-    for (int i = 0; i < list->count; i++) {
-        const fsm_task *task = &graph->tasks[list->order[i]];
-        int added = fsm_graph_add(reordered, *task, NULL, 0);
-        for (int e = 0; e < task->after_count && added >= 0; e++)
-            fsm_graph_wait(reordered, added, place[graph->edges[task->after_first + e]]);
-    }
-    fsmoe_status status = fsm_graph_check(reordered);
-    if (status != FSMOE_OK) fsm_graph_destroy(reordered);
-    return status;
+    return fsm_graph_reorder(list->graph, list->order, reordered);
 }

@@ -1,8 +1,8 @@
 /* The paper's 1458 layers (its section 6) under every schedule: <fsmoe/plan.h>. A layer is one generalised layer of a
  * long model: attention, MoE, and the all-reduce of the layer before, whose gradient is as large as its own. */
 #include "base/print.h"
+#include "plan/paper_layers.h"
 #include "plan/plan.h"
-#include "plan/window_sizes.h"
 
 #include <fsmoe/plan.h>
 
@@ -26,31 +26,17 @@ typedef struct grid {
     int layers;
 } grid;
 
-static const char *const expert_names[] = {"gpt", "mixtral"};
-
-/* Gradient of the dense part: 4 M^2 / N_MP elements, 2.5 M^2 / N_MP with grouped queries (Mixtral). */
-static fsm_layer_sizes complete(const grid *g, fsm_layer_sizes sizes)
-{
-    double square = (double)sizes.hidden * (double)sizes.hidden;
-    sizes.top_k = 2;
-    sizes.esp_size = g->cluster->ranks_per_node;
-    sizes.num_experts = g->cluster->nodes;
-    sizes.allreduce_elems = (sizes.gated ? 2.5 : 4) * square / (double)sizes.esp_size;
-    return sizes;
-}
-
 static void print_row(grid *g, const fsm_layer_sizes *s, const char *schedule, const fsm_window_plan plan[2])
 {
     fprintf(g->csv, "%lld,%lld,%lld,%lld,%lld,%g,%s,%s,%d,%d,%.9g,%.9g,%.9g,%.9g\n", (long long)s->batch,
             (long long)s->heads, (long long)s->seq_len, (long long)s->hidden, (long long)s->ffn_hidden,
-            s->capacity_factor, expert_names[s->gated], schedule, plan[0].degree, plan[1].degree,
+            s->capacity_factor, fsm_paper_expert_name(s), schedule, plan[0].degree, plan[1].degree,
             1e3 * plan[0].makespan_s, 1e3 * plan[1].makespan_s, 1e3 * (plan[0].makespan_s + plan[1].makespan_s),
             1e3 * (plan[0].bound_s + plan[1].bound_s));
 }
 
 static fsmoe_status plan_layer(grid *g, fsm_layer_sizes sizes)
 {
-    sizes = complete(g, sizes);
     fsm_window windows[2];
     for (int phase = 0; phase < 2; phase++) {
         windows[phase] = fsm_window_of_sizes(&sizes, g->cluster, (fsm_phase)phase);
@@ -73,27 +59,10 @@ static fsmoe_status plan_layer(grid *g, fsm_layer_sizes sizes)
 
 static fsmoe_status plan_all(grid *g)
 {
-    static const int64_t batches[] = {1, 2, 4}, heads[] = {8, 16, 32}, widths[] = {1024, 2048, 4096};
-    static const int64_t lengths[2][3] = {{512, 1024, 2048}, {256, 512, 1024}};
-    static const double factors[] = {1.2, 2.4, 0};
-    const int64_t *seq_lens = lengths[g->cluster->ranks_per_node == 4];
     fprintf(g->csv,
             "batch,heads,seq_len,hidden,ffn_hidden,capacity_factor,expert,schedule,forward_degree,backward_degree,"
             "forward_ms,backward_ms,step_ms,lower_bound_ms\n");
-    for (int i = 0; i < 3 * 3 * 3 * 3 * 3 * 3 * 2; i++) {
-        int at = i, digit[6];
-        bool gated = at % 2;
-        at /= 2;
-        for (int d = 0; d < 6; d++, at /= 3) digit[d] = at % 3;
-        int64_t hidden = widths[digit[2]];
-        FSM_TRY(plan_layer(g, (fsm_layer_sizes){.batch = batches[digit[5]],
-                                                .heads = heads[digit[4]],
-                                                .seq_len = seq_lens[digit[3]],
-                                                .hidden = hidden,
-                                                .ffn_hidden = (digit[1] + 2) * hidden,
-                                                .capacity_factor = factors[digit[0]],
-                                                .gated = gated}));
-    }
+    for (int i = 0; i < FSM_PAPER_LAYERS; i++) FSM_TRY(plan_layer(g, fsm_paper_layer(i, g->cluster)));
     return FSMOE_OK;
 }
 

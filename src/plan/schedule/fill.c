@@ -11,8 +11,7 @@
 /* What measured costs of overlap are off by in the median (docs/results-measured.md). */
 #define OVERLAP_RISK 0.03
 
-/* Keeps the faster of `best` and `tried`, which is taken over. */
-static fsmoe_status keep_faster(const fsm_cluster *cluster, fsm_graph tried, fsm_graph *best, double *best_s)
+fsmoe_status fsm_schedule_keep_faster(const fsm_cluster *cluster, fsm_graph tried, fsm_graph *best, double *best_s)
 {
     double makespan_s = 0;
     fsmoe_status status = fsm_predict(&tried, cluster, &makespan_s);
@@ -74,7 +73,7 @@ static fsmoe_status try_variants(const fsm_step_shape *shape, const fsm_cluster 
         recipe.least_alphas = variants[i].least_alphas;
         recipe.own_degrees = variants[i].own_degrees;
         FSM_TRY(fsm_recipe_build(&recipe, shape, cluster, &tried));
-        FSM_TRY(keep_faster(cluster, tried, best, best_s));
+        FSM_TRY(fsm_schedule_keep_faster(cluster, tried, best, best_s));
     }
     return FSMOE_OK;
 }
@@ -99,18 +98,25 @@ static void use_own_links(const fsm_step_shape *shape, fsm_graph *graph)
         if (graph->tasks[i].resource != FSM_COMPUTE) graph->tasks[i].resource = shape->link[graph->tasks[i].group];
 }
 
+fsmoe_status fsm_schedule_try_others(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_freedom freedom,
+                                     const fsm_schedule *const *others, fsm_graph *best, double *best_s)
+{
+    for (int i = 0; others[i]; i++) {
+        fsm_graph tried;
+        FSM_TRY(others[i]->build(shape, cluster, &tried));
+        if (!freedom.one_stream) use_own_links(shape, &tried);
+        FSM_TRY(fsm_schedule_keep_faster(cluster, tried, best, best_s));
+    }
+    return FSMOE_OK;
+}
+
 fsmoe_status fsm_schedule_fill(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_freedom freedom,
                                const fsm_schedule *const *others, fsm_graph *graph)
 {
     double best_s = INFINITY;
     *graph = (fsm_graph){0};
     fsmoe_status status = try_shares(shape, cluster, freedom, graph, &best_s);
-    for (int i = 0; others[i] && status == FSMOE_OK; i++) {
-        fsm_graph tried;
-        status = others[i]->build(shape, cluster, &tried);
-        if (status == FSMOE_OK && !freedom.one_stream) use_own_links(shape, &tried);
-        if (status == FSMOE_OK) status = keep_faster(cluster, tried, graph, &best_s);
-    }
+    if (status == FSMOE_OK) status = fsm_schedule_try_others(shape, cluster, freedom, others, graph, &best_s);
     if (status == FSMOE_OK) return fsm_schedule_or_in_order(shape, cluster, graph);
     fsm_graph_destroy(graph);
     return status;
@@ -131,7 +137,7 @@ fsmoe_status fsm_schedule_or_in_order(const fsm_step_shape *shape, const fsm_clu
     fsmoe_status status = fsm_predict(graph, cluster, &makespan_s);
     if (has_overlap(cluster) && fsm_graph_overlaps(graph)) makespan_s *= 1 + OVERLAP_RISK;
     if (status == FSMOE_OK) status = fsm_schedule_in_order(shape, 1, 1, &plain);
-    if (status == FSMOE_OK) status = keep_faster(cluster, plain, graph, &makespan_s);
+    if (status == FSMOE_OK) status = fsm_schedule_keep_faster(cluster, plain, graph, &makespan_s);
     if (status != FSMOE_OK) fsm_graph_destroy(graph);
     return status;
 }

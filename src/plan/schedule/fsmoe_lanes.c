@@ -2,7 +2,6 @@
  * through the layers; weight gradients run when nothing else can, gradients are sent when a link has nothing else. Which
  * lanes, which degrees, which pieces: the order of each candidate is found by list scheduling in a rhythm (plan/rhythm.h),
  * the best is kept, and no other schedule is better. */
-#include "plan/predict.h"
 #include "plan/rhythm.h"
 #include "plan/schedule/schedule.h"
 #include "plan/simulate.h"
@@ -29,29 +28,6 @@ typedef struct candidate {
     int64_t piece_elems; /* 0: gradients in one piece a region */
 } candidate;
 
-/* Gradients of a region, in pieces of about that size, none of which waits for a gradient that comes much later. */
-static void send_pieces(fsm_step_builder *b, int region, int64_t piece_elems)
-{
-    const fsm_step_shape *s = b->shape;
-    int64_t first = s->regions[region].first, last = first;
-    for (int i = 0; i < s->gradient_count; i++) {
-        const fsm_gradient *g = &s->gradients[i];
-        if (g->region != region) continue;
-        if (last - first >= piece_elems / 4 && g->last - first > piece_elems + piece_elems / 2) {
-            fsm_step_send(b, &(fsm_piece){region, first, last});
-            first = last;
-        }
-        int64_t count = (g->last - first + piece_elems / 2) / piece_elems, elems = g->last - first;
-        for (int64_t n = 1; n < count; n++) {
-            last = first + elems / count / 16 * 16; /* slices start where vectors are aligned */
-            fsm_step_send(b, &(fsm_piece){region, first, last});
-            first = last;
-        }
-        last = g->last;
-    }
-    if (last > first) fsm_step_send(b, &(fsm_piece){region, first, last});
-}
-
 static fsmoe_status string(const fsm_step_shape *shape, const candidate *c, fsm_graph *graph)
 {
     const int degree[2] = {c->rhythm[0]->degree, c->rhythm[1]->degree};
@@ -62,8 +38,7 @@ static fsmoe_status string(const fsm_step_shape *shape, const candidate *c, fsm_
     FSM_TRY(fsm_step_builder_begin(shape, c->lanes, false, graph, &b));
     b.late_weight_grads = true;
     fsm_step_plain(&b, passes);
-    for (int i = 0; i < shape->region_count && shape->training && c->piece_elems > 0; i++)
-        if (shape->group_size[shape->regions[i].group] > 1) send_pieces(&b, i, c->piece_elems);
+    if (c->piece_elems > 0) fsm_step_send_pieces(&b, c->piece_elems);
     if (shape->training) fsm_step_update(&b);
     return fsm_step_builder_end(&b);
 }
@@ -221,27 +196,14 @@ static fsmoe_status plan_lanes(planner *p)
     return FSMOE_OK;
 }
 
-/* No other schedule is better: theirs are candidates, too, with every collective on its own link. */
-static fsmoe_status try_others(planner *p)
-{
-    static const fsm_schedule *const others[] = {&fsm_schedule_fsmoe_x, NULL};
-    for (int i = 0; others[i]; i++) {
-        fsm_graph tried;
-        double tried_s;
-        FSM_TRY(others[i]->build(p->shape, p->cluster, &tried));
-        fsmoe_status status = fsm_predict(&tried, p->cluster, &tried_s);
-        if (status == FSMOE_OK) keep_if_faster(p, tried, tried_s);
-        else fsm_graph_destroy(&tried);
-        FSM_TRY(status);
-    }
-    return FSMOE_OK;
-}
-
 static fsmoe_status build(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph)
 {
+    static const fsm_schedule *const others[] = {&fsm_schedule_fsmoe_x, &fsm_schedule_two_batch,
+                                                 &fsm_schedule_megatron_overlap, &fsm_schedule_flowmoe, NULL};
     planner p = {.shape = shape, .cluster = cluster, .best_s = INFINITY};
     fsmoe_status status = plan_lanes(&p);
-    if (status == FSMOE_OK) status = try_others(&p);
+    if (status == FSMOE_OK)
+        status = fsm_schedule_try_others(shape, cluster, fsm_schedule_fsmoe_lanes.freedom, others, &p.best, &p.best_s);
     for (int i = 0; i < p.count; i++)
         for (int phase = 0; phase < 2; phase++) free(p.layouts[i].rhythm[phase]);
     *graph = p.best;

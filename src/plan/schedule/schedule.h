@@ -25,10 +25,11 @@ const fsm_schedule *fsm_schedule_find(const char *name);
 /* The same; ERROR_CONFIG names the nearest one. */
 fsmoe_status fsm_schedule_named(const char *name, const fsm_schedule **schedule);
 
-/* All of them, from the plainest to the best; NULL after the last. */
+/* All of them, those of layers before those of whole steps, each from the plainest to the best; NULL after the last. */
 extern const fsm_schedule *const fsm_schedules[];
 extern const fsm_schedule fsm_schedule_dsmoe, fsm_schedule_tutel, fsm_schedule_tutel_improved,
-    fsm_schedule_pipemoe_lina, fsm_schedule_fsmoe_no_iio, fsm_schedule_fsmoe, fsm_schedule_fsmoe_x, fsm_schedule_fsmoe_lanes;
+    fsm_schedule_pipemoe_lina, fsm_schedule_fsmoe_no_iio, fsm_schedule_fsmoe, fsm_schedule_fsmoe_x,
+    fsm_schedule_two_batch, fsm_schedule_megatron_overlap, fsm_schedule_flowmoe, fsm_schedule_fsmoe_lanes;
 
 /* Every layer in `degree` even chunks a direction, chunk after chunk, gradients after backward: dsmoe is degree 1. */
 fsmoe_status fsm_schedule_in_order(const fsm_step_shape *shape, int forward_degree, int backward_degree,
@@ -38,6 +39,14 @@ fsmoe_status fsm_schedule_in_order(const fsm_step_shape *shape, int forward_degr
  * the schedules in `others` (NULL after the last). */
 fsmoe_status fsm_schedule_fill(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_freedom freedom,
                                const fsm_schedule *const *others, fsm_graph *graph);
+
+/* Keeps the faster of *best, which takes *best_s, and `tried`, which is taken over, whatever happens. ERROR_MEMORY,
+ * ERROR_NUMERIC. */
+fsmoe_status fsm_schedule_keep_faster(const fsm_cluster *cluster, fsm_graph tried, fsm_graph *best, double *best_s);
+
+/* The same with the graphs of `others` (NULL after the last), every collective on its own link unless there is one stream. */
+fsmoe_status fsm_schedule_try_others(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_freedom freedom,
+                                     const fsm_schedule *const *others, fsm_graph *best, double *best_s);
 
 /* What is in *graph, or the step in order where that is faster: streams that overlap slow one another. Where that has
  * been measured, overlap must gain 3 % or more, for measured costs are not exact. On failure *graph is destroyed. */

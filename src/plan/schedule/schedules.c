@@ -8,7 +8,8 @@
 const fsm_schedule *const fsm_schedules[] = {
     &fsm_schedule_dsmoe,        &fsm_schedule_tutel,        &fsm_schedule_tutel_improved,
     &fsm_schedule_pipemoe_lina, &fsm_schedule_fsmoe_no_iio, &fsm_schedule_fsmoe,
-    &fsm_schedule_fsmoe_x,      &fsm_schedule_fsmoe_lanes,  NULL,
+    &fsm_schedule_fsmoe_x,      &fsm_schedule_two_batch,    &fsm_schedule_megatron_overlap,
+    &fsm_schedule_flowmoe,      &fsm_schedule_fsmoe_lanes,  NULL,
 };
 
 const fsm_schedule *fsm_schedule_find(const char *name)

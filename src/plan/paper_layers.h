@@ -1,0 +1,19 @@
+/* The layers of the FSMoE paper's section 6.
+ * In:  a number, the cluster whose nodes and ranks they are laid over. Out: a layer's sizes.
+ * B {1, 2, 4} x heads {8, 16, 32} x L {512, 1024, 2048} (4 ranks a node: {256, 512, 1024}) x M {1024, 2048, 4096} x H/M
+ * {2, 3, 4} x f {1.2, 2.4, dropless} x {gpt, mixtral}, k = 2.
+ */
+#ifndef FSM_PLAN_PAPER_LAYERS_H
+#define FSM_PLAN_PAPER_LAYERS_H
+
+#include "plan/window_sizes.h"
+
+enum { FSM_PAPER_LAYERS = 1458 };
+
+/* Its all-reduce is of the layer before, whose gradient is as large as its own: 4 M^2 / N_MP elements of the dense part,
+ * 2.5 M^2 / N_MP with grouped queries (Mixtral). */
+fsm_layer_sizes fsm_paper_layer(int number, const fsm_cluster *cluster);
+
+const char *fsm_paper_expert_name(const fsm_layer_sizes *sizes); /* "gpt", "mixtral" */
+
+#endif
