@@ -1,6 +1,7 @@
 #include "plan/check.h"
 
 #include "plan/schedule/paper.h"
+#include "plan/step_memory.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -481,6 +482,9 @@ fsmoe_status fsm_plan_check_graph(const fsm_graph *graph, const fsm_step_shape *
         return fsm_fail(FSMOE_ERROR_FORMAT, "%d tasks are too few for %d layers and %d micro-batches", graph->count,
                         shape->num_layers, shape->micro_batches);
     FSM_TRY(check_lanes(shape, graph));
+    if (shape->memory.asked && !fsm_step_fits(shape, graph))
+        return fsm_fail(FSMOE_ERROR_FORMAT, "its lanes take more than the %lld bytes that were asked for",
+                        (long long)shape->memory.most);
     FSM_TRY(check_slices(graph, shape));
     if (shape->training) FSM_TRY(check_gradients(graph, shape));
     FSM_TRY(ancestry_begin(graph, &a));

@@ -10,6 +10,8 @@
 #define FORMAT "fsmoe-plan"
 enum { VERSION = 1, MOST = INT32_MAX, MOST_GEMMS = 1 << 22 }; /* a task is made of a few times the GEMMs of a shape */
 
+static const int64_t MOST_BYTES = (int64_t)1 << 52; /* sums of such do not overflow */
+
 /* ---- the shape ---- */
 
 #define SHAPE_INTS(X)                                                                                           \
@@ -77,6 +79,17 @@ static json_t *parts_json(const fsm_step_shape *s, bool *failed)
     return all;
 }
 
+/* [fixed, whole, most, asked, pass…, spare…]; left out where it is not known. */
+static json_t *memory_json(const fsm_step_memory *m, bool *failed)
+{
+    json_t *list = json_array();
+    const int64_t first[] = {m->fixed, m->whole, m->most, m->asked};
+    for (int i = 0; i < 4; i++) fsm_json_append(list, json_integer(first[i]), failed);
+    for (int i = 0; i < FSM_MAX_LANES; i++) fsm_json_append(list, json_integer(m->pass[i]), failed);
+    for (int i = 0; i < FSM_MAX_LANES; i++) fsm_json_append(list, json_integer(m->spare[i]), failed);
+    return list;
+}
+
 static json_t *shape_json(const fsm_step_shape *s, bool *failed)
 {
     json_t *shape = json_object(), *sizes = json_array(), *links = json_array();
@@ -93,6 +106,7 @@ static json_t *shape_json(const fsm_step_shape *s, bool *failed)
         fsm_json_append(links, json_string(fsm_resource_name(s->link[g])), failed);
     }
     if (s->most_parts > 1) fsm_json_set(shape, "parts", parts_json(s, failed), failed);
+    if (s->memory.most > 0) fsm_json_set(shape, "memory", memory_json(&s->memory, failed), failed);
     fsm_json_set(shape, "group_size", sizes, failed);
     fsm_json_set(shape, "link", links, failed);
     fsm_json_set(shape, "regions", regions_json(s, failed), failed);
@@ -185,6 +199,22 @@ static fsmoe_status read_parts(const json_t *json, fsm_step_shape *s)
     return FSMOE_OK;
 }
 
+static fsmoe_status read_memory(const json_t *json, fsm_step_memory *m)
+{
+    const json_t *list = json_object_get(json, "memory");
+    int64_t asked = 0, *fields[4 + 2 * FSM_MAX_LANES] = {&m->fixed, &m->whole, &m->most, &asked};
+    if (!list) return FSMOE_OK;
+    for (int i = 0; i < FSM_MAX_LANES; i++) fields[4 + i] = &m->pass[i], fields[4 + FSM_MAX_LANES + i] = &m->spare[i];
+    bool sound = json_array_size(list) == sizeof fields / sizeof *fields;
+    for (size_t i = 0; sound && i < sizeof fields / sizeof *fields; i++) {
+        const json_t *value = json_array_get(list, i);
+        *fields[i] = json_integer_value(value);
+        sound = json_is_integer(value) && *fields[i] >= 0 && *fields[i] <= MOST_BYTES;
+    }
+    m->asked = asked != 0;
+    return sound ? FSMOE_OK : bad("shape.memory", "is no [fixed, whole, most, asked, pass, spare] in bytes");
+}
+
 static fsmoe_status read_shape(const json_t *json, fsm_step_shape *s)
 {
     if (!json_is_object(json)) return bad("shape", "is missing");
@@ -209,6 +239,7 @@ static fsmoe_status read_shape(const json_t *json, fsm_step_shape *s)
     if (s->expert_gemms > MOST_GEMMS || s->shared_gemms > MOST_GEMMS || s->order_gemms > MOST_GEMMS)
         return bad("shape", "has more GEMMs than any task");
     FSM_TRY(read_parts(json, s));
+    FSM_TRY(read_memory(json, &s->memory));
     FSM_TRY(read_groups(json, s));
     FSM_TRY(read_regions(json, s));
     return read_gradients(json, s);

@@ -3,6 +3,7 @@
 #include "moe/expert/expert.h"
 #include "moe/gate/gate.h"
 #include "plan/gradients.h"
+#include "plan/step_memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,11 +27,10 @@ static fsm_pass_size pass_over(const fsmoe_config *config, const fsm_topo *topo,
 
 static void describe_passes(const fsmoe_config *config, const fsm_topo *topo, int64_t max_samples, fsm_step_shape *s)
 {
-    const char *why;
     fsm_pass_size whole = pass_over(config, topo, max_samples);
     s->n_group = whole.n_group, s->n_local = whole.n_local, s->rows = whole.rows;
     s->nominal_rows = whole.nominal_rows, s->order_gemms = whole.order_gemms;
-    s->most_parts = fsm_lanes_most_parts(config, max_samples, &why);
+    s->most_parts = fsm_lanes_most_parts(config, max_samples, &s->why_parted);
     for (int parts = 2; parts <= s->most_parts; parts++)
         for (int part = 0; part < parts; part++) {
             int64_t first, last;
@@ -55,6 +55,7 @@ fsmoe_status fsm_step_describe(const fsmoe_config *config, const fsm_topo *topo,
         .micro_batches = (int)(config->train.global_batch / config->train.micro_batch),
         .training = training,
         .early_update = config->train.clip_grad == 0,
+        .lanes = (int)config->parallel.lanes,
         .hidden = m->hidden,
         .ffn_hidden = m->ffn_hidden,
         .vocab_size = m->vocab_size,
@@ -78,7 +79,9 @@ fsmoe_status fsm_step_describe(const fsmoe_config *config, const fsm_topo *topo,
         shape->link[g] = fsm_topo_link(topo, (fsm_group)g);
     }
     for (int i = 0; i < params->region_count; i++) shape->regions[i] = params->regions[i];
-    return training ? fsm_step_list_gradients(params, shape) : FSMOE_OK;
+    if (!training) return FSMOE_OK;
+    FSM_TRY(fsm_step_describe_memory(config, topo, max_samples, shape));
+    return fsm_step_list_gradients(params, shape);
 }
 
 void fsm_step_shape_destroy(fsm_step_shape *shape)

@@ -25,6 +25,16 @@ typedef struct fsm_pass_size {
     int order_gemms;          /* of one product that makes rows of tokens; 0: they are copied */
 } fsm_pass_size;
 
+/* Bytes of a rank's memory (step_memory.h). */
+typedef struct fsm_step_memory {
+    int64_t fixed;                /* parameters, gradients, optimizer, scratch */
+    int64_t whole;                /* a pass over a whole batch, which evaluation needs where training's lanes are */
+    int64_t pass[FSM_MAX_LANES];  /* [parts - 1] the passes of one micro-batch together */
+    int64_t spare[FSM_MAX_LANES]; /* [parts - 1] one more `spare` of theirs */
+    int64_t most;                 /* that a plan may take in all; 0: the others are not known */
+    bool asked;                   /* for that limit; else it is what one lane takes */
+} fsm_step_memory;
+
 typedef struct fsm_step_shape {
     int num_layers, moe_every, micro_batches;
     bool training;
@@ -40,6 +50,9 @@ typedef struct fsm_step_shape {
     int order_gemms;
     int most_parts;                                       /* that a micro-batch may be taken in; 0: one */
     fsm_pass_size part[FSM_MAX_LANES - 1][FSM_MAX_LANES]; /* [parts - 2][part] */
+    int lanes;                                            /* that are wanted; 0: as many as are best */
+    const char *why_parted; /* what forbids more parts, or NULL; static, and not in plan files */
+    fsm_step_memory memory;
     int max_degree; /* chunks at most; 0: as many as there are nominal rows and may be (FSM_MAX_CHUNKS) */
     int expert_gemms;
     int shared_gemms;                  /* of the shared experts */

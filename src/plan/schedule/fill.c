@@ -5,6 +5,7 @@
 #include "plan/cost.h"
 #include "plan/predict.h"
 #include "plan/schedule/schedule.h"
+#include "plan/step_memory.h"
 
 #include <math.h>
 
@@ -105,6 +106,10 @@ fsmoe_status fsm_schedule_try_others(const fsm_step_shape *shape, const fsm_clus
         fsm_graph tried;
         FSM_TRY(others[i]->build(shape, cluster, &tried));
         if (!freedom.one_stream) use_own_links(shape, &tried);
+        if (!fsm_step_fits(shape, &tried)) {
+            fsm_graph_destroy(&tried);
+            continue;
+        }
         FSM_TRY(fsm_schedule_keep_faster(cluster, tried, best, best_s));
     }
     return FSMOE_OK;
@@ -122,12 +127,11 @@ fsmoe_status fsm_schedule_fill(const fsm_step_shape *shape, const fsm_cluster *c
     return status;
 }
 
-/* Whether costs of overlap have been measured: then they are off by some per cent, and overlap must promise more. */
-static bool has_overlap(const fsm_cluster *cluster)
+double fsm_schedule_risk(const fsm_cluster *cluster)
 {
     for (int i = 0; i < cluster->task_count; i++)
-        if (cluster->tasks[i].overlap > 0) return true;
-    return false;
+        if (cluster->tasks[i].overlap > 0) return OVERLAP_RISK;
+    return 0;
 }
 
 fsmoe_status fsm_schedule_or_in_order(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph)
@@ -135,7 +139,7 @@ fsmoe_status fsm_schedule_or_in_order(const fsm_step_shape *shape, const fsm_clu
     fsm_graph plain;
     double makespan_s;
     fsmoe_status status = fsm_predict(graph, cluster, &makespan_s);
-    if (has_overlap(cluster) && fsm_graph_overlaps(graph)) makespan_s *= 1 + OVERLAP_RISK;
+    if (fsm_graph_overlaps(graph)) makespan_s *= 1 + fsm_schedule_risk(cluster);
     if (status == FSMOE_OK) status = fsm_schedule_in_order(shape, 1, 1, &plain);
     if (status == FSMOE_OK) status = fsm_schedule_keep_faster(cluster, plain, graph, &makespan_s);
     if (status != FSMOE_OK) fsm_graph_destroy(graph);

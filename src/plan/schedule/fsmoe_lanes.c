@@ -5,6 +5,7 @@
 #include "plan/rhythm.h"
 #include "plan/schedule/schedule.h"
 #include "plan/simulate.h"
+#include "plan/step_memory.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -87,10 +88,12 @@ typedef struct planner {
     double best_s;
 } planner;
 
+/* Of one micro-batch. */
 static double promised_s(const layout *l)
 {
     if (l->count[0] == 0 || l->count[1] == 0) return INFINITY;
-    return l->rhythm[0][0].direction_s + l->rhythm[1][0].direction_s;
+    int side = l->lanes.lanes / l->lanes.parts;
+    return (l->rhythm[0][0].direction_s + l->rhythm[1][0].direction_s) / side;
 }
 
 static int by_time(const void *x, const void *y)
@@ -198,16 +201,49 @@ static fsmoe_status try_layout(planner *p, const layout *l)
     return FSMOE_OK;
 }
 
-static fsmoe_status plan_lanes(planner *p)
+static bool is_wanted(const planner *p, int lanes)
 {
-    for (int parts = 1; parts <= (p->shape->most_parts > 1 ? p->shape->most_parts : 1); parts++)
-        if (p->wanted.lanes == 0 || p->wanted.lanes == parts)
-            FSM_TRY(look_at_layout(p, (fsm_lanes){.lanes = parts, .parts = parts, .spare = 1}));
-    double least_s = INFINITY;
-    for (int i = 0; i < p->count; i++) least_s = fmin(least_s, promised_s(&p->layouts[i]));
-    if (isinf(least_s))
+    bool fits = lanes <= FSM_MAX_LANES && (p->wanted.lanes == 0 || p->wanted.lanes == lanes);
+    return fits && p->count < MOST_LAYOUTS;
+}
+
+/* Parts of one micro-batch, or of several side by side, as far as memory goes. */
+static fsmoe_status look_at_layouts(planner *p)
+{
+    const fsm_step_shape *s = p->shape;
+    for (int parts = 1; parts <= (s->most_parts > 1 ? s->most_parts : 1); parts++)
+        for (int side = 1; side <= s->micro_batches; side++) {
+            int lanes = parts * side, spare = is_wanted(p, lanes) ? fsm_step_most_spare(s, lanes, parts) : -1;
+            if (spare < 0) continue;
+            FSM_TRY(look_at_layout(p, (fsm_lanes){.lanes = lanes, .parts = parts, .spare = spare}));
+        }
+    return FSMOE_OK;
+}
+
+static fsmoe_status refuse(const planner *p)
+{
+    const fsm_step_shape *s = p->shape;
+    int64_t least = fsm_step_bytes(s, (fsm_lanes){.lanes = 1, .parts = 1});
+    if (s->memory.asked && least > s->memory.most)
+        return fsm_fail(FSMOE_ERROR_CONFIG, "parallel.memory is %lld bytes, but one lane takes %lld",
+                        (long long)s->memory.most, (long long)least);
+    if (p->wanted.degree[0] > 0 || p->wanted.degree[1] > 0)
         return fsm_fail(FSMOE_ERROR_CONFIG, "the step cannot be taken in %d lanes with %d chunks forward, %d backward",
                         p->wanted.lanes, p->wanted.degree[0], p->wanted.degree[1]);
+    return fsm_fail(FSMOE_ERROR_CONFIG,
+                    "parallel.lanes is %d, but a micro-batch may have at most %d parts (%s), and memory%s "
+                    "is not enough for micro-batches side by side",
+                    p->wanted.lanes, s->most_parts > 1 ? s->most_parts : 1,
+                    s->why_parted ? s->why_parted : "train.micro_batch has no more samples a group",
+                    s->memory.asked ? " (parallel.memory)" : "; parallel.memory may allow it,");
+}
+
+static fsmoe_status plan_lanes(planner *p)
+{
+    FSM_TRY(look_at_layouts(p));
+    double least_s = INFINITY;
+    for (int i = 0; i < p->count; i++) least_s = fmin(least_s, promised_s(&p->layouts[i]));
+    if (isinf(least_s)) return refuse(p);
     for (int i = 0; i < p->count; i++) {
         if (promised_s(&p->layouts[i]) > WORTH_A_LOOK * least_s) continue;
         FSM_TRY(improve(p, &p->layouts[i]));
@@ -233,16 +269,26 @@ fsmoe_status fsm_schedule_in_lanes(const fsm_step_shape *shape, const fsm_cluste
     return status;
 }
 
+/* Other schedules' plans are candidates, too; fsmoe-x's is left only for what promises more than costs are off by. */
+static fsmoe_status try_others(planner *p)
+{
+    static const fsm_schedule *const lanes[] = {&fsm_schedule_two_batch, &fsm_schedule_megatron_overlap,
+                                                &fsm_schedule_flowmoe, NULL},
+                                     *const plainer[] = {&fsm_schedule_fsmoe_x, NULL};
+    const fsm_freedom freedom = fsm_schedule_fsmoe_lanes.freedom;
+    FSM_TRY(fsm_schedule_try_others(p->shape, p->cluster, freedom, lanes, &p->best, &p->best_s));
+    p->best_s *= 1 + fsm_schedule_risk(p->cluster);
+    return fsm_schedule_try_others(p->shape, p->cluster, freedom, plainer, &p->best, &p->best_s);
+}
+
 static fsmoe_status build(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph)
 {
-    static const fsm_schedule *const others[] = {&fsm_schedule_fsmoe_x, &fsm_schedule_two_batch,
-                                                 &fsm_schedule_megatron_overlap, &fsm_schedule_flowmoe, NULL};
-    planner p = {.shape = shape, .cluster = cluster, .best_s = INFINITY};
+    planner p = {.shape = shape, .cluster = cluster, .wanted.lanes = shape->lanes, .best_s = INFINITY};
     fsmoe_status status = plan_lanes(&p);
-    if (status == FSMOE_OK)
-        status = fsm_schedule_try_others(shape, cluster, fsm_schedule_fsmoe_lanes.freedom, others, &p.best, &p.best_s);
+    if (status == FSMOE_OK && shape->lanes == 0) status = try_others(&p);
     end_planner(&p, status, graph);
-    return status == FSMOE_OK ? fsm_schedule_or_in_order(shape, cluster, graph) : status;
+    if (shape->lanes > 0 || status != FSMOE_OK) return status; /* as was wanted, whatever it costs */
+    return fsm_schedule_or_in_order(shape, cluster, graph);
 }
 
 const fsm_schedule fsm_schedule_fsmoe_lanes = {

@@ -58,6 +58,10 @@ typedef struct fsm_lanes_wanted {
 fsmoe_status fsm_schedule_in_lanes(const fsm_step_shape *shape, const fsm_cluster *cluster,
                                    const fsm_lanes_wanted *wanted, fsm_graph *graph);
 
+/* What a plan must promise more than a plainer one, as a share of its time: what costs of overlap are off by, where they have
+ * been measured; else 0. */
+double fsm_schedule_risk(const fsm_cluster *cluster);
+
 /* What is in *graph, or the step in order where that is faster: streams that overlap slow one another. Where that has
  * been measured, overlap must gain 3 % or more, for measured costs are not exact. On failure *graph is destroyed. */
 fsmoe_status fsm_schedule_or_in_order(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph);

@@ -1,0 +1,72 @@
+#include "plan/step_memory.h"
+
+#include "config/config.h"
+#include "model/model.h"
+
+#include <fsmoe/cluster.h>
+
+/* Parameters, their gradients, and two moments of each. */
+enum { ARRAYS_OF_PARAMETERS = 4 };
+
+/* Before gradients of what experts made were written over what was saved there, a lane kept them: as many as these bytes are
+ * of spares, so that more than was there is only taken where it is asked for. */
+static int64_t former_bytes(const fsmoe_config *config, const fsm_topo *topo, int64_t max_samples)
+{
+    fsm_wire_shape wire;
+    fsm_lanes_wire(config, topo, max_samples, &wire);
+    int64_t width = config->model.ffn_hidden / topo->esp * fsm_expert_find(config->moe.expert)->pre_width;
+    return (int64_t)sizeof(float) * wire.max_expert_rows * width;
+}
+
+static fsmoe_status limit_of(const fsmoe_config *config, int64_t former, fsm_step_memory *m)
+{
+    double bytes;
+    m->most = m->fixed + (m->pass[0] > m->whole ? m->pass[0] : m->whole) + former;
+    m->asked = *config->parallel.memory != 0;
+    if (!m->asked) return FSMOE_OK;
+    FSM_TRY(fsmoe_quantity_parse(config->parallel.memory, FSMOE_QUANTITY_BYTES, &bytes));
+    m->most = (int64_t)bytes;
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_step_describe_memory(const fsmoe_config *config, const fsm_topo *topo, int64_t max_samples,
+                                      fsm_step_shape *shape)
+{
+    const fsm_model_options options = {.max_samples = max_samples, .training = true};
+    fsm_model_memory model;
+    fsm_step_memory *m = &shape->memory;
+    FSM_TRY(fsm_model_measure(config, NULL, topo, &options, &model));
+    m->fixed = ARRAYS_OF_PARAMETERS * (int64_t)sizeof(float) * model.param_elems + (int64_t)model.fixed_bytes;
+    m->whole = (int64_t)model.whole_bytes;
+    for (int i = 0; i < FSM_MAX_LANES; i++) {
+        m->pass[i] = (int64_t)model.pass_bytes[i];
+        m->spare[i] = (int64_t)model.spare_bytes[i];
+    }
+    return limit_of(config, former_bytes(config, topo, max_samples), m);
+}
+
+int64_t fsm_step_bytes(const fsm_step_shape *shape, fsm_lanes lanes)
+{
+    const fsm_step_memory *m = &shape->memory;
+    int parts = lanes.parts > 1 ? lanes.parts : 1, all = lanes.lanes > 1 ? lanes.lanes : 1;
+    int64_t passes = all / parts * (m->pass[parts - 1] + lanes.spare * m->spare[parts - 1]);
+    return m->most > 0 ? m->fixed + (passes > m->whole ? passes : m->whole) : 0;
+}
+
+bool fsm_step_fits(const fsm_step_shape *shape, const fsm_graph *graph)
+{
+    fsm_lanes lanes = {fsm_graph_lanes(graph), fsm_graph_parts(graph), graph->spare};
+    bool at_once = lanes.lanes == lanes.parts && lanes.spare == 0;
+    if (shape->memory.most == 0 || (at_once && !shape->memory.asked)) return true;
+    return fsm_step_bytes(shape, lanes) <= shape->memory.most;
+}
+
+int fsm_step_most_spare(const fsm_step_shape *shape, int lanes, int parts)
+{
+    const fsm_step_memory *m = &shape->memory;
+    int spare = FSM_MOST_SPARE;
+    bool at_once = lanes == parts;
+    if (m->most == 0) return at_once ? 0 : -1; /* nothing is known */
+    while (spare >= 0 && fsm_step_bytes(shape, (fsm_lanes){lanes, parts, spare}) > m->most) spare--;
+    return spare < 0 && at_once && !m->asked ? 0 : spare;
+}
