@@ -264,7 +264,7 @@ static fsmoe_status explain_all(const plans *made, bool json)
 static fsmoe_status write_plan(const arguments *a, const plans *made)
 {
     char sentence[4096];
-    const char *name = a->source.schedule ? a->source.schedule : "fsmoe-x";
+    const char *name = a->source.schedule ? a->source.schedule : "fsmoe-lanes";
     const fsmoe_plan *plan = a->source.schedule ? made->of[0] : find_plan(made, name);
     fsmoe_status status = fsmoe_plan_write(plan, a->out);
     snprintf(sentence, sizeof sentence, "plan of %s in %s", name, a->out);

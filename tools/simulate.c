@@ -141,7 +141,7 @@ static fsmoe_status take_plan(const arguments *a, fsmoe_plan **plan)
 
 static fsmoe_status make_plan(const arguments *a, fsmoe_plan **plan)
 {
-    return plan_source_create(&a->source, a->source.schedule ? a->source.schedule : "fsmoe-x", plan, NULL);
+    return plan_source_create(&a->source, a->source.schedule ? a->source.schedule : "fsmoe-lanes", plan, NULL);
 }
 
 static void print_step(const arguments *a, const fsmoe_plan *plan, double planned_s, const double *class_s)

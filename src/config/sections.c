@@ -118,8 +118,10 @@ const fsm_config_field fsm_config_fields[] = {
     INT(parallel, esp_size, 1, 1, 65536, "ranks that each hold a slice of every expert"),
     INT(parallel, mp_size, 1, 1, 65536, "ranks that share out attention heads (tensor parallelism)"),
     INT(parallel, threads, 0, 0, 4096, "compute threads of a rank; 0: cores of the node / ranks on it, at least 1"),
-    CHOICE(parallel, schedule, "fsmoe-x", "dsmoe, tutel, tutel-improved, pipemoe-lina, fsmoe-no-iio, fsmoe, fsmoe-x, "
-           "two-batch, megatron-overlap, flowmoe",
+    CHOICE(parallel, schedule, "fsmoe-lanes",
+           "dsmoe, tutel, tutel-improved, pipemoe-lina, fsmoe-no-iio, fsmoe, fsmoe-x, two-batch, megatron-overlap, "
+           "flowmoe, "
+           "fsmoe-lanes",
            "what overlaps with what in a step; all but dsmoe are planned from what operations cost"),
     INT(parallel, forward_degree, 0, 0, 256,
         "chunks of a layer's forward, one after another, with schedule dsmoe; 0: 1"),
