@@ -313,18 +313,18 @@ static double median(double *x, int n)
 
 static void measure(const operation *op, const data *d, float *stream)
 {
-    double fast[ROUNDS], slow[ROUNDS], rate[ROUNDS];
+    double times[ROUNDS], slow[ROUNDS], rate[ROUNDS];
     double work = op->flop ? op->flop(d->s) : (double)sizeof(float) * op->floats(d->s);
     double once = time_once(op, fast, d, 1);
     int repeats = once < LEAST_S ? (int)(LEAST_S / once) + 1 : 1, slow_rounds = work > REFERENCE_FLOP ? 0 : 3;
     for (int round = 0; round < ROUNDS; round++) {
-        fast[round] = time_once(op, fast, d, repeats);
+        times[round] = time_once(op, fast, d, repeats);
         if (round < slow_rounds) slow[round] = time_once(op, &fsm_ops_reference, d, 1);
         rate[round] = op->flop ? fma_gflops() : stream_gbytes(stream, stream + STREAM_ELEMS);
     }
-    double best = median(rate, ROUNDS), mid = median(fast, ROUNDS), got = 1e-9 * work / mid;
+    double best = median(rate, ROUNDS), mid = median(times, ROUNDS), got = 1e-9 * work / mid;
     printf("%-32s %10.1f us +-%4.1f %% %8.1f %s %6.0f %%", op->name, 1e6 * mid,
-           50 * (fast[ROUNDS * 3 / 4] - fast[ROUNDS / 4]) / mid, got, op->flop ? "GF/s" : "GB/s", 100 * got / best);
+           50 * (times[ROUNDS * 3 / 4] - times[ROUNDS / 4]) / mid, got, op->flop ? "GF/s" : "GB/s", 100 * got / best);
     if (slow_rounds > 0) printf(" %8.1f", median(slow, slow_rounds) / mid);
     printf("\n");
     fflush(stdout);

@@ -162,10 +162,17 @@ bool fsm_stepper_is_finite(const fsm_stepper *s)
     return isfinite(sums.loss) && isfinite(s->optimizer.grad_norm);
 }
 
+/* An update that waits for no norm must not look at it either: it may be under way. */
+static bool may_update(const fsm_stepper *s)
+{
+    if (s->config->train.clip_grad > 0) return fsm_stepper_is_finite(s);
+    return isfinite(fsm_model_loss_sums(s->model, s->model->step_sums).loss);
+}
+
 static fsmoe_status run_optimizer(void *object, const fsm_task *t)
 {
     fsm_stepper *s = object;
-    if (!fsm_stepper_is_finite(s)) return FSMOE_OK; /* fsm_stepper_train says so */
+    if (!may_update(s)) return FSMOE_OK; /* fsm_stepper_train says so */
     fsm_optimizer_update(&s->optimizer, t->slice_first, t->slice_last, s->model->grads, s->model->values);
     return FSMOE_OK;
 }
