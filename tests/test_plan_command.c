@@ -164,7 +164,7 @@ static void test_plan_file_is_checked_and_simulated(void **state)
     free(trace);
     assert_works(run(c, ARGS(PLAN, "--out", "best.json"))); /* without --schedule, the best of them */
     o = run(c, ARGS("plan", "--check", "best.json"));
-    assert_has(o.out, "best.json: fsmoe-x, ");
+    assert_has(o.out, "best.json: fsmoe-lanes, ");
     assert_works(o);
     assert_works(run(c, ARGS(PLAN, "--schedule", "fsmoe", "--paper", "--out", "paper.json")));
     assert_works(run(c, ARGS("plan", "--check", "paper.json")));

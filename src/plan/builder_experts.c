@@ -85,6 +85,7 @@ static void late_weight_grad(fsm_step_builder *b, chunk_chain *c, int chunk, dou
     int k = entered_before(b->shape, c->layer), before = -1; /* the first of a micro-batch follows none */
     if (c->weight_grads > 0) before = *late(b, b->lane, k);
     else if (k > 0) before = *late(b, b->lane, k - 1);
+    if (before == frees_dy(b, c->layer)) before = -1; /* its expert has waited for that */
     int done = chunk_task(b, c, FSM_TASK_WEIGHT_GRAD, FSM_GROUP_WORLD, chunk, macs, c->expert[chunk]);
     if (done >= 0) fsm_graph_wait(b->graph, done, before);
     *late(b, b->lane, k) = done;

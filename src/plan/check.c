@@ -195,9 +195,11 @@ static fsmoe_status check_work(comparison *c, int i)
     return FSMOE_OK;
 }
 
+/* Chunks of one layer concern one another where they share rows. */
 static bool rows_meet(const fsm_task *t, const fsm_task *u)
 {
-    return !is_chunk(t) || !is_chunk(u) || (t->rows_first < u->rows_last && u->rows_first < t->rows_last);
+    return t->layer != u->layer || !is_chunk(t) || !is_chunk(u) ||
+           (t->rows_first < u->rows_last && u->rows_first < t->rows_last);
 }
 
 /* What stands for plain task `to` must wait for what stands for `from`, wherever they share rows. */

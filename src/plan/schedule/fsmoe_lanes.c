@@ -231,11 +231,10 @@ static fsmoe_status refuse(const planner *p)
         return fsm_fail(FSMOE_ERROR_CONFIG, "the step cannot be taken in %d lanes with %d chunks forward, %d backward",
                         p->wanted.lanes, p->wanted.degree[0], p->wanted.degree[1]);
     return fsm_fail(FSMOE_ERROR_CONFIG,
-                    "parallel.lanes is %d, but a micro-batch may have at most %d parts (%s), and memory%s "
-                    "is not enough for micro-batches side by side",
-                    p->wanted.lanes, s->most_parts > 1 ? s->most_parts : 1,
-                    s->why_parted ? s->why_parted : "train.micro_batch has no more samples a group",
-                    s->memory.asked ? " (parallel.memory)" : "; parallel.memory may allow it,");
+                    "the step cannot be taken in %d lanes: a micro-batch may have %d at most%s%s%s%s", p->wanted.lanes,
+                    s->most_parts > 1 ? s->most_parts : 1, s->why_parted ? " (" : "",
+                    s->why_parted ? s->why_parted : "", s->why_parted ? ")" : "",
+                    s->micro_batches > 1 ? "; for several of them at once parallel.memory has to allow more" : "");
 }
 
 static fsmoe_status plan_lanes(planner *p)
