@@ -130,11 +130,13 @@ fsmoe_status fsm_planning_begin(fsm_stepper *s, fsm_batches *batches, bool resum
     FSM_TRY(take_costs(p, s, batches, resume, announce, user, from));
     FSM_TRY(fsm_comm_agree(s->world, make_plan(s, &p->cluster, &plan)));
     fsmoe_status status = use_plan(p, s, &plan);
-    snprintf(
-        p->message, sizeof p->message,
-        "%s planned from %s: degrees %d forward, %d backward; %.4g s a step expected, at most %.2f %% above the best",
-        plan.schedule, from, p->degree[0], p->degree[1], p->step_s,
-        100 * fsm_gap(plan.certificate.makespan_s, plan.certificate.bound.seconds));
+    snprintf(p->message, sizeof p->message,
+             "%s planned from %s: %d lane%s, degrees %d forward, %d backward; %.4g s a step expected, at most %.2f %% "
+             "above the "
+             "best",
+             plan.schedule, from, fsm_graph_lanes(&s->train_graph), fsm_graph_lanes(&s->train_graph) > 1 ? "s" : "",
+             p->degree[0], p->degree[1], p->step_s,
+             100 * fsm_gap(plan.certificate.makespan_s, plan.certificate.bound.seconds));
     fsm_plan_destroy(&plan);
     return status;
 }
