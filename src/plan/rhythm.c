@@ -51,17 +51,50 @@ static double *shift_of(fsm_rhythm *r, const fsm_step_shape *shape, const fsm_gr
     return &r->shift[t->kind][lane][chunk_of(t, rows, r->degree)];
 }
 
-void fsm_rhythm_keys(const fsm_rhythm *const rhythms[2], const fsm_step_shape *shape, const fsm_list *list,
-                     double *keys)
+/* A graph that is run again and again while rhythms change. */
+typedef struct score {
+    fsm_list *list;
+    double *base, *keys; /* [count] what a task's key is without a shift, and with it; owned by whoever made them */
+    double **shift;      /* [count] where a rhythm speaks of each task, or NULL */
+    double period_s[2];
+} score;
+
+static void set_bases(const fsm_step_shape *shape, fsm_rhythm *const rhythms[2], score *s)
 {
-    for (int i = 0; i < list->count; i++) {
-        const fsm_task *t = &list->graph->tasks[i];
-        fsm_rhythm *r = (fsm_rhythm *)rhythms[t->phase == FSM_BACKWARD]; /* is only read */
-        const double *shift = shift_of(r, shape, list->graph, t);
-        keys[i] = list->way_s[i] + (shift ? *shift * r->period_s : 0);
-        if (is_late(t)) keys[i] = LATE_S + list->way_s[i];
-        if (t->kind == FSM_TASK_ALLREDUCE) keys[i] = LAST_S + list->way_s[i];
+    for (int i = 0; i < s->list->count; i++) {
+        const fsm_task *t = &s->list->graph->tasks[i];
+        double last_s = t->kind == FSM_TASK_ALLREDUCE ? LAST_S : is_late(t) ? LATE_S : 0;
+        s->base[i] = s->list->way_s[i] + last_s;
+        s->shift[i] = last_s < 0 ? NULL : shift_of(rhythms[t->phase == FSM_BACKWARD], shape, s->list->graph, t);
     }
+    for (int phase = 0; phase < 2; phase++) s->period_s[phase] = rhythms[phase]->period_s;
+}
+
+/* The makespan under the rhythms as they are now. */
+static double beat(score *s)
+{
+    for (int i = 0; i < s->list->count; i++) {
+        bool backward = s->list->graph->tasks[i].phase == FSM_BACKWARD;
+        s->keys[i] = s->base[i] + (s->shift[i] ? *s->shift[i] * s->period_s[backward] : 0);
+    }
+    fsm_list_run(s->list, s->keys);
+    return s->list->makespan_s;
+}
+
+static fsmoe_status score_create(const fsm_step_shape *shape, fsm_list *list, fsm_rhythm *const rhythms[2], score *s)
+{
+    size_t n = (size_t)list->count + 1;
+    *s = (score){.list = list, .base = malloc(2 * n * sizeof *s->base), .shift = malloc(n * sizeof *s->shift)};
+    if (!s->base || !s->shift) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to order %d tasks", list->count);
+    s->keys = s->base + n;
+    set_bases(shape, rhythms, s);
+    return FSMOE_OK;
+}
+
+static void score_destroy(score *s)
+{
+    free(s->base);
+    free(s->shift);
 }
 
 /* ---- one direction of a few layers ---- */
@@ -70,8 +103,8 @@ typedef struct direction {
     fsm_step_shape shape;
     fsm_graph graph;
     fsm_list list;
-    double *seconds, *keys;
-    double **shift; /* [count] where the rhythm speaks of each task, or NULL */
+    double *seconds;
+    score score;
 } direction;
 
 static void destroy(direction *d)
@@ -79,7 +112,7 @@ static void destroy(direction *d)
     fsm_list_destroy(&d->list);
     fsm_graph_destroy(&d->graph);
     free(d->seconds);
-    free(d->shift);
+    score_destroy(&d->score);
 }
 
 /* Every lane has one pass: nothing is sent, and nothing waits for the loss. */
@@ -109,27 +142,11 @@ static fsmoe_status prepare(const fsm_step_shape *shape, const fsm_cluster *clus
     d->shape.micro_batches = 1;
     d->shape.gradient_count = d->shape.region_count = 0;
     FSM_TRY(build(d, lanes, phase, r->degree));
-    size_t n = (size_t)d->graph.count + 1;
-    d->seconds = malloc(2 * n * sizeof *d->seconds);
-    d->shift = malloc(n * sizeof *d->shift);
-    if (!d->seconds || !d->shift) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to order %d tasks", d->graph.count);
-    d->keys = d->seconds + n;
+    d->seconds = malloc(sizeof *d->seconds * ((size_t)d->graph.count + 1));
+    if (!d->seconds) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the costs of %d tasks", d->graph.count);
     FSM_TRY(fsm_cost_tasks(&d->graph, cluster, true, d->seconds));
     FSM_TRY(fsm_list_create(&d->graph, d->seconds, &d->list));
-    for (int i = 0; i < d->graph.count; i++) {
-        const fsm_task *t = &d->graph.tasks[i];
-        d->shift[i] = is_late(t) ? NULL : shift_of(r, &d->shape, &d->graph, t);
-    }
-    return FSMOE_OK;
-}
-
-/* The makespan under the rhythm as it is now. */
-static double beat(direction *d, double period_s)
-{
-    for (int i = 0; i < d->graph.count; i++)
-        d->keys[i] = d->list.way_s[i] + (d->shift[i] ? *d->shift[i] * period_s : LATE_S);
-    fsm_list_run(&d->list, d->keys);
-    return d->list.makespan_s;
+    return score_create(&d->shape, &d->list, (fsm_rhythm *const[]){r, r}, &d->score);
 }
 
 /* ---- lanes that are alike ---- */
@@ -162,7 +179,7 @@ static fsmoe_status measure(const fsm_step_shape *shape, const fsm_cluster *clus
     r->direction_s = many_s;
     if (many <= few) return FSMOE_OK;
     fsmoe_status status = prepare(shape, cluster, lanes, phase, few, r, &d);
-    if (status == FSMOE_OK) r->direction_s = extend(shape, many, many_s, few, beat(&d, r->period_s));
+    if (status == FSMOE_OK) r->direction_s = extend(shape, many, many_s, few, beat(&d.score));
     destroy(&d);
     return status;
 }
@@ -178,10 +195,11 @@ fsmoe_status fsm_rhythm_begin(const fsm_step_shape *shape, const fsm_cluster *cl
     fsmoe_status status = prepare(shape, cluster, lanes, phase, many, r, &d);
     if (status == FSMOE_OK) {
         for (int i = 0; i < d.graph.count; i++) r->period_s = fmax(r->period_s, d.list.way_s[i] / many);
+        d.score.period_s[0] = d.score.period_s[1] = r->period_s;
         for (int i = 0; i <= (lanes.lanes > 1 ? 16 : 0); i++) {
             double distance = i / 16.0;
             set_apart(r, distance);
-            double taken_s = beat(&d, r->period_s);
+            double taken_s = beat(&d.score);
             if (taken_s < best_s) best = distance, best_s = taken_s;
         }
         set_apart(r, best);
@@ -193,8 +211,8 @@ fsmoe_status fsm_rhythm_begin(const fsm_step_shape *shape, const fsm_cluster *cl
 /* ---- local search ---- */
 
 typedef struct search {
-    direction *d;
-    fsm_rhythm *r;
+    score *score;
+    fsm_rhythm *r[2]; /* of what is there; NULL: that direction is not */
     uint64_t drawn;
     int kinds[FSM_TASK_KIND_COUNT], kind_count, lanes;
 } search;
@@ -218,9 +236,10 @@ static double step(search *s)
 
 static void find_kinds(search *s)
 {
+    const fsm_list *list = s->score->list;
     bool there[FSM_TASK_KIND_COUNT] = {false};
-    for (int i = 0; i < s->d->graph.count; i++)
-        if (s->d->shift[i] && s->d->seconds[i] > 0) there[s->d->graph.tasks[i].kind] = true;
+    for (int i = 0; i < list->count; i++)
+        if (s->score->shift[i] && list->seconds[i] > 0) there[list->graph->tasks[i].kind] = true;
     for (int k = 0; k < FSM_TASK_KIND_COUNT; k++)
         if (there[k]) s->kinds[s->kind_count++] = k;
 }
@@ -228,40 +247,67 @@ static void find_kinds(search *s)
 /* Moves a kind of task of one lane, or one chunk of it. */
 static void move(search *s)
 {
-    int kind = s->kinds[draw(s, s->kind_count)], lane = draw(s, s->lanes), chunk = draw(s, s->r->degree);
+    fsm_rhythm *r = s->r[0] && (!s->r[1] || draw(s, 2)) ? s->r[0] : s->r[1];
+    int kind = s->kinds[draw(s, s->kind_count)], lane = draw(s, s->lanes), chunk = draw(s, r->degree);
     bool all = uniform(s) < 0.4;
     double by = step(s);
     for (int c = 0; c < FSM_RHYTHM_CHUNKS; c++)
-        if (all || c == chunk) s->r->shift[kind][lane][c] += by;
+        if (all || c == chunk) r->shift[kind][lane][c] += by;
 }
 
 /* No order is below what the busiest resource has to do. */
-static double load_s(const direction *d)
+static double load_s(const fsm_list *list)
 {
     double loads_s[FSM_RESOURCE_COUNT] = {0}, most_s = 0;
-    for (int i = 0; i < d->graph.count; i++) loads_s[d->graph.tasks[i].resource] += d->seconds[i];
+    for (int i = 0; i < list->count; i++) loads_s[list->graph->tasks[i].resource] += list->seconds[i];
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) most_s = fmax(most_s, loads_s[r]);
     return most_s;
+}
+
+static void copy(const search *s, fsm_rhythm to[2])
+{
+    for (int phase = 0; phase < 2; phase++)
+        if (s->r[phase]) to[phase] = *s->r[phase];
+}
+
+static void restore(search *s, const fsm_rhythm from[2])
+{
+    for (int phase = 0; phase < 2; phase++)
+        if (s->r[phase]) *s->r[phase] = from[phase];
 }
 
 /* Keeps what is better, and for a while also what is a little worse; until there is hardly anything left to gain. */
 static double anneal(search *s, int attempts, double begun_s)
 {
-    fsm_rhythm *kept = s->r, now = *kept, best = *kept;
-    double now_s = begun_s, best_s = begun_s, enough_s = NEAR_ENOUGH * load_s(s->d);
+    static const int moves[] = {1, 1, 2, 3};
+    fsm_rhythm now[2], best[2];
+    double now_s = begun_s, best_s = begun_s, enough_s = NEAR_ENOUGH * load_s(s->score->list);
+    double period_s = fmax(s->score->period_s[0], s->score->period_s[1]);
+    copy(s, now);
+    copy(s, best);
     for (int i = 0; i < attempts && best_s > enough_s; i++) {
-        static const int moves[] = {1, 1, 2, 3};
         for (int n = moves[draw(s, 4)]; n > 0; n--) move(s);
-        double tried_s = beat(s->d, kept->period_s);
-        if (tried_s > now_s + 0.01 * kept->period_s * (1 - (double)i / attempts)) {
-            *kept = now;
+        double tried_s = beat(s->score);
+        if (tried_s > now_s + 0.01 * period_s * (1 - (double)i / attempts)) {
+            restore(s, now);
             continue;
         }
-        now = *kept, now_s = tried_s;
-        if (now_s < best_s) best = now, best_s = now_s;
+        copy(s, now);
+        now_s = tried_s;
+        if (now_s >= best_s) continue;
+        copy(s, best);
+        best_s = now_s;
     }
-    *kept = best;
+    restore(s, best);
     return best_s;
+}
+
+static double search_for(score *scored, fsm_rhythm *forward, fsm_rhythm *backward, int attempts)
+{
+    search s = {.score = scored, .r = {forward, backward}, .lanes = fsm_graph_lanes(scored->list->graph)};
+    double begun_s = beat(scored);
+    find_kinds(&s);
+    return s.kind_count > 0 ? anneal(&s, attempts, begun_s) : begun_s;
 }
 
 fsmoe_status fsm_rhythm_improve(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes,
@@ -269,13 +315,20 @@ fsmoe_status fsm_rhythm_improve(const fsm_step_shape *shape, const fsm_cluster *
 {
     direction d;
     double best_s = 0;
+    bool forward = phase == FSM_FORWARD;
     fsmoe_status status = prepare(shape, cluster, lanes, phase, layers_with_experts(shape, MANY_LAYERS), r, &d);
-    if (status == FSMOE_OK) {
-        search s = {.d = &d, .r = r, .lanes = fsm_graph_lanes(&d.graph)};
-        find_kinds(&s);
-        best_s = beat(&d, r->period_s);
-        if (s.kind_count > 0) best_s = anneal(&s, attempts, best_s);
-    }
+    if (status == FSMOE_OK) best_s = search_for(&d.score, forward ? r : NULL, forward ? NULL : r, attempts);
     destroy(&d);
     return status == FSMOE_OK ? measure(shape, cluster, lanes, phase, best_s, r) : status;
+}
+
+fsmoe_status fsm_rhythm_run(const fsm_step_shape *shape, fsm_rhythm *forward, fsm_rhythm *backward, int attempts,
+                            fsm_list *list)
+{
+    score s;
+    fsmoe_status status = score_create(shape, list, (fsm_rhythm *const[]){forward, backward}, &s);
+    if (status == FSMOE_OK && attempts > 0) search_for(&s, forward, backward, attempts);
+    if (status == FSMOE_OK) beat(&s);
+    score_destroy(&s);
+    return status;
 }

@@ -30,10 +30,10 @@ fsmoe_status fsm_rhythm_begin(const fsm_step_shape *shape, const fsm_cluster *cl
 fsmoe_status fsm_rhythm_improve(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes,
                                 fsm_phase phase, int attempts, fsm_rhythm *rhythm);
 
-/* keys [list->count] of a whole step, or of a direction: of tasks that a rhythm says nothing of, weight gradients come after
- * all others, and gradients are sent last. */
-void fsm_rhythm_keys(const fsm_rhythm *const rhythms[2], const fsm_step_shape *shape, const fsm_list *list,
-                     double *keys);
+/* Runs a whole step in these rhythms: of tasks that they say nothing of, weight gradients come after all others, and gradients
+ * are sent last. With so many attempts at better ones for this very step. ERROR_MEMORY. */
+fsmoe_status fsm_rhythm_run(const fsm_step_shape *shape, fsm_rhythm *forward, fsm_rhythm *backward, int attempts,
+                            fsm_list *list);
 
 /* The cuts of both directions, of every part; cuts [2][FSM_MAX_LANES][degree + 1]. */
 typedef int64_t fsm_lane_cuts[2][FSM_MAX_LANES][FSM_RHYTHM_CHUNKS + 1];

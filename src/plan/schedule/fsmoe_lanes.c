@@ -14,8 +14,9 @@ enum {
     MOST_CHUNKS = 12, /* of a layer, in all lanes together */
     MOST_LAYOUTS = 8, /* of lanes */
     MOST_DEGREES = 8,
-    ATTEMPTS = 2000,  /* at a better rhythm */
-    KEPT_DEGREES = 2, /* whose rhythm is improved, in each direction */
+    ATTEMPTS = 2000,          /* at a better rhythm */
+    KEPT_DEGREES = 2,         /* whose rhythm is improved, in each direction */
+    POLISHED_TASKS = 2000000, /* that attempts at the whole step may start */
 };
 
 /* A layout of lanes that promises more than this above the best one is not looked at closely. */
@@ -25,7 +26,7 @@ static const double WORTH_A_LOOK = 1.06;
 
 typedef struct candidate {
     fsm_lanes lanes;
-    const fsm_rhythm *rhythm[2];
+    fsm_rhythm *rhythm[2];
     int64_t piece_elems; /* 0: gradients in one piece a region */
 } candidate;
 
@@ -45,24 +46,19 @@ static fsmoe_status string(const fsm_step_shape *shape, const candidate *c, fsm_
 }
 
 /* The candidate's graph in the order of its rhythm, and what it takes. */
-static fsmoe_status order(const fsm_step_shape *shape, const fsm_cluster *cluster, const candidate *c, fsm_graph *graph,
-                          double *makespan_s)
+static fsmoe_status order(const fsm_step_shape *shape, const fsm_cluster *cluster, const candidate *c, int attempts,
+                          fsm_graph *graph, double *makespan_s)
 {
     fsm_graph strung;
     FSM_TRY(string(shape, c, &strung));
     fsm_list list = {0};
-    size_t n = (size_t)strung.count + 1;
-    double *seconds = malloc(2 * n * sizeof *seconds), *keys = seconds + n;
+    double *seconds = malloc(sizeof *seconds * ((size_t)strung.count + 1));
     fsmoe_status status = seconds ? fsm_cost_tasks(&strung, cluster, true, seconds)
                                   : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to order %d tasks", strung.count);
     if (status == FSMOE_OK) status = fsm_list_create(&strung, seconds, &list);
-    if (status == FSMOE_OK) {
-        const fsm_rhythm *rhythms[2] = {c->rhythm[0], c->rhythm[1]};
-        fsm_rhythm_keys(rhythms, shape, &list, keys);
-        fsm_list_run(&list, keys);
-        *makespan_s = list.makespan_s;
-        status = fsm_list_reorder(&list, graph);
-    }
+    if (status == FSMOE_OK) status = fsm_rhythm_run(shape, c->rhythm[0], c->rhythm[1], attempts, &list);
+    if (status == FSMOE_OK) status = fsm_list_reorder(&list, graph);
+    *makespan_s = list.makespan_s;
     fsm_list_destroy(&list);
     fsm_graph_destroy(&strung);
     free(seconds);
@@ -86,6 +82,7 @@ typedef struct planner {
     int count;
     fsm_graph best;
     double best_s;
+    candidate best_of; /* the candidate that it is of */
 } planner;
 
 /* Of one micro-batch. */
@@ -167,13 +164,23 @@ static void keep_if_faster(planner *p, fsm_graph tried, double tried_s)
     p->best_s = tried_s;
 }
 
-static fsmoe_status try_candidate(planner *p, const candidate *c)
+static fsmoe_status try_candidate(planner *p, const candidate *c, int attempts)
 {
     fsm_graph tried;
     double tried_s;
-    FSM_TRY(order(p->shape, p->cluster, c, &tried, &tried_s));
+    FSM_TRY(order(p->shape, p->cluster, c, attempts, &tried, &tried_s));
+    if (tried_s < p->best_s) p->best_of = *c;
     keep_if_faster(p, tried, tried_s);
     return FSMOE_OK;
+}
+
+/* Rhythms are of layers that follow one another; the best candidate's are tried once more on the step itself, whose ends and
+ * turns count most where it is short. */
+static fsmoe_status polish(planner *p)
+{
+    int attempts = p->best.count > 0 ? POLISHED_TASKS / p->best.count : 0;
+    const candidate best = p->best_of;
+    return try_candidate(p, &best, attempts);
 }
 
 /* Pieces that take so many times the alpha of an all-reduce; one that takes few costs much, one that takes many stands in
@@ -188,7 +195,7 @@ static fsmoe_status try_pieces(planner *p, candidate c)
         double elems = line.beta_s > 0 ? alphas[i] * line.alpha_s / line.beta_s : 0;
         if (largest > 0 && elems > largest) elems = largest;
         c.piece_elems = (int64_t)fmax(elems, 1024);
-        FSM_TRY(try_candidate(p, &c));
+        FSM_TRY(try_candidate(p, &c, 0));
     }
     return FSMOE_OK;
 }
@@ -248,7 +255,7 @@ static fsmoe_status plan_lanes(planner *p)
         FSM_TRY(improve(p, &p->layouts[i]));
         FSM_TRY(try_layout(p, &p->layouts[i]));
     }
-    return FSMOE_OK;
+    return polish(p);
 }
 
 static void end_planner(planner *p, fsmoe_status status, fsm_graph *graph)
