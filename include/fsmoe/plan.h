@@ -51,6 +51,7 @@ typedef struct fsmoe_plan_summary {
     double load_s[3]; /* what each has to do in the plain step: every layer in one piece, nothing beside anything */
     double step_over_load; /* step_s over the largest of them; 0: there is nothing to do */
     int lanes, parts;      /* passes at once (1: one after the other), and how many of them share a micro-batch */
+    int64_t memory_bytes;  /* a rank takes with these lanes; 0: a plan file that does not say */
     int ranks, nodes;      /* it was planned for; 0: read from a file */
     int cluster_ranks, cluster_nodes; /* that the costs were measured on; 0: not known */
     const char *other_layout; /* "the costs are of …, the plan is for …"; NULL: as far as known, both are the

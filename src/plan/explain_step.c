@@ -1,6 +1,7 @@
 #include "plan/explain_step.h"
 
 #include "plan/predict.h"
+#include "plan/step_memory.h"
 #include "plan/waits.h"
 
 #include <stdlib.h>
@@ -44,8 +45,11 @@ fsmoe_status fsm_plan_explain_waits(const fsm_plan *plan, FILE *out)
 
 /* ---- other lanes and chunks ---- */
 
+static const double GIB = 1024.0 * 1024 * 1024;
+
 typedef struct neighbour {
     int lanes, degree[2];
+    int64_t bytes; /* of a rank; 0: not known */
     double step_s;
 } neighbour;
 
@@ -54,6 +58,7 @@ static fsmoe_status describe(const fsm_plan *plan, const fsm_cluster *cluster, i
 {
     fsm_plan counted = {.shape = plan->shape, .graph = *graph};
     n->lanes = fsm_graph_lanes(graph);
+    n->bytes = fsm_step_bytes(&plan->shape, (fsm_lanes){graph->lanes, graph->parts, graph->spare});
     FSM_TRY(fsm_predict(graph, cluster, &n->step_s));
     FSM_TRY(fsm_plan_count_degrees(&counted));
     for (int phase = 0; phase < 2; phase++) n->degree[phase] = counted.degree[layer][phase];
@@ -63,8 +68,10 @@ static fsmoe_status describe(const fsm_plan *plan, const fsm_cluster *cluster, i
 
 static void print_neighbour(const neighbour *n, double chosen_s, bool chosen, FILE *out)
 {
-    fprintf(out, "%c %6d  %8d  %8d  %12.3f  %+7.2f%%\n", chosen ? '>' : ' ', n->lanes, n->degree[0], n->degree[1],
+    fprintf(out, "%c %6d  %8d  %8d  %12.3f  %+7.2f%%", chosen ? '>' : ' ', n->lanes, n->degree[0], n->degree[1],
             1e3 * n->step_s, 100 * (n->step_s / chosen_s - 1));
+    if (n->bytes > 0) fprintf(out, "  %11.3f", (double)n->bytes / GIB);
+    fputc('\n', out);
 }
 
 /* Nothing where the step cannot be taken so. */
@@ -101,12 +108,34 @@ static fsmoe_status print_neighbours(const fsm_plan *plan, const fsm_cluster *cl
     return FSMOE_OK;
 }
 
+/* What the limit of memory costs. */
+static fsmoe_status print_unlimited(const fsm_plan *plan, const fsm_cluster *cluster, int layer, FILE *out)
+{
+    fsm_plan unlimited = {.shape = plan->shape}; /* borrows what plan's owns */
+    fsm_graph graph;
+    neighbour n;
+    unlimited.shape.memory.most = INT64_MAX;
+    FSM_TRY(fsm_schedule_in_lanes(&unlimited.shape, cluster, &(fsm_lanes_wanted){0}, &graph));
+    fsmoe_status status = describe(&unlimited, cluster, layer, &graph, &n);
+    fsm_graph_destroy(&graph);
+    FSM_TRY(status);
+    double limit = (double)plan->shape.memory.most / GIB, cost_s = plan->timeline.makespan_s - n.step_s;
+    fprintf(out, "with %.3f GiB a rank (%s)%s", limit,
+            plan->shape.memory.asked ? "parallel.memory" : "what one lane takes",
+            cost_s > 0 ? ":\n" : "; more memory would gain nothing\n");
+    if (cost_s > 0)
+        fprintf(out, "  %.3f GiB would allow %d lanes and a step of %.3f ms\n", (double)n.bytes / GIB, n.lanes,
+                1e3 * n.step_s);
+    return FSMOE_OK;
+}
+
 fsmoe_status fsm_plan_explain_lanes(const fsm_plan *plan, const fsm_cluster *cluster, int layer, FILE *out)
 {
     neighbour chosen;
     FSM_TRY(describe(plan, cluster, layer, &plan->graph, &chosen));
-    fprintf(out, "%s, one lane or one chunk more or less:\n  %6s  %8s  %8s  %12s  %8s\n", plan->schedule, "lanes",
-            "forward", "backward", "step, ms", "cost");
+    fprintf(out, "%s, one lane or one chunk more or less:\n  %6s  %8s  %8s  %12s  %8s  %11s\n", plan->schedule, "lanes",
+            "forward", "backward", "step, ms", "cost", "memory, GiB");
     print_neighbour(&chosen, plan->timeline.makespan_s, true, out);
-    return print_neighbours(plan, cluster, layer, &chosen, out);
+    FSM_TRY(print_neighbours(plan, cluster, layer, &chosen, out));
+    return plan->shape.memory.most > 0 ? print_unlimited(plan, cluster, layer, out) : FSMOE_OK;
 }

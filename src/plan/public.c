@@ -8,6 +8,7 @@
 #include "plan/explain_step.h"
 #include "plan/model_step.h"
 #include "plan/schedule/paper.h"
+#include "plan/step_memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,6 +142,7 @@ void fsmoe_plan_summarize(const fsmoe_plan *plan, fsmoe_plan_summary *summary)
         .other_layout = plan->other_layout[0] ? plan->other_layout : NULL,
         .cluster_ranks = plan->cluster.nodes * plan->cluster.ranks_per_node,
         .lanes = fsm_graph_lanes(&p->graph),
+        .memory_bytes = fsm_step_bytes(&p->shape, (fsm_lanes){p->graph.lanes, p->graph.parts, p->graph.spare}),
         .parts = fsm_graph_parts(&p->graph),
         .step_over_load = fsm_over_load(p->timeline.makespan_s, c->load_s),
     };
@@ -197,6 +199,7 @@ fsmoe_status fsmoe_plan_to_json(const fsmoe_plan *plan, char **text)
     fsm_json_set(root, "tasks", json_integer(s.tasks), &failed);
     fsm_json_set(root, "allreduces", json_integer(s.allreduces), &failed);
     fsm_json_set(root, "lanes", json_integer(s.lanes), &failed);
+    if (s.memory_bytes > 0) fsm_json_set(root, "memory_bytes", json_integer(s.memory_bytes), &failed);
     fsm_json_set(root, "parts", json_integer(s.parts), &failed);
     fsm_json_set(root, "load_ms", resources_json(s.load_s, 1e3, &failed), &failed);
     fsm_json_set(root, "step_over_load", json_real(s.step_over_load), &failed);
