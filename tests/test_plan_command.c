@@ -218,6 +218,20 @@ static void test_plan_explains_its_lanes(void **state)
     free(trace);
 }
 
+/* Their buffers are counted though nobody communicates. */
+static void test_plan_of_hierarchical_alltoalls_is_made(void **state)
+{
+    const command_case *c = *state;
+    static const char *const kinds[] = {"1dh", "2dh"};
+    for (int i = 0; i < 2; i++) {
+        char setting[64];
+        snprintf(setting, sizeof setting, "moe.alltoall=%s", kinds[i]);
+        outcome o = run(c, ARGS(PLAN, "--schedule", "dsmoe", "--set", setting));
+        assert_has(o.out, "a rank takes ");
+        assert_works(o);
+    }
+}
+
 static void test_plan_of_plain_steps_is_plain(void **state)
 {
     const command_case *c = *state;
@@ -539,6 +553,7 @@ int main(void)
         CASE(test_plan_explains_its_degrees),
         CASE(test_plan_explains_its_lanes),
         CASE(test_plan_of_plain_steps_is_plain),
+        CASE(test_plan_of_hierarchical_alltoalls_is_made),
         CASE(test_plan_layer_is_as_computed_by_hand),
         CASE(test_simulate_slower_ranks_lengthen_the_step),
         CASE(test_simulate_grid_orders_schedules_in_every_row),

@@ -21,7 +21,7 @@ static int leader_of(const fsm_alltoall *a)
 
 static int64_t buffer_elems(const fsm_alltoall *a)
 {
-    return fsm_alltoall_most(a, a->local, a->comm->size);
+    return fsm_alltoall_most(a, a->local, a->nodes * a->local); /* a model may be measured before there is a comm */
 }
 
 /* ---- everybody else ---- */

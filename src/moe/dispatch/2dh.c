@@ -23,7 +23,7 @@ static int number_of(const fsm_alltoall *a)
 /* All that a rank sends; what passes, of `local` ranks to `nodes` others, is never more. */
 static int64_t buffer_elems(const fsm_alltoall *a)
 {
-    return fsm_alltoall_most(a, 1, a->comm->size);
+    return fsm_alltoall_most(a, 1, a->nodes * a->local); /* a model may be measured before there is a comm */
 }
 
 /* What I send to all ranks of a number. */
