@@ -6,8 +6,8 @@
 
 #include <math.h>
 
-enum { FEWEST_ELEMS = 1 << 12, MOST_ELEMS = 1 << 22, REPEATS = 4 };
-static const double LONG_ENOUGH_S = 0.2; /* for what links take in at once after a rest to be little */
+enum { FEWEST_ELEMS = 1 << 12, MOST_ELEMS = 1 << 22, REPEATS = 3 };
+static const double LONG_ENOUGH_S = 0.3; /* for what disturbs it to be little */
 
 /* An operation of a group, and where its messages go. */
 typedef struct probe {
@@ -38,41 +38,46 @@ static fsmoe_status run_once(void *object, int64_t elems)
 }
 
 /* The fastest of some times: what a link does while nothing is in its way. */
-static fsmoe_status time_fastest(probe *p, int repeats, int64_t elems, double *seconds)
+static fsmoe_status time_fastest(probe *p, int64_t elems, double *seconds)
 {
     fsm_timing timing;
     int timed;
-    const fsm_timing_loop loop = {.world = p->links->world, .repeats = repeats, .budget_s = 10};
+    const fsm_timing_loop loop = {.world = p->links->world, .repeats = REPEATS, .budget_s = 10};
     FSM_TRY(fsm_time_sizes(&loop, run_once, p, &elems, 1, &timing, &timed));
     *seconds = timing.fastest_s;
     return FSMOE_OK;
 }
 
-/* A size that keeps the link busy for a while. */
-static fsmoe_status find_large(probe *p, int64_t *elems)
+/* A size that keeps the link busy for a while, and a quarter of it. share: of the machine that the former took. */
+static fsmoe_status time_large(probe *p, fsm_point *quarter, fsm_point *large, double *share)
 {
-    double seconds = 0;
-    for (*elems = FEWEST_ELEMS; *elems < MOST_ELEMS; *elems *= 4) {
-        FSM_TRY(time_fastest(p, 2, *elems, &seconds));
-        if (seconds >= LONG_ENOUGH_S) break;
+    fsm_comm *world = p->links->world;
+    int64_t elems = FEWEST_ELEMS / 4;
+    *large = (fsm_point){.size = (double)elems};
+    FSM_TRY(time_fastest(p, elems, &large->time_s));
+    while (elems < MOST_ELEMS && large->time_s < LONG_ENOUGH_S) {
+        *quarter = *large;
+        elems *= 4;
+        large->size = (double)elems;
+        fsm_usage_begin(p->usage);
+        FSM_TRY(time_fastest(p, elems, &large->time_s));
+        FSM_TRY(fsm_usage_end(world, p->usage, share));
     }
     return FSMOE_OK;
 }
 
-/* From an element a rank, which takes what the start of the messages takes, to a large size: what a link that has rested
- * lets through at once makes those between faster than it is. */
+/* The slope between large sizes: what a link that has rested lets through at once makes all of them faster than it is,
+ * by as much. And what an element a rank takes, which is the start of the messages. */
 static fsmoe_status measure_line(probe *p)
 {
-    fsm_comm *world = p->links->world;
-    int64_t few = p->links->groups[p->group]->size, many;
-    double start_s, large_s, share;
-    FSM_TRY(find_large(p, &many));
-    FSM_TRY(time_fastest(p, REPEATS, few, &start_s));
-    fsm_usage_begin(p->usage);
-    FSM_TRY(time_fastest(p, REPEATS, many, &large_s));
-    FSM_TRY(fsm_usage_end(world, p->usage, &share));
-    start_s = fmin(start_s, 0.5 * large_s); /* whatever another program made of it */
-    p->links->lines[p->op][p->group] = (fsm_line){start_s, (large_s - start_s) / (double)(many - few)};
+    fsm_point quarter = {0}, large;
+    fsm_line line;
+    double share = 0;
+    FSM_TRY(time_large(p, &quarter, &large, &share));
+    FSM_TRY(time_fastest(p, p->links->groups[p->group]->size, &line.alpha_s));
+    line.beta_s = (large.time_s - quarter.time_s) / (large.size - quarter.size);
+    line.beta_s = fmax(line.beta_s, 0.5 * large.time_s / large.size); /* whatever disturbed the smaller */
+    p->links->lines[p->op][p->group] = line;
     double *mean = &p->links->share[p->resource]; /* a maximum would be another program's */
     *mean += (share - *mean) / ++p->links->measured[p->resource];
     return FSMOE_OK;
