@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { STEPS = 60, ORDERS = 60 };
+enum { STEPS = 60, ORDERS = 60, MOST_LAYERS = 3, MOST_CUTS = 3 };
 
 static uint64_t draws;
 
@@ -39,10 +39,11 @@ static void add_gradient(fsm_step_shape *s, int layer, fsm_task_kind after)
 
 static fsm_step_shape small_shape(void)
 {
-    fsm_step_shape s = {.num_layers = 1 + (int)draw(3),
+    fsm_step_shape s = {.num_layers = 1 + (int)draw(MOST_LAYERS),
                         .moe_every = 1 + (int)draw(2),
                         .micro_batches = 1 + (int)draw(2),
                         .training = true,
+                        .early_update = draw(2),
                         .hidden = 16,
                         .ffn_hidden = 64,
                         .vocab_size = 100,
@@ -85,6 +86,8 @@ static fsm_cluster small_cluster(void)
     for (int op = 0; op < FSM_COST_OP_COUNT; op++)
         cluster.op[op].cost.line[0] =
             (fsm_line){1e-6 * draw_uniform(), (op == FSM_COST_GEMM ? 1e-10 : 1e-8) * pow(10, draw_uniform())};
+    fsm_cost update = {.line[0] = {2e-5 * draw_uniform(), 1e-9 * draw_uniform()}};
+    if (draw(2)) assert_int_equal(fsm_cluster_set_task(&cluster, "optimizer.update", update), FSMOE_OK);
     return cluster;
 }
 
@@ -107,13 +110,63 @@ static void string(const fsm_step_shape *s, fsm_lanes lanes, const int degree[2]
     assert_int_equal(fsm_step_builder_end(&b), FSMOE_OK);
 }
 
-/* The best of random orders; each is a plan that the checker accepts. */
-static double best_of_random(const fsm_step_shape *s, const fsm_cluster *cluster, fsm_lanes lanes, const int degree[2])
+typedef struct mixed_cut {
+    int64_t cuts[MOST_CUTS + 1];
+    fsm_layer_cut cut;
+} mixed_cut;
+
+/* Chunks as they come, of any sizes. */
+static void cut_anyhow(int64_t rows, mixed_cut *m)
+{
+    m->cut = (fsm_layer_cut){.degree = 1 + (int)draw(MOST_CUTS), .cuts = m->cuts, .split = true};
+    if (m->cut.degree > rows) m->cut.degree = (int)rows;
+    m->cuts[0] = 0;
+    for (int c = 1; c <= m->cut.degree; c++) {
+        int64_t left = rows - m->cuts[c - 1] - (m->cut.degree - c);
+        m->cuts[c] = c == m->cut.degree ? rows : m->cuts[c - 1] + 1 + draw(left);
+    }
+}
+
+/* Every layer of every lane and direction is cut in its own way. */
+static void string_mixed(const fsm_step_shape *s, fsm_lanes lanes, fsm_graph *graph)
+{
+    static mixed_cut cuts[2][FSM_MAX_LANES][MOST_LAYERS];
+    fsm_step_builder b;
+    int side = lanes.lanes / lanes.parts;
+    for (int i = 0; i < 2 * lanes.lanes * s->num_layers; i++) {
+        int lane = i / 2 % lanes.lanes;
+        int64_t rows = fsm_step_part(s, lanes.parts, lane % lanes.parts).nominal_rows;
+        cut_anyhow(rows, &cuts[i % 2][lane][i / 2 / lanes.lanes]);
+    }
+    assert_int_equal(fsm_step_builder_begin(s, lanes, false, graph, &b), FSMOE_OK);
+    b.late_weight_grads = true;
+    for (int first = 0; first < s->micro_batches; first += side)
+        for (int phase = 0; phase < 2; phase++)
+            for (int lane = 0; lane < lanes.lanes && first + lane / lanes.parts < s->micro_batches; lane++) {
+                fsm_step_enter(&b, first + lane / lanes.parts, lane);
+                if (phase == 0) fsm_step_begin(&b);
+                else fsm_step_head_backward(&b);
+                for (int i = 0; i < s->num_layers; i++) {
+                    int layer = phase == 0 ? i : s->num_layers - 1 - i;
+                    fsm_step_layer(&b, (fsm_phase)phase, layer, &cuts[phase][lane][layer].cut);
+                }
+                if (phase == 0) fsm_step_head(&b);
+                else fsm_step_end(&b);
+                if (phase == 0 && lane % lanes.parts == lanes.parts - 1) fsm_step_sums(&b);
+            }
+    fsm_step_send_pieces(&b, 16 * (1 + draw(1000)));
+    fsm_step_update(&b);
+    assert_int_equal(fsm_step_builder_end(&b), FSMOE_OK);
+}
+
+/* The best of random orders; each is a plan that the checker accepts. degree NULL: cut anyhow. */
+static double best_of_random(const fsm_step_shape *s, const fsm_cluster *cluster, fsm_lanes lanes, const int *degree)
 {
     double best_s = INFINITY;
     fsm_graph graph, ordered;
     fsm_list list;
-    string(s, lanes, degree, 1 + (int)draw(4), &graph);
+    if (degree) string(s, lanes, degree, 1 + (int)draw(4), &graph);
+    else string_mixed(s, lanes, &graph);
     double *seconds = malloc(2 * sizeof *seconds * ((size_t)graph.count + 1)), *keys = seconds + graph.count;
     assert_non_null(seconds);
     assert_int_equal(fsm_cost_tasks(&graph, cluster, true, seconds), FSMOE_OK);
@@ -136,9 +189,10 @@ static double best_of_random(const fsm_step_shape *s, const fsm_cluster *cluster
 static double best_of_degrees(const fsm_step_shape *s, const fsm_cluster *cluster, int lanes, int parts)
 {
     double best_s = INFINITY;
-    for (int d = 0; d < 9; d++) {
+    for (int d = 0; d < 12; d++) {
         const fsm_lanes spread = {.lanes = lanes, .parts = parts, .spare = (int)draw(3)};
-        best_s = fmin(best_s, best_of_random(s, cluster, spread, (const int[]){1 + d % 3, 1 + d / 3}));
+        const int degree[2] = {1 + d % 3, 1 + d / 3};
+        best_s = fmin(best_s, best_of_random(s, cluster, spread, d < 9 ? degree : NULL));
     }
     return best_s;
 }

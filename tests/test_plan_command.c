@@ -10,7 +10,10 @@
 static const char *const schedules[] = {"dsmoe",      "tutel",   "tutel-improved", "pipemoe-lina",     "fsmoe-no-iio",
                                         "fsmoe",      "fsmoe-x", "two-batch",      "megatron-overlap", "flowmoe",
                                         "fsmoe-lanes"};
-enum { SCHEDULES = sizeof schedules / sizeof *schedules, OF_LAYERS = 7 }; /* the first so many plan single layers, too */
+enum {
+    SCHEDULES = sizeof schedules / sizeof *schedules,
+    OF_LAYERS = 7
+}; /* the first so many plan single layers, too */
 
 /* A cluster in milliseconds for the layer below, whose numbers are short in binary. */
 static const char costs[] = "{\"name\": \"hand\", \"nodes\": 4, \"ranks_per_node\": 2,\n"
@@ -216,6 +219,46 @@ static void test_plan_explains_its_lanes(void **state)
     assert_has(trace, "\"name\":\"lane 1\"");
     free(svg);
     free(trace);
+}
+
+/* Updates that follow their pieces, and cost something: how many there are, and when each begins, is the plan's to choose. */
+static void test_plan_bound_holds_where_updates_cost(void **state)
+{
+    const command_case *c = *state;
+    static const struct {
+        const char *model, *cluster;
+    } cases[] = {
+        {"data: {tokenizer: bytes, seq_len: 16}\n"
+         "model: {family: mixtral, hidden: 32, ffn_hidden: 64, vocab_size: 256, num_layers: 3, num_heads: 4}\n"
+         "moe: {num_experts: 4}\n"
+         "train: {micro_batch: 4, global_batch: 4, clip_grad: 0}\n"
+         "parallel: {ep_size: 2}\n",
+         "{\"name\": \"many\", \"unit\": \"ms\", \"nodes\": 2, \"ranks_per_node\": 2,"
+         "\"gemm\": {\"alpha\": 2.1e-3, \"beta\": 6.8e-9}, \"alltoall\": {\"alpha\": 2.8e-4, \"beta\": 1.65e-5},"
+         "\"allgather\": {\"alpha\": 4.9e-3, \"beta\": 5.8e-5}, \"reducescatter\": {\"alpha\": 3.6e-4, \"beta\": "
+         "3.4e-6},"
+         "\"allreduce\": {\"alpha\": 0.0153, \"beta\": 4.2e-7},"
+         "\"tasks\": {\"optimizer.update\": {\"alpha\": 0.0231, \"beta\": 1e-9}}}"},
+        {"data: {tokenizer: bytes, seq_len: 16}\n"
+         "model: {family: gpt2, hidden: 32, ffn_hidden: 64, vocab_size: 16384, num_layers: 6, num_heads: 4, "
+         "tie_embeddings: true}\n"
+         "moe: {num_experts: 4, top_k: 2, capacity_factor: 1, capacity_group: 16}\n"
+         "train: {micro_batch: 16, global_batch: 16, clip_grad: 0}\n"
+         "parallel: {ep_size: 2}\n",
+         "{\"name\": \"large\", \"unit\": \"ms\", \"nodes\": 2, \"ranks_per_node\": 2,"
+         "\"gemm\": {\"alpha\": 1e-3, \"beta\": 4e-8}, \"alltoall\": {\"alpha\": 0.01, \"beta\": 4e-5},"
+         "\"allgather\": {\"alpha\": 0.002, \"beta\": 2e-6}, \"reducescatter\": {\"alpha\": 0.002, \"beta\": 2e-6},"
+         "\"allreduce\": {\"alpha\": 5e-4, \"beta\": 4e-5},"
+         "\"tasks\": {\"optimizer.update\": {\"alpha\": 5e-4, \"beta\": 1.2e-5}}}"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_text(c, "update.yaml", cases[i].model, strlen(cases[i].model));
+        write_text(c, "update.json", cases[i].cluster, strlen(cases[i].cluster));
+        assert_works(run(c, ARGS("plan", "update.yaml", "--cluster", "update.json", "--schedule", "fsmoe-lanes",
+                                 "--out", "update.plan")));
+        outcome o = run(c, ARGS("plan", "--check", "update.plan"));
+        assert_has(o.out, "all claims hold");
+        assert_works(o);
+    }
 }
 
 /* Their buffers are counted though nobody communicates. */
@@ -554,6 +597,7 @@ int main(void)
         CASE(test_plan_explains_its_lanes),
         CASE(test_plan_of_plain_steps_is_plain),
         CASE(test_plan_of_hierarchical_alltoalls_is_made),
+        CASE(test_plan_bound_holds_where_updates_cost),
         CASE(test_plan_layer_is_as_computed_by_hand),
         CASE(test_simulate_slower_ranks_lengthen_the_step),
         CASE(test_simulate_grid_orders_schedules_in_every_row),

@@ -31,7 +31,7 @@ static void find_paths(const fsm_graph *graph, const double *seconds, double *he
     }
 }
 
-fsmoe_status fsm_bound_graph(const fsm_graph *graph, const double *seconds, fsm_bound *bound)
+fsmoe_status fsm_bound_cut_graph(const fsm_graph *graph, const double *seconds, const double *least_s, fsm_bound *bound)
 {
     *bound = (fsm_bound){0, "path"};
     double *heads = malloc(sizeof *heads * ((size_t)graph->count + 1));
@@ -41,8 +41,8 @@ fsmoe_status fsm_bound_graph(const fsm_graph *graph, const double *seconds, fsm_
         free(tails);
         return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to bound %d tasks", graph->count);
     }
-    find_paths(graph, seconds, heads, tails);
-    for (int i = 0; i < graph->count; i++) raise(bound, heads[i] + seconds[i] + tails[i], "path");
+    find_paths(graph, least_s, heads, tails);
+    for (int i = 0; i < graph->count; i++) raise(bound, heads[i] + least_s[i] + tails[i], "path");
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
         double head = INFINITY, load = 0, tail = INFINITY;
         for (int i = 0; i < graph->count; i++) {
@@ -56,6 +56,11 @@ fsmoe_status fsm_bound_graph(const fsm_graph *graph, const double *seconds, fsm_
     free(heads);
     free(tails);
     return FSMOE_OK;
+}
+
+fsmoe_status fsm_bound_graph(const fsm_graph *graph, const double *seconds, fsm_bound *bound)
+{
+    return fsm_bound_cut_graph(graph, seconds, seconds, bound);
 }
 
 /* ---- of a step, whatever its degrees ---- */

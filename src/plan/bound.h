@@ -24,4 +24,9 @@ fsmoe_status fsm_bound_step(const fsm_step_shape *shape, const fsm_cluster *clus
  * and the least tail. ERROR_MEMORY. */
 fsmoe_status fsm_bound_graph(const fsm_graph *graph, const double *seconds, fsm_bound *bound);
 
+/* The same where tasks may be cut: seconds, what all pieces of a task take together at least; least_s, what must
+ * pass while a task stands in the way of others. */
+fsmoe_status fsm_bound_cut_graph(const fsm_graph *graph, const double *seconds, const double *least_s,
+                                 fsm_bound *bound);
+
 #endif

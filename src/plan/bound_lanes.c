@@ -1,13 +1,9 @@
 #include "plan/bound_lanes.h"
 
 #include "plan/builder.h"
-#include "plan/list.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-/* Degrees that are looked at one by one; loads only grow with more. */
-enum { MOST_DEGREE = 16 };
 
 /* What one direction of a micro-batch takes at least, and what each resource has to do in it. */
 typedef struct direction_bound {
@@ -15,11 +11,10 @@ typedef struct direction_bound {
     double load_s[FSM_RESOURCE_COUNT];  /* all of it */
     double pass_s[FSM_RESOURCE_COUNT];  /* without sums of gradients and the update */
     double chain_s[FSM_RESOURCE_COUNT]; /* and without weight gradients */
-    double rest_s;                      /* of the step, after the last of the chains has ended */
 } direction_bound;
 
 typedef struct whole_cut {
-    int64_t cuts[FSM_MAX_LANES][MOST_DEGREE + 2];
+    int64_t cuts[FSM_MAX_LANES][2];
     fsm_layer_cut part[FSM_MAX_LANES];
 } whole_cut;
 
@@ -36,14 +31,14 @@ static void send_runs(fsm_step_builder *b)
 
 /* One direction of the micro-batches that are side by side, with no more dependencies than there are: weight gradients have
  * room for all layers. Backward is that of the last, with its sums of gradients and the update. */
-static fsmoe_status build(const fsm_step_shape *shape, fsm_lanes lanes, fsm_phase phase, int degree, fsm_graph *graph)
+static fsmoe_status build(const fsm_step_shape *shape, fsm_lanes lanes, fsm_phase phase, fsm_graph *graph)
 {
     int parts = lanes.parts > 1 ? lanes.parts : 1, layers = shape->num_layers;
     whole_cut cut;
     fsm_step_builder b;
     for (int part = 0; part < parts; part++) {
-        fsm_step_even_cuts(fsm_step_part(shape, parts, part).nominal_rows, degree, cut.cuts[part]);
-        cut.part[part] = (fsm_layer_cut){.degree = degree, .cuts = cut.cuts[part], .split = true};
+        fsm_step_even_cuts(fsm_step_part(shape, parts, part).nominal_rows, 1, cut.cuts[part]);
+        cut.part[part] = (fsm_layer_cut){.degree = 1, .cuts = cut.cuts[part], .split = true};
     }
     lanes.spare = layers;
     FSM_TRY(fsm_step_builder_begin(shape, lanes, false, graph, &b));
@@ -62,60 +57,59 @@ static fsmoe_status build(const fsm_step_shape *shape, fsm_lanes lanes, fsm_phas
     return fsm_step_builder_end(&b);
 }
 
-/* A sum of gradients may be one of a larger piece, and then begins but once for all of it: here it never does. */
-static fsmoe_status least_costs(const fsm_graph *graph, const fsm_cluster *cluster, double *seconds)
+static bool is_chunk(const fsm_task *t)
 {
-    const fsm_cost cost = fsm_cost_find(cluster, FSM_TASK_ALLREDUCE, FSM_UPDATE, true).cost;
-    fsm_line least = fsm_cost_least(&cost);
+    return t->rows_last > t->rows_first;
+}
+
+/* What a task costs at least in whatever pieces, and what must pass from its beginning to the end of what it is for. A chunk
+ * costs alpha, and beta for what is in it; another may be done before. A sum of gradients may be part of a larger piece, which
+ * begins but once: it costs beta alone, but all of it is on one link and comes after what finished the gradients. An update
+ * that follows its piece of a sum may begin before the others have come, and how many there are nobody says. */
+static fsmoe_status least_costs(const fsm_step_shape *shape, const fsm_graph *graph, const fsm_cluster *cluster,
+                                double *seconds, double *least_s)
+{
     FSM_TRY(fsm_cost_tasks(graph, cluster, true, seconds));
-    for (int i = 0; i < graph->count; i++)
-        if (graph->tasks[i].kind == FSM_TASK_ALLREDUCE) seconds[i] = least.beta_s * graph->tasks[i].size;
+    for (int i = 0; i < graph->count; i++) {
+        const fsm_task *t = &graph->tasks[i];
+        const fsm_price price = fsm_cost_find(cluster, t->kind, t->phase, true);
+        fsm_line least = fsm_cost_least(&price.cost);
+        bool sum = t->kind == FSM_TASK_ALLREDUCE, update = t->kind == FSM_TASK_OPTIMIZER && shape->early_update;
+        int launches = price.own ? 1 : t->launches;
+        least_s[i] = seconds[i];
+        if (seconds[i] == 0 || !(is_chunk(t) || sum || update)) continue;
+        double beta_s = least.beta_s * t->size;
+        least_s[i] = is_chunk(t) ? least.alpha_s * launches : sum ? beta_s : 0;
+        seconds[i] = (is_chunk(t) ? least_s[i] : 0) + beta_s;
+    }
     return FSMOE_OK;
 }
 
-static void add_loads(const fsm_list *list, direction_bound *d)
+static void add_loads(const fsm_graph *graph, const double *seconds, direction_bound *d)
 {
-    for (int i = 0; i < list->count; i++) {
-        const fsm_task *t = &list->graph->tasks[i];
-        d->load_s[t->resource] += list->seconds[i];
+    for (int i = 0; i < graph->count; i++) {
+        const fsm_task *t = &graph->tasks[i];
+        d->load_s[t->resource] += seconds[i];
         if (t->phase == FSM_UPDATE) continue;
-        d->pass_s[t->resource] += list->seconds[i];
-        if (t->kind != FSM_TASK_WEIGHT_GRAD) d->chain_s[t->resource] += list->seconds[i];
-        bool ends = t->kind == FSM_TASK_EMBEDDING && t->phase == FSM_BACKWARD;
-        if (ends) d->rest_s = list->way_s[i] - list->seconds[i];
+        d->pass_s[t->resource] += seconds[i];
+        if (t->kind != FSM_TASK_WEIGHT_GRAD) d->chain_s[t->resource] += seconds[i];
     }
 }
 
 static fsmoe_status bound_direction(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes,
-                                    fsm_phase phase, int degree, direction_bound *d)
+                                    fsm_phase phase, direction_bound *d)
 {
     fsm_graph graph;
     *d = (direction_bound){.bound = {0, "path"}};
-    FSM_TRY(build(shape, lanes, phase, degree, &graph));
-    fsm_list list = {0};
-    double *seconds = malloc(sizeof *seconds * ((size_t)graph.count + 1));
-    fsmoe_status status = seconds ? least_costs(&graph, cluster, seconds)
+    FSM_TRY(build(shape, lanes, phase, &graph));
+    double *seconds = malloc(2 * sizeof *seconds * ((size_t)graph.count + 1)), *least_s = seconds + graph.count;
+    fsmoe_status status = seconds ? least_costs(shape, &graph, cluster, seconds, least_s)
                                   : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to bound %d tasks", graph.count);
-    if (status == FSMOE_OK) status = fsm_bound_graph(&graph, seconds, &d->bound);
-    if (status == FSMOE_OK) status = fsm_list_create(&graph, seconds, &list);
-    if (status == FSMOE_OK) add_loads(&list, d);
-    fsm_list_destroy(&list);
+    if (status == FSMOE_OK) status = fsm_bound_cut_graph(&graph, seconds, least_s, &d->bound);
+    if (status == FSMOE_OK) add_loads(&graph, seconds, d);
     free(seconds);
     fsm_graph_destroy(&graph);
     return status;
-}
-
-/* What no greater degree is below: it has as much to do, and what comes after the chains does not depend on it. */
-static double of_greater_degrees(const direction_bound *d, const char **binding)
-{
-    double least_s = 0;
-    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
-        double of_resource_s = fmax(d->load_s[r], d->chain_s[r] + d->rest_s);
-        if (of_resource_s <= least_s) continue;
-        least_s = of_resource_s;
-        *binding = fsm_resource_name((fsm_resource)r);
-    }
-    return least_s;
 }
 
 static double greatest(const double *seconds, const char **binding)
@@ -129,39 +123,6 @@ static double greatest(const double *seconds, const char **binding)
     return most_s;
 }
 
-static int most_degree(const fsm_step_shape *shape, fsm_lanes lanes)
-{
-    int most = fsm_step_max_degree(shape), parts = lanes.parts > 1 ? lanes.parts : 1;
-    for (int part = 0; part < parts; part++) {
-        int64_t rows = fsm_step_part(shape, parts, part).nominal_rows;
-        if (rows < most) most = (int)rows;
-    }
-    return most;
-}
-
-/* The best degree's bound. More chunks never have less to do: once that alone is no less than the best bound so far, no more
- * are better. least: the loads of one chunk, which no degree is below. */
-static fsmoe_status bound_degrees(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes,
-                                  fsm_phase phase, fsm_bound *best, direction_bound *least)
-{
-    int most = most_degree(shape, lanes);
-    *best = (fsm_bound){INFINITY, "path"};
-    *least = (direction_bound){.bound = *best};
-    for (int degree = 1; degree <= most; degree++) {
-        direction_bound d;
-        FSM_TRY(bound_direction(shape, cluster, lanes, phase, degree, &d));
-        const char *binding = "path";
-        double greater_s = of_greater_degrees(&d, &binding);
-        if (degree == 1) *least = d;
-        if (d.bound.seconds < best->seconds) *best = d.bound;
-        if (greater_s >= best->seconds) return FSMOE_OK;
-        if (degree < MOST_DEGREE) continue;
-        *best = (fsm_bound){greater_s, binding};
-        return FSMOE_OK;
-    }
-    return FSMOE_OK;
-}
-
 /* One layout of lanes, and those that have it several times, for micro-batches beside one another. A lane begins a micro-batch
  * when it is through with the one before: where there is one at a time, between the exchanges of the losses of two that follow
  * one another lie all chains of the first one's backward and of the second one's forward. In any case a forward comes
@@ -169,12 +130,12 @@ static fsmoe_status bound_degrees(const fsm_step_shape *shape, const fsm_cluster
 static fsmoe_status bound_layout(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes,
                                  fsm_bound *bound)
 {
-    fsm_bound forward, backward;
     direction_bound first, last;
-    FSM_TRY(bound_degrees(shape, cluster, lanes, FSM_FORWARD, &forward, &first));
-    *bound = forward;
+    FSM_TRY(bound_direction(shape, cluster, lanes, FSM_FORWARD, &first));
+    *bound = first.bound;
     if (!shape->training) return FSMOE_OK;
-    FSM_TRY(bound_degrees(shape, cluster, lanes, FSM_BACKWARD, &backward, &last));
+    FSM_TRY(bound_direction(shape, cluster, lanes, FSM_BACKWARD, &last));
+    const fsm_bound forward = first.bound, backward = last.bound;
     double between_s[FSM_RESOURCE_COUNT], all_s[FSM_RESOURCE_COUNT], more = shape->micro_batches - 1;
     const char *binding = forward.seconds > backward.seconds ? forward.binding : backward.binding, *busiest = binding;
     bool one_at_a_time = 2 * lanes.lanes > FSM_MAX_LANES;

@@ -6,6 +6,8 @@
 #include <limits.h>
 #include <string.h>
 
+enum { MOST_SPARE = 1 << 10 }; /* more than is ever planned; bytes of so many do not overflow */
+
 static const char *const group_names[FSM_GROUP_COUNT] = {"world", "dp", "mp", "ep", "esp", "edp", "expert"};
 
 /* [first, last] */
@@ -150,7 +152,7 @@ static fsmoe_status lanes_of_json(const json_t *root, fsm_graph *graph)
 {
     FSM_TRY(count_of_json(root, "lanes", FSM_MAX_LANES, &graph->lanes));
     FSM_TRY(count_of_json(root, "parts", FSM_MAX_LANES, &graph->parts));
-    FSM_TRY(count_of_json(root, "spare", INT_MAX, &graph->spare));
+    FSM_TRY(count_of_json(root, "spare", MOST_SPARE, &graph->spare));
     if (fsm_graph_lanes(graph) % fsm_graph_parts(graph) == 0) return FSMOE_OK;
     return fsm_fail(FSMOE_ERROR_FORMAT, "graph: %d lanes do not take whole micro-batches of %d parts", graph->lanes,
                     graph->parts);

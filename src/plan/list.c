@@ -35,8 +35,7 @@ fsmoe_status fsm_list_create(const fsm_graph *graph, const double *seconds, fsm_
     *list = (fsm_list){.count = graph->count, .graph = graph, .seconds = seconds};
     list->way_s = malloc(3 * n * sizeof *list->way_s);
     list->order = malloc(((3 + FSM_RESOURCE_COUNT) * n + edges) * sizeof *list->order);
-    if (!list->way_s || !list->order)
-        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to order %d tasks", graph->count);
+    if (!list->way_s || !list->order) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to order %d tasks", graph->count);
     list->start_s = list->way_s + n;
     list->end_s = list->start_s + n;
     list->first = list->order + n;

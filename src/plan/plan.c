@@ -46,8 +46,8 @@ fsmoe_status fsm_plan_count_degrees(fsm_plan *plan)
         return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the degrees of %d layers", plan->shape.num_layers);
     for (int i = 0; i < plan->graph.count; i++) {
         const fsm_task *t = &plan->graph.tasks[i];
-        bool counts = t->kind == FSM_TASK_EXPERT && t->micro == 0 && fsm_task_lane(t) == 0 && t->phase <= FSM_BACKWARD && t->layer >= 0 &&
-                      t->layer < plan->shape.num_layers;
+        bool counts = t->kind == FSM_TASK_EXPERT && t->micro == 0 && fsm_task_lane(t) == 0 &&
+                      t->phase <= FSM_BACKWARD && t->layer >= 0 && t->layer < plan->shape.num_layers;
         if (counts) plan->degree[t->layer][t->phase]++;
     }
     return FSMOE_OK;

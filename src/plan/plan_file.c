@@ -10,24 +10,24 @@
 #define FORMAT "fsmoe-plan"
 enum { VERSION = 1, MOST = INT32_MAX, MOST_GEMMS = 1 << 22 }; /* a task is made of a few times the GEMMs of a shape */
 
-static const int64_t MOST_BYTES = (int64_t)1 << 52; /* sums of such do not overflow */
+static const int64_t MOST_BYTES = FSM_STEP_MOST_BYTES;
 
 /* ---- the shape ---- */
 
-#define SHAPE_INTS(X)                                                                                           \
-    X(num_layers)                                                                                               \
-    X(moe_every)                                                                                                \
-    X(micro_batches)                                                                                            \
-    X(training)                                                                                                 \
-    X(early_update)                                                                                             \
-    X(experts_only)                                                                                             \
-    X(with_losses)                                                                                              \
-    X(hidden)                                                                                                   \
-    X(ffn_hidden)                                                                                               \
-    X(vocab_size)                                                                                               \
-    X(seq_len)                                                                                                  \
-    X(attention_width) X(qkv_width) X(n_group) X(n_local) X(num_experts) X(top_k) X(nominal_rows) X(max_degree) \
-        X(expert_gemms)
+#define SHAPE_INTS(X)  \
+    X(num_layers)      \
+    X(moe_every)       \
+    X(micro_batches)   \
+    X(training)        \
+    X(early_update)    \
+    X(experts_only)    \
+    X(with_losses)     \
+    X(hidden)          \
+    X(ffn_hidden)      \
+    X(vocab_size)      \
+    X(seq_len)         \
+    X(attention_width) \
+    X(qkv_width) X(n_group) X(n_local) X(num_experts) X(top_k) X(nominal_rows) X(max_degree) X(expert_gemms)
 
 /* Left out where they are 0, as in most models. */
 #define SHAPE_RARE_INTS(X) X(shared_gemms) X(shared_width) X(order_gemms) X(order_width) X(mixes)

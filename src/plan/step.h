@@ -25,6 +25,9 @@ typedef struct fsm_pass_size {
     int order_gemms;          /* of one product that makes rows of tokens; 0: they are copied */
 } fsm_pass_size;
 
+/* No machine has more; sums of as many as there are lanes and spares do not overflow. */
+#define FSM_STEP_MOST_BYTES ((int64_t)1 << 48)
+
 /* Bytes of a rank's memory (step_memory.h). */
 typedef struct fsm_step_memory {
     int64_t fixed;                /* parameters, gradients, optimizer, scratch */

@@ -25,7 +25,7 @@ static fsmoe_status limit_of(const fsmoe_config *config, int64_t former, fsm_ste
     m->asked = *config->parallel.memory != 0;
     if (!m->asked) return FSMOE_OK;
     FSM_TRY(fsmoe_quantity_parse(config->parallel.memory, FSMOE_QUANTITY_BYTES, &bytes));
-    m->most = (int64_t)bytes;
+    m->most = bytes < (double)FSM_STEP_MOST_BYTES ? (int64_t)bytes : FSM_STEP_MOST_BYTES;
     return FSMOE_OK;
 }
 

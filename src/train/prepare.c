@@ -144,7 +144,9 @@ static void introduce(fsm_trainer *t)
     fsm_trainer_say(t, "%s: %.2f M parameters, %.2f M active a token; %lld training tokens", t->config->model.family,
                     1e-6 * (double)t->parameters, 1e-6 * (double)active,
                     (long long)fsmoe_tokens_count(t->train_tokens));
-    if (topo->ranks == 1) fsm_trainer_say(t, "one process, with nothing to overlap: no costs are read or measured");
+    if (topo->ranks == 1)
+        fsm_trainer_say(t, "one process, with nothing to overlap: no costs are read or measured%s",
+                        t->config->parallel.lanes > 1 ? ", and parallel.lanes changes nothing" : "");
     else
         fsm_trainer_say(t, "%d ranks on %d nodes: DP %d, MP %d, EP %d, ESP %d, expert-DP %d; schedule %s", topo->ranks,
                         topo->nodes, topo->dp, topo->mp, topo->ep, topo->esp, topo->edp, t->config->parallel.schedule);

@@ -16,6 +16,7 @@ enum {
     MOST_DEGREES = 8,
     ATTEMPTS = 2000,          /* at a better rhythm */
     KEPT_DEGREES = 2,         /* whose rhythm is improved, in each direction */
+    FEW_MICRO_BATCHES = 4,    /* a multiple of every number that may stand side by side, but 3 */
     POLISHED_TASKS = 2000000, /* that attempts at the whole step may start */
 };
 
@@ -76,6 +77,7 @@ typedef struct layout {
 
 typedef struct planner {
     const fsm_step_shape *shape;
+    fsm_step_shape few; /* the same with few micro-batches, by which candidates are compared: what is between repeats */
     const fsm_cluster *cluster;
     fsm_lanes_wanted wanted;
     layout layouts[MOST_LAYOUTS];
@@ -168,7 +170,7 @@ static fsmoe_status try_candidate(planner *p, const candidate *c, int attempts)
 {
     fsm_graph tried;
     double tried_s;
-    FSM_TRY(order(p->shape, p->cluster, c, attempts, &tried, &tried_s));
+    FSM_TRY(order(&p->few, p->cluster, c, attempts, &tried, &tried_s));
     if (tried_s < p->best_s) p->best_of = *c;
     keep_if_faster(p, tried, tried_s);
     return FSMOE_OK;
@@ -180,7 +182,17 @@ static fsmoe_status polish(planner *p)
 {
     int attempts = p->best.count > 0 ? POLISHED_TASKS / p->best.count : 0;
     const candidate best = p->best_of;
-    return try_candidate(p, &best, attempts);
+    FSM_TRY(try_candidate(p, &best, attempts));
+    if (p->few.micro_batches == p->shape->micro_batches) return FSMOE_OK;
+    fsm_graph_destroy(&p->best);
+    return order(p->shape, p->cluster, &p->best_of, 0, &p->best, &p->best_s);
+}
+
+static planner begin_planner(const fsm_step_shape *shape, const fsm_cluster *cluster, const fsm_lanes_wanted *wanted)
+{
+    planner p = {.shape = shape, .few = *shape, .cluster = cluster, .wanted = *wanted, .best_s = INFINITY};
+    if (p.few.micro_batches > FEW_MICRO_BATCHES) p.few.micro_batches = FEW_MICRO_BATCHES;
+    return p;
 }
 
 /* Pieces that take so many times the alpha of an all-reduce; one that takes few costs much, one that takes many stands in
@@ -269,7 +281,7 @@ static void end_planner(planner *p, fsmoe_status status, fsm_graph *graph)
 fsmoe_status fsm_schedule_in_lanes(const fsm_step_shape *shape, const fsm_cluster *cluster,
                                    const fsm_lanes_wanted *wanted, fsm_graph *graph)
 {
-    planner p = {.shape = shape, .cluster = cluster, .wanted = *wanted, .best_s = INFINITY};
+    planner p = begin_planner(shape, cluster, wanted);
     fsmoe_status status = plan_lanes(&p);
     end_planner(&p, status, graph);
     return status;
@@ -289,7 +301,7 @@ static fsmoe_status try_others(planner *p)
 
 static fsmoe_status build(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph)
 {
-    planner p = {.shape = shape, .cluster = cluster, .wanted.lanes = shape->lanes, .best_s = INFINITY};
+    planner p = begin_planner(shape, cluster, &(fsm_lanes_wanted){.lanes = shape->lanes});
     fsmoe_status status = plan_lanes(&p);
     if (status == FSMOE_OK && shape->lanes == 0) status = try_others(&p);
     end_planner(&p, status, graph);
