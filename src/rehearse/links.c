@@ -7,7 +7,7 @@
 #include <math.h>
 
 enum { FEWEST_ELEMS = 1 << 12, MOST_ELEMS = 1 << 22, REPEATS = 3 };
-static const double LONG_ENOUGH_S = 0.3; /* for what disturbs it to be little */
+static const double LONG_ENOUGH_S = 0.4; /* for what naps and others add to be little */
 
 /* An operation of a group, and where its messages go. */
 typedef struct probe {
@@ -18,10 +18,10 @@ typedef struct probe {
     fsm_resource resource;
 } probe;
 
-/* Naps a part of its age, as the executor does: looking is work, too. */
+/* Naps a part of its age, as the executor does: what passes between two looks depends on that, and looking is work. */
 static fsmoe_status run_once(void *object, int64_t elems)
 {
-    const double least_s = 100e-6, most_s = 2e-3;
+    const double least_s = 50e-6, most_s = 4e-3;
     const probe *p = object;
     bool done = false;
     double start_s = fsm_clock_s();
@@ -33,18 +33,18 @@ static fsmoe_status run_once(void *object, int64_t elems)
     for (;;) {
         FSM_TRY(fsm_rounds_advance(&rounds, &done));
         if (done) return FSMOE_OK;
-        fsm_clock_sleep(fmin(fmax((fsm_clock_s() - start_s) / 32, least_s), most_s));
+        fsm_clock_sleep(fmin(fmax((fsm_clock_s() - start_s) / 16, least_s), most_s));
     }
 }
 
-/* The fastest of some times: what a link does while nothing is in its way. */
-static fsmoe_status time_fastest(probe *p, int64_t elems, double *seconds)
+/* The median: sums over ranks take now more and now less, without anybody else's doing. */
+static fsmoe_status time_size(probe *p, int64_t elems, double *seconds)
 {
     fsm_timing timing;
     int timed;
     const fsm_timing_loop loop = {.world = p->links->world, .repeats = REPEATS, .budget_s = 10};
     FSM_TRY(fsm_time_sizes(&loop, run_once, p, &elems, 1, &timing, &timed));
-    *seconds = timing.fastest_s;
+    *seconds = timing.time_s;
     return FSMOE_OK;
 }
 
@@ -54,32 +54,34 @@ static fsmoe_status time_large(probe *p, fsm_point *quarter, fsm_point *large, d
     fsm_comm *world = p->links->world;
     int64_t elems = FEWEST_ELEMS / 4;
     *large = (fsm_point){.size = (double)elems};
-    FSM_TRY(time_fastest(p, elems, &large->time_s));
+    FSM_TRY(time_size(p, elems, &large->time_s));
     while (elems < MOST_ELEMS && large->time_s < LONG_ENOUGH_S) {
         *quarter = *large;
         elems *= 4;
         large->size = (double)elems;
         fsm_usage_begin(p->usage);
-        FSM_TRY(time_fastest(p, elems, &large->time_s));
+        FSM_TRY(time_size(p, elems, &large->time_s));
         FSM_TRY(fsm_usage_end(world, p->usage, share));
     }
     return FSMOE_OK;
 }
 
-/* The slope between large sizes: what a link that has rested lets through at once makes all of them faster than it is,
- * by as much. And what an element a rank takes, which is the start of the messages. */
+/* What an element a rank takes, which is the start of the messages; and the slope between large sizes: what a link that
+ * has rested lets through at once makes all of them faster than it is, by as much. Not less than the larger by itself
+ * says, for another program may have held up the smaller. */
 static fsmoe_status measure_line(probe *p)
 {
     fsm_point quarter = {0}, large;
     fsm_line line;
     double share = 0;
     FSM_TRY(time_large(p, &quarter, &large, &share));
-    FSM_TRY(time_fastest(p, p->links->groups[p->group]->size, &line.alpha_s));
+    FSM_TRY(time_size(p, p->links->groups[p->group]->size, &line.alpha_s));
+    line.alpha_s = fmin(line.alpha_s, 0.5 * large.time_s);
     line.beta_s = (large.time_s - quarter.time_s) / (large.size - quarter.size);
-    line.beta_s = fmax(line.beta_s, 0.5 * large.time_s / large.size); /* whatever disturbed the smaller */
+    line.beta_s = fmax(line.beta_s, (large.time_s - line.alpha_s) / large.size);
     p->links->lines[p->op][p->group] = line;
-    double *mean = &p->links->share[p->resource]; /* a maximum would be another program's */
-    *mean += (share - *mean) / ++p->links->measured[p->resource];
+    double *least = &p->links->share[p->resource]; /* what is more is other programs' */
+    *least = *least > 0 ? fmin(*least, share) : share;
     return FSMOE_OK;
 }
 

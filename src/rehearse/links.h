@@ -15,7 +15,6 @@ typedef struct fsm_links {
     fsm_collective collectives[FSM_RESOURCE_COUNT];     /* of one stream each */
     fsm_line lines[FSM_COST_OP_COUNT][FSM_GROUP_COUNT]; /* beta 0: the plans do not use it, or it is of one rank */
     double share[FSM_RESOURCE_COUNT]; /* of the machine, that a link takes which is busy all the time */
-    int measured[FSM_RESOURCE_COUNT]; /* lines */
 } fsm_links;
 
 /* Measures the lines. Collective over world; all ranks get the same. ERROR_MEMORY, ERROR_COMM. Destroy it after an error,

@@ -5,7 +5,7 @@
 enum { MOST_TRIALS = 4 };
 static const double ALLOWED = 0.5, /* of the cores */
     WANTED = 0.4, ENOUGH = 0.28,   /* what trials aim at, and what they leave as it is */
-    MESSAGES = 0.3,                /* of that for messages, should both links be busy all the time */
+    MESSAGES = 0.4,                /* what messages may take, should both links be busy all the time */
     FILLED = 0.95,                 /* of a collective's time at most, so that a link's noise does not add up */
     TRIAL_S = 2,                   /* how long a trial is, at least */
     WORK_S = 1e-3,                 /* of a core, that a task and its messages take: to begin with */
