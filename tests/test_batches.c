@@ -1,5 +1,6 @@
 /* What a step must not depend on: how its samples are cut into micro-batches; and evaluation: on noise and capacity. */
 #include "model_case.h"
+#include "plan/rhythm.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -11,6 +12,8 @@
 #define TINY                                                                                                     \
     "model.hidden=32", "model.ffn_hidden=48", "model.num_layers=2", "model.num_kv_heads=2", "moe.num_experts=4", \
         "data.seq_len=16", "train.global_batch=8", "model.vocab_size=256"
+
+#define LOSSES "moe.aux_loss_coeff=0.3", "moe.z_loss_coeff=0.1"
 
 /* A stepper on its own, with its data. */
 typedef struct fixture {
@@ -47,6 +50,35 @@ static void destroy(fixture *f)
     fsmoe_config_destroy(f->config);
 }
 
+static void assert_same_gradients(const fsm_model *a, const fsm_model *b)
+{
+    double worst = 0, largest = 0;
+    for (int64_t i = 0; i < a->params.elems; i++) {
+        worst = fmax(worst, fabs((double)a->grads[i] - b->grads[i]));
+        largest = fmax(largest, fabs((double)b->grads[i]));
+    }
+    assert_true(largest > 0 && worst <= 1e-5 * largest);
+}
+
+/* Two micro-batches at a time. */
+static void put_side_by_side(fsm_stepper *s)
+{
+    fsm_step_shape shape;
+    fsm_graph graph;
+    fsm_step_builder b;
+    fsm_lane_cuts rows;
+    fsm_layer_cut cuts[2][FSM_MAX_LANES];
+    const fsm_lanes lanes = {.lanes = 2, .parts = 1};
+    assert_int_equal(fsm_stepper_shape(s, &shape), FSMOE_OK);
+    fsm_lanes_cut(&shape, lanes, (const int[]){1, 1}, rows, cuts);
+    assert_int_equal(fsm_step_builder_begin(&shape, lanes, false, &graph, &b), FSMOE_OK);
+    fsm_step_plain(&b, cuts);
+    fsm_step_update(&b);
+    assert_int_equal(fsm_step_builder_end(&b), FSMOE_OK);
+    fsm_step_shape_destroy(&shape);
+    assert_int_equal(fsm_stepper_use_graph(s, graph), FSMOE_OK);
+}
+
 /* Without the losses that look at a micro-batch as a whole, 4 x 2 samples give the gradients of 1 x 8. */
 static void test_batches_micro_batches_add_up_to_the_step(void **state)
 {
@@ -61,59 +93,39 @@ static void test_batches_micro_batches_add_up_to_the_step(void **state)
     const fsm_model *a = parts.stepper.model, *b = whole.stepper.model;
     fsm_model_sums sa = fsm_model_loss_sums(a, a->step_sums), sb = fsm_model_loss_sums(b, b->step_sums);
     assert_true(sa.tokens == 8 * 16 && sb.tokens == sa.tokens && fabs(sa.loss - sb.loss) <= 1e-5 * sb.loss);
-    double worst = 0, largest = 0;
-    for (int64_t i = 0; i < a->params.elems; i++) {
-        worst = fmax(worst, fabs((double)a->grads[i] - b->grads[i]));
-        largest = fmax(largest, fabs((double)b->grads[i]));
-    }
-    assert_true(largest > 0 && worst <= 1e-5 * largest);
+    assert_same_gradients(a, b);
     destroy(&whole);
     destroy(&parts);
 }
 
-/* aux and z losses of a step are the means over its micro-batches, in value and in gradient: with the same samples in both
- * micro-batches the step is the same as with them once. */
+/* aux and z losses of a step are the means over its micro-batches, in value and in gradient: with the same samples in two
+ * micro-batches, one after the other or side by side, the step is the same as with them once. */
 static void test_batches_aux_losses_are_means_over_micro_batches(void **state)
 {
     (void)state;
     enum { SAMPLES = 4, TOKENS = SAMPLES * 16 };
-    const char *const settings[] = {TINY, "moe.aux_loss_coeff=0.3", "moe.z_loss_coeff=0.1", "train.global_batch=4",
-                                    NULL};
+    const char *const once_settings[] = {TINY, LOSSES, "train.global_batch=4", NULL};
+    const char *const twice_settings[] = {TINY, LOSSES, "train.micro_batch=4", NULL};
     int32_t ids[2 * TOKENS];
-    fixture f;
-    create(settings, &f);
+    fixture once;
     for (int i = 0; i < 2 * TOKENS; i++) ids[i] = (int32_t)(fsm_rng_bits(1, FSM_RNG_TEST, (uint64_t)i) % 256);
     const fsm_batch batch = {.samples = SAMPLES, .seq_len = 16, .ids = ids, .targets = ids + TOKENS};
-    fsm_model *m = f.stepper.model;
-    size_t bytes = sizeof(float) * (size_t)m->params.elems;
-    float *once = malloc(bytes);
-    fsm_step_shape shape;
-    fsm_graph graph;
-    f.stepper.optimizer.lr = 0;
-    assert_int_equal(fsm_stepper_train_batch(&f.stepper, &batch, TOKENS), FSMOE_OK);
-    memcpy(once, m->grads, bytes);
-    double aux = m->step_aux, z = m->step_z;
-    fsm_step_describe(f.config, &f.stepper.topo, &m->params, SAMPLES, true, &shape);
-    assert_int_equal(fsm_schedule_in_order(&shape, 1, 1, &graph), FSMOE_OK);
-    fsm_step_shape_destroy(&shape);
-    graph.count -=
-        graph.tasks[graph.count - 1].kind == FSM_TASK_OPTIMIZER; /* gradients only: drop the update's tasks */
-    fsm_model_begin_step(m, 2, 2 * TOKENS);
-    f.stepper.batches = NULL;
-    for (int micro = 0; micro < 2; micro++) {
-        fsm_pass_begin(&m->passes[0], &batch, true);
-        assert_int_equal(fsm_exec_run(f.stepper.exec, &graph, &fsm_stepper_tasks, &f.stepper, NULL, 0), FSMOE_OK);
+    create(once_settings, &once);
+    assert_int_equal(fsm_stepper_train_batch(&once.stepper, &batch, TOKENS), FSMOE_OK);
+    const fsm_model *a = once.stepper.model;
+    assert_true(a->step_aux > 0 && a->step_z > 0);
+    for (int lanes = 1; lanes <= 2; lanes++) {
+        fixture twice;
+        create(twice_settings, &twice);
+        if (lanes == 2) put_side_by_side(&twice.stepper);
+        assert_int_equal(fsm_stepper_train_batch(&twice.stepper, &batch, TOKENS), FSMOE_OK);
+        const fsm_model *b = twice.stepper.model;
+        assert_true(fabs(b->step_aux - a->step_aux) <= 1e-9 * a->step_aux);
+        assert_true(fabs(b->step_z - a->step_z) <= 1e-9 * a->step_z);
+        assert_same_gradients(b, a);
+        destroy(&twice);
     }
-    assert_true(fabs(m->step_aux - aux) <= 1e-9 * aux && fabs(m->step_z - z) <= 1e-9 * z);
-    double worst = 0, largest = 0;
-    for (int64_t i = 0; i < m->params.elems; i++) {
-        worst = fmax(worst, fabs((double)m->grads[i] - once[i]));
-        largest = fmax(largest, fabs((double)once[i]));
-    }
-    assert_true(largest > 0 && worst <= 1e-5 * largest);
-    fsm_graph_destroy(&graph);
-    free(once);
-    destroy(&f);
+    destroy(&once);
 }
 
 static double evaluated(const char *const *settings, int64_t windows)

@@ -77,6 +77,24 @@ static void test_rehearse_four_ranks(void **state)
     check_csv(c, 3);
 }
 
+/* The planned time of the only row, s. */
+static double planned(const command_case *c, const char *micro_batches)
+{
+    forget(run(c, ARGS(REHEARSE, "--stretch", "1", "--steps", "1", "--schedules", "dsmoe", "--csv", "rows.csv",
+                       "--micro-batches", micro_batches)));
+    char *text = read_text(c, "rows.csv", NULL);
+    double planned_s = field(strchr(text, '\n') + 1, 10);
+    free(text);
+    return planned_s;
+}
+
+/* All of a step but its update. */
+static void test_rehearse_several_micro_batches(void **state)
+{
+    double one_s = planned(*state, "1"), three_s = planned(*state, "3");
+    assert_true(one_s > 0 && three_s > 2 * one_s && three_s < 3 * one_s);
+}
+
 /* The layers alone, at a pace that is found. */
 static void test_rehearse_layers_finds_its_pace(void **state)
 {
@@ -91,8 +109,10 @@ static void test_rehearse_refuses_what_makes_no_sense(void **state)
     const command_case *c = *state;
     static const char *const missing[] = {"--rehearse", "none.json", NULL};
     static const char *const odd[] = {"1 layers", "model.moe_every", NULL};
+    static const char *const many[] = {"1025 micro-batches", "between 1 and 1024", NULL};
     assert_fails(run(c, ARGS("bench", "schedules", "config.yaml", "--rehearse", "none.json")), FSMOE_ERROR_IO, missing);
     assert_fails(run(c, ARGS(REHEARSE, "--layers", "1")), FSMOE_ERROR_CONFIG, odd);
+    assert_fails(run(c, ARGS(REHEARSE, "--micro-batches", "1025")), FSMOE_ERROR_CONFIG, many);
 }
 
 /* Wrong use ends with argp's code and says what is wrong. */
@@ -111,6 +131,8 @@ static void test_rehearse_refuses_options_without_effect(void **state)
     assert_misused(c, ARGS(REHEARSE, "--cluster", "far.json"), "no --cluster or --budget");
     assert_misused(c, ARGS("bench", "schedules", "config.yaml", "--stretch", "2"), "--rehearse");
     assert_misused(c, ARGS(REHEARSE, "--stretch", "0.5"), "--stretch");
+    assert_misused(c, ARGS(REHEARSE, "--layer", "--micro-batches", "2"), "no --micro-batches");
+    assert_misused(c, ARGS(REHEARSE, "--micro-batches", "4294967298"), "--micro-batches takes");
 }
 
 int main(void)
@@ -118,6 +140,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rehearse_one_rank),
         cmocka_unit_test(test_rehearse_four_ranks),
+        cmocka_unit_test(test_rehearse_several_micro_batches),
         cmocka_unit_test(test_rehearse_layers_finds_its_pace),
         cmocka_unit_test(test_rehearse_refuses_what_makes_no_sense),
         cmocka_unit_test(test_rehearse_refuses_options_without_effect),

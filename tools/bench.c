@@ -24,7 +24,8 @@ enum {
     KEY_CLUSTER,
     KEY_REHEARSE,
     KEY_LAYERS,
-    KEY_STRETCH
+    KEY_STRETCH,
+    KEY_MICRO_BATCHES
 };
 enum { MOST_SCHEDULES = FSMOE_BENCH_MOST_ROWS };
 
@@ -68,6 +69,7 @@ static const struct argp_option options[] = {
      "Rehearse that cluster: messages run, compute tasks sleep for what it says, all of it slowly; times are its", 0},
     {"stretch", KEY_STRETCH, "N", 0, "Rehearse so many times as slowly (as few as leave half of the machine free)", 0},
     {"layers", KEY_LAYERS, "N", 0, "Cut the model to so many layers, and its vocabulary in proportion", 0},
+    {"micro-batches", KEY_MICRO_BATCHES, "N", 0, "Micro-batches of a step, each of train.micro_batch samples (1)", 0},
     {"csv", KEY_CSV, "FILE", 0, "Write the rows to a file, too", 0},
     CONFIG_SOURCE_OPTION,
     LAUNCH_OPTION,
@@ -150,6 +152,7 @@ static void check_arguments(const arguments *a, struct argp_state *state)
     const fsmoe_bench_options *o = &a->options;
     if (o->rehearse && (o->cluster || o->budget_s > 0))
         argp_error(state, "--rehearse takes its costs from its file: no --cluster or --budget");
+    if (o->layer && o->micro_batches > 1) argp_error(state, "--layer runs one micro-batch: no --micro-batches");
     if (o->stretch > 0 && !o->rehearse) argp_error(state, "--stretch is of a rehearsal: --rehearse CLUSTER.json");
 }
 
@@ -173,7 +176,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
         take_schedules(a, state, value);
         return 0;
     case KEY_STEPS:
-        a->options.steps = (int)command_integer(state, "--steps", value, 1);
+        a->options.steps = command_count(state, "--steps", value);
         return 0;
     case KEY_BUDGET:
         a->options.budget_s = command_number(state, "--budget", value, 0.001, 1e6);
@@ -188,7 +191,10 @@ static error_t parse(int key, char *value, struct argp_state *state)
         a->options.stretch = command_number(state, "--stretch", value, 1, 1e6);
         return 0;
     case KEY_LAYERS:
-        a->options.layers = (int)command_integer(state, "--layers", value, 1);
+        a->options.layers = command_count(state, "--layers", value);
+        return 0;
+    case KEY_MICRO_BATCHES:
+        a->options.micro_batches = command_count(state, "--micro-batches", value);
         return 0;
     case KEY_CSV:
         a->csv = value;

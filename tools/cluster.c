@@ -4,17 +4,9 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fsmoe/cluster.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int parse_count(struct argp_state *state, const char *option, const char *text)
-{
-    long long value = command_integer(state, option, text, 1);
-    if (value > INT_MAX) argp_error(state, "%s takes %d at most, not '%s'", option, INT_MAX, text);
-    return (int)value;
-}
 
 static double parse_quantity(struct argp_state *state, const char *option, const char *text, fsmoe_quantity quantity)
 {
@@ -74,10 +66,10 @@ static void parse_ranks(struct argp_state *state, fsmoe_cluster_import_options *
 {
     static const char alltoall[] = "alltoall=", allgather[] = "allgather=";
     if (strncmp(text, alltoall, strlen(alltoall)) == 0)
-        options->alltoall_ranks = parse_count(state, "--ranks alltoall=", text + strlen(alltoall));
+        options->alltoall_ranks = command_count(state, "--ranks alltoall=", text + strlen(alltoall));
     else if (strncmp(text, allgather, strlen(allgather)) == 0)
-        options->allgather_ranks = parse_count(state, "--ranks allgather=", text + strlen(allgather));
-    else options->ranks = parse_count(state, "--ranks", text);
+        options->allgather_ranks = command_count(state, "--ranks allgather=", text + strlen(allgather));
+    else options->ranks = command_count(state, "--ranks", text);
 }
 
 static error_t parse_import(int key, char *value, struct argp_state *state)
@@ -95,10 +87,10 @@ static error_t parse_import(int key, char *value, struct argp_state *state)
         o->base = value;
         return 0;
     case KEY_NODES:
-        o->nodes = parse_count(state, "--nodes", value);
+        o->nodes = command_count(state, "--nodes", value);
         return 0;
     case KEY_RANKS_PER_NODE:
-        o->ranks_per_node = parse_count(state, "--ranks-per-node", value);
+        o->ranks_per_node = command_count(state, "--ranks-per-node", value);
         return 0;
     case KEY_RANKS:
         parse_ranks(state, o, value);
@@ -206,7 +198,7 @@ static void set_field(struct argp_state *state, int field, const char *text)
     new_arguments *a = state->input;
     a->given[field] = true;
     a->value[field] = fields[field].is_count
-                          ? parse_count(state, fields[field].option, text)
+                          ? command_count(state, fields[field].option, text)
                           : parse_quantity(state, fields[field].option, text, fields[field].quantity);
 }
 

@@ -52,5 +52,6 @@ void command_require(struct argp_state *state, const char *name, const void *giv
 /* A number from an option's argument; a wrong one is an argp error that names the option. */
 double command_number(struct argp_state *state, const char *option, const char *text, double min, double max);
 long long command_integer(struct argp_state *state, const char *option, const char *text, long long min);
+int command_count(struct argp_state *state, const char *option, const char *text); /* from 1 on */
 
 #endif

@@ -4,6 +4,7 @@
 #include "outputs.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -118,6 +119,13 @@ long long command_integer(struct argp_state *state, const char *option, const ch
     if (end == text || *end || errno || value < min)
         argp_error(state, "%s takes a whole number from %lld on, not '%s'", option, min, text);
     return value;
+}
+
+int command_count(struct argp_state *state, const char *option, const char *text)
+{
+    long long value = command_integer(state, option, text, 1);
+    if (value > INT_MAX) argp_error(state, "%s takes %d at most, not '%s'", option, INT_MAX, text);
+    return (int)value;
 }
 
 static void print_help(FILE *out)

@@ -14,6 +14,7 @@ typedef struct fsmoe_bench_options {
     int steps;           /* of each schedule that count; 0: 7 */
     double budget_s;     /* for measuring costs; 0: 15 */
     const char *cluster; /* cluster file to plan from; NULL: costs are measured first */
+    int micro_batches;   /* of a step, each of train.micro_batch samples; of `layer` it is 1; 0: 1 */
     int layers;          /* the model is cut to so many, its vocabulary in proportion; 0: it is not */
     /* cluster file to plan from and to rehearse: messages run, compute tasks sleep for what it says, nothing is trained, and
      * all times are those of that cluster; NULL: steps are measured. cluster and budget_s have no effect then. */

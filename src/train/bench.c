@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_STEPS = 1000 };
+enum { MOST_STEPS = 1000, MOST_MICRO_BATCHES = 1024 };
 
 /* One schedule in the race. */
 typedef struct runner {
@@ -67,10 +67,23 @@ static fsmoe_status compare_plans(const bench *b, fsmoe_status mine)
     return FSMOE_OK;
 }
 
+int fsm_bench_micro_batches(const fsmoe_bench_options *options)
+{
+    return options->micro_batches != 0 ? options->micro_batches : 1;
+}
+
 /* Before anything is measured. */
-static fsmoe_status check_names(const char *const *names)
+static fsmoe_status check_arguments(const char *const *names, int steps, const fsmoe_bench_options *options)
 {
     const fsm_schedule *schedule;
+    int micro_batches = fsm_bench_micro_batches(options);
+    if (steps < 1 || steps > MOST_STEPS)
+        return fsm_fail(FSMOE_ERROR_CONFIG, "%d steps: between 1 and %d can be run", steps, MOST_STEPS);
+    if (micro_batches < 1 || micro_batches > MOST_MICRO_BATCHES)
+        return fsm_fail(FSMOE_ERROR_CONFIG, "%d micro-batches: a step has between 1 and %d", micro_batches,
+                        MOST_MICRO_BATCHES);
+    if (options->layer && micro_batches > 1)
+        return fsm_fail(FSMOE_ERROR_CONFIG, "%d micro-batches: MoE layers alone are run with one", micro_batches);
     for (int i = 0; names && names[i]; i++) {
         if (i == FSMOE_BENCH_MOST_ROWS) return fsm_fail(FSMOE_ERROR_CONFIG, "more than %d schedules", i);
         FSM_TRY(fsm_schedule_named(names[i], &schedule));
@@ -183,9 +196,7 @@ fsmoe_status fsmoe_bench_schedules(fsmoe_world *world, fsmoe_config *config, con
 {
     bench b = {.world = world->comm, .steps = options->steps != 0 ? options->steps : 7};
     b.method = options->rehearse ? &fsm_bench_rehearsed : &fsm_bench_measured;
-    if (b.steps < 1 || b.steps > MOST_STEPS)
-        return fsm_fail(FSMOE_ERROR_CONFIG, "%d steps: between 1 and %d can be run", b.steps, MOST_STEPS);
-    FSM_TRY(check_names(names));
+    FSM_TRY(check_arguments(names, b.steps, options));
     fsmoe_status status = run(&b, config, names, options);
     if (status == FSMOE_OK) status = fsm_comm_agree(b.world, fill_rows(&b, rows, count));
     if (status != FSMOE_ERROR_COMM) destroy(&b); /* else groups cannot be taken apart together any more */

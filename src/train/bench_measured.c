@@ -19,7 +19,7 @@ typedef struct measured {
 
 static fsmoe_status prepare(measured *m, fsm_comm *world, fsmoe_config *config)
 {
-    FSM_TRY(fsm_comm_agree(world, fsm_trial_config(config, m->options->layers)));
+    FSM_TRY(fsm_comm_agree(world, fsm_trial_config(config, m->options->layers, fsm_bench_micro_batches(m->options))));
     m->samples = fsm_samples_a_group(config, world);
     const fsm_model_options options = {.max_samples = m->samples, .training = true};
     FSM_TRY(fsm_stepper_create(config, world, &options, &m->stepper));

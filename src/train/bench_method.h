@@ -27,6 +27,9 @@ typedef struct fsm_bench_method {
     double (*stretch)(const void *work); /* of what is rehearsed; 0: it is measured */
 } fsm_bench_method;
 
+/* Of a step; of MoE layers alone it is one. */
+int fsm_bench_micro_batches(const fsmoe_bench_options *options);
+
 extern const fsm_bench_method fsm_bench_measured, fsm_bench_rehearsed;
 
 #endif

@@ -38,7 +38,7 @@ __attribute__((format(printf, 2, 3))) static void say(const rehearsed *r, const 
 static fsmoe_status prepare(rehearsed *r)
 {
     fsm_comm *world = r->world;
-    FSM_TRY(fsm_comm_agree(world, fsm_trial_config(r->config, r->options->layers)));
+    FSM_TRY(fsm_comm_agree(world, fsm_trial_config(r->config, r->options->layers, fsm_bench_micro_batches(r->options))));
     FSM_TRY(fsm_same_config(world, r->config));
     FSM_TRY(fsm_comm_agree(world, fsm_place(r->config, world, &r->topo)));
     FSM_TRY(fsm_comm_agree(world, fsm_groups_create(world, &r->topo, r->groups)));

@@ -46,7 +46,7 @@ static fsmoe_status check_path(const profile *p)
 static fsmoe_status prepare(profile *p)
 {
     fsmoe_status status = fsm_profile_check(p->options);
-    if (status == FSMOE_OK) status = fsm_trial_config(p->config, 0);
+    if (status == FSMOE_OK) status = fsm_trial_config(p->config, 0, 1);
     if (status == FSMOE_OK) status = check_path(p);
     FSM_TRY(fsm_comm_agree(p->world, status));
     p->samples = fsm_samples_a_group(p->config, p->world);

@@ -151,15 +151,12 @@ static void begin_graph(fsm_stepper *s, const fsm_graph *graph, bool training)
     for (int lane = 0; lane < fsm_graph_lanes(graph); lane++) cut_lane(s, graph, lane);
 }
 
-/* The same, and the batch in as many parts as the graph has. */
+/* The same; every micro-batch is the given one. */
 static void begin_batch(fsm_stepper *s, const fsm_graph *graph, const fsm_batch *batch, bool training)
 {
     s->batches = NULL;
+    s->given = *batch;
     begin_graph(s, graph, training);
-    for (int part = 0; part < s->parts; part++) {
-        fsm_batch own = fsm_batch_part(batch, s->parts, part);
-        fsm_pass_begin(&s->model->passes[part], &own, training);
-    }
 }
 
 fsmoe_status fsm_stepper_swap_graph(fsm_stepper *stepper, fsm_graph *graph)
@@ -219,8 +216,9 @@ fsmoe_status fsm_stepper_train(fsm_stepper *s, fsm_batches *batches, int64_t fir
 
 fsmoe_status fsm_stepper_train_batch(fsm_stepper *s, const fsm_batch *batch, int64_t tokens)
 {
+    int64_t micro_batches = s->config->train.global_batch / s->config->train.micro_batch;
     begin_batch(s, &s->train_graph, batch, true);
-    fsm_model_begin_step(s->model, 1, tokens);
+    fsm_model_begin_step(s->model, micro_batches, micro_batches * tokens);
     return run_training_step(s);
 }
 
@@ -235,6 +233,7 @@ fsmoe_status fsm_stepper_run_experts(fsm_stepper *s, const fsm_batch *batch, dou
     fsm_model *m = s->model;
     fsm_pass *pass = &m->passes[0];
     begin_batch(s, &s->train_graph, batch, true);
+    fsm_pass_begin(pass, batch, true);
     fsm_model_begin_step(m, 1, batch->samples * batch->seq_len);
     fsm_pass_embedding_forward(pass);
     int64_t elems = pass->n_local * m->config->model.hidden;

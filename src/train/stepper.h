@@ -38,7 +38,8 @@ typedef struct fsm_stepper {
     float *tree_scratch;         /* of fsm_comm_start_all_reduce_tree, with canonical sums */
     int64_t *tree_counts;
     /* the present step */
-    fsm_batches *batches;
+    fsm_batches *batches; /* NULL: each micro-batch is the given one */
+    fsm_batch given;
     int64_t first_sample, micro_batch;
     bool training;
     int parts; /* that a micro-batch is taken in */
@@ -77,7 +78,8 @@ fsmoe_status fsm_stepper_use_order(fsm_stepper *stepper);
  * untouched, unless nothing is clipped: then an update does not wait for the norm. */
 fsmoe_status fsm_stepper_train(fsm_stepper *stepper, fsm_batches *batches, int64_t first_sample);
 
-/* The same on one batch of this rank, given as it is (its whole step: one micro-batch, which the graph may part). tokens: targets of all ranks. */
+/* The same on a batch that is given, this rank's share; each micro-batch of the step is that one. tokens: its targets on all
+ * ranks. */
 fsmoe_status fsm_stepper_train_batch(fsm_stepper *stepper, const fsm_batch *batch, int64_t tokens);
 
 /* The training graph becomes that of the MoE layers alone, in order. ERROR_MEMORY. */

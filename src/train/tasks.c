@@ -70,12 +70,12 @@ CHUNK_COLLECTIVE(combine)
 static fsmoe_status run_embedding_forward(void *object, const fsm_task *t)
 {
     fsm_stepper *s = object;
-    if (s->batches) {
-        fsm_batch batch;
-        int64_t first = s->first_sample + t->micro * s->micro_batch;
-        FSM_TRY(fsm_batches_load(s->batches, first, s->micro_batch, s->parts, fsm_task_lane(t), &batch));
-        fsm_pass_begin(pass_of(s, t), &batch, s->training);
-    }
+    int lane = fsm_task_lane(t);
+    int64_t first = s->first_sample + t->micro * s->micro_batch;
+    fsm_batch batch;
+    if (s->batches) FSM_TRY(fsm_batches_load(s->batches, first, s->micro_batch, s->parts, lane, &batch));
+    else batch = fsm_batch_part(&s->given, s->parts, lane % s->parts);
+    fsm_pass_begin(pass_of(s, t), &batch, s->training);
     fsm_pass_embedding_forward(pass_of(s, t));
     return FSMOE_OK;
 }

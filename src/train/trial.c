@@ -18,7 +18,7 @@ static fsmoe_status cut_model(fsmoe_model_config *m, int layers)
     return FSMOE_OK;
 }
 
-fsmoe_status fsm_trial_config(fsmoe_config *c, int layers)
+fsmoe_status fsm_trial_config(fsmoe_config *c, int layers, int micro_batches)
 {
     fsmoe_tokenizer *tokenizer;
     FSM_TRY(fsmoe_config_set(c, "parallel.schedule=dsmoe"));
@@ -33,7 +33,7 @@ fsmoe_status fsm_trial_config(fsmoe_config *c, int layers)
     }
     if (layers != 0) FSM_TRY(cut_model(&c->model, layers));
     FSM_TRY(fsm_config_derive(c));
-    c->train.global_batch = c->train.micro_batch;
+    c->train.global_batch = micro_batches * c->train.micro_batch;
     return FSMOE_OK;
 }
 

@@ -1,16 +1,16 @@
 /* Steps that are run to be timed: a configuration made ready for that, and tokens to run them on.
- * In:  a configuration, ranks that have been placed. Out: one micro-batch a step, any token as likely as another.
+ * In:  a configuration, ranks that have been placed. Out: a batch, any token as likely as another.
  */
 #ifndef FSM_TRAIN_TRIAL_H
 #define FSM_TRAIN_TRIAL_H
 
 #include "train/stepper.h"
 
-/* The step is in order, so that no task slows another down, and one micro-batch: more would cost the same again. The model
+/* The step is in order, so that no task slows another down, and of so many micro-batches. The model
  * is cut to so many layers (0: it is not), and its vocabulary in proportion, so that what the ends of the model take keeps
  * its share. Completes and derives the configuration. Errors as of fsm_config_check; ERROR_CONFIG: it has fewer layers, or
  * those with experts would not keep their share. */
-fsmoe_status fsm_trial_config(fsmoe_config *config, int layers);
+fsmoe_status fsm_trial_config(fsmoe_config *config, int layers, int micro_batches);
 
 /* *ids [2 samples L], malloc'd: ids, then targets, that the ranks of a data-parallel group have in common. ERROR_MEMORY. */
 fsmoe_status fsm_trial_tokens(const fsm_stepper *stepper, int64_t samples, int32_t **ids);
