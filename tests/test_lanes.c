@@ -5,6 +5,7 @@
 #include "moe/extend.h"
 #include "plan/builder.h"
 #include "plan/list.h"
+#include "plan/step_memory.h"
 #include "thread_comm.h"
 
 #include <math.h>
@@ -592,11 +593,15 @@ static void check_memory(const case_of *c)
         fsm_comm *self;
         fsm_stepper s;
         fsm_model_memory memory;
+        fsm_step_shape shape;
         if (how->parts > c->samples || how->lanes / how->parts > c->micro_batches) continue;
         fsmoe_config *config = create_alone(c, how, &self, &s);
         fsm_model *m = s.model;
         assert_int_equal(fsm_model_measure(config, NULL, &s.topo, &m->options, &memory), FSMOE_OK);
-        size_t told = fsm_model_buffer_bytes(&memory, how->lanes, how->parts, how->spare);
+        assert_int_equal(fsm_stepper_shape(&s, &shape), FSMOE_OK);
+        int64_t bytes = fsm_step_bytes(&shape, (fsm_lanes){how->lanes, how->parts, how->spare});
+        size_t told = (size_t)(bytes - 4 * (int64_t)sizeof(float) * memory.param_elems);
+        fsm_step_shape_destroy(&shape);
         if (m->arena.capacity + m->pass_arena.capacity != told)
             fail_msg("%s, %d lanes, %d parts: %zu bytes, not %zu", c->name, how->lanes, how->parts,
                      m->arena.capacity + m->pass_arena.capacity, told);

@@ -307,13 +307,22 @@ static void check_blocks(const group_state *g, int index)
     assert_int_equal(at, w->gather_total);
 }
 
+/* The last cut first. */
+static void cut_wire(int chunks, const int64_t *cuts, fsm_wire *wire)
+{
+    fsm_wire_join(wire);
+    for (int c = chunks - 1; c > 0; c--) fsm_wire_cut_at(cuts[c], wire);
+    assert_int_equal(wire->chunks, chunks);
+    assert_memory_equal(wire->cuts, cuts, sizeof *cuts * (size_t)(chunks + 1));
+}
+
 static void check_group(group_state *g, int degree, bool even)
 {
     int64_t cuts[MAX_DEGREE + 1];
     int ranks = g->ep * g->esp, chunks = draw_cuts(g->nominal_rows, degree, even, cuts);
     for (int i = 0; i < ranks; i++) {
         rank_state *r = &g->ranks[i];
-        fsm_wire_cut(chunks, cuts, &r->wire);
+        cut_wire(chunks, cuts, &r->wire);
         fsm_wire_build(r->n, g->config.top_k, r->choice, r->route.row, r->route.rows, g->counts, &r->wire);
         for (int c = 0; c < chunks; c++) assert_int_equal(fsm_wire_chunk(&r->wire, cuts[c]), c);
         assert_int_equal(r->wire.identity, ranks == 1 && chunks == 1);
@@ -368,7 +377,7 @@ static void test_wire_without_tokens_nothing_is_sent(void **state)
     create_group(&g, 2, 2, LOAD_NOTHING, false);
     for (int i = 0; i < 4; i++) {
         rank_state *r = &g.ranks[i];
-        fsm_wire_cut(1, (const int64_t[]){0, g.nominal_rows}, &r->wire);
+        fsm_wire_join(&r->wire);
         fsm_wire_build(0, g.config.top_k, r->choice, r->route.row, r->route.rows, g.counts, &r->wire);
         assert_int_equal(r->wire.send_total + r->wire.gather_total, 0);
     }

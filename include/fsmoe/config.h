@@ -78,12 +78,12 @@ typedef struct fsmoe_parallel_config {
     int64_t mp_size;
     int64_t threads; /* compute threads a rank; 0: cores of the node / ranks on it, at least 1 */
     char *schedule;  /* dsmoe | tutel | tutel-improved | pipemoe-lina | fsmoe-no-iio | fsmoe | fsmoe-x | two-batch |
-                      * megatron-overlap | flowmoe */
+                      * megatron-overlap | flowmoe | fsmoe-lanes */
     char *cluster;   /* cluster file that the step is planned with; empty: measured before training */
     char *progress;  /* thread | tasks: who moves communication along */
     int64_t forward_degree, backward_degree; /* of schedule dsmoe: chunks, one after another; 0: 1 */
     int64_t lanes;                           /* of schedule fsmoe-lanes; 0: chosen */
-    char *memory;                            /* most that a rank may take, "16GiB"; empty: no more than one lane takes */
+    char *memory; /* most that a rank may take, "16GiB"; empty: what one lane does, and a little for late weight gradients */
     int64_t replan_every;                    /* steps after which costs are measured again; 0: never */
     bool canonical_sums; /* sums in an order that no layout changes: the same bits on every layout that fits */
 } fsmoe_parallel_config;

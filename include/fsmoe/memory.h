@@ -10,7 +10,8 @@
 typedef struct fsmoe_memory {
     int64_t parameters, gradients;
     int64_t optimizer;   /* both moments of AdamW */
-    int64_t activations; /* everything a step works on: saved for backward, chunks under way, their gradients */
+    int64_t activations; /* everything a step in one lane works on: saved for backward, chunks under way, their gradients;
+                          * plans say what theirs takes (fsmoe_plan_summary) */
 } fsmoe_memory;
 
 /* ERROR_LAYOUT, ERROR_CONFIG, ERROR_MEMORY. */

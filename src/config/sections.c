@@ -120,8 +120,7 @@ const fsm_config_field fsm_config_fields[] = {
     INT(parallel, threads, 0, 0, 4096, "compute threads of a rank; 0: cores of the node / ranks on it, at least 1"),
     CHOICE(parallel, schedule, "fsmoe-lanes",
            "dsmoe, tutel, tutel-improved, pipemoe-lina, fsmoe-no-iio, fsmoe, fsmoe-x, two-batch, megatron-overlap, "
-           "flowmoe, "
-           "fsmoe-lanes",
+           "flowmoe, fsmoe-lanes",
            "what overlaps with what in a step; all but dsmoe are planned from what operations cost"),
     INT(parallel, forward_degree, 0, 0, 256,
         "chunks of a layer's forward, one after another, with schedule dsmoe; 0: 1"),
@@ -129,7 +128,8 @@ const fsm_config_field fsm_config_fields[] = {
     INT(parallel, lanes, 0, 0, 4,
         "passes that go through the layers beside one another, with schedule fsmoe-lanes; 0: as many as are best"),
     STRING(parallel, memory, "",
-           "most that a rank may take, such as 16GiB, where schedule fsmoe-lanes chooses; \"\": what one lane takes"),
+           "most that a rank may take, such as 16GiB, where schedule fsmoe-lanes chooses; \"\": what one lane takes, and "
+           "what a layer's experts make before their activation more"),
     STRING(parallel, cluster, "",
            "cluster file the step is planned with (fsmoe profile, fsmoe cluster); \"\": measured before training"),
     INT(parallel, replan_every, 0, 0, COUNT,

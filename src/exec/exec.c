@@ -173,8 +173,8 @@ static double until_one_wakes_s(const fsm_exec *x, double now_s)
 {
     double soonest_s = INFINITY;
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
-        if (r == FSM_COMPUTE || x->streams[r].now < 0 || x->streams[r].op.wakes_s <= now_s) continue;
-        soonest_s = fmin(soonest_s, x->streams[r].op.wakes_s - now_s);
+        if (r == FSM_COMPUTE || x->streams[r].now < 0 || x->streams[r].op.wakes_s == 0) continue;
+        soonest_s = fmin(soonest_s, fmax(x->streams[r].op.wakes_s - now_s, 0));
     }
     return soonest_s;
 }

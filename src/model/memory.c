@@ -156,6 +156,21 @@ fsmoe_status fsm_model_allocate(fsm_model *m)
     return FSMOE_OK;
 }
 
+/* Layers of a step with their widest array, matrices of orders among them. */
+bool fsm_model_is_absurd(const fsmoe_config *config, int64_t samples)
+{
+    const fsmoe_model_config *m = &config->model;
+    int gemms;
+    int64_t columns;
+    fsm_moe_products(&config->moe, samples * config->data.seq_len, &gemms, &columns);
+    double widths[] = {(double)m->hidden, 2 * (double)m->ffn_hidden, (double)m->vocab_size,
+                       (double)(m->num_heads * m->head_dim), (double)columns};
+    double widest = 0, tokens = (double)samples * (double)config->data.seq_len;
+    double rows = tokens * (double)config->moe.top_k * (1 + config->moe.capacity_factor);
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) widest = widths[i] > widest ? widths[i] : widest;
+    return rows * widest * (double)m->num_layers > 0x1p50;
+}
+
 void fsm_model_measure_buffers(fsm_model *m, fsm_model_memory *memory)
 {
     fsm_attention_shape shape = attention_shape(m);
@@ -165,11 +180,4 @@ void fsm_model_measure_buffers(fsm_model *m, fsm_model_memory *memory)
         memory->pass_bytes[parts - 1] = lanes_bytes(m, parts, parts, 0);
         memory->spare_bytes[parts - 1] = lanes_bytes(m, parts, parts, 1) - memory->pass_bytes[parts - 1];
     }
-}
-
-size_t fsm_model_buffer_bytes(const fsm_model_memory *memory, int lanes, int parts, int spare)
-{
-    size_t one = memory->pass_bytes[parts - 1] + (size_t)spare * memory->spare_bytes[parts - 1];
-    size_t all = (size_t)(lanes / parts) * one;
-    return memory->fixed_bytes + (all > memory->whole_bytes ? all : memory->whole_bytes);
 }

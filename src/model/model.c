@@ -83,7 +83,6 @@ static fsmoe_status select_layers(fsm_model *m)
         return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %lld layers", (long long)c->model.num_layers);
     for (int lane = 0; lane < FSM_MAX_LANES; lane++)
         m->passes[lane] = (fsm_pass){.model = m, .layers = m->layer_passes + lane * c->model.num_layers};
-    FSM_TRY(fsm_hooks_create(c, m->topo.rank, &m->hooks));
     FSM_TRY(fsm_alltoall_select(c->moe.alltoall, &m->topo, m->groups[FSM_GROUP_EP], &m->alltoall));
     for (int i = 0; i < c->model.num_layers; i++) FSM_TRY(select_layer(m, i, &m->layers[i]));
     m->sum_count = m->moe_layers * FSM_GATE_SUMS_COUNT(c->moe.num_experts) + 2;
@@ -95,6 +94,7 @@ static fsmoe_status build(fsm_model *m)
     FSM_TRY(fsm_params_create(m->config, &m->topo, &m->params));
     if (m->topo.mp > FSM_MAX_MP)
         return fsm_fail(FSMOE_ERROR_LAYOUT, "parallel.mp_size = %d is above %d", m->topo.mp, FSM_MAX_MP);
+    FSM_TRY(fsm_hooks_create(m->config, m->topo.rank, &m->hooks));
     FSM_TRY(select_layers(m));
     FSM_TRY(fsm_model_allocate(m));
     fsm_model_bind(m);

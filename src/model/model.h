@@ -90,12 +90,13 @@ typedef struct fsm_model_memory {
     size_t spare_bytes[FSM_MAX_LANES]; /* [parts - 1] for them one more `spare` */
 } fsm_model_memory;
 
-/* ops NULL: without the work of attention. */
+/* More than 2^50 elements: no machine holds them, and sums of such sizes would overflow. samples: of a micro-batch, of one
+ * data-parallel group. */
+bool fsm_model_is_absurd(const fsmoe_config *config, int64_t samples);
+
+/* Of what is not absurd. ops NULL: without the work of attention. */
 fsmoe_status fsm_model_measure(const fsmoe_config *config, fsm_ops *ops, const fsm_topo *topo,
                                const fsm_model_options *options, fsm_model_memory *memory);
-
-/* All of it but parameters and gradients, with so many lanes. */
-size_t fsm_model_buffer_bytes(const fsm_model_memory *memory, int lanes, int parts, int spare);
 
 /* After `values` changed: packed copies of the weights follow. */
 void fsm_model_update_weights(fsm_model *model);
@@ -105,7 +106,7 @@ void fsm_model_update_weights(fsm_model *model);
 fsmoe_status fsm_model_use_lanes(fsm_model *model, int lanes, int parts, int spare);
 
 /* Before a training step, or before passes of whole batches: the two have the same memory, and what one left in it is
- * lost to the other. Nothing changes where training has one lane. */
+ * lost to the other. Nothing changes where micro-batches are not parted. */
 void fsm_model_use_for_training(fsm_model *model);
 void fsm_model_use_whole(fsm_model *model);
 

@@ -1,4 +1,4 @@
-/* What the files of the model share: norms, and this rank's place in the group's tokens.
+/* What the files of the model share: norms, this rank's place in the group's tokens, the layout of memory.
  * In: a model, a pass through it. Out: small helpers; nothing here is seen outside src/model.
  */
 #ifndef FSM_MODEL_PARTS_H
@@ -36,7 +36,7 @@ static inline float *fsm_between_ranks(const fsm_pass *pass, float *full, float 
 }
 
 /* The residual enters once the ranks' parts of a sum have been added, by the task that reads the sum next:
- * x2 += x1 + output bias;  output of a layer without experts += x2 (with experts: fsm_model_iorder_forward). */
+ * x2 += x1 + output bias;  output of a layer without experts += x2 (with experts: fsm_pass_iorder_forward). */
 void fsm_add_attention_residual(fsm_pass *pass, int layer);
 void fsm_add_ffn_residual(fsm_pass *pass, int layer);
 

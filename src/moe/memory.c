@@ -149,10 +149,9 @@ float *fsm_moe_take_dy(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shap
 
 static void take_wires(fsm_arena *arena, const fsm_wire_shape *shape, fsm_moe_pass *pass)
 {
-    const int64_t whole[2] = {0, shape->nominal_rows};
     for (int phase = 0; phase < 2; phase++) {
         fsm_wire_take(arena, shape, &pass->wire[phase]);
-        fsm_wire_cut(1, whole, &pass->wire[phase]);
+        fsm_wire_join(&pass->wire[phase]);
     }
     pass->counts = FSM_ARENA_ARRAY(arena, int64_t, shape->ep * shape->esp * shape->num_experts);
     pass->send_elems = FSM_ARENA_ARRAY(arena, int64_t, shape->ep);

@@ -2,7 +2,7 @@
  * In:  the step's shape; how each layer is cut, which gradients go where.
  * Out: a graph. Data dependencies are written here once; a schedule only decides degrees, order and where gradients go.
  * Each lane (model/lanes.h) is a chain of tasks of its own: fsm_step_enter turns to one, and what is called next continues
- * it. What is built lane after lane is ordered afterwards (order.h).
+ * it. What is built lane after lane is ordered afterwards (list.h, merge.h).
  */
 #ifndef FSM_PLAN_BUILDER_H
 #define FSM_PLAN_BUILDER_H

@@ -121,7 +121,7 @@ static fsmoe_status print_unlimited(const fsm_plan *plan, const fsm_cluster *clu
     FSM_TRY(status);
     double limit = (double)plan->shape.memory.most / GIB, cost_s = plan->timeline.makespan_s - n.step_s;
     fprintf(out, "with %.3f GiB a rank (%s)%s", limit,
-            plan->shape.memory.asked ? "parallel.memory" : "what one lane takes",
+            plan->shape.memory.asked ? "parallel.memory" : "what one lane takes, with room for late weight gradients",
             cost_s > 0 ? ":\n" : "; more memory would gain nothing\n");
     if (cost_s > 0)
         fprintf(out, "  %.3f GiB would allow %d lanes and a step of %.3f ms\n", (double)n.bytes / GIB, n.lanes,

@@ -30,12 +30,12 @@ typedef struct fsm_pass_size {
 
 /* Bytes of a rank's memory (step_memory.h). */
 typedef struct fsm_step_memory {
-    int64_t fixed;                /* parameters, gradients, optimizer, scratch */
+    int64_t fixed;                /* parameters, gradients, optimizer, scratch; not what attention works in */
     int64_t whole;                /* a pass over a whole batch, which evaluation needs where training's lanes are */
     int64_t pass[FSM_MAX_LANES];  /* [parts - 1] the passes of one micro-batch together */
     int64_t spare[FSM_MAX_LANES]; /* [parts - 1] one more `spare` of theirs */
     int64_t most;                 /* that a plan may take in all; 0: the others are not known */
-    bool asked;                   /* for that limit; else it is what one lane takes */
+    bool asked;                   /* for that limit; else it is what one lane takes, with room for a spare */
 } fsm_step_memory;
 
 typedef struct fsm_step_shape {
@@ -56,6 +56,7 @@ typedef struct fsm_step_shape {
     int lanes;                                            /* that are wanted; 0: as many as are best */
     const char *why_parted; /* what forbids more parts, or NULL; static, and not in plan files */
     fsm_step_memory memory;
+    bool micro_in_turn; /* parallel.canonical_sums: micro-batches add to gradients in their order, none beside another */
     int max_degree; /* chunks at most; 0: as many as there are nominal rows and may be (FSM_MAX_CHUNKS) */
     int expert_gemms;
     int shared_gemms;                  /* of the shared experts */
@@ -69,7 +70,8 @@ typedef struct fsm_step_shape {
     int gradient_count;      /* 0: all are finished at the end of backward */
 } fsm_step_shape;
 
-/* The step of a derived configuration. max_samples: of a micro-batch, of one data-parallel group. ERROR_MEMORY. */
+/* The step of a derived configuration. max_samples: of a micro-batch, of one data-parallel group. ERROR_MEMORY,
+ * ERROR_CONFIG. */
 fsmoe_status fsm_step_describe(const fsmoe_config *config, const fsm_topo *topo, const fsm_params *params,
                                int64_t max_samples, bool training, fsm_step_shape *shape);
 void fsm_step_shape_destroy(fsm_step_shape *shape);

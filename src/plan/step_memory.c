@@ -8,9 +8,9 @@
 /* Parameters, their gradients, and two moments of each. */
 enum { ARRAYS_OF_PARAMETERS = 4 };
 
-/* Before gradients of what experts made were written over what was saved there, a lane kept them: as many as these bytes are
- * of spares, so that more than was there is only taken where it is asked for. */
-static int64_t former_bytes(const fsmoe_config *config, const fsm_topo *topo, int64_t max_samples)
+/* What a step may take beyond one lane where nothing is asked for: as much as experts make before their activation in one
+ * layer. That is a spare or two, by which weight gradients may be late; not another lane. */
+static int64_t room_for_spares(const fsmoe_config *config, const fsm_topo *topo, int64_t max_samples)
 {
     fsm_wire_shape wire;
     fsm_lanes_wire(config, topo, max_samples, &wire);
@@ -18,10 +18,10 @@ static int64_t former_bytes(const fsmoe_config *config, const fsm_topo *topo, in
     return (int64_t)sizeof(float) * wire.max_expert_rows * width;
 }
 
-static fsmoe_status limit_of(const fsmoe_config *config, int64_t former, fsm_step_memory *m)
+static fsmoe_status limit_of(const fsmoe_config *config, int64_t room, fsm_step_memory *m)
 {
     double bytes;
-    m->most = m->fixed + (m->pass[0] > m->whole ? m->pass[0] : m->whole) + former;
+    m->most = m->fixed + (m->pass[0] > m->whole ? m->pass[0] : m->whole) + room;
     m->asked = *config->parallel.memory != 0;
     if (!m->asked) return FSMOE_OK;
     FSM_TRY(fsmoe_quantity_parse(config->parallel.memory, FSMOE_QUANTITY_BYTES, &bytes));
@@ -35,6 +35,7 @@ fsmoe_status fsm_step_describe_memory(const fsmoe_config *config, const fsm_topo
     const fsm_model_options options = {.max_samples = max_samples, .training = true};
     fsm_model_memory model;
     fsm_step_memory *m = &shape->memory;
+    if (fsm_model_is_absurd(config, max_samples)) return FSMOE_OK; /* nothing is known */
     FSM_TRY(fsm_model_measure(config, NULL, topo, &options, &model));
     m->fixed = ARRAYS_OF_PARAMETERS * (int64_t)sizeof(float) * model.param_elems + (int64_t)model.fixed_bytes;
     m->whole = (int64_t)model.whole_bytes;
@@ -42,7 +43,7 @@ fsmoe_status fsm_step_describe_memory(const fsmoe_config *config, const fsm_topo
         m->pass[i] = (int64_t)model.pass_bytes[i];
         m->spare[i] = (int64_t)model.spare_bytes[i];
     }
-    return limit_of(config, former_bytes(config, topo, max_samples), m);
+    return limit_of(config, room_for_spares(config, topo, max_samples), m);
 }
 
 int64_t fsm_step_bytes(const fsm_step_shape *shape, fsm_lanes lanes)

@@ -7,14 +7,14 @@
 
 #include "plan/builder.h"
 
-/* Fills shape->memory. ERROR_MEMORY, ERROR_CONFIG. */
+/* Fills shape->memory; not where no machine could hold a step. ERROR_MEMORY, ERROR_CONFIG. */
 fsmoe_status fsm_step_describe_memory(const fsmoe_config *config, const fsm_topo *topo, int64_t max_samples,
                                       fsm_step_shape *shape);
 
 /* Bytes of a rank with these lanes; 0 where the shape does not know. */
 int64_t fsm_step_bytes(const fsm_step_shape *shape, fsm_lanes lanes);
 
-/* Whether a graph's lanes fit into what was asked for, or else into what one lane takes. */
+/* Whether a graph's lanes fit into memory.most. */
 bool fsm_step_fits(const fsm_step_shape *shape, const fsm_graph *graph);
 
 /* The most `spare` with which so many lanes and parts fit into memory.most, at most FSM_MOST_SPARE; -1: they do not. One

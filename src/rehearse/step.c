@@ -91,7 +91,7 @@ static fsmoe_status advance(fsm_comm_op *op, bool *done)
     *done = false;
     if (!part->begun && now_s < part->begins_s) return FSMOE_OK;
     if (!part->begun) FSM_TRY(begin(part));
-    op->wakes_s = part->ends_s;
+    op->wakes_s = now_s < part->ends_s ? part->ends_s : 0;
     if (!part->arrived) FSM_TRY(fsm_rounds_advance(&part->rounds, &part->arrived));
     see_end(part, now_s, done);
     return FSMOE_OK;

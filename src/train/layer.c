@@ -276,6 +276,11 @@ static void clear(fsm_layer_run *r)
     memset(r->sums, 0, sizeof *r->sums * (size_t)FSM_GATE_SUMS_COUNT(r->config->moe.num_experts));
 }
 
+static fsm_wire *wire_of(void *owner, const fsm_task *t)
+{
+    return &((fsm_layer_run *)owner)->pass.wire[t->phase];
+}
+
 fsmoe_status fsm_layer_run_step(fsm_layer_run *run, const char *schedule, int forward_degree, int backward_degree)
 {
     fsm_graph graph = {0};
@@ -283,7 +288,7 @@ fsmoe_status fsm_layer_run_step(fsm_layer_run *run, const char *schedule, int fo
     if (status == FSMOE_OK) status = fsm_exec_reserve(run->exec, graph.count);
     status = fsm_comm_agree(run->world, status);
     if (status == FSMOE_OK) {
-        for (int phase = 0; phase < 2; phase++) fsm_cut_wire(&graph, 0, 0, (fsm_phase)phase, &run->pass.wire[phase]);
+        fsm_cut_wires(&graph, wire_of, run);
         clear(run);
         status = fsm_exec_run(run->exec, &graph, &tasks, run, NULL, 0);
     }

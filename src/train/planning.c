@@ -171,7 +171,7 @@ static const char *changed_most(const fsm_cluster *before, const fsm_cluster *af
 static fsmoe_status choose(fsm_planning *p, fsm_stepper *s, fsm_plan *plan, fsm_cluster *cluster, int64_t step)
 {
     double kept_s = 0, factor;
-    int old[2] = {p->degree[0], p->degree[1]};
+    int old[2] = {p->degree[0], p->degree[1]}, old_lanes = fsm_graph_lanes(&s->train_graph);
     FSM_TRY(fsm_comm_agree(s->world, fsm_predict(&s->train_graph, cluster, &kept_s)));
     const char *op = changed_most(&p->cluster, cluster, &factor);
     double new_s = plan->certificate.makespan_s;
@@ -186,11 +186,11 @@ static fsmoe_status choose(fsm_planning *p, fsm_stepper *s, fsm_plan *plan, fsm_
     fsm_cluster_destroy(&p->cluster);
     p->cluster = *cluster;
     *cluster = (fsm_cluster){0};
-    snprintf(
-        p->message, sizeof p->message,
-        "step %lld: plan changed, degrees %d/%d -> %d/%d: %s takes %.2f times what it took; %.4g s a step expected "
-        "instead of %.4g s",
-        (long long)step, old[0], old[1], p->degree[0], p->degree[1], op, factor, new_s, kept_s);
+    snprintf(p->message, sizeof p->message,
+             "step %lld: plan changed, lanes %d -> %d, degrees %d/%d -> %d/%d: %s takes %.2f times what it took; %.4g s a "
+             "step expected instead of %.4g s",
+             (long long)step, old_lanes, fsm_graph_lanes(&s->train_graph), old[0], old[1], p->degree[0], p->degree[1], op,
+             factor, new_s, kept_s);
     return FSMOE_OK;
 }
 

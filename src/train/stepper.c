@@ -110,35 +110,25 @@ void fsm_stepper_destroy(fsm_stepper *stepper)
     *stepper = (fsm_stepper){0};
 }
 
-/* Among the n that rise already: tasks may come in any order. */
-static void add_cut(int64_t *cuts, int n, int64_t first)
+/* Whether a task is a chunk of the first micro-batch of its lane; all its others have the same. */
+static bool cuts_wire(const fsm_graph *graph, const fsm_task *t)
 {
-    for (; n > 0 && cuts[n - 1] > first; n--) cuts[n] = cuts[n - 1];
-    cuts[n] = first;
+    return t->kind == FSM_TASK_EXPERT && t->micro == fsm_task_lane(t) / fsm_graph_parts(graph);
 }
 
-void fsm_cut_wire(const fsm_graph *graph, int lane, int layer, fsm_phase phase, fsm_wire *wire)
+void fsm_cut_wires(const fsm_graph *graph, fsm_wire *(*wire_of)(void *owner, const fsm_task *task), void *owner)
 {
-    int64_t cuts[FSM_MAX_CHUNKS + 1], end = 0;
-    int n = 0, micro = lane / fsm_graph_parts(graph); /* the lane's first one */
-    for (int i = 0; i < graph->count; i++) {
-        const fsm_task *t = &graph->tasks[i];
-        if (t->kind != FSM_TASK_EXPERT || t->layer != layer || t->phase != phase) continue;
-        if (fsm_task_lane(t) != lane || t->micro != micro) continue;
-        add_cut(cuts, n++, t->rows_first);
-        if (t->rows_last > end) end = t->rows_last;
-    }
-    cuts[n] = end;
-    if (n > 0) fsm_wire_cut(n, cuts, wire);
+    for (int i = 0; i < graph->count; i++)
+        if (cuts_wire(graph, &graph->tasks[i])) fsm_wire_join(wire_of(owner, &graph->tasks[i]));
+    for (int i = 0; i < graph->count; i++)
+        if (cuts_wire(graph, &graph->tasks[i]) && graph->tasks[i].rows_first > 0)
+            fsm_wire_cut_at(graph->tasks[i].rows_first, wire_of(owner, &graph->tasks[i]));
 }
 
-static void cut_lane(fsm_stepper *s, const fsm_graph *graph, int lane)
+static fsm_wire *wire_of(void *owner, const fsm_task *t)
 {
-    for (int i = 0; i < s->config->model.num_layers; i++) {
-        fsm_wire *wire = s->model->passes[lane].layers[i].moe.wire;
-        for (int phase = FSM_FORWARD; s->model->layers[i].is_moe && phase <= FSM_BACKWARD; phase++)
-            fsm_cut_wire(graph, lane, i, (fsm_phase)phase, &wire[phase]);
-    }
+    const fsm_stepper *s = owner;
+    return &s->model->passes[fsm_task_lane(t)].layers[t->layer].moe.wire[t->phase];
 }
 
 /* Passes as a graph has them. */
@@ -148,7 +138,7 @@ static void begin_graph(fsm_stepper *s, const fsm_graph *graph, bool training)
     s->parts = fsm_graph_parts(graph);
     if (training) fsm_model_use_for_training(s->model);
     else fsm_model_use_whole(s->model);
-    for (int lane = 0; lane < fsm_graph_lanes(graph); lane++) cut_lane(s, graph, lane);
+    fsm_cut_wires(graph, wire_of, s);
 }
 
 /* The same; every micro-batch is the given one. */
@@ -228,19 +218,25 @@ fsmoe_status fsm_stepper_experts_only(fsm_stepper *stepper)
     return fsm_stepper_use_order(stepper);
 }
 
-fsmoe_status fsm_stepper_run_experts(fsm_stepper *s, const fsm_batch *batch, double *step_s)
+/* Without attention or ends: a layer reads x1, and what comes back to the last one is its embeddings. */
+static void begin_experts(fsm_model *m, fsm_pass *pass, const fsm_batch *batch)
 {
-    fsm_model *m = s->model;
-    fsm_pass *pass = &m->passes[0];
-    begin_batch(s, &s->train_graph, batch, true);
     fsm_pass_begin(pass, batch, true);
-    fsm_model_begin_step(m, 1, batch->samples * batch->seq_len);
     fsm_pass_embedding_forward(pass);
     int64_t elems = pass->n_local * m->config->model.hidden;
-    for (int i = 0; i < m->config->model.num_layers; i++)
-        m->ops->zero(m->ops, elems, pass->layers[i].x2); /* there is no attention: a layer reads x1 */
+    for (int i = 0; i < m->config->model.num_layers; i++) m->ops->zero(m->ops, elems, pass->layers[i].x2);
     m->ops->zero(m->ops, elems, pass->dx);
     m->ops->add(m->ops, elems, pass->layers[0].x1, pass->dx);
+}
+
+fsmoe_status fsm_stepper_run_experts(fsm_stepper *s, const fsm_batch *batch, double *step_s)
+{
+    begin_batch(s, &s->train_graph, batch, true);
+    fsm_model_begin_step(s->model, 1, batch->samples * batch->seq_len);
+    for (int part = 0; part < s->parts; part++) {
+        const fsm_batch own = fsm_batch_part(batch, s->parts, part);
+        begin_experts(s->model, &s->model->passes[part], &own);
+    }
     FSM_TRY(s->world->table->barrier(s->world));
     double start_s = fsm_clock_s();
     FSM_TRY(run_train_graph(s));

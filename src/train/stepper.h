@@ -66,9 +66,9 @@ fsmoe_status fsm_stepper_swap_graph(fsm_stepper *stepper, fsm_graph *graph);
  * follow its tasks. ERROR_MEMORY; the graph is taken over even then. */
 fsmoe_status fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph);
 
-/* Cuts a lane's wire into the chunks of one layer and phase, as the graph's expert tasks have them; not at all where there
- * are none. */
-void fsm_cut_wire(const fsm_graph *graph, int lane, int layer, fsm_phase phase, fsm_wire *wire);
+/* Cuts wires into chunks as the graph's expert tasks have them, one of a lane, layer and phase; those that no task is of stay
+ * as they are. */
+void fsm_cut_wires(const fsm_graph *graph, fsm_wire *(*wire_of)(void *owner, const fsm_task *task), void *owner);
 
 /* The same with the plain graph, in order, which a stepper begins with. ERROR_MEMORY. */
 fsmoe_status fsm_stepper_use_order(fsm_stepper *stepper);

@@ -2,8 +2,8 @@
 
 #include "base/rng.h"
 #include "config/config.h"
+#include "plan/model_step.h"
 
-#include <fsmoe/tokenizer.h>
 #include <stdlib.h>
 
 static fsmoe_status cut_model(fsmoe_model_config *m, int layers)
@@ -20,17 +20,10 @@ static fsmoe_status cut_model(fsmoe_model_config *m, int layers)
 
 fsmoe_status fsm_trial_config(fsmoe_config *c, int layers, int micro_batches)
 {
-    fsmoe_tokenizer *tokenizer;
-    FSM_TRY(fsmoe_config_set(c, "parallel.schedule=dsmoe"));
-    FSM_TRY(fsmoe_config_set(c, "parallel.cluster=\"\""));
-    FSM_TRY(fsmoe_config_set(c, "parallel.replan_every=0"));
+    FSM_TRY(fsmoe_config_set(c, "parallel.schedule=fsmoe-lanes")); /* whose keys the others' plans do without */
     c->parallel.forward_degree = c->parallel.backward_degree = 0;
     FSM_TRY(fsm_config_check(c));
-    if (c->model.vocab_size == 0) {
-        FSM_TRY(fsmoe_tokenizer_create(c->data.tokenizer, &tokenizer));
-        c->model.vocab_size = fsmoe_tokenizer_vocab_size(tokenizer);
-        fsmoe_tokenizer_destroy(tokenizer);
-    }
+    FSM_TRY(fsm_config_take_vocabulary(c));
     if (layers != 0) FSM_TRY(cut_model(&c->model, layers));
     FSM_TRY(fsm_config_derive(c));
     c->train.global_batch = micro_batches * c->train.micro_batch;

@@ -27,11 +27,19 @@ void fsm_wire_take(fsm_arena *arena, const fsm_wire_shape *shape, fsm_wire *wire
     wire->merge = FSM_ARENA_ARRAY(arena, fsm_wire_cursor, shape->ep * shape->esp);
 }
 
-void fsm_wire_cut(int chunks, const int64_t *cuts, fsm_wire *wire)
+void fsm_wire_join(fsm_wire *wire)
 {
-    assert(chunks >= 1 && chunks <= FSM_MAX_CHUNKS && (chunks == 1 || !wire->shape.by_source));
-    wire->chunks = chunks;
-    memcpy(wire->cuts, cuts, sizeof *cuts * (size_t)(chunks + 1));
+    wire->chunks = 1;
+    wire->cuts[0] = 0;
+    wire->cuts[1] = wire->shape.nominal_rows;
+}
+
+void fsm_wire_cut_at(int64_t row, fsm_wire *wire)
+{
+    int c = ++wire->chunks;
+    assert(c <= FSM_MAX_CHUNKS && !wire->shape.by_source && row > 0 && row < wire->shape.nominal_rows);
+    for (; wire->cuts[c - 1] > row; c--) wire->cuts[c] = wire->cuts[c - 1];
+    wire->cuts[c] = row;
 }
 
 /* First row of chunk c among the `rows` that one source sends to one expert. */

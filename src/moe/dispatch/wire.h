@@ -68,8 +68,9 @@ typedef struct fsm_wire {
 
 void fsm_wire_take(fsm_arena *arena, const fsm_wire_shape *shape, fsm_wire *wire);
 
-/* Sets the cuts: chunks boundaries of the nominal T rows. One chunk: {0, T}. */
-void fsm_wire_cut(int chunks, const int64_t *cuts, fsm_wire *wire);
+/* One chunk of all T rows; then one cut more, where none is, in any order. */
+void fsm_wire_join(fsm_wire *wire);
+void fsm_wire_cut_at(int64_t row, fsm_wire *wire);
 
 /* Builds maps and counts. choice, row [n, choices] and rows [E] of this rank (fsm_route); counts [ep * esp, E]: rows of every
  * member of the expert group, in its rank order (ep_index * esp + esp_index). */

@@ -46,7 +46,7 @@ typedef struct fsm_hook_call {
      * M apart. Elsewhere it is M. */
     int64_t width;
     int64_t num_experts;
-    const int64_t *kept; /* [E] (token, choice) pairs of this rank that an expert gets in this step */
+    const int64_t *kept; /* [E] (token, choice) pairs of this rank that an expert gets in this pass */
 } fsm_hook_call;
 
 typedef struct fsm_hook_kind {

@@ -1,7 +1,7 @@
 /* Lanes: the whole step is one problem. Parts of a micro-batch, or micro-batches beside one another, go their own ways
  * through the layers; weight gradients run when nothing else can, gradients are sent when a link has nothing else. Which
  * lanes, which degrees, which pieces: the order of each candidate is found by list scheduling in a rhythm (plan/rhythm.h),
- * the best is kept, and no other schedule is better. */
+ * the best is kept, and no other schedule that takes no more memory is better. */
 #include "plan/rhythm.h"
 #include "plan/schedule/schedule.h"
 #include "plan/simulate.h"
@@ -230,8 +230,9 @@ static bool is_wanted(const planner *p, int lanes)
 static fsmoe_status look_at_layouts(planner *p)
 {
     const fsm_step_shape *s = p->shape;
+    int most_side = s->micro_in_turn ? 1 : s->micro_batches;
     for (int parts = 1; parts <= (s->most_parts > 1 ? s->most_parts : 1); parts++)
-        for (int side = 1; side <= s->micro_batches; side++) {
+        for (int side = 1; side <= most_side; side++) {
             int lanes = parts * side, spare = is_wanted(p, lanes) ? fsm_step_most_spare(s, lanes, parts) : -1;
             if (spare < 0) continue;
             FSM_TRY(look_at_layout(p, (fsm_lanes){.lanes = lanes, .parts = parts, .spare = spare}));
@@ -253,7 +254,9 @@ static fsmoe_status refuse(const planner *p)
                     "the step cannot be taken in %d lanes: a micro-batch may have %d at most%s%s%s%s", p->wanted.lanes,
                     s->most_parts > 1 ? s->most_parts : 1, s->why_parted ? " (" : "",
                     s->why_parted ? s->why_parted : "", s->why_parted ? ")" : "",
-                    s->micro_batches > 1 ? "; for several of them at once parallel.memory has to allow more" : "");
+                    s->micro_batches > 1 && !s->micro_in_turn
+                        ? "; for several of them at once parallel.memory has to allow more"
+                        : "");
 }
 
 static fsmoe_status plan_lanes(planner *p)
