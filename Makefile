@@ -30,7 +30,7 @@ test: $(BUILD)/CMakeCache.txt
 
 # `test`, all of it once more under AddressSanitizer and UBSan, threads under ThreadSanitizer, and the promises of the demo: some 20 minutes.
 test-long: test test-sanitize test-thread
-	@cd $(BUILD) && FSMOE_TEST_LONG=1 ctest --output-on-failure -R 'schedule_matrix|layer_combinations|comm_blocks|model_io|checkpoint_damage|signals'
+	@cd $(BUILD) && FSMOE_TEST_LONG=1 ctest --output-on-failure -R 'schedule_matrix|layer_combinations|lanes|comm_blocks|model_io|checkpoint_damage|signals'
 	@tests/faults/run . $(BUILD)/fsmoe $(BUILD)/tests 1
 	@tests/kill_training.sh . $(BUILD)/fsmoe 400 1
 	@tests/kill_training.sh . $(BUILD)/fsmoe 100 4

@@ -92,7 +92,8 @@ static void bench_random(const fsm_schedule *schedule)
         fsm_window windows[2] = {{.max_degree = 1 + (int)exp(8 * draw())}};
         double alpha = pow(10, -4 * draw() - 0.5);
         for (int stage = 0; stage < FSM_STAGE_COUNT; stage++)
-            windows[0].stage[stage] = (fsm_load){.cost.line[0] = {alpha * draw(), 1}, .launches = 1, .size = exp(4 * draw() - 2)};
+            windows[0].stage[stage] =
+                (fsm_load){.cost.line[0] = {alpha * draw(), 1}, .launches = 1, .size = exp(4 * draw() - 2)};
         windows[0].stage[FSM_STAGE_COMBINE] = windows[0].stage[FSM_STAGE_DISPATCH];
         windows[1] = windows[0];
         windows[0].stage[FSM_STAGE_WEIGHT_GRAD].launches = 0;

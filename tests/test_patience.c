@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "patience.h"
-#include "run/pace.h"
+#include "run/save_pace.h"
 
 #include <math.h>
 
@@ -106,29 +106,29 @@ static void test_patience_is_without_end_where_nothing_is_known(void **state)
 static void test_pace_saves_as_wished_or_for_a_twentieth_of_the_time(void **state)
 {
     (void)state;
-    fsm_pace p;
-    fsm_pace_begin(&p, 900, 0);
-    assert_false(fsm_pace_is_due(&p, 899));
-    assert_true(fsm_pace_is_due(&p, 900));
-    assert_false(fsm_pace_saved(&p, 900, 910)); /* 10 s of 910: no more than 5 % */
-    assert_false(fsm_pace_is_due(&p, 1809));
-    assert_true(fsm_pace_is_due(&p, 1810));
-    assert_true(fsm_pace_saved(&p, 1810, 1910)); /* 100 s: the next after 1900, and that is said */
-    assert_float_equal(fsm_pace_interval_s(&p), 1900, 1e-9);
-    assert_false(fsm_pace_is_due(&p, 3809));
-    assert_true(fsm_pace_is_due(&p, 3810));
-    assert_false(fsm_pace_saved(&p, 3810, 3920)); /* once */
-    for (double interval_s = fsm_pace_interval_s(&p), saving_s = 110; interval_s > 0; interval_s = 0)
+    fsm_save_pace p;
+    fsm_save_pace_begin(&p, 900, 0);
+    assert_false(fsm_save_pace_is_due(&p, 899));
+    assert_true(fsm_save_pace_is_due(&p, 900));
+    assert_false(fsm_save_pace_saved(&p, 900, 910)); /* 10 s of 910: no more than 5 % */
+    assert_false(fsm_save_pace_is_due(&p, 1809));
+    assert_true(fsm_save_pace_is_due(&p, 1810));
+    assert_true(fsm_save_pace_saved(&p, 1810, 1910)); /* 100 s: the next after 1900, and that is said */
+    assert_float_equal(fsm_save_pace_interval_s(&p), 1900, 1e-9);
+    assert_false(fsm_save_pace_is_due(&p, 3809));
+    assert_true(fsm_save_pace_is_due(&p, 3810));
+    assert_false(fsm_save_pace_saved(&p, 3810, 3920)); /* once */
+    for (double interval_s = fsm_save_pace_interval_s(&p), saving_s = 110; interval_s > 0; interval_s = 0)
         assert_true(saving_s / (saving_s + interval_s) <= 0.05 + 1e-12);
 }
 
 static void test_pace_without_a_wish_never_saves(void **state)
 {
     (void)state;
-    fsm_pace p;
-    fsm_pace_begin(&p, 0, 0);
-    assert_false(fsm_pace_is_due(&p, 1e9));
-    assert_false(fsm_pace_saved(&p, 0, 1e6));
+    fsm_save_pace p;
+    fsm_save_pace_begin(&p, 0, 0);
+    assert_false(fsm_save_pace_is_due(&p, 1e9));
+    assert_false(fsm_save_pace_saved(&p, 0, 1e6));
 }
 
 int main(void)

@@ -218,7 +218,8 @@ static error_t parse(int key, char *value, struct argp_state *state)
 
 static const char csv_head[] =
     "case,schedule,forward_degree,backward_degree,median_ms,fastest_ms,slowest_ms,planned_ms,"
-    "bound_ms,over_dsmoe,over_tutel,prediction_error,overlap,compute_ms,intra_ms,inter_ms,times,stretch\n";
+    "bound_ms,over_dsmoe,over_tutel,prediction_error,overlap,compute_ms,intra_ms,inter_ms,times,stretch,"
+    "lanes\n";
 
 /* How many times faster than the schedule of that name; NaN when it did not run. */
 static double over(const fsmoe_bench_row *rows, int count, const char *name, double step_s)
@@ -245,12 +246,12 @@ static void print_csv(FILE *out, const fsmoe_bench_case *c)
     for (int i = 0; i < c->count; i++) {
         const fsmoe_bench_row *r = &c->rows[i];
         print_field(out, c->name);
-        fprintf(out, ",%s,%d,%d,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%s,%.6g\n", r->schedule, r->forward,
-                r->backward, 1e3 * r->step_s, 1e3 * r->fastest_s, 1e3 * r->slowest_s, 1e3 * r->planned_s,
-                1e3 * r->bound_s, over(c->rows, c->count, "dsmoe", r->step_s),
+        fprintf(out, ",%s,%d,%d,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%s,%.6g,%d\n",
+                r->schedule, r->forward, r->backward, 1e3 * r->step_s, 1e3 * r->fastest_s, 1e3 * r->slowest_s,
+                1e3 * r->planned_s, 1e3 * r->bound_s, over(c->rows, c->count, "dsmoe", r->step_s),
                 over(c->rows, c->count, "tutel", r->step_s), r->step_s / r->planned_s - 1, r->overlap,
                 1e3 * r->compute_s, 1e3 * r->intra_s, 1e3 * r->inter_s, r->stretch > 0 ? "rehearsed" : "measured",
-                r->stretch > 0 ? r->stretch : 1);
+                r->stretch > 0 ? r->stretch : 1, r->lanes);
     }
     fflush(out);
 }
@@ -267,12 +268,12 @@ static void print_table(const fsmoe_bench_case *c)
     double stretch = c->rows[0].stretch;
     if (stretch > 0) printf("%s, rehearsed %.3g times as slowly\n", c->name, stretch);
     else printf("%s\n", c->name);
-    printf("%-15s %7s %10s %21s %10s %7s %6s %6s %8s\n", "schedule", "degrees", "step, ms", "range",
+    printf("%-16s %5s %7s %10s %21s %10s %7s %6s %6s %8s\n", "schedule", "lanes", "degrees", "step, ms", "range",
            "plan, ms", "error", "/dsmoe", "/tutel", "overlap");
     for (int i = 0; i < c->count; i++) {
         const fsmoe_bench_row *r = &c->rows[i];
-        printf("%-15s %3d/%-3d %10.1f %10.1f-%10.1f %10.1f %+6.1f%%", r->schedule, r->forward, r->backward,
-               1e3 * r->step_s, 1e3 * r->fastest_s, 1e3 * r->slowest_s, 1e3 * r->planned_s,
+        printf("%-16s %5d %3d/%-3d %10.1f %10.1f-%10.1f %10.1f %+6.1f%%", r->schedule, r->lanes, r->forward,
+               r->backward, 1e3 * r->step_s, 1e3 * r->fastest_s, 1e3 * r->slowest_s, 1e3 * r->planned_s,
                100 * (r->step_s / r->planned_s - 1));
         print_number(6, 3, over(c->rows, c->count, "dsmoe", r->step_s), "");
         print_number(6, 3, over(c->rows, c->count, "tutel", r->step_s), "");
@@ -289,7 +290,7 @@ static fsmoe_status print_summary_row(const bench *b, const char *schedule)
     fsmoe_bench_summary s;
     fsmoe_status status = fsmoe_bench_summarize(b->results, b->count, schedule, &s);
     if (status != FSMOE_OK) return status;
-    printf("%-15s %6d", schedule, s.cases);
+    printf("%-16s %6d", schedule, s.cases);
     print_number(7, 3, s.over_dsmoe, "");
     print_number(7, 3, s.over_tutel, "");
     print_number(7, 3, s.over_bound, "");
@@ -304,7 +305,7 @@ static fsmoe_status print_summary(const bench *b)
 {
     fsmoe_status status = FSMOE_OK;
     printf("%d cases: geometric means of /dsmoe, /tutel and step/bound; medians of |error| and overlap\n", b->count);
-    printf("%-15s %6s %7s %7s %7s %8s %8s\n", "schedule", "cases", "/dsmoe", "/tutel", "/bound", "error", "overlap");
+    printf("%-16s %6s %7s %7s %7s %8s %8s\n", "schedule", "cases", "/dsmoe", "/tutel", "/bound", "error", "overlap");
     for (int i = 0; status == FSMOE_OK && i < b->results[0].count; i++)
         status = print_summary_row(b, b->results[0].rows[i].schedule);
     fflush(stdout);

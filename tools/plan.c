@@ -9,6 +9,8 @@
 enum { KEY_JSON = 1000, KEY_OUT, KEY_EXPLAIN, KEY_LAYER, KEY_PAPER, KEY_CHECK };
 enum { MOST_SCHEDULES = 32 };
 
+static const double GIB = 0x1p30;
+
 typedef struct arguments {
     plan_source source;
     const char *out, *layer, *check;
@@ -122,7 +124,7 @@ static fsmoe_status plan_layer(const arguments *a)
 typedef struct plans {
     fsmoe_plan *of[MOST_SCHEDULES];
     int count;
-    fsmoe_memory memory; /* the same for all */
+    fsmoe_memory memory; /* of a step in one lane */
 } plans;
 
 static fsmoe_status make_plans(const arguments *a, plans *made)
@@ -194,29 +196,23 @@ static void print_memory(const fsmoe_memory *m)
         printf("a rank takes more bytes than any machine has\n");
         return;
     }
-    printf("a rank takes %lld bytes: parameters %lld, gradients %lld, optimizer %lld, activations and chunks %lld\n",
+    printf("in one lane a rank takes %lld bytes: parameters %lld, gradients %lld, optimizer %lld, activations and "
+           "chunks %lld\n",
            (long long)(m->parameters + m->gradients + m->optimizer + m->activations), (long long)m->parameters,
            (long long)m->gradients, (long long)m->optimizer, (long long)m->activations);
 }
 
-/* The parts of a micro-batch are named where not every lane is one. */
-static void lanes_of(const fsmoe_plan_summary *s, char *text, size_t size)
-{
-    if (s->lanes == 1 || s->parts == s->lanes) snprintf(text, size, "%d", s->lanes);
-    else snprintf(text, size, "%d (%d parts)", s->lanes, s->parts);
-}
-
 static void print_row(const plans *made, const fsmoe_plan *plan)
 {
-    char over_dsmoe[16], over_tutel[16], lanes[32], degrees[128];
+    char over_dsmoe[16], over_tutel[16], degrees[128];
     fsmoe_plan_summary s;
     fsmoe_plan_summarize(plan, &s);
     ratio(step_of(made, "dsmoe"), s.step_s, over_dsmoe);
     ratio(step_of(made, "tutel"), s.step_s, over_tutel);
-    lanes_of(&s, lanes, sizeof lanes);
     degrees_of(plan, s.layers, degrees, sizeof degrees);
-    printf("%-16s %12.3f %10s %10s %9.3f %12.3f %7.2f%%  %-8s %-5s %s\n", s.schedule, 1e3 * s.step_s, over_dsmoe,
-           over_tutel, s.step_over_load, 1e3 * s.lower_bound_s, 100 * s.gap, s.binding, lanes, degrees);
+    printf("%-16s %12.3f %10s %10s %9.3f %12.3f %7.2f%%  %-8s %5d %5d %8.3f  %s\n", s.schedule, 1e3 * s.step_s,
+           over_dsmoe, over_tutel, s.step_over_load, 1e3 * s.lower_bound_s, 100 * s.gap, s.binding, s.lanes, s.parts,
+           (double)s.memory_bytes / GIB, degrees);
 }
 
 static void print_table(const plans *made)
@@ -227,8 +223,8 @@ static void print_table(const plans *made)
     print_memory(&made->memory);
     printf("uncut, its tasks are %.3f ms of compute, %.3f ms of the intra-node link, %.3f ms of the inter-node link\n",
            1e3 * s.load_s[0], 1e3 * s.load_s[1], 1e3 * s.load_s[2]);
-    printf("%-16s %12s %10s %10s %9s %12s %8s  %-8s %-5s %s\n", "schedule", "step, ms", "over dsmoe", "over tutel",
-           "step/load", "bound, ms", "gap", "binds", "lanes", "degrees forward/backward x layers");
+    printf("%-16s %12s %10s %10s %9s %12s %8s  %-8s %5s %5s %8s  %s\n", "schedule", "step, ms", "over dsmoe", "over tutel",
+           "step/load", "bound, ms", "gap", "binds", "lanes", "parts", "GiB", "degrees forward/backward x layers");
     for (int i = 0; i < made->count; i++) print_row(made, made->of[i]);
 }
 

@@ -1,14 +1,5 @@
 #include "plan_source.h"
 
-#include <limits.h>
-
-static int count(struct argp_state *state, const char *option, const char *text)
-{
-    long long value = command_integer(state, option, text, 1);
-    if (value > INT_MAX) argp_error(state, "%s takes at most %d, not '%s'", option, INT_MAX, text);
-    return (int)value;
-}
-
 error_t plan_source_parse(plan_source *source, const char *name, int key, char *value, struct argp_state *state)
 {
     switch (key) {
@@ -16,10 +7,10 @@ error_t plan_source_parse(plan_source *source, const char *name, int key, char *
         source->options.cluster = value;
         return 0;
     case PLAN_SOURCE_KEY_NODES:
-        source->options.nodes = count(state, "--nodes", value);
+        source->options.nodes = command_count(state, "--nodes", value);
         return 0;
     case PLAN_SOURCE_KEY_RANKS:
-        source->options.ranks_per_node = count(state, "--ranks-per-node", value);
+        source->options.ranks_per_node = command_count(state, "--ranks-per-node", value);
         return 0;
     case PLAN_SOURCE_KEY_SCHEDULE:
         source->schedule = value;

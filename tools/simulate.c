@@ -66,14 +66,13 @@ static void add_class(arguments *a, struct argp_state *state, const char *text)
 /* A plan file is a JSON object. false: the file cannot be looked into, as reading it will say. */
 static bool look(const char *path, bool *is_plan)
 {
-    char head[64];
+    char c = 0;
     int file = open(path, O_RDONLY | O_CLOEXEC); /* no stream: it would need memory */
-    ssize_t n = file >= 0 ? read(file, head, sizeof head - 1) : -1;
+    ssize_t n = file >= 0 ? 1 : -1;
+    while (n == 1 && (n = read(file, &c, 1)) == 1 && strchr(" \n\t\r", c)) continue;
     if (file >= 0) close(file);
-    if (n < 0) return false;
-    head[n] = 0;
-    *is_plan = head[strspn(head, " \n\t\r")] == '{';
-    return true;
+    *is_plan = n == 1 && c == '{';
+    return n >= 0;
 }
 
 static void check_arguments(arguments *a, struct argp_state *state)

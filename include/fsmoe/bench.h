@@ -26,6 +26,7 @@ typedef struct fsmoe_bench_options {
 
 typedef struct fsmoe_bench_row {
     const char *schedule;                /* static */
+    int lanes;                           /* passes beside one another; 1: there is none */
     int forward, backward;               /* chunks of a layer; of the first with experts */
     double step_s, fastest_s, slowest_s; /* median, and the range; of each step the slowest rank's time */
     double planned_s;                    /* what the plan expects */

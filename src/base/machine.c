@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 /* The first processor's lines are in the first kilobytes; no stream, since a name must not depend on memory for one. */
 void fsm_machine_cpu(char *name, size_t size)
@@ -30,16 +31,27 @@ static double busy_ticks(const char *line)
     return ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6] + ticks[7];
 }
 
-fsm_machine_load fsm_machine_read_load(void)
+double fsm_machine_busy_s(void)
 {
-    fsm_machine_load load = {0};
-    char line[512]; /* longer ones are of interrupts, and come in parts */
+    char line[512] = ""; /* the first is of all cores */
     FILE *stat = fopen("/proc/stat", "re");
-    while (stat && fgets(line, sizeof line, stat)) {
-        long long boot_s;
-        if (strncmp(line, "cpu ", 4) == 0) load.busy_s = busy_ticks(line) / (double)sysconf(_SC_CLK_TCK);
-        if (sscanf(line, "btime %lld", &boot_s) == 1) load.boot_s = boot_s;
-    }
+    if (stat && !fgets(line, sizeof line, stat)) line[0] = 0;
     if (stat) fclose(stat);
-    return load;
+    return busy_ticks(line) / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* The lines of a file that begin with `key`, hashed onto `hash`. */
+static uint64_t hash_lines(const char *path, const char *key, uint64_t hash)
+{
+    char line[512];
+    FILE *file = fopen(path, "re");
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, key, strlen(key)) == 0) hash = XXH3_64bits_withSeed(line, strlen(line), hash);
+    if (file) fclose(file);
+    return hash;
+}
+
+uint64_t fsm_machine_id(void)
+{
+    return hash_lines("/etc/machine-id", "", hash_lines("/proc/stat", "btime", 0));
 }

@@ -10,11 +10,11 @@
 /* The processor's name as the system gives it, cut to the buffer; "unknown CPU" if it does not. */
 void fsm_machine_cpu(char *name, size_t size);
 
-typedef struct fsm_machine_load {
-    double busy_s;  /* of all cores together since the machine began, whoever used them */
-    int64_t boot_s; /* when that was: who sees the same number is on the same machine, whatever it is called */
-} fsm_machine_load;
+/* Of all cores together since the machine began, whoever used them. */
+double fsm_machine_busy_s(void);
 
-fsm_machine_load fsm_machine_read_load(void);
+/* Who gets the same number is on the same machine, whatever it is called and in whatever namespaces: a hash of when it began
+ * and of its installation. */
+uint64_t fsm_machine_id(void);
 
 #endif

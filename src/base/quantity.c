@@ -28,7 +28,7 @@ static bool is_one_of(const char *text, const char *const *words, size_t count)
     return false;
 }
 
-/* The number in bytes/s, seconds or FLOP/s; NaN: no such unit. */
+/* Each turns a number with a unit into bytes/s, bytes, seconds or FLOP/s; NaN: no such unit. */
 static double in_bytes_per_s(double number, const char *unit)
 {
     static const char *const bytes[] = {"B/s", "B", "Bps"}, *const bits[] = {"bit/s", "bit", "b/s", "b", "bps"};

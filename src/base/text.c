@@ -1,5 +1,7 @@
 #include "base/text.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { LONGEST_WORD = 127 };
@@ -35,4 +37,13 @@ const char *fsm_text_nearest(const char *word, const char *const *words, size_t 
         }
     }
     return nearest;
+}
+
+void fsm_text_append(char *text, size_t size, const char *format, ...)
+{
+    size_t used = strlen(text);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text + used, size - used, format, args);
+    va_end(args);
 }

@@ -17,8 +17,7 @@ typedef struct fsm_step_times {
     fsm_graph graph; /* owned */
     bool has_planned;
     fsm_timeline planned; /* owned; all 0 without has_planned */
-    double
-        load_s[FSM_RESOURCE_COUNT]; /* what each resource has to do in the plain step, as planned; all 0: not known */
+    double load_s[FSM_RESOURCE_COUNT]; /* what each has to do in the plain step, as planned; all 0: not known */
     int n_ranks;
     fsm_timeline *ranks; /* [n_ranks], owned; each with times of all tasks, and the latest end as makespan_s */
 } fsm_step_times;

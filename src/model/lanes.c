@@ -4,6 +4,11 @@
 
 #include <string.h>
 
+int64_t fsm_token_unit(const fsmoe_config *config)
+{
+    return config->moe.capacity_group > 0 ? config->moe.capacity_group : 1;
+}
+
 void fsm_lanes_part(int64_t samples, int parts, int part, int64_t *first, int64_t *last)
 {
     *first = samples * part / parts;

@@ -23,4 +23,7 @@ void fsm_lanes_wire(const fsmoe_config *config, const fsm_topo *topo, int64_t sa
  * group. *why: the key and the reason, where it is what forbids more; else NULL. Static. */
 int fsm_lanes_most_parts(const fsmoe_config *config, int64_t max_samples, const char **why);
 
+/* Tokens that may not be parted between ranks: a capacity group. */
+int64_t fsm_token_unit(const fsmoe_config *config);
+
 #endif

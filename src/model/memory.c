@@ -4,11 +4,6 @@
 
 #include <string.h>
 
-int64_t fsm_token_unit(const fsmoe_config *config)
-{
-    return config->moe.capacity_group > 0 ? config->moe.capacity_group : 1;
-}
-
 const fsm_moe *fsm_first_moe(const fsm_model *m)
 {
     return m->moe_layers > 0 ? &m->layers[fsm_layer_of_moe(m->config->model.moe_every, 0)].moe : NULL;

@@ -62,7 +62,4 @@ void fsm_model_bind(fsm_model *model);
 /* All of `memory` but param_elems; what the model points to is nothing afterwards. */
 void fsm_model_measure_buffers(fsm_model *model, fsm_model_memory *memory);
 
-/* Tokens that may not be parted between MP ranks: a capacity group. */
-int64_t fsm_token_unit(const fsmoe_config *config);
-
 #endif

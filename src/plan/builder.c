@@ -227,6 +227,17 @@ void fsm_step_end(fsm_step_builder *b)
 
 /* ---- lane after lane ---- */
 
+void fsm_lanes_cut(const fsm_step_shape *shape, fsm_lanes lanes, const int degree[2], fsm_lane_cuts cuts,
+                   fsm_layer_cut passes[2][FSM_MAX_LANES])
+{
+    int parts = lanes.parts > 1 ? lanes.parts : 1;
+    for (int phase = 0; phase < 2; phase++)
+        for (int part = 0; part < parts; part++) {
+            fsm_step_even_cuts(fsm_step_part(shape, parts, part).nominal_rows, degree[phase], cuts[phase][part]);
+            passes[phase][part] = (fsm_layer_cut){.degree = degree[phase], .cuts = cuts[phase][part], .split = true};
+        }
+}
+
 /* Forward of one lane, or its backward. */
 static void plain_pass(fsm_step_builder *b, fsm_phase phase, const fsm_layer_cut cuts[FSM_MAX_LANES])
 {

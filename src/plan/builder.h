@@ -88,6 +88,13 @@ void fsm_step_send_pieces(fsm_step_builder *builder, int64_t piece_elems);
  * gradient norm, region by region, or with early_update each piece. */
 void fsm_step_update(fsm_step_builder *builder);
 
+enum { FSM_LANE_CHUNKS = 16 }; /* of a layer in one lane, at most, where layers are alike */
+
+/* The cuts of both directions, of every part; cuts [2][FSM_MAX_LANES][degree + 1]. */
+typedef int64_t fsm_lane_cuts[2][FSM_MAX_LANES][FSM_LANE_CHUNKS + 1];
+void fsm_lanes_cut(const fsm_step_shape *shape, fsm_lanes lanes, const int degree[2], fsm_lane_cuts cuts,
+                   fsm_layer_cut passes[2][FSM_MAX_LANES]);
+
 /* Forward and backward of a step, lane after lane, layers alike: cuts [phase][part]. */
 void fsm_step_plain(fsm_step_builder *builder, const fsm_layer_cut cuts[2][FSM_MAX_LANES]);
 

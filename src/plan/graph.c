@@ -1,5 +1,7 @@
 #include "plan/graph.h"
 
+#include "base/text.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,28 +136,17 @@ const char *fsm_phase_name(fsm_phase phase)
 
 enum { TASK_NAME_BYTES = 128 };
 
-/* Appends to a name; what does not fit is cut, since a graph from a file may hold any numbers. */
-static void append(char name[TASK_NAME_BYTES], const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void append(char name[TASK_NAME_BYTES], const char *format, ...)
+void fsm_task_name(const fsm_task *t, char name[TASK_NAME_BYTES])
 {
-    size_t used = strlen(name);
-    va_list args;
-    va_start(args, format);
-    vsnprintf(name + used, TASK_NAME_BYTES - used, format, args);
-    va_end(args);
-}
-
-void fsm_task_name(const fsm_task *task, char name[TASK_NAME_BYTES])
-{
-    const char *mark = "[";
-    name[0] = 0;
-    append(name, "%s.%s", fsm_task_kind_name(task->kind), fsm_phase_name(task->phase));
-    if (task->layer >= 0) append(name, "%slayer %d", mark, task->layer), mark = ", ";
-    if (task->micro >= 0) append(name, "%smicro %d", mark, task->micro), mark = ", ";
-    if (task->lane >= 0) append(name, "%slane %d", mark, task->lane), mark = ", ";
-    if (task->rows_last > task->rows_first)
-        append(name, "%srows %lld-%lld", mark, (long long)task->rows_first, (long long)task->rows_last), mark = ", ";
-    if (task->slice_last > task->slice_first)
-        append(name, "%sslice %lld-%lld", mark, (long long)task->slice_first, (long long)task->slice_last), mark = ", ";
-    if (mark[0] == ',') append(name, "]");
+    char of[TASK_NAME_BYTES] = "";
+    size_t size = sizeof of;
+    if (t->layer >= 0) fsm_text_append(of, size, "layer %d, ", t->layer);
+    if (t->micro >= 0) fsm_text_append(of, size, "micro %d, ", t->micro);
+    if (t->lane >= 0) fsm_text_append(of, size, "lane %d, ", t->lane);
+    if (t->rows_last > t->rows_first)
+        fsm_text_append(of, size, "rows %lld-%lld, ", (long long)t->rows_first, (long long)t->rows_last);
+    if (t->slice_last > t->slice_first)
+        fsm_text_append(of, size, "slice %lld-%lld, ", (long long)t->slice_first, (long long)t->slice_last);
+    snprintf(name, TASK_NAME_BYTES, "%s.%s", fsm_task_kind_name(t->kind), fsm_phase_name(t->phase));
+    if (of[0]) fsm_text_append(name, TASK_NAME_BYTES, "[%.*s]", (int)strlen(of) - 2, of);
 }

@@ -1,6 +1,5 @@
 /* The paper's 1458 layers (its section 6) under every schedule: <fsmoe/plan.h>. A layer is one generalised layer of a
  * long model: attention, MoE, and the all-reduce of the layer before, whose gradient is as large as its own. */
-#include "base/print.h"
 #include "plan/paper_layers.h"
 #include "plan/plan.h"
 
@@ -8,7 +7,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { MOST_SCHEDULES = 16 };
@@ -57,12 +55,15 @@ static fsmoe_status plan_layer(grid *g, fsm_layer_sizes sizes)
     return FSMOE_OK;
 }
 
-static fsmoe_status plan_all(grid *g)
+static fsmoe_status plan_all(void *object, const fsm_cluster *cluster, FILE *csv)
 {
-    fprintf(g->csv,
+    grid *g = object;
+    g->cluster = cluster;
+    g->csv = csv;
+    fprintf(csv,
             "batch,heads,seq_len,hidden,ffn_hidden,capacity_factor,expert,schedule,forward_degree,backward_degree,"
             "forward_ms,backward_ms,step_ms,lower_bound_ms\n");
-    for (int i = 0; i < FSM_PAPER_LAYERS; i++) FSM_TRY(plan_layer(g, fsm_paper_layer(i, g->cluster)));
+    for (int i = 0; i < FSM_PAPER_LAYERS; i++) FSM_TRY(plan_layer(g, fsm_paper_layer(i, cluster)));
     return FSMOE_OK;
 }
 
@@ -78,14 +79,15 @@ static double papers_figure(const char *schedule, bool b)
     return 0;
 }
 
-static void print_summary(const grid *g, FILE *out)
+static void print_summary(const void *object, const fsm_cluster *cluster, FILE *out)
 {
+    const grid *g = object;
     double log_tutel = 0;
-    bool b = g->cluster->ranks_per_node == 4;
+    bool b = cluster->ranks_per_node == 4;
     for (int i = 0; fsm_schedules[i]; i++)
         if (fsm_schedules[i] == &fsm_schedule_tutel) log_tutel = g->totals[i].log_step;
-    fprintf(out, "%d layers on cluster '%s' (%d nodes of %d ranks), geometric means\n", g->layers, g->cluster->name,
-            g->cluster->nodes, g->cluster->ranks_per_node);
+    fprintf(out, "%d layers on cluster '%s' (%d nodes of %d ranks), geometric means\n", g->layers, cluster->name,
+            cluster->nodes, cluster->ranks_per_node);
     fprintf(out, "%-15s %12s %12s %18s %10s\n", "schedule", "over tutel", "paper's", "degrees differ", "worst gap");
     for (int i = 0; fsm_schedules[i]; i++) {
         const totals *t = &g->totals[i];
@@ -99,26 +101,9 @@ static void print_summary(const grid *g, FILE *out)
     if (b) fprintf(out, "the paper finds different degrees forward and backward in 912 layers of its cluster B\n");
 }
 
-static fsmoe_status make(grid *g, const char *csv_path, char **summary)
-{
-    fsm_print csv, text;
-    FSM_TRY(fsm_print_begin(&csv));
-    g->csv = csv.out;
-    FSM_TRY(fsm_print_write(&csv, plan_all(g), csv_path));
-    FSM_TRY(fsm_print_begin(&text));
-    print_summary(g, text.out);
-    return fsm_print_end(&text, FSMOE_OK, "the summary", summary);
-}
-
 fsmoe_status fsmoe_plan_paper_grid(const char *cluster_path, const char *csv_path, char **summary)
 {
-    fsm_cluster cluster;
-    FSM_TRY(fsm_cluster_read(cluster_path, &cluster));
-    grid g = {.cluster = &cluster};
-    fsmoe_status status = FSMOE_OK;
-    if (cluster.nodes < 1 || cluster.ranks_per_node < 1)
-        status = fsm_fail(FSMOE_ERROR_CONFIG, "'%s' does not give nodes and ranks_per_node", cluster_path);
-    if (status == FSMOE_OK) status = make(&g, csv_path, summary);
-    fsm_cluster_destroy(&cluster);
-    return status;
+    static const fsm_paper_table table = {plan_all, print_summary};
+    grid g = {0};
+    return fsm_paper_write(&table, &g, cluster_path, csv_path, summary);
 }

@@ -15,26 +15,13 @@ static const double NEAR_ENOUGH = 1.005;
 /* What waits until nothing else can run, and what waits even for that, s. */
 static const double LATE_S = -1e6, LAST_S = -2e6;
 
-/* ---- chunks ---- */
-
-void fsm_lanes_cut(const fsm_step_shape *shape, fsm_lanes lanes, const int degree[2], fsm_lane_cuts cuts,
-                   fsm_layer_cut passes[2][FSM_MAX_LANES])
-{
-    int parts = lanes.parts > 1 ? lanes.parts : 1;
-    for (int phase = 0; phase < 2; phase++)
-        for (int part = 0; part < parts; part++) {
-            fsm_step_even_cuts(fsm_step_part(shape, parts, part).nominal_rows, degree[phase], cuts[phase][part]);
-            passes[phase][part] = (fsm_layer_cut){.degree = degree[phase], .cuts = cuts[phase][part], .split = true};
-        }
-}
+/* ---- keys ---- */
 
 /* The chunk of even cuts that begins at a row. */
 static int chunk_of(const fsm_task *t, int64_t nominal_rows, int degree)
 {
     return (int)((t->rows_first * degree + nominal_rows - 1) / nominal_rows);
 }
-
-/* ---- keys ---- */
 
 /* Experts' weight gradients: nothing in a layer waits for them. */
 static bool is_late(const fsm_task *t)
@@ -155,7 +142,7 @@ static void set_apart(fsm_rhythm *r, double distance)
 {
     for (int k = 0; k < FSM_TASK_KIND_COUNT; k++)
         for (int lane = 0; lane < FSM_MAX_LANES; lane++)
-            for (int c = 0; c < FSM_RHYTHM_CHUNKS; c++) r->shift[k][lane][c] = -distance * lane;
+            for (int c = 0; c < FSM_LANE_CHUNKS; c++) r->shift[k][lane][c] = -distance * lane;
 }
 
 static int layers_with_experts(const fsm_step_shape *shape, int layers)
@@ -251,7 +238,7 @@ static void move(search *s)
     int kind = s->kinds[draw(s, s->kind_count)], lane = draw(s, s->lanes), chunk = draw(s, r->degree);
     bool all = uniform(s) < 0.4;
     double by = step(s);
-    for (int c = 0; c < FSM_RHYTHM_CHUNKS; c++)
+    for (int c = 0; c < FSM_LANE_CHUNKS; c++)
         if (all || c == chunk) r->shift[kind][lane][c] += by;
 }
 

@@ -12,13 +12,11 @@
 #include "plan/cost.h"
 #include "plan/list.h"
 
-enum { FSM_RHYTHM_CHUNKS = 16 }; /* a layer in one lane, at most */
-
 /* Of one direction. */
 typedef struct fsm_rhythm {
     int degree;
     double period_s; /* the unit of shifts */
-    double shift[FSM_TASK_KIND_COUNT][FSM_MAX_LANES][FSM_RHYTHM_CHUNKS];
+    double shift[FSM_TASK_KIND_COUNT][FSM_MAX_LANES][FSM_LANE_CHUNKS];
     double direction_s; /* what the direction takes with it, all layers, without gradients that are sent */
 } fsm_rhythm;
 
@@ -34,10 +32,5 @@ fsmoe_status fsm_rhythm_improve(const fsm_step_shape *shape, const fsm_cluster *
  * are sent last. With so many attempts at better ones for this very step. ERROR_MEMORY. */
 fsmoe_status fsm_rhythm_run(const fsm_step_shape *shape, fsm_rhythm *forward, fsm_rhythm *backward, int attempts,
                             fsm_list *list);
-
-/* The cuts of both directions, of every part; cuts [2][FSM_MAX_LANES][degree + 1]. */
-typedef int64_t fsm_lane_cuts[2][FSM_MAX_LANES][FSM_RHYTHM_CHUNKS + 1];
-void fsm_lanes_cut(const fsm_step_shape *shape, fsm_lanes lanes, const int degree[2], fsm_lane_cuts cuts,
-                   fsm_layer_cut passes[2][FSM_MAX_LANES]);
 
 #endif

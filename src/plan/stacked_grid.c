@@ -1,5 +1,4 @@
 /* The paper's layers once more, each stacked twice and planned as a whole training step: <fsmoe/plan.h>. */
-#include "base/print.h"
 #include "plan/model_step.h"
 #include "plan/paper_layers.h"
 #include "plan/plan.h"
@@ -92,24 +91,28 @@ static fsmoe_status plan_layer(grid *g, const fsm_layer_sizes *s)
 }
 
 /* The number of heads is part of no cost: layers that differ in it alone are planned once. */
-static fsmoe_status plan_all(grid *g)
+static fsmoe_status plan_all(void *object, const fsm_cluster *cluster, FILE *csv)
 {
-    fprintf(g->csv, "batch,seq_len,hidden,ffn_hidden,capacity_factor,expert,schedule,lanes,forward_degree,"
+    grid *g = object;
+    g->cluster = cluster;
+    g->csv = csv;
+    fprintf(csv, "batch,seq_len,hidden,ffn_hidden,capacity_factor,expert,schedule,lanes,forward_degree,"
                     "backward_degree,step_ms,lower_bound_ms\n");
     for (int i = 0; i < FSM_PAPER_LAYERS; i++) {
-        fsm_layer_sizes sizes = fsm_paper_layer(i, g->cluster);
-        if (sizes.heads == fsm_paper_layer(0, g->cluster).heads) FSM_TRY(plan_layer(g, &sizes));
+        fsm_layer_sizes sizes = fsm_paper_layer(i, cluster);
+        if (sizes.heads == fsm_paper_layer(0, cluster).heads) FSM_TRY(plan_layer(g, &sizes));
     }
     return FSMOE_OK;
 }
 
-static void print_summary(const grid *g, FILE *out)
+static void print_summary(const void *object, const fsm_cluster *cluster, FILE *out)
 {
+    const grid *g = object;
     double log_tutel = 0;
     for (int i = 0; fsm_schedules[i]; i++)
         if (fsm_schedules[i] == &fsm_schedule_tutel) log_tutel = g->log_step[i];
     fprintf(out, "%d layers, %d of them different, stacked twice, on cluster '%s' (%d nodes of %d ranks)\n",
-            FSM_PAPER_LAYERS, g->layers, g->cluster->name, g->cluster->nodes, g->cluster->ranks_per_node);
+            FSM_PAPER_LAYERS, g->layers, cluster->name, cluster->nodes, cluster->ranks_per_node);
     fprintf(out, "%-17s %12s %10s\n", "schedule", "over tutel", "worst gap");
     for (int i = 0; fsm_schedules[i]; i++)
         fprintf(out, "%-17s %11.3fx %9.3f%%\n", fsm_schedules[i]->name, exp((log_tutel - g->log_step[i]) / g->layers),
@@ -117,26 +120,9 @@ static void print_summary(const grid *g, FILE *out)
     fprintf(out, "fsmoe-lanes is slower than fsmoe-x in %d\n", g->worse_than_x);
 }
 
-static fsmoe_status make(grid *g, const char *csv_path, char **summary)
-{
-    fsm_print csv, text;
-    FSM_TRY(fsm_print_begin(&csv));
-    g->csv = csv.out;
-    FSM_TRY(fsm_print_write(&csv, plan_all(g), csv_path));
-    FSM_TRY(fsm_print_begin(&text));
-    print_summary(g, text.out);
-    return fsm_print_end(&text, FSMOE_OK, "the summary", summary);
-}
-
 fsmoe_status fsmoe_plan_stacked_grid(const char *cluster_path, const char *csv_path, char **summary)
 {
-    fsm_cluster cluster;
-    FSM_TRY(fsm_cluster_read(cluster_path, &cluster));
-    grid g = {.cluster = &cluster};
-    fsmoe_status status = FSMOE_OK;
-    if (cluster.nodes < 1 || cluster.ranks_per_node < 1)
-        status = fsm_fail(FSMOE_ERROR_CONFIG, "'%s' does not give nodes and ranks_per_node", cluster_path);
-    if (status == FSMOE_OK) status = make(&g, csv_path, summary);
-    fsm_cluster_destroy(&cluster);
-    return status;
+    static const fsm_paper_table table = {plan_all, print_summary};
+    grid g = {0};
+    return fsm_paper_write(&table, &g, cluster_path, csv_path, summary);
 }

@@ -80,8 +80,8 @@ static fsmoe_status measure_line(probe *p)
     line.beta_s = (large.time_s - quarter.time_s) / (large.size - quarter.size);
     line.beta_s = fmax(line.beta_s, (large.time_s - line.alpha_s) / large.size);
     p->links->lines[p->op][p->group] = line;
-    double *least = &p->links->share[p->resource]; /* what is more is other programs' */
-    *least = *least > 0 ? fmin(*least, share) : share;
+    double *most = &p->links->share[p->resource]; /* sums are work, gathers are little */
+    *most = fmax(*most, share);
     return FSMOE_OK;
 }
 

@@ -14,7 +14,7 @@ typedef struct fsm_links {
     fsm_comm *const *groups;                            /* [FSM_GROUP_COUNT], borrowed */
     fsm_collective collectives[FSM_RESOURCE_COUNT];     /* of one stream each */
     fsm_line lines[FSM_COST_OP_COUNT][FSM_GROUP_COUNT]; /* beta 0: the plans do not use it, or it is of one rank */
-    double share[FSM_RESOURCE_COUNT]; /* of the machine, that a link takes which is busy all the time */
+    double share[FSM_RESOURCE_COUNT]; /* of the machine, that a link takes which is busy all the time, at its most */
 } fsm_links;
 
 /* Measures the lines. Collective over world; all ranks get the same. ERROR_MEMORY, ERROR_COMM. Destroy it after an error,

@@ -4,14 +4,15 @@
 
 enum { MOST_TRIALS = 4 };
 static const double ALLOWED = 0.5, /* of the cores */
-    WANTED = 0.4, ENOUGH = 0.28,   /* what trials aim at, and what they leave as it is */
+    WANTED = 0.4, ENOUGH = 0.28,   /* what trials aim at; above this they leave the pace */
     MESSAGES = 0.4,                /* what messages may take, should both links be busy all the time */
     FILLED = 0.95,                 /* of a collective's time at most, so that a link's noise does not add up */
     TRIAL_S = 2,                   /* how long a trial is, at least */
     WORK_S = 1e-3,                 /* of a core, that a task and its messages take: to begin with */
     SHORTEST_S = 5e-3;             /* a task, in the mean: what a timer is off by is little beside it */
 
-/* So much that links are full, or, where moving bytes is work, as between ranks that share memory, less. */
+/* The part of a collective's time that its messages fill: nearly all of it, or, where moving bytes is work, as between
+ * ranks that share memory, less. */
 static double fill(const fsm_links *links)
 {
     double share = 0;

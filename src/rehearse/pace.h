@@ -8,7 +8,7 @@
 
 #include "rehearse/step.h"
 
-/* score: of the plan with the most to do in its time; makespan_s: its time on the cluster. given: the stretch, or 0.
+/* score: of the plan with the most to do in its time; planned: its times on the cluster. given: the stretch, or 0.
  * Sets step->pace. Collective. Errors as of fsm_rehearsed_step_run. */
 fsmoe_status fsm_pace_find(fsm_rehearsed_step *step, const fsm_score *score, const fsm_timeline *planned, double given);
 

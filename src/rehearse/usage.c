@@ -1,6 +1,7 @@
 #include "rehearse/usage.h"
 
 #include "base/clock.h"
+#include "base/machine.h"
 #include "profile/measure.h"
 
 #include <math.h>
@@ -23,7 +24,7 @@ static double cores(void)
 /* Every rank's value, summed over the ranks of this one's machine. */
 static fsmoe_status sum_over_machine(fsm_comm *world, double mine, double *sum)
 {
-    int64_t sent[2] = {fsm_machine_read_load().boot_s, llround(1e9 * mine)};
+    int64_t sent[2] = {(int64_t)fsm_machine_id(), llround(1e9 * mine)};
     int64_t *all = malloc(2 * sizeof *all * (size_t)world->size);
     fsmoe_status status = all ? fsm_comm_all_gather_int64(world, sent, 2, all)
                               : fsm_fail(FSMOE_ERROR_COMM, "no memory for the loads of %d ranks", world->size);
@@ -36,7 +37,7 @@ static fsmoe_status sum_over_machine(fsm_comm *world, double mine, double *sum)
 
 static double machine_share(const fsm_usage *from, double now_s)
 {
-    return (fsm_machine_read_load().busy_s - from->load.busy_s) / (now_s - from->at_s) / cores();
+    return (fsm_machine_busy_s() - from->busy_s) / (now_s - from->at_s) / cores();
 }
 
 fsmoe_status fsm_usage_rest(fsm_comm *world, fsm_usage *usage)
@@ -51,7 +52,7 @@ fsmoe_status fsm_usage_rest(fsm_comm *world, fsm_usage *usage)
 
 void fsm_usage_begin(fsm_usage *usage)
 {
-    usage->load = fsm_machine_read_load();
+    usage->busy_s = fsm_machine_busy_s();
     usage->process_s = process_s();
     usage->at_s = fsm_clock_s();
 }

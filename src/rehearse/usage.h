@@ -5,12 +5,10 @@
 #ifndef FSM_REHEARSE_USAGE_H
 #define FSM_REHEARSE_USAGE_H
 
-#include "base/machine.h"
 #include "comm/op.h"
 
 typedef struct fsm_usage {
-    fsm_machine_load load;
-    double process_s, at_s;
+    double busy_s, process_s, at_s; /* the machine's and the rank's processor time, and when */
     double resting; /* share of the cores that others took while no rank did anything */
 } fsm_usage;
 

@@ -125,13 +125,6 @@ static double place(const picture *p, double value)
 
 /* ---- drawing ---- */
 
-static void write_text(FILE *out, const char *class, double x, double y, const char *text)
-{
-    fprintf(out, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\">", class, x, y);
-    fsm_html_text(out, text);
-    fputs("</text>\n", out);
-}
-
 /* Right of it ends at x; what is too wide loses its end. */
 static void write_label(FILE *out, double x, double y, const char *text)
 {
@@ -146,7 +139,7 @@ static void write_label(FILE *out, double x, double y, const char *text)
         strcpy(cut + length, "…");
         if (fsm_paint_text_px(cut, TEXT_PX) <= MOST_LABEL_PX) break;
     }
-    write_text(out, "end", x, y, cut);
+    fsm_svg_text(out, "end", x, y, cut);
 }
 
 /* The schedules have colours of their own: those of the Gantt pictures stand for tasks. */
@@ -171,14 +164,14 @@ static void write_axis_title(FILE *out, const picture *p)
              : p->some_dsmoe ? "dsmoe (cases without it: than their first schedule)"
                              : "the first schedule of the case",
              p->axis.logarithmic ? ", log scale" : "");
-    write_text(out, "middle", p->plot_x + p->plot_px / 2, p->rows_end_y + 38, title);
+    fsm_svg_text(out, "middle", p->plot_x + p->plot_px / 2, p->rows_end_y + 38, title);
 }
 
 static void write_ticks(FILE *out, const picture *p, double y)
 {
     char label[FSM_NUMBER_BYTES];
     for (size_t i = 0; i < p->axis.n_ticks; i++)
-        write_text(out, "middle tick", place(p, p->axis.ticks[i]), y, fsm_axis_label(&p->axis, i, label));
+        fsm_svg_text(out, "middle tick", place(p, p->axis.ticks[i]), y, fsm_axis_label(&p->axis, i, label));
 }
 
 static void write_grid(FILE *out, const picture *p, double top, double bottom)
@@ -227,7 +220,7 @@ static void write_means(FILE *out, const picture *p, double *values)
     bool one_case = p->count == 1;
     snprintf(heading, sizeof heading, "geometric mean of %d cases", p->count);
     const char *of = one_case ? p->cases[0].name : heading;
-    write_text(out, "row", MARGIN_PX, HEADING_Y, of);
+    fsm_svg_text(out, "row", MARGIN_PX, HEADING_Y, of);
     fputs("<g class=\"means\">\n", out);
     for (int k = 0; k < p->n_bars; k++) {
         double y = HEADING_Y + 12 + (k + 0.5) * MEAN_BAR_PX;
@@ -236,7 +229,7 @@ static void write_means(FILE *out, const picture *p, double *values)
         write_mark(out, p, of, k, m, y, MEAN_BAR_PX - 10);
         if (isnan(m.measured)) continue;
         snprintf(value, sizeof value, "%.3f", m.measured);
-        write_text(out, "value", place(p, fmax(1, fmax(m.measured, m.planned))) + 8, y + 4, value);
+        fsm_svg_text(out, "value", place(p, fmax(1, fmax(m.measured, m.planned))) + 8, y + 4, value);
     }
     fputs("</g>\n", out);
 }
@@ -250,12 +243,12 @@ static void write_best(FILE *out, const fsmoe_bench_case *c, double y)
         if (fsm_bench_faster(best, &c->rows[i]) > 1) best = &c->rows[i];
     if (isnan(fsm_bench_faster(base, best))) return;
     snprintf(text, sizeof text, "%.3f %s", fsm_bench_faster(base, best), best->schedule);
-    write_text(out, "best", WIDTH_PX - RIGHT_PX + 26, y, text);
+    fsm_svg_text(out, "best", WIDTH_PX - RIGHT_PX + 26, y, text);
 }
 
 static void write_cases(FILE *out, const picture *p)
 {
-    write_text(out, "best", WIDTH_PX - RIGHT_PX + 26, p->rows_y - AXIS_PX + 20, "fastest");
+    fsm_svg_text(out, "best", WIDTH_PX - RIGHT_PX + 26, p->rows_y - AXIS_PX + 20, "fastest");
     for (int i = 0; i < p->count; i++) {
         const fsmoe_bench_case *c = &p->cases[i];
         double middle = p->rows_y + (i + 0.5) * p->row_px, top = middle - p->n_bars * p->bar_px / 2;
@@ -278,8 +271,8 @@ static void write_begin(FILE *out, double height, const picture *p, const char *
     fputs("\">\n", out);
     write_style(out);
     fputs("<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n", out);
-    write_text(out, "title", MARGIN_PX, 46, p->title);
-    write_text(out, "subtitle", MARGIN_PX, 70, subtitle);
+    fsm_svg_text(out, "title", MARGIN_PX, 46, p->title);
+    fsm_svg_text(out, "subtitle", MARGIN_PX, 70, subtitle);
 }
 
 /* All of it, or nothing. */

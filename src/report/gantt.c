@@ -79,13 +79,6 @@ static void end_picture(fsm_gantt_picture *p)
 
 /* ---- the frame ---- */
 
-void fsm_gantt_write_text(FILE *out, const char *class, double x, double y, const char *text)
-{
-    fprintf(out, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\">", class, x, y);
-    fsm_html_text(out, text);
-    fputs("</text>\n", out);
-}
-
 void fsm_gantt_write_rule(FILE *out, const fsm_gantt_picture *p, const char *class, double x)
 {
     fprintf(out, "<path class=\"%s\" d=\"", class);
@@ -107,8 +100,8 @@ static void write_begin(FILE *out, double height, int lanes, const fsm_gantt_fra
         fsm_paint_write_hatches(out, lanes);
     }
     fputs("<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n", out);
-    fsm_gantt_write_text(out, "title", FSM_GANTT_MARGIN_PX, 46, frame->title);
-    if (frame->subtitle) fsm_gantt_write_text(out, "subtitle", FSM_GANTT_MARGIN_PX, 69, frame->subtitle);
+    fsm_svg_text(out, "title", FSM_GANTT_MARGIN_PX, 46, frame->title);
+    if (frame->subtitle) fsm_svg_text(out, "subtitle", FSM_GANTT_MARGIN_PX, 69, frame->subtitle);
 }
 
 /* Idle time, which ends with the step, first, then the grid: what is drawn later covers both. */
@@ -125,14 +118,14 @@ static void write_background(FILE *out, const fsm_gantt_picture *p)
     for (size_t i = 0; i < p->axis.n_ticks; i++) {
         double x = FSM_GANTT_PLOT_X + fsm_gantt_place(p, p->axis.ticks[i] / 1e3);
         fsm_gantt_write_rule(out, p, "grid", x);
-        fsm_gantt_write_text(out, "middle", x, bottom + 12, fsm_axis_label(&p->axis, i, label));
+        fsm_svg_text(out, "middle", x, bottom + 12, fsm_axis_label(&p->axis, i, label));
     }
-    fsm_gantt_write_text(out, "middle", FSM_GANTT_PLOT_X + FSM_GANTT_PLOT_PX / 2, bottom + 32, "time, ms");
+    fsm_svg_text(out, "middle", FSM_GANTT_PLOT_X + FSM_GANTT_PLOT_PX / 2, bottom + 32, "time, ms");
     if (p->column_px == 0) return;
     char note[64 + FSM_NUMBER_BYTES];
     snprintf(note, sizeof note, "where tasks are too narrow, columns show each kind's share of %s ms",
              fsm_number_short(label, p->axis.high * p->column_px / FSM_GANTT_PLOT_PX));
-    fsm_gantt_write_text(out, "end", FSM_GANTT_PLOT_X + FSM_GANTT_PLOT_PX, bottom + 32, note);
+    fsm_svg_text(out, "end", FSM_GANTT_PLOT_X + FSM_GANTT_PLOT_PX, bottom + 32, note);
 }
 
 static const char *resource_title(int resource)
@@ -145,7 +138,7 @@ static void write_figure(FILE *out, const char *name, double seconds, double y)
 {
     char number[FSM_NUMBER_BYTES], text[32 + FSM_NUMBER_BYTES];
     snprintf(text, sizeof text, "%s %s ms", name, fsm_number_short(number, 1e3 * seconds));
-    fsm_gantt_write_text(out, "more", FSM_GANTT_PLOT_X + FSM_GANTT_PLOT_PX + 14, y, text);
+    fsm_svg_text(out, "more", FSM_GANTT_PLOT_X + FSM_GANTT_PLOT_PX + 14, y, text);
 }
 
 static void write_track_ends(FILE *out, const fsm_gantt_picture *p)
@@ -155,9 +148,9 @@ static void write_track_ends(FILE *out, const fsm_gantt_picture *p)
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
         char share[FSM_NUMBER_BYTES];
         if (p->tracks.count[r] == 0) continue;
-        fsm_gantt_write_text(out, "row end", FSM_GANTT_PLOT_X - 14, y + 5, resource_title(r));
+        fsm_svg_text(out, "row end", FSM_GANTT_PLOT_X - 14, y + 5, resource_title(r));
         snprintf(share, sizeof share, "%.0f %%", 1e5 * p->waits.of[r].busy_s / p->end_ms);
-        fsm_gantt_write_text(out, "share", FSM_GANTT_PLOT_X + FSM_GANTT_PLOT_PX + 14, y + 1 - up, share);
+        fsm_svg_text(out, "share", FSM_GANTT_PLOT_X + FSM_GANTT_PLOT_PX + 14, y + 1 - up, share);
         write_figure(out, "busy", p->waits.of[r].busy_s, y + 19 - up);
         if (load_s) write_figure(out, "load", load_s[r], y + 35 - up);
         y += FSM_GANTT_TRACK_STEP_PX;
@@ -170,7 +163,7 @@ static void write_picture(FILE *out, const fsm_gantt_picture *p)
 {
     if (!(p->end_ms > 0)) {
         write_begin(out, 150, 1, p->frame);
-        fsm_gantt_write_text(out, "row", FSM_GANTT_MARGIN_PX, 112,
+        fsm_svg_text(out, "row", FSM_GANTT_MARGIN_PX, 112,
                              p->graph->count == 0 ? "This graph has no tasks."
                                                   : "The tasks of this graph take no time.");
         fputs("</svg>\n", out);

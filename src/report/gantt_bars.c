@@ -1,6 +1,7 @@
 #include "report/gantt_bars.h"
 
 #include "report/gantt_paint.h"
+#include "report/html.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -157,7 +158,7 @@ static void write_label(FILE *out, const fsm_gantt_picture *p, const fsm_span *b
     const char *number = strrchr(name, ' '); /* the row's name tells of what */
     bool fits = number ? bar->number % stride == 0 : fsm_paint_text_px(name, 12) + 4 <= width;
     if (fits)
-        fsm_gantt_write_text(out, "middle", FSM_GANTT_PLOT_X + fsm_gantt_place(p, bar->start_s) + width / 2, y + 13.5,
+        fsm_svg_text(out, "middle", FSM_GANTT_PLOT_X + fsm_gantt_place(p, bar->start_s) + width / 2, y + 13.5,
                              number ? number + 1 : name);
 }
 
@@ -170,7 +171,7 @@ static void write_row(FILE *out, const fsm_gantt_picture *p, const fsm_gantt_row
     int stride = label_stride(p, row);
     if (row->lane < 0) snprintf(title, sizeof title, "%s", titles[row->level]);
     else snprintf(title, sizeof title, "lane %d, %s", row->lane, titles[row->level]);
-    fsm_gantt_write_text(out, "end", FSM_GANTT_PLOT_X - 14, y + 13.5, title);
+    fsm_svg_text(out, "end", FSM_GANTT_PLOT_X - 14, y + 13.5, title);
     for (int i = 0; i < row->count; i++)
         if (bar_px(p, &bars[i]) >= LEAST_BAR_PX) write_bar(out, p, &bars[i], y);
     for (int i = 0; i < row->count; i++)

@@ -1,8 +1,9 @@
 /* The colours of a Gantt picture: which hue a kind of task has, the style sheet, the legend.
  * In:  kinds and phases of tasks.
  * Out: class names, CSS, SVG elements.
- * Lanes are hatched, so that hue and shade still tell the kind and the phase. Related kinds share a hue: dense work is blue-grey, experts are warm, a pair of collectives is two neighbouring hues;
- * backward is the darker shade. Every shade stands out from the light and from the dark background.
+ * Related kinds share a hue: dense work is blue-grey, experts are warm, a pair of collectives is two neighbouring hues;
+ * backward is the darker shade. Lanes are hatched, so that hue and shade still tell the kind and the phase. Every shade
+ * stands out from the light and from the dark background.
  */
 #ifndef FSM_REPORT_GANTT_PAINT_H
 #define FSM_REPORT_GANTT_PAINT_H
@@ -35,8 +36,8 @@ void fsm_paint_write_style(FILE *out);
 /* What the hatches are made of, inside an SVG; nothing for one lane. They have ids, so once in a page. */
 void fsm_paint_write_hatches(FILE *out, int lanes);
 
-/* The hues of the graph's tasks with the kinds they stand for, and its lanes, in rows of `width` px from (x, y) down; returns the
- * height. out NULL: only measures. */
+/* The hues of the graph's tasks with the kinds they stand for, and its lanes, in rows of `width` px from (x, y) down;
+ * returns the height. out NULL: only measures. */
 double fsm_paint_write_legend(FILE *out, const fsm_graph *graph, double x, double y, double width);
 
 #endif

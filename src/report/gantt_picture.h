@@ -51,7 +51,4 @@ double fsm_gantt_place(const fsm_gantt_picture *p, double time_s);
 /* A vertical line across all tracks, not across what is written between them. */
 void fsm_gantt_write_rule(FILE *out, const fsm_gantt_picture *p, const char *class, double x);
 
-/* A line of text, made safe. */
-void fsm_gantt_write_text(FILE *out, const char *class, double x, double y, const char *text);
-
 #endif

@@ -1,21 +1,13 @@
 #include "report/gantt_waits.h"
 
-#include <stdarg.h>
+#include "base/text.h"
+#include "report/html.h"
+
 #include <string.h>
 
 #define LEAST_TOLD 0.005 /* of a resource's idle time */
 enum { MOST_TOLD = 4 };  /* kinds of tasks */
 enum { WAITS_BYTES = 512 };
-
-static void append(char text[WAITS_BYTES], const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void append(char text[WAITS_BYTES], const char *format, ...)
-{
-    size_t used = strlen(text);
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text + used, WAITS_BYTES - used, format, args);
-    va_end(args);
-}
 
 /* "waits 2.1 ms for a2a_combine.forward, …; 0.3 ms after its last task" */
 static void waits_text(const fsm_resource_waits *w, char text[WAITS_BYTES])
@@ -26,16 +18,16 @@ static void waits_text(const fsm_resource_waits *w, char text[WAITS_BYTES])
     for (int i = 0; i < w->count; i++) {
         const fsm_wait *wait = &w->waits[i];
         if (i < MOST_TOLD)
-            append(text, "%s%s ms for %s.%s", i > 0 ? ", " : "waits ", fsm_number_short(number, 1e3 * wait->seconds),
+            fsm_text_append(text, WAITS_BYTES, "%s%s ms for %s.%s", i > 0 ? ", " : "waits ", fsm_number_short(number, 1e3 * wait->seconds),
                    fsm_task_kind_name(wait->kind), fsm_phase_name(wait->phase));
         else others_s += wait->seconds;
     }
-    if (others_s > 0) append(text, ", %s ms for others", fsm_number_short(number, 1e3 * others_s));
+    if (others_s > 0) fsm_text_append(text, WAITS_BYTES, ", %s ms for others", fsm_number_short(number, 1e3 * others_s));
     if (w->late_s > LEAST_TOLD * w->idle_s)
-        append(text, "%s%s ms before a task that could begin", text[0] ? "; " : "idle ",
+        fsm_text_append(text, WAITS_BYTES, "%s%s ms before a task that could begin", text[0] ? "; " : "idle ",
                fsm_number_short(number, 1e3 * w->late_s));
     if (w->done_s > LEAST_TOLD * w->idle_s)
-        append(text, "%s%s ms after its last task", text[0] ? "; " : "idle ",
+        fsm_text_append(text, WAITS_BYTES, "%s%s ms after its last task", text[0] ? "; " : "idle ",
                fsm_number_short(number, 1e3 * w->done_s));
 }
 
@@ -46,7 +38,7 @@ void fsm_gantt_write_waits(FILE *out, const fsm_gantt_picture *p, double x)
         char waits[WAITS_BYTES];
         if (p->tracks.count[r] == 0) continue;
         waits_text(&p->waits.of[r], waits);
-        fsm_gantt_write_text(out, "waits", x, y, waits);
+        fsm_svg_text(out, "waits", x, y, waits);
         y += FSM_GANTT_TRACK_STEP_PX;
     }
 }

@@ -137,3 +137,10 @@ void fsm_html_end_section(FILE *out)
 {
     fputs("</section>\n", out);
 }
+
+void fsm_svg_text(FILE *out, const char *class, double x, double y, const char *text)
+{
+    fprintf(out, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\">", class, x, y);
+    fsm_html_text(out, text);
+    fputs("</text>\n", out);
+}

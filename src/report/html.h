@@ -11,6 +11,9 @@
 /* Text for element content or a quoted attribute: & < > " ' become entities, control characters U+FFFD. */
 void fsm_html_text(FILE *out, const char *text);
 
+/* <text> of an SVG inside the page or alone. */
+void fsm_svg_text(FILE *out, const char *class, double x, double y, const char *text);
+
 /* The head with the style sheet of everything in this folder, and <body><main>. */
 void fsm_html_begin(FILE *out, const char *title);
 void fsm_html_end(FILE *out);

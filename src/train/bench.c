@@ -143,6 +143,7 @@ static fsmoe_status fill_row(const bench *b, int number, fsmoe_bench_row *row)
     memcpy(sorted, r->step_s, (size_t)b->steps * sizeof *sorted);
     double median_s = fsm_median(sorted, b->steps);
     *row = (fsmoe_bench_row){.schedule = fsm_schedule_find(plan->schedule)->name,
+                             .lanes = fsm_graph_lanes(&plan->graph),
                              .step_s = median_s,
                              .fastest_s = sorted[0],
                              .slowest_s = sorted[b->steps - 1],

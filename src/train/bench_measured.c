@@ -1,5 +1,6 @@
 /* Steps of a bench as a model trains: values, gradients, an update. */
 #include "base/clock.h"
+#include "profile/measure.h"
 #include "train/bench_method.h"
 #include "train/costs.h"
 #include "train/same.h"
@@ -7,7 +8,7 @@
 
 #include <stdlib.h>
 
-enum { WARM_UP = 2, RECORDED = 5 };
+enum { WARM_UP = 2, LEAST_RECORDED = 3, MOST_RECORDED = 5 };
 
 typedef struct measured {
     const fsmoe_bench_options *options;
@@ -85,13 +86,22 @@ static fsmoe_status shape(void *work, fsm_step_shape *described)
     return fsm_stepper_shape(&((measured *)work)->stepper, described);
 }
 
+static double budget_s(const measured *m)
+{
+    return m->options->budget_s > 0 ? m->options->budget_s : 15;
+}
+
+/* A step that warms up, then as many as are recorded and fit the budget, three at least. */
 static fsmoe_status run_recorded(void *user)
 {
     measured *m = user;
-    double step_s;
-    for (int i = 0; i < WARM_UP + RECORDED; i++) {
-        if (i == WARM_UP) fsm_task_recorder_clear(m->stepper.recorder);
+    double step_s, least_s, used_s = 0;
+    FSM_TRY(run_step(m, &step_s));
+    fsm_task_recorder_clear(m->stepper.recorder);
+    double start_s = fsm_clock_s();
+    for (int i = 1; i <= MOST_RECORDED && (i <= LEAST_RECORDED || used_s * i / (i - 1) < budget_s(m)); i++) {
         FSM_TRY(run_step(m, &step_s));
+        FSM_TRY(fsm_ranks_range(m->stepper.world, fsm_clock_s() - start_s, &least_s, &used_s));
     }
     return FSMOE_OK;
 }
@@ -100,12 +110,10 @@ static fsmoe_status find_costs(void *work, fsm_cluster *cluster)
 {
     measured *m = work;
     const char *given = m->options->cluster;
-    fsm_profile_options options = {.budget_s = m->options->budget_s > 0 ? m->options->budget_s : 15,
-                                   .points = 7,
-                                   .repeats = 7};
+    fsm_profile_options options = {.budget_s = budget_s(m), .points = 7, .repeats = 7};
     if (given) return fsm_costs_read_given(&m->stepper, "--cluster", given, cluster);
     FSM_TRY(fsm_profile_fit_sizes(&m->stepper, &options));
-    return fsm_costs_measure(&m->stepper, &fsm_schedule_fsmoe, &options, run_recorded, m, cluster);
+    return fsm_costs_measure(&m->stepper, &fsm_schedule_fsmoe_lanes, &options, run_recorded, m, cluster);
 }
 
 static fsmoe_status take_plans(void *work, const fsm_cluster *cluster, const fsm_plan *plans, int count)

@@ -3,6 +3,7 @@
 #include "comm/groups.h"
 #include "config/config.h"
 #include "cpu/cpu.h"
+#include "model/lanes.h"
 #include "moe/gate/balance.h"
 #include "plan/plan.h"
 #include "train/place.h"
@@ -33,17 +34,12 @@ static fsmoe_status check_groups(const fsm_layer_run *r)
         moe->balanced ? "balanced" : "a capacity_factor", moe->balanced ? "chosen" : "dropped");
 }
 
-static int64_t unit(const fsmoe_config *config)
-{
-    return config->moe.capacity_group > 0 ? config->moe.capacity_group : 1;
-}
-
 static int64_t most_tokens(const fsm_layer_run *r)
 {
     int64_t most = 0;
     for (int i = 0; i < r->world->size; i++) {
         int64_t first, last;
-        fsm_topo_split(r->total, unit(r->config), r->world->size, i, &first, &last);
+        fsm_topo_split(r->total, fsm_token_unit(r->config), r->world->size, i, &first, &last);
         if (last - first > most) most = last - first;
     }
     return most;
@@ -82,7 +78,7 @@ static fsmoe_status build(fsm_layer_run *r, bool has_noise)
     FSM_TRY(fsm_layer_params_list(r->config, &r->topo, &r->params));
     fsm_moe_place(r->ops, &r->topo, r->groups, &r->alltoall, &r->hooks, r->config->model.hidden,
                   r->config->model.ffn_hidden, moe);
-    fsm_topo_split(r->total, unit(r->config), r->world->size, r->world->rank, &r->first, &r->n);
+    fsm_topo_split(r->total, fsm_token_unit(r->config), r->world->size, r->world->rank, &r->first, &r->n);
     r->n -= r->first;
     take_all(&measure, r, has_noise);
     FSM_TRY(fsm_arena_create(measure.used, &r->arena));

@@ -283,6 +283,6 @@ fsmoe_status fsm_trainer_prepare(fsm_trainer *t)
     else if (from[0]) FSM_TRY(fsm_checkpoint_read_model(&t->stepper, from));
     FSM_TRY(fsm_comm_agree(t->world, open_folder(t)));
     if (t->options->resume) fsm_trainer_say(t, "resumed after step %lld", (long long)t->state.step);
-    fsm_pace_begin(&t->pace, 60 * t->config->train.checkpoint_minutes, fsm_clock_s());
+    fsm_save_pace_begin(&t->pace, 60 * t->config->train.checkpoint_minutes, fsm_clock_s());
     return FSMOE_OK;
 }

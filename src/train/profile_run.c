@@ -111,7 +111,7 @@ static fsmoe_status measure(profile *p)
     options.on_message = pass_message;
     options.on_progress = pass_progress;
     options.user = p;
-    return fsm_costs_measure(&p->stepper, &fsm_schedule_fsmoe, &options, run_steps, p, &p->cluster);
+    return fsm_costs_measure(&p->stepper, &fsm_schedule_fsmoe_lanes, &options, run_steps, p, &p->cluster);
 }
 
 /* ---- the result ---- */

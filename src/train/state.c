@@ -1,11 +1,11 @@
 #include "train/state.h"
 
 #include "base/json.h"
+#include "base/text.h"
 #include "config/field.h"
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -139,17 +139,6 @@ static bool is_of_the_layout(const char *key)
            strcmp(key, "parallel.mp_size") == 0 || strcmp(key, "parallel.threads") == 0;
 }
 
-static void append(char text[FSM_CHANGES_BYTES], const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void append(char text[FSM_CHANGES_BYTES], const char *format, ...)
-{
-    size_t used = strlen(text);
-    va_list args;
-    if (used > 0 && used < FSM_CHANGES_BYTES - 3) used += (size_t)snprintf(text + used, 3, ", ");
-    va_start(args, format);
-    vsnprintf(text + used, FSM_CHANGES_BYTES - used, format, args);
-    va_end(args);
-}
-
 static char *text_of(const json_t *value)
 {
     return value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
@@ -158,7 +147,7 @@ static char *text_of(const json_t *value)
 static void append_change(char text[FSM_CHANGES_BYTES], const char *key, const json_t *was, const json_t *is)
 {
     char *before = text_of(was), *after = text_of(is);
-    append(text, "%s %s -> %s", key, before ? before : "none", after ? after : "none");
+    fsm_text_append(text, FSM_CHANGES_BYTES, "%s %s -> %s", key, before ? before : "none", after ? after : "none");
     free(before);
     free(after);
 }
@@ -192,7 +181,8 @@ static void compare_data(const char *key, const fsm_data_print *was, const fsm_d
                          char text[FSM_CHANGES_BYTES])
 {
     if (was->tokens == is->tokens && was->hash == is->hash) return;
-    append(text, "the content of %s (%lld tokens, now %lld)", key, (long long)was->tokens, (long long)is->tokens);
+    fsm_text_append(text, FSM_CHANGES_BYTES, "the content of %s (%lld tokens, now %lld)", key,
+                    (long long)was->tokens, (long long)is->tokens);
 }
 
 static fsmoe_status compare(const json_t *json, const fsm_stepper *s, const fsm_run_state *was,

@@ -129,7 +129,7 @@ fsmoe_status fsm_trainer_agree(fsm_trainer *t, fsmoe_status status)
 {
     const fsmoe_train_options *o = t->options;
     fsm_step_verdict verdict = {.stop = o->should_stop ? o->should_stop(o->user, t->state.step) : 0,
-                                .save_time = fsm_trainer_speaks(t) && fsm_pace_is_due(&t->pace, fsm_clock_s())};
+                                .save_time = fsm_trainer_speaks(t) && fsm_save_pace_is_due(&t->pace, fsm_clock_s())};
     FSM_TRY(fsm_stop_agree(t->world, status, &verdict));
     t->stop = verdict.stop;
     t->save_time = verdict.save_time;
@@ -153,10 +153,10 @@ fsmoe_status fsm_trainer_save(fsm_trainer *t)
     FSM_TRY(fsm_comm_agree(t->world, fsm_trainer_speaks(t) ? fsm_run_log_sync(&t->log) : FSMOE_OK));
     FSM_TRY(fsm_checkpoint_save(&t->stepper, t->config->run.dir, &t->state, t->config->run.keep_checkpoints));
     t->saved_step = t->state.step;
-    if (fsm_trainer_speaks(t) && fsm_pace_saved(&t->pace, begun_s, fsm_clock_s()))
+    if (fsm_trainer_speaks(t) && fsm_save_pace_saved(&t->pace, begun_s, fsm_clock_s()))
         fsm_trainer_say(
             t, "saving takes %.3g s: by the clock it is done every %.3g minutes, so that it takes 5 %% of the time",
-            t->pace.saving_s, fsm_pace_interval_s(&t->pace) / 60);
+            t->pace.saving_s, fsm_save_pace_interval_s(&t->pace) / 60);
     return FSMOE_OK;
 }
 

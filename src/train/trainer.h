@@ -8,7 +8,7 @@
 #include "comm/world.h"
 #include "run/folder.h"
 #include "run/log.h"
-#include "run/pace.h"
+#include "run/save_pace.h"
 #include "train/idle_experts.h"
 #include "train/planning.h"
 #include "train/state.h"
@@ -39,7 +39,7 @@ typedef struct fsm_trainer {
     /* rank 0 */
     fsm_run_folder folder;
     fsm_run_log log;
-    fsm_pace pace;
+    fsm_save_pace pace;
     fsm_idle_experts idle;
 } fsm_trainer;
 

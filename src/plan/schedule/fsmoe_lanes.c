@@ -117,7 +117,7 @@ static int list_degrees(const planner *p, fsm_lanes lanes, fsm_phase phase, int 
     static const int usual[MOST_DEGREES] = {1, 2, 3, 4, 5, 6, 8, 12};
     int most = most_degree(p->shape, lanes), count = 0;
     degrees[0] = p->wanted.degree[phase];
-    if (degrees[0] > 0) return degrees[0] <= most && degrees[0] <= FSM_RHYTHM_CHUNKS;
+    if (degrees[0] > 0) return degrees[0] <= most && degrees[0] <= FSM_LANE_CHUNKS;
     for (int i = 0; i < MOST_DEGREES; i++)
         if (usual[i] <= most && usual[i] * lanes.lanes <= MOST_CHUNKS) degrees[count++] = usual[i];
     return count;
