@@ -29,31 +29,38 @@ static void send_runs(fsm_step_builder *b)
     }
 }
 
-/* One direction of the micro-batches that are side by side, with no more dependencies than there are: weight gradients have
- * room for all layers. Backward is that of the last, with its sums of gradients and the update. */
-static fsmoe_status build(const fsm_step_shape *shape, fsm_lanes lanes, fsm_phase phase, fsm_graph *graph)
+static void string_direction(fsm_step_builder *b, fsm_phase phase, const fsm_layer_cut *cut)
 {
-    int parts = lanes.parts > 1 ? lanes.parts : 1, layers = shape->num_layers;
+    int layers = b->shape->num_layers;
+    if (phase == FSM_FORWARD) fsm_step_begin(b);
+    else fsm_step_head_backward(b);
+    for (int i = 0; i < layers; i++) fsm_step_layer(b, phase, phase == FSM_FORWARD ? i : layers - 1 - i, cut);
+    if (phase == FSM_FORWARD) fsm_step_head(b);
+    else fsm_step_end(b);
+}
+
+/* Directions of the micro-batches that are side by side, with no more dependencies than there are: weight gradients have
+ * room for all layers. Backward is that of the last, with its sums of gradients and the update. */
+static fsmoe_status build(const fsm_step_shape *shape, fsm_lanes lanes, fsm_phase first, fsm_phase last,
+                          fsm_graph *graph)
+{
+    int parts = lanes.parts > 1 ? lanes.parts : 1;
     whole_cut cut;
     fsm_step_builder b;
     for (int part = 0; part < parts; part++) {
         fsm_step_even_cuts(fsm_step_part(shape, parts, part).nominal_rows, 1, cut.cuts[part]);
         cut.part[part] = (fsm_layer_cut){.degree = 1, .cuts = cut.cuts[part], .split = true};
     }
-    lanes.spare = layers;
+    lanes.spare = shape->num_layers;
     FSM_TRY(fsm_step_builder_begin(shape, lanes, false, graph, &b));
     b.late_weight_grads = true;
     for (int lane = 0; lane < fsm_graph_lanes(graph); lane++) {
         fsm_step_enter(&b, shape->micro_batches - 1, lane);
-        if (phase == FSM_FORWARD) fsm_step_begin(&b);
-        else fsm_step_head_backward(&b);
-        for (int i = 0; i < layers; i++)
-            fsm_step_layer(&b, phase, phase == FSM_FORWARD ? i : layers - 1 - i, &cut.part[lane % parts]);
-        if (phase == FSM_FORWARD) fsm_step_head(&b);
-        else fsm_step_end(&b);
+        for (int phase = first; phase <= (int)last; phase++)
+            string_direction(&b, (fsm_phase)phase, &cut.part[lane % parts]);
     }
-    if (phase == FSM_BACKWARD) send_runs(&b);
-    if (phase == FSM_BACKWARD) fsm_step_update(&b);
+    if (last == FSM_BACKWARD) send_runs(&b);
+    if (last == FSM_BACKWARD) fsm_step_update(&b);
     return fsm_step_builder_end(&b);
 }
 
@@ -96,12 +103,12 @@ static void add_loads(const fsm_graph *graph, const double *seconds, direction_b
     }
 }
 
-static fsmoe_status bound_direction(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes,
-                                    fsm_phase phase, direction_bound *d)
+static fsmoe_status bound_directions(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes,
+                                     fsm_phase from, fsm_phase to, direction_bound *d)
 {
     fsm_graph graph;
     *d = (direction_bound){.bound = {0, "path"}};
-    FSM_TRY(build(shape, lanes, phase, &graph));
+    FSM_TRY(build(shape, lanes, from, to, &graph));
     double *seconds = malloc(2 * sizeof *seconds * ((size_t)graph.count + 1)), *least_s = seconds + graph.count;
     fsmoe_status status = seconds ? least_costs(shape, &graph, cluster, seconds, least_s)
                                   : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to bound %d tasks", graph.count);
@@ -123,22 +130,35 @@ static double greatest(const double *seconds, const char **binding)
     return most_s;
 }
 
+/* Where nothing is exchanged between the directions, as between experts alone, one part goes back while another goes
+ * forward: both directions are one graph. */
+static fsmoe_status bound_together(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes,
+                                   fsm_bound *bound)
+{
+    direction_bound both;
+    FSM_TRY(bound_directions(shape, cluster, lanes, FSM_FORWARD, FSM_BACKWARD, &both));
+    *bound = both.bound;
+    for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
+        double load_s = (shape->micro_batches - 1) * both.pass_s[r] + both.load_s[r];
+        if (load_s > bound->seconds) *bound = (fsm_bound){load_s, fsm_resource_name((fsm_resource)r)};
+    }
+    return FSMOE_OK;
+}
+
 /* One layout of lanes, and those that have it several times, for micro-batches beside one another. A lane begins a micro-batch
  * when it is through with the one before: where there is one at a time, between the exchanges of the losses of two that follow
  * one another lie all chains of the first one's backward and of the second one's forward. In any case a forward comes
  * before the first exchange, and a backward after the last. */
-static fsmoe_status bound_layout(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes,
-                                 fsm_bound *bound)
+static fsmoe_status bound_apart(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes,
+                                fsm_bound *bound)
 {
     direction_bound first, last;
-    FSM_TRY(bound_direction(shape, cluster, lanes, FSM_FORWARD, &first));
-    *bound = first.bound;
-    if (!shape->training) return FSMOE_OK;
-    FSM_TRY(bound_direction(shape, cluster, lanes, FSM_BACKWARD, &last));
+    FSM_TRY(bound_directions(shape, cluster, lanes, FSM_FORWARD, FSM_FORWARD, &first));
+    FSM_TRY(bound_directions(shape, cluster, lanes, FSM_BACKWARD, FSM_BACKWARD, &last));
     const fsm_bound forward = first.bound, backward = last.bound;
     double between_s[FSM_RESOURCE_COUNT], all_s[FSM_RESOURCE_COUNT], more = shape->micro_batches - 1;
     const char *binding = forward.seconds > backward.seconds ? forward.binding : backward.binding, *busiest = binding;
-    bool one_at_a_time = 2 * lanes.lanes > FSM_MAX_LANES;
+    bool one_at_a_time = 2 * lanes.lanes > FSM_MAX_LANES || shape->micro_in_turn;
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
         between_s[r] = one_at_a_time ? more * (first.chain_s[r] + last.chain_s[r]) : 0;
         all_s[r] = more * (first.load_s[r] + last.pass_s[r]) + first.load_s[r] + last.load_s[r];
@@ -147,6 +167,20 @@ static fsmoe_status bound_layout(const fsm_step_shape *shape, const fsm_cluster 
     double load_s = greatest(all_s, &busiest);
     if (load_s > bound->seconds) *bound = (fsm_bound){load_s, busiest};
     return FSMOE_OK;
+}
+
+static fsmoe_status bound_layout(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes,
+                                 fsm_bound *bound)
+{
+    if (!shape->training) {
+        direction_bound forward;
+        FSM_TRY(bound_directions(shape, cluster, lanes, FSM_FORWARD, FSM_FORWARD, &forward));
+        *bound = forward.bound;
+        return FSMOE_OK;
+    }
+    bool exchanges = !shape->experts_only || shape->with_losses;
+    return exchanges || lanes.parts <= 1 ? bound_apart(shape, cluster, lanes, bound)
+                                         : bound_together(shape, cluster, lanes, bound);
 }
 
 fsmoe_status fsm_bound_lanes(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_bound *bound)

@@ -1,7 +1,8 @@
 #include "plan/check.h"
 
+#include "plan/ancestry.h"
+#include "plan/check_lanes.h"
 #include "plan/schedule/paper.h"
-#include "plan/step_memory.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -28,57 +29,13 @@ static bool close_to(double x, double y)
     return fabs(x - y) <= TOLERANCE * fmax(fmax(fabs(x), fabs(y)), 1e-12);
 }
 
-/* ---- which task waits for which ---- */
-
-/* Marks of one backward search at a time. */
-typedef struct ancestry {
-    const fsm_graph *graph;
-    int *mark, *stack, stamp;
-} ancestry;
-
-static fsmoe_status ancestry_begin(const fsm_graph *graph, ancestry *a)
-{
-    *a = (ancestry){.graph = graph};
-    a->mark = calloc((size_t)graph->count + 1, sizeof *a->mark);
-    a->stack = malloc(sizeof *a->stack * ((size_t)graph->count + 1));
-    if (a->mark && a->stack) return FSMOE_OK;
-    free(a->mark);
-    free(a->stack);
-    return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to check %d tasks", graph->count);
-}
-
-static void ancestry_end(ancestry *a)
-{
-    free(a->mark);
-    free(a->stack);
-}
-
-/* Whether `task` waits for `before`, at all. Edges point backwards, so nothing before it matters. */
-static bool waits_for(ancestry *a, int task, int before)
-{
-    int depth = 0;
-    a->stamp++;
-    a->stack[depth++] = task;
-    while (depth > 0) {
-        const fsm_task *t = &a->graph->tasks[a->stack[--depth]];
-        for (int e = t->after_first; e < t->after_first + t->after_count; e++) {
-            int next = a->graph->edges[e];
-            if (next == before) return true;
-            if (next < before || a->mark[next] == a->stamp) continue;
-            a->mark[next] = a->stamp;
-            a->stack[depth++] = next;
-        }
-    }
-    return false;
-}
-
 /* ---- against the plain step ---- */
 
 typedef struct comparison {
     const fsm_step_shape *shape;
     const fsm_graph *graph, *plain;
     int *first, *tasks; /* of plain task i: tasks[first[i] … first[i + 1]) of the graph */
-    ancestry ancestry;
+    fsm_ancestry ancestry;
 } comparison;
 
 static bool same_work(const fsm_task *t, const fsm_task *u)
@@ -209,7 +166,7 @@ static fsmoe_status check_edge(comparison *c, int from, int to)
         for (int k = c->first[from]; k < c->first[from + 1]; k++) {
             int after = c->tasks[j], before = c->tasks[k];
             if (!rows_meet(&c->graph->tasks[after], &c->graph->tasks[before])) continue;
-            if (waits_for(&c->ancestry, after, before)) continue;
+            if (fsm_waits_for(&c->ancestry, after, before)) continue;
             char name[128];
             fsm_task_name(&c->graph->tasks[before], name);
             return wrong(c->graph, after, "does not wait for task %d (%s)", before, name);
@@ -323,8 +280,9 @@ static fsmoe_status check_slices(const fsm_graph *graph, const fsm_step_shape *s
     free(sorted);
     for (int i = 0; i < graph->count && status == FSMOE_OK; i++) {
         const fsm_task *t = &graph->tasks[i];
-        bool inside = false, plain = t->phase == FSM_UPDATE && t->layer == -1 && t->micro == -1 && !is_chunk(t) &&
-                                     t->launches == (t->kind == FSM_TASK_ALLREDUCE);
+        bool inside = false, nowhere = t->layer == -1 && t->micro == -1 && t->lane == -1,
+             plain = t->phase == FSM_UPDATE && nowhere && !is_chunk(t) &&
+                     t->launches == (t->kind == FSM_TASK_ALLREDUCE);
         for (int r = 0; r < shape->region_count; r++)
             inside |= t->slice_first >= shape->regions[r].first && t->slice_last <= shape->regions[r].last &&
                       t->slice_last > t->slice_first;
@@ -336,7 +294,7 @@ static fsmoe_status check_slices(const fsm_graph *graph, const fsm_step_shape *s
 }
 
 /* A piece waits for all that finishes its gradients; without a list of those, for the end of backward. */
-static fsmoe_status check_piece(ancestry *a, const fsm_step_shape *shape, int piece)
+static fsmoe_status check_piece(fsm_ancestry *a, const fsm_step_shape *shape, int piece)
 {
     const fsm_graph *graph = a->graph;
     const fsm_task *t = &graph->tasks[piece];
@@ -347,11 +305,11 @@ static fsmoe_status check_piece(ancestry *a, const fsm_step_shape *shape, int pi
     for (int i = 0; i < graph->count; i++) {
         const fsm_task *u = &graph->tasks[i];
         if (u->phase != FSM_BACKWARD ||
-            u->micro + fsm_graph_lanes(graph) / fsm_graph_parts(graph) < shape->micro_batches)
+            u->micro < shape->micro_batches - fsm_graph_lanes(graph) / fsm_graph_parts(graph))
             continue;
         bool needed = shape->gradient_count == 0 && u->kind == FSM_TASK_EMBEDDING;
         for (int g = first; g < last && !needed; g++) needed = runs[g].after == u->kind && runs[g].layer == u->layer;
-        if (needed && !waits_for(a, piece, i)) {
+        if (needed && !fsm_waits_for(a, piece, i)) {
             char name[128];
             fsm_task_name(u, name);
             return wrong(graph, piece, "comes before task %d (%s) has finished its gradients", i, name);
@@ -361,24 +319,24 @@ static fsmoe_status check_piece(ancestry *a, const fsm_step_shape *shape, int pi
 }
 
 /* It waits for the norm; where nothing is clipped, for all that makes its gradients whole. */
-static fsmoe_status check_optimizer(ancestry *a, const fsm_step_shape *shape, int optimizer, int norm)
+static fsmoe_status check_optimizer(fsm_ancestry *a, const fsm_step_shape *shape, int optimizer, int norm)
 {
     const fsm_graph *graph = a->graph;
     const fsm_task *t = &graph->tasks[optimizer];
     if (!shape->early_update) {
-        if (norm >= 0 && waits_for(a, optimizer, norm)) return FSMOE_OK;
+        if (norm >= 0 && fsm_waits_for(a, optimizer, norm)) return FSMOE_OK;
         return wrong(graph, optimizer, "does not wait for the gradient norm");
     }
     FSM_TRY(check_piece(a, shape, optimizer));
     for (int i = 0; i < graph->count; i++) {
         const fsm_task *u = &graph->tasks[i];
         bool sends = u->kind == FSM_TASK_ALLREDUCE && u->slice_first < t->slice_last && u->slice_last > t->slice_first;
-        if (sends && !waits_for(a, optimizer, i)) return wrong(graph, optimizer, "does not wait for task %d", i);
+        if (sends && !fsm_waits_for(a, optimizer, i)) return wrong(graph, optimizer, "does not wait for task %d", i);
     }
     return FSMOE_OK;
 }
 
-static fsmoe_status check_update(ancestry *a, const fsm_step_shape *shape)
+static fsmoe_status check_update(fsm_ancestry *a, const fsm_step_shape *shape)
 {
     const fsm_graph *graph = a->graph;
     int squares = -1, norm = -1;
@@ -386,12 +344,12 @@ static fsmoe_status check_update(ancestry *a, const fsm_step_shape *shape)
         if (graph->tasks[i].kind == FSM_TASK_GRAD_SQUARES) squares = i;
         if (graph->tasks[i].kind == FSM_TASK_GRAD_NORM) norm = i;
     }
-    if (norm >= 0 && (squares < 0 || !waits_for(a, norm, squares)))
+    if (norm >= 0 && (squares < 0 || !fsm_waits_for(a, norm, squares)))
         return wrong(graph, norm, "does not wait for this rank's squares");
     for (int i = 0; i < graph->count; i++) {
         if (graph->tasks[i].kind == FSM_TASK_ALLREDUCE) {
             FSM_TRY(check_piece(a, shape, i));
-            if (squares >= 0 && !waits_for(a, squares, i)) return wrong(graph, squares, "does not wait for task %d", i);
+            if (squares >= 0 && !fsm_waits_for(a, squares, i)) return wrong(graph, squares, "does not wait for task %d", i);
         }
         if (graph->tasks[i].kind == FSM_TASK_OPTIMIZER) FSM_TRY(check_optimizer(a, shape, i, norm));
     }
@@ -445,14 +403,6 @@ static fsmoe_status build_plain(const fsm_step_shape *shape, const fsm_graph *gr
     return fsm_step_builder_end(&b);
 }
 
-static fsmoe_status check_lanes(const fsm_step_shape *shape, const fsm_graph *graph)
-{
-    int lanes = fsm_graph_lanes(graph), parts = fsm_graph_parts(graph);
-    if (lanes <= FSM_MAX_LANES && lanes % parts == 0 && (parts == 1 || parts <= shape->most_parts)) return FSMOE_OK;
-    return fsm_fail(FSMOE_ERROR_FORMAT, "%d lanes, with micro-batches in %d parts, are none that the step may have",
-                    lanes, parts);
-}
-
 static fsmoe_status compare(const fsm_graph *graph, const fsm_graph *plain, const fsm_step_shape *shape)
 {
     comparison c = {.shape = shape, .graph = graph, .plain = plain};
@@ -460,13 +410,13 @@ static fsmoe_status compare(const fsm_graph *graph, const fsm_graph *plain, cons
     int *place = malloc(sizeof *place * ((size_t)graph->count + 1));
     c.first = calloc((size_t)plain->count + 2, sizeof *c.first);
     c.tasks = malloc(sizeof *c.tasks * ((size_t)graph->count + 1));
-    fsmoe_status status = ancestry_begin(graph, &c.ancestry);
+    fsmoe_status status = fsm_ancestry_begin(graph, &c.ancestry);
     if (status == FSMOE_OK) {
         status = index && place && c.first && c.tasks ? match(&c, index, place)
                                                       : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to check a plan");
         if (status == FSMOE_OK) status = check_against_plain(&c, index);
         if (status == FSMOE_OK) status = check_resources(&c, place);
-        ancestry_end(&c.ancestry);
+        fsm_ancestry_end(&c.ancestry);
     }
     free(index);
     free(place);
@@ -478,20 +428,18 @@ static fsmoe_status compare(const fsm_graph *graph, const fsm_graph *plain, cons
 fsmoe_status fsm_plan_check_graph(const fsm_graph *graph, const fsm_step_shape *shape)
 {
     fsm_graph plain;
-    ancestry a;
+    fsm_ancestry a;
     FSM_TRY(fsm_graph_check(graph));
     if ((double)shape->num_layers * (shape->training ? shape->micro_batches : 1) > graph->count)
         return fsm_fail(FSMOE_ERROR_FORMAT, "%d tasks are too few for %d layers and %d micro-batches", graph->count,
                         shape->num_layers, shape->micro_batches);
-    FSM_TRY(check_lanes(shape, graph));
-    if (shape->memory.asked && !fsm_step_fits(shape, graph))
-        return fsm_fail(FSMOE_ERROR_FORMAT, "its lanes take more than the %lld bytes that were asked for",
-                        (long long)shape->memory.most);
+    FSM_TRY(fsm_check_lanes(shape, graph));
     FSM_TRY(check_slices(graph, shape));
     if (shape->training) FSM_TRY(check_gradients(graph, shape));
-    FSM_TRY(ancestry_begin(graph, &a));
+    FSM_TRY(fsm_ancestry_begin(graph, &a));
     fsmoe_status status = check_update(&a, shape);
-    ancestry_end(&a);
+    if (status == FSMOE_OK) status = fsm_check_buffers(shape, &a);
+    fsm_ancestry_end(&a);
     FSM_TRY(status);
     FSM_TRY(build_plain(shape, graph, &plain));
     status = compare(graph, &plain, shape);
@@ -504,7 +452,7 @@ fsmoe_status fsm_plan_check_graph(const fsm_graph *graph, const fsm_step_shape *
 static fsmoe_status check_times(const fsm_plan *p, const double *seconds)
 {
     const fsm_graph *graph = &p->graph;
-    double free_s[FSM_RESOURCE_COUNT] = {0}, last_s = 0, slack = TOLERANCE * fmax(p->certificate.makespan_s, 1e-12);
+    double free_s[FSM_RESOURCE_COUNT] = {0}, stream_s = 0, last_s = 0, slack = TOLERANCE * fmax(p->certificate.makespan_s, 1e-12);
     for (int i = 0; i < graph->count; i++) {
         const fsm_task *t = &graph->tasks[i];
         double start_s = p->timeline.start_s[i], end_s = p->timeline.end_s[i];
@@ -516,6 +464,9 @@ static fsmoe_status check_times(const fsm_plan *p, const double *seconds)
         for (int e = t->after_first; e < t->after_first + t->after_count; e++)
             if (start_s < p->timeline.end_s[graph->edges[e]] - slack)
                 return wrong(graph, i, "starts before task %d, which it waits for, has ended", graph->edges[e]);
+        if (p->freedom.one_stream && t->resource != FSM_COMPUTE && !(start_s >= stream_s - slack))
+            return wrong(graph, i, "starts beside another collective, and schedule %s has one stream", p->schedule);
+        if (t->resource != FSM_COMPUTE) stream_s = end_s;
         free_s[t->resource] = end_s;
         last_s = fmax(last_s, end_s);
     }
@@ -527,6 +478,8 @@ static fsmoe_status check_bound(const char *what, const fsm_bound *claimed, cons
 {
     if (!close_to(claimed->seconds, found->seconds))
         return fsm_fail(FSMOE_ERROR_FORMAT, "the %s is %.9g s, not %.9g s", what, found->seconds, claimed->seconds);
+    if (strcmp(claimed->binding, found->binding) != 0)
+        return fsm_fail(FSMOE_ERROR_FORMAT, "the %s rests on '%s', not on '%s'", what, found->binding, claimed->binding);
     if (claimed->seconds > makespan_s * (1 + TOLERANCE))
         return fsm_fail(FSMOE_ERROR_FORMAT, "the %s %g s is above the makespan %g s", what, claimed->seconds,
                         makespan_s);
@@ -552,8 +505,13 @@ static fsmoe_status check_schedule(const fsm_plan *plan)
     const fsm_schedule *s = is_paper ? &fsm_schedule_fsmoe_paper : fsm_schedule_find(plan->schedule);
     if (!s) return fsm_fail(FSMOE_ERROR_FORMAT, "no schedule is named '%s'", plan->schedule);
     const fsm_freedom *a = &s->freedom, *b = &plan->freedom;
-    if (a->split == b->split && a->one_stream == b->one_stream && a->lanes == b->lanes) return FSMOE_OK;
-    return fsm_fail(FSMOE_ERROR_FORMAT, "'split', 'one_stream' or 'lanes' is not what schedule %s has", plan->schedule);
+    if (a->split != b->split || a->one_stream != b->one_stream || a->lanes != b->lanes)
+        return fsm_fail(FSMOE_ERROR_FORMAT, "'split', 'one_stream' or 'lanes' is not what schedule %s has",
+                        plan->schedule);
+    if (!a->lanes && fsm_graph_lanes(&plan->graph) > 1)
+        return fsm_fail(FSMOE_ERROR_FORMAT, "it has %d lanes, which schedule %s has not", fsm_graph_lanes(&plan->graph),
+                        plan->schedule);
+    return FSMOE_OK;
 }
 
 fsmoe_status fsm_plan_check(const fsm_plan *plan, const fsm_cluster *cluster)

@@ -137,5 +137,6 @@ fsmoe_status fsm_plan_explain_lanes(const fsm_plan *plan, const fsm_cluster *clu
             "forward", "backward", "step, ms", "cost", "memory, GiB");
     print_neighbour(&chosen, plan->timeline.makespan_s, true, out);
     FSM_TRY(print_neighbours(plan, cluster, layer, &chosen, out));
-    return plan->shape.memory.most > 0 ? print_unlimited(plan, cluster, layer, out) : FSMOE_OK;
+    bool limits = plan->shape.memory.most > 0 && plan->shape.lanes == 0; /* else the lanes are as wanted */
+    return limits ? print_unlimited(plan, cluster, layer, out) : FSMOE_OK;
 }

@@ -1,5 +1,7 @@
 #include "plan/merge.h"
 
+#include "plan/step_memory.h"
+
 #include "plan/list.h"
 #include "plan/rhythm.h"
 
@@ -10,6 +12,13 @@
 static void take_turn(fsm_merge *merge, int role, fsm_section section, int ahead)
 {
     merge->turns[merge->turn_count++] = (fsm_turn){role, section, ahead};
+}
+
+int fsm_merge_most_parts(const fsm_step_shape *shape, int most)
+{
+    int parts = most < shape->most_parts ? most : shape->most_parts;
+    while (parts > 1 && !fsm_step_allows(shape, (fsm_lanes){.lanes = parts, .parts = parts})) parts--;
+    return parts > 1 ? parts : 1;
 }
 
 /* What the next attention waits for goes before the all-to-all that runs beside it, since they share a stream. */

@@ -44,6 +44,9 @@ typedef struct fsm_merge {
  * all-to-alls of one run beside what the next computes. One part: the step in order. */
 fsm_merge fsm_merge_parts(int parts);
 
+/* Of so many at most, as many as the step and parallel.memory allow; 1: no parts. */
+int fsm_merge_most_parts(const fsm_step_shape *shape, int most);
+
 /* Where gradients are summed in pieces, a piece is sent, the first that was finished, when the stream has nothing else that
  * could run; nothing else ever waits for more than one. ERROR_MEMORY, ERROR_NUMERIC. */
 fsmoe_status fsm_merge_build(const fsm_merge *merge, const fsm_step_shape *shape, const fsm_cluster *cluster,

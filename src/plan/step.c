@@ -8,14 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A pass over so many samples of a group. */
+/* A pass over so many samples of a group, on the rank that gets most of them: capacity groups may not divide by MP. */
 static fsm_pass_size pass_over(const fsmoe_config *config, const fsm_topo *topo, int64_t samples)
 {
     double factor = config->moe.capacity_factor > 0 ? config->moe.capacity_factor : 1.0;
     fsm_wire_shape wire;
     int64_t columns;
     fsm_pass_size size = {.n_group = samples * config->data.seq_len};
-    size.n_local = size.n_group / topo->mp;
+    size.n_local = fsm_lanes_most_tokens(config, topo, samples);
     fsm_lanes_wire(config, topo, samples, &wire);
     size.nominal_rows = wire.nominal_rows;
     bool mixes = fsm_gate_find(config->moe.gate)->mixes;
@@ -113,4 +113,14 @@ int fsm_step_max_degree(const fsm_step_shape *shape)
 void fsm_step_even_cuts(int64_t rows, int degree, int64_t *cuts)
 {
     for (int c = 0; c <= degree; c++) cuts[c] = rows * c / degree;
+}
+
+double fsm_step_summed_elems(const fsm_step_shape *shape)
+{
+    double elems = 0;
+    for (int i = 0; i < shape->region_count; i++) {
+        const fsm_region *region = &shape->regions[i];
+        if (shape->group_size[region->group] > 1) elems += (double)(region->last - region->first);
+    }
+    return elems;
 }

@@ -96,4 +96,7 @@ int64_t fsm_step_finished(const fsm_step_shape *shape, int region, int layer, bo
 /* `degree` chunks of T rows, as even as they go; cuts [degree + 1]. */
 void fsm_step_even_cuts(int64_t rows, int degree, int64_t *cuts);
 
+/* Elements of the gradients that ranks sum. */
+double fsm_step_summed_elems(const fsm_step_shape *shape);
+
 #endif

@@ -54,11 +54,31 @@ int64_t fsm_step_bytes(const fsm_step_shape *shape, fsm_lanes lanes)
     return m->most > 0 ? m->fixed + (passes > m->whole ? passes : m->whole) : 0;
 }
 
+bool fsm_step_allows(const fsm_step_shape *shape, fsm_lanes lanes)
+{
+    return !shape->memory.asked || fsm_step_bytes(shape, lanes) <= shape->memory.most;
+}
+
+fsmoe_status fsm_step_check_memory(const fsm_step_shape *shape)
+{
+    const fsm_lanes one = {.lanes = 1, .parts = 1};
+    if (fsm_step_allows(shape, one)) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_CONFIG, "parallel.memory is %lld bytes, but one lane takes %lld",
+                    (long long)shape->memory.most, (long long)fsm_step_bytes(shape, one));
+}
+
+/* All of a micro-batch's parts at once hold what it holds, but for rounding; unless they cannot be shared out over MP as evenly. */
+static bool hold_no_more(const fsm_step_shape *shape, fsm_lanes lanes)
+{
+    int64_t tokens = 0;
+    for (int part = 0; part < lanes.parts; part++) tokens += fsm_step_part(shape, lanes.parts, part).n_local;
+    return lanes.lanes == lanes.parts && lanes.spare == 0 && tokens <= shape->n_local;
+}
+
 bool fsm_step_fits(const fsm_step_shape *shape, const fsm_graph *graph)
 {
     fsm_lanes lanes = {fsm_graph_lanes(graph), fsm_graph_parts(graph), graph->spare};
-    bool at_once = lanes.lanes == lanes.parts && lanes.spare == 0;
-    if (shape->memory.most == 0 || (at_once && !shape->memory.asked)) return true;
+    if (shape->memory.most == 0 || (!shape->memory.asked && hold_no_more(shape, lanes))) return true;
     return fsm_step_bytes(shape, lanes) <= shape->memory.most;
 }
 
@@ -66,8 +86,7 @@ int fsm_step_most_spare(const fsm_step_shape *shape, int lanes, int parts)
 {
     const fsm_step_memory *m = &shape->memory;
     int spare = FSM_MOST_SPARE;
-    bool at_once = lanes == parts;
-    if (m->most == 0) return at_once ? 0 : -1; /* nothing is known */
+    if (m->most == 0) return lanes == parts ? 0 : -1; /* nothing is known */
     while (spare >= 0 && fsm_step_bytes(shape, (fsm_lanes){lanes, parts, spare}) > m->most) spare--;
-    return spare < 0 && at_once && !m->asked ? 0 : spare;
+    return spare < 0 && !m->asked && hold_no_more(shape, (fsm_lanes){lanes, parts, 0}) ? 0 : spare;
 }

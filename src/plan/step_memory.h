@@ -14,6 +14,12 @@ fsmoe_status fsm_step_describe_memory(const fsmoe_config *config, const fsm_topo
 /* Bytes of a rank with these lanes; 0 where the shape does not know. */
 int64_t fsm_step_bytes(const fsm_step_shape *shape, fsm_lanes lanes);
 
+/* Whether lanes are within what was asked for; true where nothing was. */
+bool fsm_step_allows(const fsm_step_shape *shape, fsm_lanes lanes);
+
+/* ERROR_CONFIG: not even one lane is; both numbers are said. */
+fsmoe_status fsm_step_check_memory(const fsm_step_shape *shape);
+
 /* Whether a graph's lanes fit into memory.most. */
 bool fsm_step_fits(const fsm_step_shape *shape, const fsm_graph *graph);
 

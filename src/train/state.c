@@ -144,9 +144,16 @@ static char *text_of(const json_t *value)
     return value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
 }
 
+/* One more change, after a comma where it is not the first. */
+static void begin_change(char text[FSM_CHANGES_BYTES])
+{
+    if (text[0]) fsm_text_append(text, FSM_CHANGES_BYTES, ", ");
+}
+
 static void append_change(char text[FSM_CHANGES_BYTES], const char *key, const json_t *was, const json_t *is)
 {
     char *before = text_of(was), *after = text_of(is);
+    begin_change(text);
     fsm_text_append(text, FSM_CHANGES_BYTES, "%s %s -> %s", key, before ? before : "none", after ? after : "none");
     free(before);
     free(after);

@@ -106,7 +106,8 @@ fsmoe_status fsm_schedule_try_others(const fsm_step_shape *shape, const fsm_clus
         fsm_graph tried;
         FSM_TRY(others[i]->build(shape, cluster, &tried));
         if (!freedom.one_stream) use_own_links(shape, &tried);
-        if (!fsm_step_fits(shape, &tried)) {
+        bool wanted = shape->lanes == 0 || shape->lanes == fsm_graph_lanes(&tried);
+        if (!wanted || !fsm_step_fits(shape, &tried)) {
             fsm_graph_destroy(&tried);
             continue;
         }

@@ -12,10 +12,7 @@ enum { FEWEST_PIECES = 1, MOST_PIECES = 16 }; /* of what one layer adds to the g
 
 static double elems_of_layer(const fsm_step_shape *s)
 {
-    double elems = 0;
-    for (int i = 0; i < s->region_count; i++)
-        if (s->group_size[s->regions[i].group] > 1) elems += (double)(s->regions[i].last - s->regions[i].first);
-    return elems / fmax(s->num_layers, 1);
+    return fsm_step_summed_elems(s) / fmax(s->num_layers, 1);
 }
 
 static fsmoe_status try_sizes(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_merge flow, fsm_graph *best,
@@ -33,7 +30,7 @@ static fsmoe_status try_sizes(const fsm_step_shape *shape, const fsm_cluster *cl
 static fsmoe_status build(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph)
 {
     double best_s = INFINITY;
-    int most = shape->most_parts > 1 ? shape->most_parts : 1;
+    int most = fsm_merge_most_parts(shape, shape->most_parts);
     fsmoe_status status = FSMOE_OK;
     *graph = (fsm_graph){0};
     for (int parts = most > 1 ? 2 : 1; parts <= most && status == FSMOE_OK; parts++)

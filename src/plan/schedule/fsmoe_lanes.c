@@ -18,7 +18,10 @@ enum {
     KEPT_DEGREES = 2,         /* whose rhythm is improved, in each direction */
     FEW_MICRO_BATCHES = 4,    /* a multiple of every number that may stand side by side, but 3 */
     POLISHED_TASKS = 2000000, /* that attempts at the whole step may start */
+    MOST_PIECES = 1024,       /* of gradients: with more, alphas that are next to nothing cost nothing but planning */
 };
+
+static const double MOST_PIECE_ELEMS = 0x1p50; /* more than any gradients, and far from where counts overflow */
 
 /* A layout of lanes that promises more than this above the best one is not looked at closely. */
 static const double WORTH_A_LOOK = 1.06;
@@ -73,6 +76,7 @@ typedef struct layout {
     fsm_lanes lanes;
     fsm_rhythm *rhythm[2]; /* [count]; owned */
     int count[2];          /* 0: it cannot be as wanted */
+    int kept[2];           /* of them */
 } layout;
 
 typedef struct planner {
@@ -140,19 +144,14 @@ static fsmoe_status look_at_layout(planner *p, fsm_lanes lanes)
     return FSMOE_OK;
 }
 
-static int kept_degrees(const layout *l, int phase)
-{
-    return l->count[phase] < KEPT_DEGREES ? l->count[phase] : KEPT_DEGREES;
-}
-
 static fsmoe_status improve(planner *p, layout *l)
 {
     for (int phase = 0; phase < 2; phase++) {
-        int kept = kept_degrees(l, phase);
-        for (int i = 0; i < kept; i++)
-            FSM_TRY(
-                fsm_rhythm_improve(p->shape, p->cluster, l->lanes, (fsm_phase)phase, ATTEMPTS, &l->rhythm[phase][i]));
-        qsort(l->rhythm[phase], (size_t)kept, sizeof *l->rhythm[phase], by_time);
+        fsm_rhythm *rhythms = l->rhythm[phase];
+        l->kept[phase] = l->count[phase] < KEPT_DEGREES ? l->count[phase] : KEPT_DEGREES;
+        for (int i = 0; i < l->kept[phase]; i++)
+            FSM_TRY(fsm_rhythm_improve(p->shape, p->cluster, l->lanes, (fsm_phase)phase, ATTEMPTS, &rhythms[i]));
+        qsort(rhythms, (size_t)l->kept[phase], sizeof *rhythms, by_time);
     }
     return FSMOE_OK;
 }
@@ -202,11 +201,11 @@ static fsmoe_status try_pieces(planner *p, candidate c)
     static const double alphas[] = {8, 32, 128, 512};
     const fsm_cost cost = fsm_cost_find(p->cluster, FSM_TASK_ALLREDUCE, FSM_UPDATE, true).cost;
     fsm_line line = fsm_cost_least(&cost);
-    double largest = fsm_window_piece_elems(&cost);
+    double largest = fsm_window_piece_elems(&cost), least = fmax(fsm_step_summed_elems(p->shape) / MOST_PIECES, 1024);
     for (size_t i = 0; i < sizeof alphas / sizeof *alphas; i++) {
         double elems = line.beta_s > 0 ? alphas[i] * line.alpha_s / line.beta_s : 0;
         if (largest > 0 && elems > largest) elems = largest;
-        c.piece_elems = (int64_t)fmax(elems, 1024);
+        c.piece_elems = (int64_t)fmin(fmax(elems, least), MOST_PIECE_ELEMS);
         FSM_TRY(try_candidate(p, &c, 0));
     }
     return FSMOE_OK;
@@ -214,8 +213,8 @@ static fsmoe_status try_pieces(planner *p, candidate c)
 
 static fsmoe_status try_layout(planner *p, const layout *l)
 {
-    for (int f = 0; f < kept_degrees(l, 0); f++)
-        for (int b = 0; b < kept_degrees(l, 1); b++)
+    for (int f = 0; f < l->kept[0]; f++)
+        for (int b = 0; b < l->kept[1]; b++)
             FSM_TRY(try_pieces(p, (candidate){.lanes = l->lanes, .rhythm = {&l->rhythm[0][f], &l->rhythm[1][b]}}));
     return FSMOE_OK;
 }
@@ -243,10 +242,6 @@ static fsmoe_status look_at_layouts(planner *p)
 static fsmoe_status refuse(const planner *p)
 {
     const fsm_step_shape *s = p->shape;
-    int64_t least = fsm_step_bytes(s, (fsm_lanes){.lanes = 1, .parts = 1});
-    if (s->memory.asked && least > s->memory.most)
-        return fsm_fail(FSMOE_ERROR_CONFIG, "parallel.memory is %lld bytes, but one lane takes %lld",
-                        (long long)s->memory.most, (long long)least);
     if (p->wanted.degree[0] > 0 || p->wanted.degree[1] > 0)
         return fsm_fail(FSMOE_ERROR_CONFIG, "the step cannot be taken in %d lanes with %d chunks forward, %d backward",
                         p->wanted.lanes, p->wanted.degree[0], p->wanted.degree[1]);
@@ -281,15 +276,6 @@ static void end_planner(planner *p, fsmoe_status status, fsm_graph *graph)
     if (status != FSMOE_OK) fsm_graph_destroy(graph);
 }
 
-fsmoe_status fsm_schedule_in_lanes(const fsm_step_shape *shape, const fsm_cluster *cluster,
-                                   const fsm_lanes_wanted *wanted, fsm_graph *graph)
-{
-    planner p = begin_planner(shape, cluster, wanted);
-    fsmoe_status status = plan_lanes(&p);
-    end_planner(&p, status, graph);
-    return status;
-}
-
 /* Other schedules' plans are candidates, too; fsmoe-x's is left only for what promises more than costs are off by. */
 static fsmoe_status try_others(planner *p)
 {
@@ -297,18 +283,28 @@ static fsmoe_status try_others(planner *p)
                                                 &fsm_schedule_flowmoe, NULL},
                                      *const plainer[] = {&fsm_schedule_fsmoe_x, NULL};
     const fsm_freedom freedom = fsm_schedule_fsmoe_lanes.freedom;
-    FSM_TRY(fsm_schedule_try_others(p->shape, p->cluster, freedom, lanes, &p->best, &p->best_s));
+    fsm_step_shape shape = *p->shape; /* borrows what it owns */
+    shape.lanes = p->wanted.lanes;
+    if (p->wanted.degree[0] > 0 || p->wanted.degree[1] > 0) return FSMOE_OK;
+    FSM_TRY(fsm_schedule_try_others(&shape, p->cluster, freedom, lanes, &p->best, &p->best_s));
     p->best_s *= 1 + fsm_schedule_risk(p->cluster);
-    return fsm_schedule_try_others(p->shape, p->cluster, freedom, plainer, &p->best, &p->best_s);
+    return fsm_schedule_try_others(&shape, p->cluster, freedom, plainer, &p->best, &p->best_s);
+}
+
+fsmoe_status fsm_schedule_in_lanes(const fsm_step_shape *shape, const fsm_cluster *cluster,
+                                   const fsm_lanes_wanted *wanted, fsm_graph *graph)
+{
+    planner p = begin_planner(shape, cluster, wanted);
+    fsmoe_status status = plan_lanes(&p);
+    if (status == FSMOE_OK) status = try_others(&p);
+    end_planner(&p, status, graph);
+    return status;
 }
 
 static fsmoe_status build(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph)
 {
-    planner p = begin_planner(shape, cluster, &(fsm_lanes_wanted){.lanes = shape->lanes});
-    fsmoe_status status = plan_lanes(&p);
-    if (status == FSMOE_OK && shape->lanes == 0) status = try_others(&p);
-    end_planner(&p, status, graph);
-    if (shape->lanes > 0 || status != FSMOE_OK) return status; /* as was wanted, whatever it costs */
+    FSM_TRY(fsm_schedule_in_lanes(shape, cluster, &(fsm_lanes_wanted){.lanes = shape->lanes}, graph));
+    if (shape->lanes > 1) return FSMOE_OK; /* as was wanted, whatever it costs */
     return fsm_schedule_or_in_order(shape, cluster, graph);
 }
 

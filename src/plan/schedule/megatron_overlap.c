@@ -9,11 +9,12 @@
  * The first forward and the last backward have nothing beside them (combined_1f1b.py). Tensor parallelism's collectives belong
  * to attention there. Gradients are summed after backward, or with --overlap-grad-reduce in buckets of 40 million elements
  * (1 million a data-parallel rank, if more) as they are finished: the faster of the two.
- * One micro-batch leaves nothing to pair there. Here its halves are paired, but as no backward can begin before all of its
+ * One micro-batch leaves nothing to pair there, nor do several where parallel.memory has no room for two. Here halves are paired, but as no backward can begin before all of its
  * losses are known, they go the same way, the second ahead by half a layer: the other pairing that Megatron's guide
  * names, and does not implement. */
 #include "plan/merge.h"
 #include "plan/schedule/schedule.h"
+#include "plan/step_memory.h"
 
 #include <math.h>
 
@@ -61,9 +62,11 @@ static fsmoe_status build_merged(const fsm_step_shape *shape, const fsm_cluster 
 static fsmoe_status build(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph)
 {
     fsm_merge merge = pairs;
-    merge.opposite = shape->training && shape->micro_batches > 1;
-    merge.lanes = (fsm_lanes){.lanes = 2, .parts = merge.opposite ? 1 : 2};
-    if (!merge.opposite && shape->most_parts < 2) return fsm_schedule_in_order(shape, 1, 1, graph);
+    const fsm_lanes opposite = {.lanes = 2, .parts = 1};
+    bool several = shape->training && shape->micro_batches > 1 && !shape->micro_in_turn;
+    merge.opposite = several && fsm_step_allows(shape, opposite);
+    merge.lanes = merge.opposite ? opposite : (fsm_lanes){.lanes = 2, .parts = 2};
+    if (!merge.opposite && fsm_merge_most_parts(shape, 2) < 2) return fsm_schedule_in_order(shape, 1, 1, graph);
     return build_merged(shape, cluster, merge, graph);
 }
 

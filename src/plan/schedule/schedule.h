@@ -44,7 +44,8 @@ fsmoe_status fsm_schedule_fill(const fsm_step_shape *shape, const fsm_cluster *c
  * ERROR_NUMERIC. */
 fsmoe_status fsm_schedule_keep_faster(const fsm_cluster *cluster, fsm_graph tried, fsm_graph *best, double *best_s);
 
-/* The same with the graphs of `others` (NULL after the last), every collective on its own link unless there is one stream. */
+/* The same with the graphs of `others` (NULL after the last) that fit into memory and have as many lanes as are wanted, every
+ * collective on its own link unless there is one stream. */
 fsmoe_status fsm_schedule_try_others(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_freedom freedom,
                                      const fsm_schedule *const *others, fsm_graph *best, double *best_s);
 

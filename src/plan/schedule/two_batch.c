@@ -10,7 +10,7 @@
 
 static fsmoe_status build(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph)
 {
-    const fsm_merge halves = fsm_merge_parts(shape->most_parts > 1 ? 2 : 1);
+    const fsm_merge halves = fsm_merge_parts(fsm_merge_most_parts(shape, 2));
     FSM_TRY(fsm_merge_build(&halves, shape, cluster, graph));
     return fsm_schedule_or_in_order(shape, cluster, graph);
 }
