@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "reading.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -262,13 +263,6 @@ static inline bool has_mpi(const command_case *c)
 }
 
 /* ---- asserting ---- */
-
-static inline size_t count_text(const char *text, const char *part)
-{
-    size_t count = 0;
-    for (const char *at = text; (at = strstr(at, part)); at += strlen(part)) count++;
-    return count;
-}
 
 static inline void assert_has(const char *text, const char *part)
 {

@@ -13,6 +13,7 @@
 
 #include "plan/check.h"
 #include "plan/model_step.h"
+#include "plan/step_memory.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -79,12 +80,18 @@ static inline fsm_step_shape shape_of(const step *s)
     return shape;
 }
 
-static inline fsm_plan plan_of(const step *s, const fsm_schedule *schedule, const fsm_cluster *cluster)
+/* Takes the shape over. */
+static inline fsm_plan plan_shape(fsm_step_shape *shape, const fsm_schedule *schedule, const fsm_cluster *cluster)
 {
     fsm_plan plan;
-    fsm_step_shape shape = shape_of(s);
-    if (fsm_plan_create(&shape, cluster, schedule, &plan) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
+    if (fsm_plan_create(shape, cluster, schedule, &plan) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
     return plan;
+}
+
+static inline fsm_plan plan_of(const step *s, const fsm_schedule *schedule, const fsm_cluster *cluster)
+{
+    fsm_step_shape shape = shape_of(s);
+    return plan_shape(&shape, schedule, cluster);
 }
 
 static const step small_step = {"mixtral", 2, 1, 2, {2, 2, 2, 2, 2}};
@@ -105,6 +112,28 @@ static inline fsm_plan rich_plan(const fsm_cluster *cluster)
     return plan;
 }
 
+/* As much memory as a plan may want. */
+static inline void allow_all_memory(fsm_step_shape *shape)
+{
+    shape->memory.most = FSM_STEP_MOST_BYTES;
+    shape->memory.asked = true;
+}
+
+/* A plan in two lanes, the halves of each micro-batch, with weight gradients that are late by as much as memory allows: of
+ * three layers the last that backward enters waits for those of the first. */
+static inline fsm_plan lanes_plan(const fsm_cluster *cluster)
+{
+    static const step three_layers = {"mixtral", 3, 1, 2, {2, 2, 2, 2, 2}};
+    static const fsm_lanes halves = {.lanes = 2, .parts = 2, .spare = 1};
+    fsm_step_shape shape = shape_of(&three_layers);
+    shape.memory.most = fsm_step_bytes(&shape, halves);
+    shape.memory.asked = true;
+    shape.lanes = 2;
+    fsm_plan plan = plan_shape(&shape, &fsm_schedule_fsmoe_lanes, cluster);
+    assert_true(plan.graph.lanes == 2 && plan.graph.parts == 2 && plan.graph.spare == 1);
+    return plan;
+}
+
 static inline double *copy_numbers(const double *numbers, int count)
 {
     double *copy = malloc(sizeof *copy * ((size_t)count + 1));
@@ -113,16 +142,23 @@ static inline double *copy_numbers(const double *numbers, int count)
     return copy;
 }
 
+static inline fsm_step_shape copy_shape(const fsm_step_shape *shape)
+{
+    fsm_step_shape copy = *shape;
+    size_t bytes = sizeof *copy.gradients * (size_t)shape->gradient_count;
+    copy.gradients = malloc(bytes + 1);
+    assert_non_null(copy.gradients);
+    memcpy(copy.gradients, shape->gradients, bytes);
+    return copy;
+}
+
 static inline fsm_plan copy_plan(const fsm_plan *plan)
 {
     fsm_plan copy = *plan;
     int count = plan->graph.count;
-    size_t bytes = sizeof *copy.shape.gradients * (size_t)plan->shape.gradient_count;
     copy.graph = fsm_graph_copy(&plan->graph);
     assert_false(copy.graph.out_of_memory);
-    copy.shape.gradients = malloc(bytes + 1);
-    assert_non_null(copy.shape.gradients);
-    memcpy(copy.shape.gradients, plan->shape.gradients, bytes);
+    copy.shape = copy_shape(&plan->shape);
     copy.seconds = copy_numbers(plan->seconds, count);
     copy.degree = NULL; /* the checker counts for itself */
     copy.timeline.start_s = copy_numbers(plan->timeline.start_s, count);

@@ -8,8 +8,9 @@
 
 #include <cmocka.h>
 
+#define DRAW_SEED 47
 #include "base/clock.h"
-#include "base/rng.h"
+#include "draws.h"
 #include "exec/exec.h"
 
 #include <math.h>
@@ -19,13 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static uint64_t draws;
-
-static int64_t draw(int64_t limit)
-{
-    return (int64_t)(fsm_rng_bits(47, FSM_RNG_TEST, draws++) % (uint64_t)limit);
-}
 
 /* ---- a case: a graph, what its tasks do, and what came of it ---- */
 
@@ -460,13 +454,13 @@ static double run_one_that_wakes(fsm_exec *exec, fsm_progress progress)
 static void test_exec_long_naps_end_when_an_operation_wakes(void **state)
 {
     (void)state;
+    enum { ATTEMPTS = 5 };
     for (int mode = 0; mode < 2; mode++) {
-        double best_s = 1;
+        int in_time = 0;
         fsm_exec *exec = create(both[mode]);
         fsm_exec_set_longest_nap(exec, 1);
-        for (int attempt = 0; attempt < 5 && best_s > 0.202; attempt++) /* machines have bad moments */
-            best_s = fmin(best_s, run_one_that_wakes(exec, both[mode]));
-        assert_true(best_s <= 0.202);
+        for (int attempt = 0; attempt < ATTEMPTS; attempt++) in_time += run_one_that_wakes(exec, both[mode]) <= 0.202;
+        assert_true(in_time >= ATTEMPTS - 1); /* machines have bad moments; by luck a look is in time once, not often */
         fsm_exec_destroy(exec);
     }
 }

@@ -1,6 +1,8 @@
 /* The Gantt picture of a planned step. Oracles: the graph itself, a reader of balanced tags, the sum of all tasks' times. */
 #include "plan_by_hand.h"
 
+#include "reading.h"
+
 /* ---- reading the picture ---- */
 
 static char *picture_of(const plan *p, const char *title, const char *subtitle)
@@ -49,13 +51,6 @@ static void assert_well_formed(const char *svg)
         }
     }
     assert_int_equal(depth, 0);
-}
-
-static int count_of(const char *text, const char *word)
-{
-    int count = 0;
-    for (const char *at = text; (at = strstr(at, word)); at += strlen(word)) count++;
-    return count;
 }
 
 /* The rectangles of one resource: how many, and their area as time; busy times as titles tell them. */
@@ -129,7 +124,7 @@ static void test_gantt_draws_every_task_once_with_its_times(void **state)
         double start_ms = 1e3 * p.timeline.start_s[i], end_ms = 1e3 * p.timeline.end_s[i];
         snprintf(title, sizeof title, "<title>%s\n%.3f – %.3f ms, %.3f ms</title>", name, start_ms, end_ms,
                  end_ms - start_ms);
-        if (count_of(svg, title) != 1) fail_msg("%s: %d times", title, count_of(svg, title));
+        if (count_text(svg, title) != 1) fail_msg("%s: %zu times", title, count_text(svg, title));
     }
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
         int tasks;
@@ -148,12 +143,12 @@ static void test_gantt_has_a_row_for_resources_with_tasks_and_their_busy_share(v
     int last = 0;
     put(&p, task_of(FSM_TASK_A2A_DISPATCH, FSM_FORWARD, FSM_INTER, 0, 0), 1e-3, &last, 1);
     char *svg = picture_of(&p, "a step", NULL);
-    assert_int_equal(count_of(svg, "class=\"track\""), 2);
+    assert_int_equal(count_text(svg, "class=\"track\""), 2);
     assert_null(strstr(svg, "intra-node link"));
-    assert_int_equal(count_of(svg, ">compute<"), 1);
-    assert_int_equal(count_of(svg, ">inter-node link<"), 1);
-    assert_int_equal(count_of(svg, ">75 %<"), 1);
-    assert_int_equal(count_of(svg, ">25 %<"), 1);
+    assert_int_equal(count_text(svg, ">compute<"), 1);
+    assert_int_equal(count_text(svg, ">inter-node link<"), 1);
+    assert_int_equal(count_text(svg, ">75 %<"), 1);
+    assert_int_equal(count_text(svg, ">25 %<"), 1);
     free(svg);
     destroy(&p);
 }
@@ -199,8 +194,8 @@ static void test_gantt_labels_chunks_alike(void **state)
         plan p = make_chunks(cases[c].step_ms);
         char *svg = picture_of(&p, "a step", NULL);
         for (int i = 0; i < 4; i++)
-            if (count_of(svg, cases[c].labels[i]) != 1) fail_msg("no label %s", cases[c].labels[i]);
-        assert_int_equal(count_of(svg, "y=\"40\">head<"), 1);
+            if (count_text(svg, cases[c].labels[i]) != 1) fail_msg("no label %s", cases[c].labels[i]);
+        assert_int_equal(count_text(svg, "y=\"40\">head<"), 1);
         free(svg);
         destroy(&p);
     }
@@ -236,19 +231,19 @@ static void test_gantt_hatches_all_lanes_but_the_first(void **state)
         plan p = make_plan_of_lanes(2, lanes);
         char *svg = picture_of(&p, "a step", NULL), text[64];
         assert_well_formed(svg);
-        assert_int_equal(count_of(svg, "<pattern "), lanes - 1);
+        assert_int_equal(count_text(svg, "<pattern "), lanes - 1);
         for (int lane = 0; lane < 4; lane++) {
             bool hatched = lane > 0 && lane < lanes;
             snprintf(text, sizeof text, ">lane %d</text>", lane); /* the legend's */
-            assert_int_equal(count_of(svg, text), lanes > 1 && lane < lanes);
+            assert_int_equal(count_text(svg, text), lanes > 1 && lane < lanes);
             snprintf(text, sizeof text, ">lane %d, layer</text>", lane);
-            assert_int_equal(count_of(svg, text), lanes > 1 && lane < lanes);
+            assert_int_equal(count_text(svg, text), lanes > 1 && lane < lanes);
             assert_int_equal(count_hatched(svg, FSM_COMPUTE, lane), hatched ? count_tasks(&p, FSM_COMPUTE, lane) : 0);
             assert_int_equal(count_hatched(svg, FSM_INTER, lane), hatched ? count_tasks(&p, FSM_INTER, lane) : 0);
         }
-        assert_int_equal(count_of(svg, ">phase</text>"), 1);
-        assert_int_equal(count_of(svg, ">forward</text>"), 1);
-        assert_int_equal(count_of(svg, ">backward</text>"), 1);
+        assert_int_equal(count_text(svg, ">phase</text>"), 1);
+        assert_int_equal(count_text(svg, ">forward</text>"), 1);
+        assert_int_equal(count_text(svg, ">backward</text>"), 1);
         assert_non_null(
             strstr(svg, lanes > 1 ? ", lane 0, rows 0-64]\n" : "expert.forward[layer 0, micro 0, lane 0, rows"));
         free(svg);
@@ -269,11 +264,11 @@ static void test_gantt_gives_lanes_that_disagree_rows_of_their_own(void **state)
             last = put(&p, t, (lane + 1) * 1e-3, &last, 1);
         }
     char *svg = picture_of(&p, "a step", NULL);
-    assert_int_equal(count_of(svg, ">phase</text>"), 0);
-    assert_int_equal(count_of(svg, ">lane 0, phase</text>"), 1);
-    assert_int_equal(count_of(svg, ">lane 1, phase</text>"), 1);
-    assert_int_equal(count_of(svg, ">lane 1, micro-batch</text>"), 1);
-    assert_int_equal(count_of(svg, ">forward</text>"), 2);
+    assert_int_equal(count_text(svg, ">phase</text>"), 0);
+    assert_int_equal(count_text(svg, ">lane 0, phase</text>"), 1);
+    assert_int_equal(count_text(svg, ">lane 1, phase</text>"), 1);
+    assert_int_equal(count_text(svg, ">lane 1, micro-batch</text>"), 1);
+    assert_int_equal(count_text(svg, ">forward</text>"), 2);
     free(svg);
     destroy(&p);
 }
@@ -292,8 +287,8 @@ static void test_gantt_numbers_the_chunks_of_each_lane(void **state)
     }
     put(&p, task_of(FSM_TASK_HEAD, FSM_FORWARD, FSM_COMPUTE, -1, 0), 50e-3, NULL, 0);
     char *svg = picture_of(&p, "a step", NULL);
-    assert_int_equal(count_of(svg, "y=\"40\">0<"), 2);
-    assert_int_equal(count_of(svg, "y=\"40\">1<"), 2);
+    assert_int_equal(count_text(svg, "y=\"40\">0<"), 2);
+    assert_int_equal(count_text(svg, "y=\"40\">1<"), 2);
     free(svg);
     destroy(&p);
 }
@@ -309,11 +304,11 @@ static void test_gantt_says_loads_and_what_waits(void **state)
     char *svg;
     fsm_gantt_frame frame = {.title = "a step", .load_s = load_s};
     assert_int_equal(fsm_gantt_text(&p.graph, &p.timeline, &frame, &svg), FSMOE_OK);
-    assert_int_equal(count_of(svg, ">waits 3 ms for a2a_dispatch.forward</text>"), 1);
-    assert_int_equal(count_of(svg, ">waits 2 ms for attention.forward; 1 ms after its last task</text>"), 1);
-    assert_int_equal(count_of(svg, ">busy 3 ms</text>"), 2);
-    assert_int_equal(count_of(svg, ">load 2.5 ms</text>"), 1);
-    assert_int_equal(count_of(svg, ">load 3 ms</text>"), 1);
+    assert_int_equal(count_text(svg, ">waits 3 ms for a2a_dispatch.forward</text>"), 1);
+    assert_int_equal(count_text(svg, ">waits 2 ms for attention.forward; 1 ms after its last task</text>"), 1);
+    assert_int_equal(count_text(svg, ">busy 3 ms</text>"), 2);
+    assert_int_equal(count_text(svg, ">load 2.5 ms</text>"), 1);
+    assert_int_equal(count_text(svg, ">load 3 ms</text>"), 1);
     free(svg);
     destroy(&p);
 }
@@ -324,8 +319,8 @@ static void test_gantt_escapes_its_titles(void **state)
     plan p = make_plan(1, 1);
     char *svg = picture_of(&p, "a < b & \"c\"", "d > 'e' \x01");
     assert_well_formed(svg);
-    assert_int_equal(count_of(svg, "a &lt; b &amp; &quot;c&quot;"), 2); /* the label and the heading */
-    assert_int_equal(count_of(svg, "d &gt; &#39;e&#39; \xEF\xBF\xBD"), 1);
+    assert_int_equal(count_text(svg, "a &lt; b &amp; &quot;c&quot;"), 2); /* the label and the heading */
+    assert_int_equal(count_text(svg, "d &gt; &#39;e&#39; \xEF\xBF\xBD"), 1);
     free(svg);
     destroy(&p);
 }
@@ -364,7 +359,7 @@ static void test_gantt_of_thousands_of_tasks_conserves_busy_time(void **state)
         char *svg = picture_of(&p, "many", "tasks");
         assert_well_formed(svg);
         assert_true(strlen(svg) < 2000000);
-        assert_true(count_of(svg, "class=\"column\"") > 0);
+        assert_true(count_text(svg, "class=\"column\"") > 0);
         for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
             int tasks;
             double busy_s = busy_of(&p, (fsm_resource)r, &tasks);
@@ -429,7 +424,7 @@ static void test_gantt_of_thousands_on_a_longer_axis_conserves_busy_time(void **
                    &last, 1);
     fsm_gantt_frame frame = {.title = "many", .axis_s = 1.5 * p.timeline.makespan_s, .inside_page = false};
     assert_int_equal(fsm_gantt_text(&p.graph, &p.timeline, &frame, &svg), FSMOE_OK);
-    assert_true(count_of(svg, "class=\"column\"") > 0);
+    assert_true(count_text(svg, "class=\"column\"") > 0);
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) {
         int tasks;
         double busy_s = busy_of(&p, (fsm_resource)r, &tasks);

@@ -3,15 +3,11 @@
 #include "model/hf_config.h"
 #include "model/safetensors.h"
 #include "model_case.h"
+#include "reading.h"
 #include "train/checkpoint.h"
 
-#include <jansson.h>
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define GOLDEN FSMOE_TEST_DATA "/golden/mixtral/"
 
@@ -62,12 +58,6 @@ static const void *recorded(const golden *g, const char *name, size_t bytes)
     const fsm_tensor_info *info = fsm_safetensors_find(g->values, name);
     if (!info || info->bytes != bytes) fail_msg("no recorded tensor %s of %zu bytes", name, bytes);
     return info->data;
-}
-
-static double number(const json_t *object, const char *key)
-{
-    assert_true(json_is_number(json_object_get(object, key)));
-    return json_number_value(json_object_get(object, key));
 }
 
 /* |a - b| <= band |b| */

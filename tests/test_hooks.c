@@ -9,7 +9,7 @@
 
 #include "base/rng.h"
 #include "comm/world.h"
-#include "config/config.h"
+#include "model_case.h"
 #include "moe/extend.h"
 #include "train/layer.h"
 
@@ -284,6 +284,61 @@ static void test_hooks_get_the_data_of_whoever_adds_them(void **state)
     fsmoe_config_destroy(config);
 }
 
+/* ---- a model's ---- */
+
+typedef struct counted {
+    int created, destroyed;
+} counted;
+
+static fsmoe_status create_counted(void *user, const fsmoe_config *config, int rank, void **state)
+{
+    (void)config, (void)rank;
+    ((counted *)user)->created++;
+    *state = user;
+    return FSMOE_OK;
+}
+
+static void destroy_counted(void *state)
+{
+    ((counted *)state)->destroyed++;
+}
+
+static void ignore_call(void *state, fsm_hook_call *call)
+{
+    (void)state, (void)call;
+}
+
+/* Not when a model is measured, when a plan asks what lanes would take, or when it is laid out for others. */
+static void test_hooks_are_made_once_a_model(void **state)
+{
+    (void)state;
+    static counted count;
+    static const fsm_hook_kind kind = {
+        .name = "counted", .user = &count, .create = create_counted, .destroy = destroy_counted, .call = ignore_call};
+    static const char *const settings[] = {"model.hidden=8",    "model.num_heads=2",    "model.num_layers=2",
+                                           "data.seq_len=8",    "train.global_batch=2", "model.vocab_size=16",
+                                           "moe.num_experts=4", "moe.hooks=[counted]",  NULL};
+    const fsm_model_options options = {.max_samples = 2, .training = true};
+    fsm_comm *self;
+    fsm_stepper s;
+    fsm_model_memory memory;
+    fsm_step_shape shape;
+    assert_int_equal(fsm_add_hook(&kind), FSMOE_OK);
+    fsmoe_config *config = model_case_config(settings);
+    assert_int_equal(fsm_comm_create_self(&self), FSMOE_OK);
+    assert_int_equal(fsm_stepper_create(config, self, &options, &s), FSMOE_OK);
+    assert_int_equal(count.created, 1);
+    assert_int_equal(fsm_model_measure(config, NULL, &s.topo, &options, &memory), FSMOE_OK);
+    assert_int_equal(fsm_stepper_shape(&s, &shape), FSMOE_OK);
+    assert_int_equal(fsm_model_use_lanes(s.model, 2, 2, 1), FSMOE_OK);
+    assert_true(count.created == 1 && count.destroyed == 0);
+    fsm_step_shape_destroy(&shape);
+    fsm_stepper_destroy(&s);
+    assert_true(count.created == 1 && count.destroyed == 1);
+    fsm_comm_destroy(self);
+    fsmoe_config_destroy(config);
+}
+
 /* 3 and 5 pairs of layer 1, twice: 37.5 and 62.5 per cent of 16; evaluation does not count. */
 static void test_hooks_histogram_counts_the_pairs_that_experts_get(void **state)
 {
@@ -345,6 +400,7 @@ int main(void)
         cmocka_unit_test(test_hooks_bf16_on_the_wire_is_rounding),
         cmocka_unit_test(test_hooks_bf16_twice_is_bf16_once),
         cmocka_unit_test(test_hooks_get_the_data_of_whoever_adds_them),
+        cmocka_unit_test(test_hooks_are_made_once_a_model),
         cmocka_unit_test(test_hooks_histogram_counts_the_pairs_that_experts_get),
         cmocka_unit_test(test_hooks_are_found_by_name),
     };

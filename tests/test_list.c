@@ -1,6 +1,7 @@
 /* List scheduling on random graphs. Oracles: the definition, looked at instant by instant; the simulator in order; the longest
  * way, searched without memory. */
-#include "base/rng.h"
+#define DRAW_SEED 41
+#include "draws.h"
 #include "plan/list.h"
 #include "plan/simulate.h"
 
@@ -14,13 +15,6 @@
 #include <cmocka.h>
 
 enum { GRAPHS = 300, MOST_TASKS = 40 };
-
-static uint64_t draws;
-
-static int draw(int limit)
-{
-    return (int)(fsm_rng_bits(41, FSM_RNG_TEST, draws++) % (uint64_t)limit);
-}
 
 typedef struct random_case {
     fsm_graph graph;

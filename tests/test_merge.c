@@ -1,34 +1,27 @@
 /* Schedules that merge lanes in a fixed order: whose turn it is, what gives way to what, what is left where there are no
  * lanes, and that the planner of lanes never loses to them.
  * Oracles: the checker of plans; orders written down by hand; intervals. */
-#include "plan_case.h"
-
-#include "base/rng.h"
+#define DRAW_SEED 45
+#include "draws.h"
 #include "plan/merge.h"
-#include "plan/step_memory.h"
+#include "plan_case.h"
 
 enum { ROUNDS = 60 };
 
 static const fsm_schedule *const merged[] = {&fsm_schedule_two_batch, &fsm_schedule_megatron_overlap,
                                              &fsm_schedule_flowmoe};
 
-static uint64_t draws;
-
-static int draw(int limit)
-{
-    return (int)(fsm_rng_bits(45, FSM_RNG_TEST, draws++) % (uint64_t)limit);
-}
-
 static fsm_step_shape random_step(void)
 {
     static const char *const families[] = {"mixtral", "gpt2"};
     static const layout layouts[] = {
         {2, 2, 2, 2, 2}, {4, 2, 4, 2, 1}, {1, 4, 2, 2, 1}, {2, 2, 4, 1, 1}, {1, 1, 1, 1, 1}};
-    step s = {families[draw(2)], 1 + draw(4), 1 + draw(3), 1 + draw(3), layouts[draw(5)]};
+    step s = {families[draw(2)], 1 + (int)draw(4), 1 + (int)draw(3), 1 + (int)draw(3), layouts[draw(5)]};
     fsm_step_shape shape = shape_of(&s);
-    int most = draw(FSM_MAX_LANES + 1);
+    int most = (int)draw(FSM_MAX_LANES + 1);
     if (shape.most_parts > most) shape.most_parts = most;
     shape.early_update = draw(2);
+    if (draw(2)) allow_all_memory(&shape); /* else two micro-batches do not stand side by side */
     return shape;
 }
 
@@ -37,59 +30,51 @@ static fsm_cluster random_costs(void)
     fsm_cluster cluster = costs();
     for (int op = 0; op < FSM_COST_OP_COUNT; op++) {
         fsm_line *line = &cluster.op[op].cost.line[0];
-        line->alpha_s *= pow(10, 2 * fsm_rng_uniform(45, FSM_RNG_TEST, draws++) - 1);
-        line->beta_s *= pow(10, 2 * fsm_rng_uniform(45, FSM_RNG_TEST, draws++) - 1);
+        line->alpha_s *= pow(10, 2 * draw_uniform() - 1);
+        line->beta_s *= pow(10, 2 * draw_uniform() - 1);
     }
     return cluster;
 }
 
-/* Takes the shape over. */
-static fsm_plan plan_shape(fsm_step_shape *shape, const fsm_schedule *schedule, const fsm_cluster *cluster)
-{
-    fsm_plan plan;
-    if (fsm_plan_create(shape, cluster, schedule, &plan) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
-    return plan;
-}
+/* A plan that the checker accepts. */
+typedef struct accepted {
+    double makespan_s;
+    bool fits;         /* it takes no more memory than fsmoe-lanes may */
+    bool side_by_side; /* micro-batches are beside one another */
+} accepted;
 
-static fsm_step_shape copy_shape(const fsm_step_shape *shape)
-{
-    fsm_step_shape copy = *shape;
-    size_t bytes = sizeof *copy.gradients * (size_t)shape->gradient_count;
-    copy.gradients = malloc(bytes + 1);
-    assert_non_null(copy.gradients);
-    memcpy(copy.gradients, shape->gradients, bytes);
-    return copy;
-}
-
-/* fits: it takes no more memory than fsmoe-lanes may. */
-static double checked_s(const fsm_step_shape *shape, const fsm_schedule *schedule, const fsm_cluster *cluster,
-                        bool *fits)
+static accepted check_plan(const fsm_step_shape *shape, const fsm_schedule *schedule, const fsm_cluster *cluster)
 {
     fsm_step_shape copy = copy_shape(shape);
     fsm_plan plan = plan_shape(&copy, schedule, cluster);
-    double makespan_s = plan.certificate.makespan_s;
     if (fsm_plan_check(&plan, cluster) != FSMOE_OK) fail_msg("%s: %s", schedule->name, fsmoe_last_error());
-    *fits = fsm_step_fits(&plan.shape, &plan.graph);
+    accepted a = {.makespan_s = plan.certificate.makespan_s,
+                  .fits = fsm_step_fits(&plan.shape, &plan.graph),
+                  .side_by_side = fsm_graph_lanes(&plan.graph) > fsm_graph_parts(&plan.graph)};
     fsm_plan_destroy(&plan);
-    return makespan_s;
+    return a;
 }
 
 static void test_merge_passes_the_checker_and_never_beats_lanes(void **state)
 {
     (void)state;
+    int compared[3] = {0}, side_by_side = 0;
     for (int round = 0; round < ROUNDS; round++) {
         fsm_step_shape shape = random_step();
         fsm_cluster cluster = random_costs();
-        bool lanes_fit;
-        double lanes_s = checked_s(&shape, &fsm_schedule_fsmoe_lanes, &cluster, &lanes_fit);
-        assert_true(lanes_fit);
+        accepted lanes = check_plan(&shape, &fsm_schedule_fsmoe_lanes, &cluster);
+        assert_true(lanes.fits);
         for (int i = 0; i < 3; i++) {
-            bool fits;
-            double merged_s = checked_s(&shape, merged[i], &cluster, &fits);
-            if (fits) assert_true(lanes_s <= merged_s * (1 + 1e-12));
+            accepted a = check_plan(&shape, merged[i], &cluster);
+            if (!a.fits) continue;
+            assert_true(lanes.makespan_s <= a.makespan_s * (1 + 1e-12));
+            compared[i]++;
+            side_by_side += a.side_by_side;
         }
         fsm_step_shape_destroy(&shape);
     }
+    for (int i = 0; i < 3; i++) assert_true(compared[i] >= ROUNDS / 2);
+    assert_true(side_by_side >= ROUNDS / 8); /* of megatron-overlap, where there is memory for two micro-batches */
 }
 
 /* ---- whose turn it is ---- */
@@ -127,6 +112,7 @@ static void assert_no_more(const fsm_graph *graph, const fsm_task_kind *kinds, i
 }
 
 static const fsm_task_kind computing[] = {FSM_TASK_ATTENTION, FSM_TASK_EXPERT},
+                           computing_back[] = {FSM_TASK_EXPERT, FSM_TASK_ATTENTION},
                            exchanging[] = {FSM_TASK_A2A_DISPATCH, FSM_TASK_A2A_COMBINE};
 
 enum { LAYERS = 3 };
@@ -155,7 +141,6 @@ static void check_parts_alternate(const fsm_graph *graph, int parts, const fsm_t
 static void test_merge_parts_take_turns(void **state)
 {
     (void)state;
-    const fsm_task_kind backward[] = {FSM_TASK_EXPERT, FSM_TASK_ATTENTION};
     fsm_cluster cluster = costs();
     for (int parts = 2; parts <= FSM_MAX_LANES; parts++) {
         fsm_graph graph;
@@ -164,7 +149,7 @@ static void test_merge_parts_take_turns(void **state)
         int computed = 0, exchanged = 0;
         assert_int_equal(fsm_merge_build(&merge, &shape, &cluster, &graph), FSMOE_OK);
         check_parts_alternate(&graph, parts, computing, FSM_FORWARD, &computed);
-        check_parts_alternate(&graph, parts, backward, FSM_BACKWARD, &computed);
+        check_parts_alternate(&graph, parts, computing_back, FSM_BACKWARD, &computed);
         assert_no_more(&graph, computing, 2, computed);
         check_parts_alternate(&graph, parts, exchanging, FSM_FORWARD, &exchanged);
         check_parts_alternate(&graph, parts, exchanging, FSM_BACKWARD, &exchanged);
@@ -174,18 +159,41 @@ static void test_merge_parts_take_turns(void **state)
     }
 }
 
-static void test_merge_two_batch_is_two_parts(void **state)
+/* Forward of one layer on the communication stream, as SGLang yields: what a half's attention needs goes before the
+ * all-to-alls that run beside it; the last combine of the layer before runs beside the first attention. */
+static void check_halves_exchange(const fsm_graph *graph, int layer, int *at)
+{
+    static const fsm_task_kind kinds[] = {FSM_TASK_MP_ALLGATHER, FSM_TASK_MP_REDUCESCATTER, FSM_TASK_A2A_DISPATCH,
+                                          FSM_TASK_A2A_COMBINE};
+    const struct {
+        fsm_task_kind kind;
+        int layer, lane;
+    } order[] = {
+        {FSM_TASK_MP_ALLGATHER, layer, 0}, {FSM_TASK_A2A_COMBINE, layer - 1, 1}, {FSM_TASK_MP_REDUCESCATTER, layer, 0},
+        {FSM_TASK_MP_ALLGATHER, layer, 1}, {FSM_TASK_A2A_DISPATCH, layer, 0},    {FSM_TASK_MP_REDUCESCATTER, layer, 1},
+        {FSM_TASK_A2A_DISPATCH, layer, 1}, {FSM_TASK_A2A_COMBINE, layer, 0},
+    };
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++)
+        if (order[i].layer >= 0)
+            assert_next(graph, kinds, 4, (expected){order[i].kind, FSM_FORWARD, order[i].layer, 0, order[i].lane}, at);
+}
+
+static void test_merge_two_batch_takes_halves_in_turns(void **state)
 {
     (void)state;
     fsm_cluster cluster = costs();
     fsm_step_shape shape = step_in_parts(1, FSM_MAX_LANES);
-    fsm_graph graph, halves;
-    const fsm_merge merge = fsm_merge_parts(2);
+    fsm_graph graph;
+    int computed = 0, exchanged = 0;
     assert_int_equal(fsm_schedule_two_batch.build(&shape, &cluster, &graph), FSMOE_OK);
-    assert_int_equal(fsm_merge_build(&merge, &shape, &cluster, &halves), FSMOE_OK);
-    assert_true(fsm_graph_hash(&graph) == fsm_graph_hash(&halves));
+    assert_int_equal(fsm_graph_lanes(&graph), 2);
+    check_parts_alternate(&graph, 2, computing, FSM_FORWARD, &computed);
+    check_parts_alternate(&graph, 2, computing_back, FSM_BACKWARD, &computed);
+    assert_no_more(&graph, computing, 2, computed);
+    for (int layer = 0; layer < LAYERS; layer++) check_halves_exchange(&graph, layer, &exchanged);
+    for (int i = 0; i < graph.count; i++) /* one stream */
+        assert_true(graph.tasks[i].resource == FSM_COMPUTE || graph.tasks[i].resource == FSM_INTER);
     fsm_graph_destroy(&graph);
-    fsm_graph_destroy(&halves);
     fsm_step_shape_destroy(&shape);
 }
 
@@ -292,10 +300,10 @@ static void test_merge_sums_of_gradients_give_way(void **state)
     for (int round = 0; round < ROUNDS; round++) {
         fsm_step_shape shape = random_step();
         fsm_cluster cluster = random_costs();
-        fsm_merge merge = fsm_merge_parts(shape.most_parts > 1 ? 2 + draw(shape.most_parts - 1) : 1);
+        fsm_merge merge = fsm_merge_parts(shape.most_parts > 1 ? 2 + (int)draw(shape.most_parts - 1) : 1);
         fsm_graph graph;
         fsm_timeline timeline;
-        merge.piece_elems = 256 << draw(5);
+        merge.piece_elems = (int64_t)256 << draw(5);
         assert_int_equal(fsm_merge_build(&merge, &shape, &cluster, &graph), FSMOE_OK);
         assert_int_equal(fsm_plan_check_graph(&graph, &shape), FSMOE_OK);
         double *seconds = malloc(sizeof *seconds * (size_t)graph.count);
@@ -337,7 +345,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merge_passes_the_checker_and_never_beats_lanes),
         cmocka_unit_test(test_merge_parts_take_turns),
-        cmocka_unit_test(test_merge_two_batch_is_two_parts),
+        cmocka_unit_test(test_merge_two_batch_takes_halves_in_turns),
         cmocka_unit_test(test_merge_megatron_pairs_forward_with_backward),
         cmocka_unit_test(test_merge_megatron_pairs_halves_of_one_micro_batch),
         cmocka_unit_test(test_merge_sums_of_gradients_give_way),

@@ -8,7 +8,8 @@
 
 #include <cmocka.h>
 
-#include "base/rng.h"
+#define DRAW_SEED 17
+#include "draws.h"
 #include "moe/order/order.h"
 
 #include <math.h>
@@ -23,13 +24,6 @@ typedef struct drawn {
     float weight[MAX_TOKENS * MAX_EXPERTS];
     int32_t choice[MAX_TOKENS * MAX_EXPERTS];
 } drawn;
-
-static uint64_t draws;
-
-static int64_t draw(int64_t limit)
-{
-    return (int64_t)(fsm_rng_bits(17, FSM_RNG_TEST, draws++) % (uint64_t)limit);
-}
 
 /* k different experts a token; `skew` of 4 tokens want expert 0 first, so that capacities overflow. */
 static void draw_choices(drawn *d)

@@ -8,21 +8,15 @@
 
 #include <cmocka.h>
 
-#include "base/rng.h"
+#define DRAW_SEED 41
+#include "draws.h"
 #include "pipeline_orders.h"
+#include "reading.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { EXACT_STATES = 200000, MOST_CHUNKS = 64 };
-
-static uint64_t draws;
-
-static int64_t draw(int64_t limit)
-{
-    return (int64_t)(fsm_rng_bits(41, FSM_RNG_TEST, draws++) % (uint64_t)limit);
-}
 
 /* ---- cases ---- */
 
@@ -30,13 +24,6 @@ typedef struct golden {
     fsm_pipeline p;
     double allreduce_s, optimum_s;
 } golden;
-
-static double number(const json_t *object, const char *key)
-{
-    const json_t *value = json_object_get(object, key);
-    assert_true(json_is_number(value));
-    return json_number_value(value);
-}
 
 static golden read_case(const json_t *object)
 {

@@ -4,6 +4,7 @@
 #include "report_case.h"
 
 #include "exec/step_times.h"
+#include "reading.h"
 
 /* Four tasks: planned all at once, measured one after the other on the ranks, rank 1 at double time. In ms:
  * attention 0-4, dispatch inter 1-3, allgather intra 2-5, expert 5-8. */
@@ -47,13 +48,6 @@ static void add_loads_and_lanes(fixture *f)
     fsm_step_times_destroy(&times);
 }
 
-static int count_of(const char *text, const char *word)
-{
-    int count = 0;
-    for (const char *at = text; (at = strstr(at, word)); at += strlen(word)) count++;
-    return count;
-}
-
 /* The cells of a row of the table, as "a|b|c". */
 static void assert_row(const char *text, const char *name, const char *expected)
 {
@@ -84,16 +78,16 @@ static void test_report_shows_a_step_planned_and_measured(void **state)
     assert_row(text, "planned", "8|1|7|3|2|1|66.7%|2|2|0|100.0%|4|3|1|75.0%|1|1");
     assert_row(text, "rank 0", "12|1.5|7|3|0|3|0.0%|2|0|2|0.0%|5|0|5|0.0%|0|0");
     assert_row(text, "rank 1", "24|3|14|6|0|6|0.0%|4|0|4|0.0%|10|0|10|0.0%|0|0");
-    assert_int_equal(count_of(text, "class=\"gantt\""), 3);
+    assert_int_equal(count_text(text, "class=\"gantt\""), 3);
     const char *planned = strstr(text, ">Planned: 8 ms<"), *first = strstr(text, ">Measured on rank 0: 12 ms<");
     const char *details = strstr(text, "<details><summary>the other ranks");
     const char *second = strstr(text, ">Measured on rank 1: 24 ms<");
     assert_true(planned && first && details && second);
     assert_true(planned < first && first < details && details < second);
     /* one axis of 24 ms on 1300 px: idle time ends after 8, 12 and 24 ms */
-    assert_int_equal(count_of(text, "width=\"433.3\" height=\"72\""), 3);
-    assert_int_equal(count_of(text, "width=\"650.0\" height=\"72\""), 3);
-    assert_int_equal(count_of(text, "width=\"1300.0\" height=\"72\""), 3);
+    assert_int_equal(count_text(text, "width=\"433.3\" height=\"72\""), 3);
+    assert_int_equal(count_text(text, "width=\"650.0\" height=\"72\""), 3);
+    assert_int_equal(count_text(text, "width=\"1300.0\" height=\"72\""), 3);
     free(text);
 }
 
@@ -108,7 +102,7 @@ static void test_report_shows_a_step_without_a_plan(void **state)
     assert_shows(text, "<h2>One step, measured</h2>");
     assert_shows(text, "Step 40 of schedule &lt;fsmoe&gt;: measured 12 ms.");
     assert_row(text, "rank 0", "12|7|3|0|3|0.0%|2|0|2|0.0%|5|0|5|0.0%|0|0");
-    assert_int_equal(count_of(text, "class=\"gantt\""), 1);
+    assert_int_equal(count_text(text, "class=\"gantt\""), 1);
     assert_null(strstr(text, "lanned"));
     assert_null(strstr(text, "<details><summary>the other"));
     free(text);
@@ -129,12 +123,12 @@ static void test_report_tells_loads_lanes_and_what_waits(void **state)
     assert_row(text, "planned", "8|1|2|7|3|2|1|66.7%|2|2|0|100.0%|4|3|1|75.0%|1|1");
     assert_row(text, "rank 0", "12|1.5|3|7|3|0|3|0.0%|2|0|2|0.0%|5|0|5|0.0%|0|0");
     assert_shows(text, "planned to take 4 of compute, 2.5 of the intra-node link, 1 of the inter-node link;");
-    assert_int_equal(count_of(text, ">load 4 ms<"), 2);
+    assert_int_equal(count_text(text, ">load 4 ms<"), 2);
     /* planned, compute is idle from 4 to 5, measured from 4 to 9, between attention and expert */
     assert_shows(text, ">waits 1 ms for allgather.forward<");
     assert_shows(text, ">waits 3 ms for allgather.forward, 2 ms for a2a_dispatch.forward<");
-    assert_int_equal(count_of(text, "<pattern id=\"gantt-h1\""), 1);
-    assert_int_equal(count_of(text, "<path class=\"h1\" d=\"M"),
+    assert_int_equal(count_text(text, "<pattern id=\"gantt-h1\""), 1);
+    assert_int_equal(count_text(text, "<path class=\"h1\" d=\"M"),
                      2 * 2 + 2); /* each picture's expert and dispatch; its legend */
     free(text);
 }
@@ -147,7 +141,7 @@ static void test_report_draws_no_more_than_sixteen_ranks(void **state)
     size_t size;
     char *text = report_text(f, &size);
     check_page(text);
-    assert_int_equal(count_of(text, "class=\"gantt\""), 17);
+    assert_int_equal(count_text(text, "class=\"gantt\""), 17);
     assert_shows(text, "ranks 1 to 15 of 20");
     assert_shows(text, "<tr><th>rank 19</th>");
     free(text);

@@ -9,7 +9,8 @@
 
 #include <cmocka.h>
 
-#include "base/rng.h"
+#define DRAW_SEED 42
+#include "draws.h"
 #include "plan/simulate.h"
 
 #include <math.h>
@@ -17,13 +18,6 @@
 #include <string.h>
 
 enum { MOST_TASKS = 120, MOST_CLASSES = 5 };
-
-static uint64_t draws;
-
-static int64_t draw(int64_t limit)
-{
-    return (int64_t)(fsm_rng_bits(42, FSM_RNG_TEST, draws++) % (uint64_t)limit);
-}
 
 /* ---- graphs ---- */
 

@@ -8,7 +8,8 @@
 
 #include <cmocka.h>
 
-#include "base/rng.h"
+#define DRAW_SEED 43
+#include "draws.h"
 #include "pipeline_orders.h"
 #include "plan/schedule/schedule.h"
 #include "plan/window_sizes.h"
@@ -19,18 +20,6 @@
 #include <string.h>
 
 enum { MOST_DEGREES = 8, MOST_ROWS = 2000 };
-
-static uint64_t draws;
-
-static int64_t draw(int64_t limit)
-{
-    return (int64_t)(fsm_rng_bits(43, FSM_RNG_TEST, draws++) % (uint64_t)limit);
-}
-
-static double draw_uniform(void)
-{
-    return fsm_rng_uniform(43, FSM_RNG_TEST, draws++);
-}
 
 /* ---- windows ---- */
 

@@ -8,7 +8,8 @@
 
 #include <cmocka.h>
 
-#include "base/rng.h"
+#define DRAW_SEED 23
+#include "draws.h"
 #include "moe/layer.h"
 
 #include <stdio.h>
@@ -42,13 +43,6 @@ typedef struct group_state {
 } group_state;
 
 typedef enum load { LOAD_RANDOM, LOAD_ONE_EXPERT, LOAD_ONE_TOKEN, LOAD_NOTHING, LOAD_COUNT } load;
-
-static uint64_t draws;
-
-static int64_t draw(int64_t limit)
-{
-    return (int64_t)(fsm_rng_bits(23, FSM_RNG_TEST, draws++) % (uint64_t)limit);
-}
 
 static void draw_choices(const group_state *g, load kind, rank_state *r)
 {

@@ -128,8 +128,8 @@ const fsm_config_field fsm_config_fields[] = {
     INT(parallel, lanes, 0, 0, 4,
         "passes that go through the layers beside one another, with schedule fsmoe-lanes; 0: as many as are best"),
     STRING(parallel, memory, "",
-           "most that a rank may take, such as 16GiB, where schedule fsmoe-lanes chooses; \"\": what one lane takes, and "
-           "what a layer's experts make before their activation more"),
+           "most that a rank may take, such as 16GiB, in a planned step; \"\": what one lane takes, and what a layer's experts "
+           "make before their activation more"),
     STRING(parallel, cluster, "",
            "cluster file the step is planned with (fsmoe profile, fsmoe cluster); \"\": measured before training"),
     INT(parallel, replan_every, 0, 0, COUNT,
