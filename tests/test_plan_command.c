@@ -124,6 +124,24 @@ static void test_plan_command_files_are_checked_and_simulated(void **state)
     assert_works(run(c, ARGS("plan", "--check", "paper.json")));
 }
 
+/* However far from its beginning the plan begins. */
+static void test_plan_command_knows_a_plan_behind_blank_lines(void **state)
+{
+    const command_case *c = *state;
+    size_t bytes, blank = 5000;
+    assert_works(run(c, ARGS(PLAN, "--schedule", "dsmoe", "--out", "plan.json")));
+    char *text = read_text(c, "plan.json", &bytes), *later = malloc(blank + bytes);
+    assert_non_null(later);
+    memset(later, '\n', blank);
+    memcpy(later + blank, text, bytes);
+    write_text(c, "later.json", later, blank + bytes);
+    outcome o = run(c, ARGS("simulate", "later.json"));
+    assert_has(o.out, "dsmoe: ");
+    assert_works(o);
+    free(text);
+    free(later);
+}
+
 static void test_plan_command_finds_a_file_that_lies(void **state)
 {
     const command_case *c = *state;
@@ -382,6 +400,7 @@ int main(void)
         CASE(test_plan_command_table_has_every_schedule),
         CASE(test_plan_command_json_says_what_the_plan_is),
         CASE(test_plan_command_files_are_checked_and_simulated),
+        CASE(test_plan_command_knows_a_plan_behind_blank_lines),
         CASE(test_plan_command_finds_a_file_that_lies),
         CASE(test_plan_command_explains_degrees),
         CASE(test_plan_command_bound_holds_where_updates_cost),
