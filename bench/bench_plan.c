@@ -1,5 +1,5 @@
-/* How long planning takes: a layer (forward and backward, exact search and proof), a step of 64 layers under every
- * schedule, and the simulation of one. Costs: the FSMoE paper's cluster B; layers: its grid's shapes, and random
+/* How long planning takes: a layer (forward and backward, exact search and proof), steps of 32 and 64 layers under
+ * every schedule, and the simulation of one. Costs: the FSMoE paper's cluster B; layers: its grid's shapes, and random
  * ones. Thread CPU time, so that a busy machine does not count; worst and mean.
  */
 #include "base/rng.h"
@@ -102,31 +102,41 @@ static void bench_random(const fsm_schedule *schedule)
     print("random layers", schedule->name, s);
 }
 
-static fsmoe_status shape_of_64_layers(fsm_step_shape *shape)
+static fsmoe_status shape_of_layers(int layers, fsm_step_shape *shape)
 {
-    const char *const settings[] = {"model.hidden=4096",      "model.ffn_hidden=14336",
-                                    "model.num_layers=64",    "model.num_heads=32",
-                                    "model.vocab_size=32000", "data.seq_len=1024",
-                                    "moe.num_experts=8",      "moe.capacity_factor=1.2",
-                                    "parallel.ep_size=8",     "parallel.esp_size=4",
-                                    "parallel.mp_size=4",     "train.global_batch=32",
-                                    "train.micro_batch=32",   NULL};
+    char number[32];
+    const char *const settings[] = {number,
+                                    "model.hidden=4096",
+                                    "model.ffn_hidden=14336",
+                                    "model.num_heads=32",
+                                    "model.vocab_size=32000",
+                                    "data.seq_len=1024",
+                                    "moe.num_experts=8",
+                                    "moe.capacity_factor=1.2",
+                                    "moe.capacity_group=256",
+                                    "parallel.ep_size=8",
+                                    "parallel.esp_size=4",
+                                    "parallel.mp_size=4",
+                                    "train.global_batch=32",
+                                    "train.micro_batch=32",
+                                    NULL};
+    snprintf(number, sizeof number, "model.num_layers=%d", layers);
     fsmoe_config *config = model_case_config(settings);
     fsmoe_status status = fsm_step_of_config(config, 8, 4, shape);
     fsmoe_config_destroy(config);
     return status;
 }
 
-static void bench_steps(const fsm_cluster *cluster)
+static void bench_steps(const fsm_cluster *cluster, int layers)
 {
     for (int i = 0; fsm_schedules[i]; i++) {
         fsm_step_shape shape;
         fsm_plan plan;
-        if (shape_of_64_layers(&shape) != FSMOE_OK) exit(1);
+        if (shape_of_layers(layers, &shape) != FSMOE_OK) exit(1);
         double start = cpu_s();
         if (fsm_plan_create(&shape, cluster, fsm_schedules[i], &plan) != FSMOE_OK) exit(1);
-        printf("64 layers planned       %-14s %8.1f ms  (%d tasks, gap %.2f %%)\n", plan.schedule,
-               1e3 * (cpu_s() - start), plan.graph.count,
+        printf("%d layers planned       %-16s %8.1f ms  (%d lanes, %d tasks, gap %.2f %%)\n", layers, plan.schedule,
+               1e3 * (cpu_s() - start), fsm_graph_lanes(&plan.graph), plan.graph.count,
                100 * fsm_gap(plan.certificate.makespan_s, plan.certificate.bound.seconds));
         fsm_plan_destroy(&plan);
     }
@@ -139,7 +149,7 @@ static void bench_simulator(const fsm_cluster *cluster)
     fsm_graph graph;
     fsm_timeline timeline;
     double took[2];
-    if (shape_of_64_layers(&shape) != FSMOE_OK || fsm_schedule_in_order(&shape, 8, 8, &graph) != FSMOE_OK) exit(1);
+    if (shape_of_layers(64, &shape) != FSMOE_OK || fsm_schedule_in_order(&shape, 8, 8, &graph) != FSMOE_OK) exit(1);
     double *seconds = malloc(sizeof *seconds * (size_t)graph.count);
     for (int discipline = 0; discipline < 2; discipline++) {
         double start = cpu_s();
@@ -165,7 +175,8 @@ int main(void)
     bench_grid(&cluster, &fsm_schedule_fsmoe_x);
     bench_random(&fsm_schedule_fsmoe);
     bench_random(&fsm_schedule_fsmoe_x);
-    bench_steps(&cluster);
+    bench_steps(&cluster, 32);
+    bench_steps(&cluster, 64);
     bench_simulator(&cluster);
     return 0;
 }
