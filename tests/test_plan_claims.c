@@ -62,6 +62,9 @@ static void test_plan_claims_of_micro_batches_beside_one_another_are_found(void 
     shape.lanes = 2;
     fsm_plan plan = plan_shape(&shape, &fsm_schedule_fsmoe_lanes, &cluster);
     if (fsm_plan_check(&plan, &cluster) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
+    fsm_plan more = copy_plan(&plan);
+    more.graph.lanes = 4; /* there are two micro-batches, each whole */
+    assert_refused(&more, &cluster, "none that the step may have");
     plan.shape.micro_in_turn = true;
     assert_refused(&plan, &cluster, "micro-batches beside one another");
 }

@@ -24,7 +24,8 @@ static bool are_whole(const fsm_step_shape *shape, int parts)
 fsmoe_status fsm_check_lanes(const fsm_step_shape *shape, const fsm_graph *graph)
 {
     int lanes = fsm_graph_lanes(graph), parts = fsm_graph_parts(graph);
-    if (lanes > FSM_MAX_LANES || lanes % parts != 0 || (parts > 1 && parts > shape->most_parts))
+    bool parted = parts == 1 || parts <= shape->most_parts, busy = lanes / parts <= shape->micro_batches;
+    if (lanes > FSM_MAX_LANES || lanes % parts != 0 || !parted || !busy)
         return fsm_fail(FSMOE_ERROR_FORMAT, "%d lanes, with micro-batches in %d parts, are none that the step may have",
                         lanes, parts);
     if (shape->micro_in_turn && lanes > parts)
