@@ -124,8 +124,8 @@ static void test_plan_command_files_are_checked_and_simulated(void **state)
     assert_works(run(c, ARGS("plan", "--check", "paper.json")));
 }
 
-/* However far from its beginning the plan begins. */
-static void test_plan_command_knows_a_plan_behind_blank_lines(void **state)
+/* However far from its beginning the plan begins, and where it can be looked at but once. */
+static void test_plan_command_knows_a_plan_by_its_first_letter(void **state)
 {
     const command_case *c = *state;
     size_t bytes, blank = 5000;
@@ -138,6 +138,15 @@ static void test_plan_command_knows_a_plan_behind_blank_lines(void **state)
     outcome o = run(c, ARGS("simulate", "later.json"));
     assert_has(o.out, "dsmoe: ");
     assert_works(o);
+    o = spawn(c, ARGS("sh", "-c", "cat later.json | exec \"$0\" simulate /dev/stdin", FSMOE_COMMAND), (streams){0});
+    assert_has(o.out, "dsmoe: ");
+    assert_works(o);
+    memset(later, 0, blank); /* no blanks: it is a model, if anything */
+    write_text(c, "zeros", later, blank);
+    o = run(c, ARGS("simulate", "zeros"));
+    assert_has(o.err, "--cluster");
+    assert_int_not_equal(o.exit_code, 0);
+    forget(o);
     free(text);
     free(later);
 }
@@ -156,6 +165,22 @@ static void test_plan_command_finds_a_file_that_lies(void **state)
     assert_fails(run(c, ARGS("plan", "--check", "lie.json")), FSMOE_ERROR_FORMAT, ARGS("lie.json"));
     assert_fails(run(c, ARGS("simulate", "lie.json", "--gantt", "lie.svg")), FSMOE_ERROR_FORMAT, ARGS("lie.json"));
     assert_false(has(c, "lie.svg"));
+}
+
+static void test_plan_command_names_the_file_of_a_false_claim(void **state)
+{
+    const command_case *c = *state;
+    assert_works(run(c, ARGS(PLAN, "--schedule", "fsmoe-lanes", "--out", "plan.json")));
+    char *written = read_text(c, "plan.json", NULL);
+    json_t *plan = json_loads(written, 0, NULL);
+    assert_non_null(plan);
+    free(written);
+    json_object_set_new(json_object_get(plan, "graph"), "spare", json_integer(5));
+    char *text = json_dumps(plan, 0);
+    write_text(c, "false.json", text, strlen(text));
+    assert_fails(run(c, ARGS("plan", "--check", "false.json")), FSMOE_ERROR_FORMAT, ARGS("plan 'false.json'", "5 spare"));
+    json_decref(plan);
+    free(text);
 }
 
 static void test_plan_command_explains_degrees(void **state)
@@ -400,8 +425,9 @@ int main(void)
         CASE(test_plan_command_table_has_every_schedule),
         CASE(test_plan_command_json_says_what_the_plan_is),
         CASE(test_plan_command_files_are_checked_and_simulated),
-        CASE(test_plan_command_knows_a_plan_behind_blank_lines),
+        CASE(test_plan_command_knows_a_plan_by_its_first_letter),
         CASE(test_plan_command_finds_a_file_that_lies),
+        CASE(test_plan_command_names_the_file_of_a_false_claim),
         CASE(test_plan_command_explains_degrees),
         CASE(test_plan_command_bound_holds_where_updates_cost),
         CASE(test_plan_command_counts_hierarchical_alltoalls),

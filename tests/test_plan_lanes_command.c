@@ -104,8 +104,9 @@ static void test_plan_lanes_command_refuses_lanes_of_other_schedules(void **stat
         snprintf(schedule, sizeof schedule, "parallel.schedule=%s", schedules[i]);
         assert_fails(run_set(c, ARGS(PLAN), ARGS(schedule, "parallel.lanes=2")), FSMOE_ERROR_CONFIG,
                      ARGS("'parallel.lanes' has no effect", "fsmoe-lanes"));
-        assert_fails(run_set(c, ARGS(PLAN), ARGS(schedule, "parallel.memory=1GiB")), FSMOE_ERROR_CONFIG,
-                     ARGS("'parallel.memory' has no effect", "fsmoe-lanes"));
+        assert_fails(run_set(c, ARGS(PLAN, "--schedule", schedules[i]), ARGS("parallel.lanes=2")), FSMOE_ERROR_CONFIG,
+                     ARGS("'parallel.lanes' has no effect", "fsmoe-lanes"));
+        assert_works(run_set(c, ARGS(PLAN), ARGS(schedule, "parallel.memory=1GiB"))); /* a limit for all */
     }
 }
 
@@ -173,7 +174,7 @@ static void test_plan_lanes_command_says_how_much_one_lane_takes(void **state)
     snprintf(key, sizeof key, "parallel.memory=%lldB", least - 1);
     snprintf(said, sizeof said, "parallel.memory is %lld bytes, but one lane takes %lld", least - 1, least);
     assert_refused(c, ARGS(key), ARGS(said));
-    assert_refused(c, ARGS(key, "parallel.lanes=1"), ARGS(said));
+    assert_refused(c, ARGS(key, "parallel.lanes=1"), ARGS("--set: ", said));
     assert_fails(run_set(c, ARGS(PLAN, "--schedule", "dsmoe"), ARGS(key)), FSMOE_ERROR_CONFIG, ARGS(said));
     assert_refused(c, ARGS("parallel.memory=plenty"), ARGS("'parallel.memory'", "'plenty'", "16GiB"));
 }

@@ -53,7 +53,6 @@ typedef struct bench {
     const arguments *arguments;
     fsmoe_bench_case *results; /* [count] those measured so far; rank 0 alone has rows */
     int count;
-    FILE *csv;
     char error[1024]; /* what to say instead of fsmoe_last_error(); "": nothing */
 } bench;
 
@@ -216,44 +215,12 @@ static error_t parse(int key, char *value, struct argp_state *state)
 
 /* ---- rows ---- */
 
-static const char csv_head[] =
-    "case,schedule,forward_degree,backward_degree,median_ms,fastest_ms,slowest_ms,planned_ms,"
-    "bound_ms,over_dsmoe,over_tutel,prediction_error,overlap,compute_ms,intra_ms,inter_ms,times,stretch,"
-    "lanes\n";
-
 /* How many times faster than the schedule of that name; NaN when it did not run. */
 static double over(const fsmoe_bench_row *rows, int count, const char *name, double step_s)
 {
     for (int i = 0; i < count; i++)
         if (strcmp(rows[i].schedule, name) == 0) return rows[i].step_s / step_s;
     return NAN;
-}
-
-/* A field that holds a comma or a quote stands in quotes. */
-static void print_field(FILE *out, const char *text)
-{
-    bool quoted = strpbrk(text, ",\"") != NULL;
-    if (quoted) fputc('"', out);
-    for (; *text; text++) {
-        if (*text == '"') fputc('"', out);
-        fputc(*text, out);
-    }
-    if (quoted) fputc('"', out);
-}
-
-static void print_csv(FILE *out, const fsmoe_bench_case *c)
-{
-    for (int i = 0; i < c->count; i++) {
-        const fsmoe_bench_row *r = &c->rows[i];
-        print_field(out, c->name);
-        fprintf(out, ",%s,%d,%d,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%s,%.6g,%d\n",
-                r->schedule, r->forward, r->backward, 1e3 * r->step_s, 1e3 * r->fastest_s, 1e3 * r->slowest_s,
-                1e3 * r->planned_s, 1e3 * r->bound_s, over(c->rows, c->count, "dsmoe", r->step_s),
-                over(c->rows, c->count, "tutel", r->step_s), r->step_s / r->planned_s - 1, r->overlap,
-                1e3 * r->compute_s, 1e3 * r->intra_s, 1e3 * r->inter_s, r->stretch > 0 ? "rehearsed" : "measured",
-                r->stretch > 0 ? r->stretch : 1, r->lanes);
-    }
-    fflush(out);
 }
 
 /* Right-aligned; what cannot be told is a dash. */
@@ -314,13 +281,6 @@ static fsmoe_status print_summary(const bench *b)
 
 /* ---- files ---- */
 
-/* Into b->error; returns ERROR_IO. */
-static fsmoe_status fail_csv(bench *b)
-{
-    snprintf(b->error, sizeof b->error, "cannot write '%s': %s", b->arguments->csv, strerror(errno));
-    return FSMOE_ERROR_IO;
-}
-
 static fsmoe_status draw(const bench *b)
 {
     const arguments *a = b->arguments;
@@ -339,12 +299,23 @@ static bool stays(const char *path)
 }
 
 /* On rank 0, before anything is measured: what cannot be written fails now. */
-static fsmoe_status open_files(bench *b)
+static fsmoe_status check_outputs(const arguments *a)
+{
+    fsmoe_status status = a->csv ? fsmoe_can_write(a->csv) : FSMOE_OK;
+    return status == FSMOE_OK && a->picture ? fsmoe_can_write(a->picture) : status;
+}
+
+/* Whether an output is written anew after this case; what cannot be replaced gets everything at the end. */
+static bool is_due(const bench *b, const char *path)
+{
+    return path && (b->count == b->arguments->count || !stays(path));
+}
+
+static fsmoe_status write_outputs(const bench *b)
 {
     const arguments *a = b->arguments;
-    if (a->csv && (!(b->csv = fopen(a->csv, "w")) || fputs(csv_head, b->csv) < 0 || fflush(b->csv) != 0))
-        return fail_csv(b);
-    return a->picture ? fsmoe_can_write(a->picture) : FSMOE_OK;
+    fsmoe_status status = is_due(b, a->csv) ? fsmoe_bench_write_csv(b->results, b->count, a->csv) : FSMOE_OK;
+    return status == FSMOE_OK && is_due(b, a->picture) ? draw(b) : status;
 }
 
 /* ---- measuring ---- */
@@ -360,12 +331,8 @@ static fsmoe_status fail_case(bench *b, const measured_case *c, fsmoe_status sta
 /* On rank 0. */
 static fsmoe_status show_case(bench *b)
 {
-    const fsmoe_bench_case *result = &b->results[b->count++];
-    print_table(result);
-    if (b->csv) print_csv(b->csv, result);
-    if (b->csv && ferror(b->csv)) return fail_csv(b);
-    bool last = b->count == b->arguments->count; /* what cannot be replaced gets one picture */
-    return b->arguments->picture && (last || !stays(b->arguments->picture)) ? draw(b) : FSMOE_OK;
+    print_table(&b->results[b->count++]);
+    return write_outputs(b);
 }
 
 static fsmoe_status run_case(bench *b, const measured_case *c)
@@ -402,10 +369,9 @@ static fsmoe_status run_bench(bench *b)
     const arguments *a = b->arguments;
     bool first = fsmoe_world_rank(b->world) == 0;
     fsmoe_status status = fsmoe_world_agree(b->world, check_cases(b));
-    if (status == FSMOE_OK) status = fsmoe_world_agree(b->world, first ? open_files(b) : FSMOE_OK);
+    if (status == FSMOE_OK) status = fsmoe_world_agree(b->world, first ? check_outputs(a) : FSMOE_OK);
     for (int i = 0; status == FSMOE_OK && i < a->count; i++) status = run_case(b, &a->cases[i]);
     if (status == FSMOE_OK && first && a->count > 1) status = print_summary(b);
-    if (b->csv && fclose(b->csv) != 0 && status == FSMOE_OK) status = fail_csv(b);
     return status;
 }
 

@@ -1,5 +1,8 @@
 #include "plan_source.h"
 
+#include <stdio.h>
+#include <string.h>
+
 error_t plan_source_parse(plan_source *source, const char *name, int key, char *value, struct argp_state *state)
 {
     switch (key) {
@@ -26,6 +29,13 @@ error_t plan_source_parse(plan_source *source, const char *name, int key, char *
     }
 }
 
+static bool is_schedule(const char *name)
+{
+    for (int i = 0; fsmoe_schedule_name(i); i++)
+        if (strcmp(fsmoe_schedule_name(i), name) == 0) return true;
+    return false;
+}
+
 static fsmoe_status measure(const fsmoe_config *config, const fsmoe_plan *plan, fsmoe_memory *memory)
 {
     fsmoe_plan_summary s;
@@ -37,7 +47,12 @@ fsmoe_status plan_source_create(const plan_source *source, const char *schedule,
                                 fsmoe_memory *memory)
 {
     fsmoe_config *config = NULL;
-    fsmoe_status status = config_source_load(&source->config, NULL, &config);
+    char setting[128];
+    config_source given = source->config;
+    bool named = source->schedule && is_schedule(source->schedule) && given.count < CONFIG_SOURCE_MAX_SETTINGS;
+    snprintf(setting, sizeof setting, "parallel.schedule=%s", named ? source->schedule : "");
+    if (named) given.settings[given.count++] = setting; /* so that keys of others are refused, as in training */
+    fsmoe_status status = config_source_load(&given, NULL, &config);
     if (status == FSMOE_OK) status = fsmoe_plan_create(config, &source->options, schedule, plan);
     if (status == FSMOE_OK && memory) {
         status = measure(config, *plan, memory);

@@ -63,13 +63,14 @@ static void add_class(arguments *a, struct argp_state *state, const char *text)
     a->class_count++;
 }
 
-/* A plan file is a JSON object. false: the file cannot be looked into, as reading it will say. */
+/* A plan file is a JSON object. false: the file cannot be looked into, as reading it will say; a pipe gives what it has but
+ * once. */
 static bool look(const char *path, bool *is_plan)
 {
-    char c = 0;
-    int file = open(path, O_RDONLY | O_CLOEXEC); /* no stream: it would need memory */
+    char c = ' ';
+    int file = command_is_file(path) ? open(path, O_RDONLY | O_CLOEXEC) : -1; /* no stream: it would need memory */
     ssize_t n = file >= 0 ? 1 : -1;
-    while (n == 1 && (n = read(file, &c, 1)) == 1 && strchr(" \n\t\r", c)) continue;
+    while (n == 1 && memchr(" \n\t\r", c, 4)) n = read(file, &c, 1);
     if (file >= 0) close(file);
     *is_plan = n == 1 && c == '{';
     return n >= 0;
@@ -90,6 +91,8 @@ static void check_arguments(arguments *a, struct argp_state *state)
     }
     command_require(state, "PLAN or MODEL.yaml", a->source.config.path);
     bool looked = look(a->source.config.path, &a->is_plan);
+    bool pipe = !looked && access(a->source.config.path, R_OK) == 0;
+    if (pipe) a->is_plan = !a->source.options.cluster; /* which goes with a model alone */
     if (a->is_plan) {
         const fsmoe_plan_options *o = &a->source.options;
         if (o->cluster || o->nodes || o->ranks_per_node || a->source.schedule || a->source.config.count > 0)

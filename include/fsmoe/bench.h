@@ -72,4 +72,8 @@ FSMOE_API fsmoe_status fsmoe_bench_summarize(const fsmoe_bench_case *cases, int 
  * than FSMOE_BENCH_MOST_ROWS different schedules. */
 FSMOE_API fsmoe_status fsmoe_bench_draw(const fsmoe_bench_case *cases, int count, const char *title, const char *path);
 
+/* A table of commas: a line a row, times in ms, columns as docs/bench-schedules.md has them. Replaces the file in one step.
+ * ERROR_IO; ERROR_MEMORY. */
+FSMOE_API fsmoe_status fsmoe_bench_write_csv(const fsmoe_bench_case *cases, int count, const char *path);
+
 #endif

@@ -135,7 +135,6 @@ static const struct rule {
     {"parallel.forward_degree", is_planned, "a parallel.schedule other than dsmoe plans its own"},
     {"parallel.backward_degree", is_planned, "a parallel.schedule other than dsmoe plans its own"},
     {"parallel.lanes", has_no_lanes, "only parallel.schedule fsmoe-lanes chooses lanes"},
-    {"parallel.memory", has_no_lanes, "only parallel.schedule fsmoe-lanes may take more memory than a step needs"},
     {"parallel.replan_every", is_unplanned, "parallel.schedule dsmoe is not planned from costs"},
     {"moe.top_k", is_soft, "with moe.gate soft every token goes to every slot"},
     {"moe.capacity_factor", is_soft, "with moe.gate soft an expert has moe.slots_per_expert slots a sample"},

@@ -34,7 +34,7 @@ fsmoe_status fsm_plan_create(fsm_step_shape *shape, const fsm_cluster *cluster, 
     *shape = (fsm_step_shape){0};
     snprintf(plan->schedule, sizeof plan->schedule, "%s", schedule->name);
     fsmoe_status status = fsm_cost_check_tasks(cluster);
-    if (status == FSMOE_OK) status = fsm_step_check_memory(&plan->shape);
+    if (status == FSMOE_OK) status = fsm_step_check_lanes(&plan->shape, 0);
     if (status == FSMOE_OK) status = schedule->build(&plan->shape, cluster, &plan->graph);
     if (status == FSMOE_OK) status = fsm_plan_count_degrees(plan);
     if (status == FSMOE_OK) status = certify(plan, cluster);

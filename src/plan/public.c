@@ -90,6 +90,7 @@ void fsmoe_plan_destroy(fsmoe_plan *plan)
     if (!plan) return;
     fsm_plan_destroy(&plan->plan);
     fsm_cluster_destroy(&plan->cluster);
+    free(plan->path);
     free(plan);
 }
 
@@ -102,7 +103,9 @@ fsmoe_status fsmoe_plan_read(const char *path, fsmoe_plan **plan)
 {
     *plan = calloc(1, sizeof **plan);
     if (!*plan) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a plan");
-    fsmoe_status status = fsm_plan_read(path, &(*plan)->plan, &(*plan)->cluster);
+    (*plan)->path = strdup(path);
+    fsmoe_status status = (*plan)->path ? fsm_plan_read(path, &(*plan)->plan, &(*plan)->cluster)
+                                        : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a plan");
     if (status == FSMOE_OK) return status;
     fsmoe_plan_destroy(*plan);
     *plan = NULL;
@@ -111,7 +114,8 @@ fsmoe_status fsmoe_plan_read(const char *path, fsmoe_plan **plan)
 
 fsmoe_status fsmoe_plan_check(const fsmoe_plan *plan)
 {
-    return fsm_plan_check(&plan->plan, &plan->cluster);
+    fsmoe_status status = fsm_plan_check(&plan->plan, &plan->cluster);
+    return status == FSMOE_OK || !plan->path ? status : fsm_fail_within(status, "plan '%s'", plan->path);
 }
 
 static int count_kind(const fsm_graph *graph, fsm_task_kind kind)

@@ -1,9 +1,10 @@
 #include "plan/step_memory.h"
 
-#include "config/config.h"
+#include "config/check.h"
 #include "model/model.h"
 
 #include <fsmoe/cluster.h>
+#include <stdio.h>
 
 /* Parameters, their gradients, and two moments of each. */
 enum { ARRAYS_OF_PARAMETERS = 4 };
@@ -29,6 +30,14 @@ static fsmoe_status limit_of(const fsmoe_config *config, int64_t room, fsm_step_
     return FSMOE_OK;
 }
 
+/* Says where the key was set. */
+static fsmoe_status fail_at(const fsmoe_config *config, const char *key)
+{
+    char why[512];
+    snprintf(why, sizeof why, "%s", fsmoe_last_error());
+    return fsm_config_fail_at(config, key, NULL, "%s", why);
+}
+
 fsmoe_status fsm_step_describe_memory(const fsmoe_config *config, const fsm_topo *topo, int64_t max_samples,
                                       fsm_step_shape *shape)
 {
@@ -43,7 +52,9 @@ fsmoe_status fsm_step_describe_memory(const fsmoe_config *config, const fsm_topo
         m->pass[i] = (int64_t)model.pass_bytes[i];
         m->spare[i] = (int64_t)model.spare_bytes[i];
     }
-    return limit_of(config, room_for_spares(config, topo, max_samples), m);
+    FSM_TRY(limit_of(config, room_for_spares(config, topo, max_samples), m));
+    if (fsm_step_check_lanes(shape, 0) != FSMOE_OK) return fail_at(config, "parallel.memory");
+    return fsm_step_check_lanes(shape, shape->lanes) == FSMOE_OK ? FSMOE_OK : fail_at(config, "parallel.lanes");
 }
 
 int64_t fsm_step_bytes(const fsm_step_shape *shape, fsm_lanes lanes)
@@ -59,15 +70,8 @@ bool fsm_step_allows(const fsm_step_shape *shape, fsm_lanes lanes)
     return !shape->memory.asked || fsm_step_bytes(shape, lanes) <= shape->memory.most;
 }
 
-fsmoe_status fsm_step_check_memory(const fsm_step_shape *shape)
-{
-    const fsm_lanes one = {.lanes = 1, .parts = 1};
-    if (fsm_step_allows(shape, one)) return FSMOE_OK;
-    return fsm_fail(FSMOE_ERROR_CONFIG, "parallel.memory is %lld bytes, but one lane takes %lld",
-                    (long long)shape->memory.most, (long long)fsm_step_bytes(shape, one));
-}
-
-/* All of a micro-batch's parts at once hold what it holds, but for rounding; unless they cannot be shared out over MP as evenly. */
+/* All of a micro-batch's parts at once hold what it holds, but for rounding; unless they cannot be shared out over MP as
+ * evenly. */
 static bool hold_no_more(const fsm_step_shape *shape, fsm_lanes lanes)
 {
     int64_t tokens = 0;
@@ -89,4 +93,56 @@ int fsm_step_most_spare(const fsm_step_shape *shape, int lanes, int parts)
     if (m->most == 0) return lanes == parts ? 0 : -1; /* nothing is known */
     while (spare >= 0 && fsm_step_bytes(shape, (fsm_lanes){lanes, parts, spare}) > m->most) spare--;
     return spare < 0 && !m->asked && hold_no_more(shape, (fsm_lanes){lanes, parts, 0}) ? 0 : spare;
+}
+
+/* Whatever memory there is. */
+static bool may_have(const fsm_step_shape *shape, int lanes, int parts)
+{
+    int most_side = shape->micro_in_turn ? 1 : shape->micro_batches;
+    return lanes % parts == 0 && lanes / parts <= most_side && (parts == 1 || parts <= shape->most_parts);
+}
+
+/* The least that so many lanes take, of the layouts that the step may have; 0: there is none. */
+static int64_t least_bytes(const fsm_step_shape *shape, int lanes)
+{
+    int64_t least = 0;
+    for (int parts = 1; parts <= lanes && lanes <= FSM_MAX_LANES; parts++) {
+        bool may_be = may_have(shape, lanes, parts);
+        int64_t bytes = may_be ? fsm_step_bytes(shape, (fsm_lanes){.lanes = lanes, .parts = parts}) : 0;
+        if (bytes > 0 && (least == 0 || bytes < least)) least = bytes;
+    }
+    return least;
+}
+
+/* What forbids parts, and what memory would allow micro-batches side by side. */
+static fsmoe_status fail_lanes(const fsm_step_shape *s, int lanes)
+{
+    char memory[160] = "", parts[160] = "";
+    int most = s->most_parts > 1 ? s->most_parts : 1;
+    int64_t bytes = least_bytes(s, lanes);
+    if (bytes > 0)
+        snprintf(memory, sizeof memory, "parallel.memory has to allow more: they take %lld bytes a rank, not %lld",
+                 (long long)bytes, (long long)s->memory.most);
+    if (lanes > most)
+        snprintf(parts, sizeof parts, "a micro-batch may have %d at most%s%s%s%s", most, s->why_parted ? " (" : "",
+                 s->why_parted ? s->why_parted : "", s->why_parted ? ")" : "",
+                 memory[0] ? "; for several of them at once " : "");
+    return fsm_fail(FSMOE_ERROR_CONFIG, "the step cannot be taken in %d lanes: %s%s", lanes, parts, memory);
+}
+
+/* A layout of so many lanes that fits. */
+static bool can_be(const fsm_step_shape *shape, int lanes)
+{
+    for (int parts = 1; parts <= lanes && lanes <= FSM_MAX_LANES; parts++)
+        if (may_have(shape, lanes, parts) && fsm_step_most_spare(shape, lanes, parts) >= 0) return true;
+    return false;
+}
+
+fsmoe_status fsm_step_check_lanes(const fsm_step_shape *shape, int lanes)
+{
+    const fsm_lanes one = {.lanes = 1, .parts = 1};
+    if (!fsm_step_allows(shape, one))
+        return fsm_fail(FSMOE_ERROR_CONFIG, "parallel.memory is %lld bytes, but one lane takes %lld",
+                        (long long)shape->memory.most, (long long)fsm_step_bytes(shape, one));
+    return lanes == 0 || can_be(shape, lanes) ? FSMOE_OK : fail_lanes(shape, lanes);
 }

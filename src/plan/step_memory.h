@@ -17,8 +17,8 @@ int64_t fsm_step_bytes(const fsm_step_shape *shape, fsm_lanes lanes);
 /* Whether lanes are within what was asked for; true where nothing was. */
 bool fsm_step_allows(const fsm_step_shape *shape, fsm_lanes lanes);
 
-/* ERROR_CONFIG: not even one lane is; both numbers are said. */
-fsmoe_status fsm_step_check_memory(const fsm_step_shape *shape);
+/* ERROR_CONFIG: not even one lane is, or so many (0: any) cannot be; the reason is said, memory with both numbers. */
+fsmoe_status fsm_step_check_lanes(const fsm_step_shape *shape, int lanes);
 
 /* Whether a graph's lanes fit into memory.most. */
 bool fsm_step_fits(const fsm_step_shape *shape, const fsm_graph *graph);

@@ -87,6 +87,9 @@ static fsmoe_status check_arguments(const char *const *names, int steps, const f
     for (int i = 0; names && names[i]; i++) {
         if (i == FSMOE_BENCH_MOST_ROWS) return fsm_fail(FSMOE_ERROR_CONFIG, "more than %d schedules", i);
         FSM_TRY(fsm_schedule_named(names[i], &schedule));
+        for (int k = 0; k < i; k++)
+            if (strcmp(names[k], names[i]) == 0)
+                return fsm_fail(FSMOE_ERROR_CONFIG, "schedule '%s' is named twice", names[i]);
     }
     return FSMOE_OK;
 }

@@ -241,17 +241,11 @@ static fsmoe_status look_at_layouts(planner *p)
 
 static fsmoe_status refuse(const planner *p)
 {
-    const fsm_step_shape *s = p->shape;
     if (p->wanted.degree[0] > 0 || p->wanted.degree[1] > 0)
         return fsm_fail(FSMOE_ERROR_CONFIG, "the step cannot be taken in %d lanes with %d chunks forward, %d backward",
                         p->wanted.lanes, p->wanted.degree[0], p->wanted.degree[1]);
-    return fsm_fail(FSMOE_ERROR_CONFIG,
-                    "the step cannot be taken in %d lanes: a micro-batch may have %d at most%s%s%s%s", p->wanted.lanes,
-                    s->most_parts > 1 ? s->most_parts : 1, s->why_parted ? " (" : "",
-                    s->why_parted ? s->why_parted : "", s->why_parted ? ")" : "",
-                    s->micro_batches > 1 && !s->micro_in_turn
-                        ? "; for several of them at once parallel.memory has to allow more"
-                        : "");
+    FSM_TRY(fsm_step_check_lanes(p->shape, p->wanted.lanes));
+    return fsm_fail(FSMOE_ERROR_INTERNAL, "no plan in %d lanes", p->wanted.lanes);
 }
 
 static fsmoe_status plan_lanes(planner *p)

@@ -9,9 +9,9 @@
  * The first forward and the last backward have nothing beside them (combined_1f1b.py). Tensor parallelism's collectives belong
  * to attention there. Gradients are summed after backward, or with --overlap-grad-reduce in buckets of 40 million elements
  * (1 million a data-parallel rank, if more) as they are finished: the faster of the two.
- * One micro-batch leaves nothing to pair there, nor do several where parallel.memory has no room for two. Here halves are paired, but as no backward can begin before all of its
- * losses are known, they go the same way, the second ahead by half a layer: the other pairing that Megatron's guide
- * names, and does not implement. */
+ * One micro-batch leaves nothing to pair there, nor do several where parallel.memory has no room for two. Here halves are
+ * paired, but as no backward can begin before all of its losses are known, they go the same way, the second ahead by half
+ * a layer: the other pairing that Megatron's guide names, and does not implement. */
 #include "plan/merge.h"
 #include "plan/schedule/schedule.h"
 #include "plan/step_memory.h"
