@@ -143,7 +143,7 @@ static void test_resume_says_what_changed_and_allows_more_when_told(void **state
     const char *const more[] = {"train", "config.yaml",          STEPS(10), "--resume", "--set", "data.train=valid.txt",
                                 "--set", "train.global_batch=2", NULL};
     assert_fails(run(c, more), FSMOE_ERROR_CONFIG,
-                 ARGS("train.global_batch 4 -> 2", "the content of data.train", "--allow-changes"));
+                 ARGS("train.global_batch 4 -> 2", ", the content of data.train", "--allow-changes"));
     assert_told(run(c, ARGS("train", "config.yaml", STEPS(10), "--resume", "--allow-changes", "--set",
                             "data.train=valid.txt", "--set", "train.global_batch=2")),
                 "as allowed: train.global_batch 4 -> 2");

@@ -349,7 +349,8 @@ static fsmoe_status check_update(fsm_ancestry *a, const fsm_step_shape *shape)
     for (int i = 0; i < graph->count; i++) {
         if (graph->tasks[i].kind == FSM_TASK_ALLREDUCE) {
             FSM_TRY(check_piece(a, shape, i));
-            if (squares >= 0 && !fsm_waits_for(a, squares, i)) return wrong(graph, squares, "does not wait for task %d", i);
+            if (squares >= 0 && !fsm_waits_for(a, squares, i))
+                return wrong(graph, squares, "does not wait for task %d", i);
         }
         if (graph->tasks[i].kind == FSM_TASK_OPTIMIZER) FSM_TRY(check_optimizer(a, shape, i, norm));
     }
@@ -452,7 +453,8 @@ fsmoe_status fsm_plan_check_graph(const fsm_graph *graph, const fsm_step_shape *
 static fsmoe_status check_times(const fsm_plan *p, const double *seconds)
 {
     const fsm_graph *graph = &p->graph;
-    double free_s[FSM_RESOURCE_COUNT] = {0}, stream_s = 0, last_s = 0, slack = TOLERANCE * fmax(p->certificate.makespan_s, 1e-12);
+    double free_s[FSM_RESOURCE_COUNT] = {0}, stream_s = 0, last_s = 0;
+    double slack = TOLERANCE * fmax(p->certificate.makespan_s, 1e-12);
     for (int i = 0; i < graph->count; i++) {
         const fsm_task *t = &graph->tasks[i];
         double start_s = p->timeline.start_s[i], end_s = p->timeline.end_s[i];

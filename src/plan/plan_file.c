@@ -180,7 +180,8 @@ static bool read_part(const json_t *json, fsm_pass_size *size)
     if (json_unpack((json_t *)json, "[I,I,F,I,I!]", &n_group, &n_local, &size->rows, &nominal_rows, &gemms) != 0)
         return false;
     *size = (fsm_pass_size){n_group, n_local, size->rows, nominal_rows, (int)gemms};
-    return size->rows >= 0 && size->rows <= (double)MOST_BYTES && n_group >= 0 && n_group <= MOST && n_local >= 0 && n_local <= MOST && nominal_rows >= 1 &&
+    bool rows = size->rows >= 0 && size->rows <= (double)MOST_BYTES;
+    return rows && n_group >= 0 && n_group <= MOST && n_local >= 0 && n_local <= MOST && nominal_rows >= 1 &&
            nominal_rows <= MOST && gemms >= 0 && gemms <= MOST_GEMMS;
 }
 

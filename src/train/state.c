@@ -188,6 +188,7 @@ static void compare_data(const char *key, const fsm_data_print *was, const fsm_d
                          char text[FSM_CHANGES_BYTES])
 {
     if (was->tokens == is->tokens && was->hash == is->hash) return;
+    begin_change(text);
     fsm_text_append(text, FSM_CHANGES_BYTES, "the content of %s (%lld tokens, now %lld)", key,
                     (long long)was->tokens, (long long)is->tokens);
 }
