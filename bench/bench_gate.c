@@ -58,15 +58,17 @@ static void run_products(const fsm_moe_pass *pass, const float *x, float *y)
     for (int64_t first = 0; m->slots > 0 && first < TOKENS; first += GROUP) {
         const float *rows = x + first * HIDDEN;
         for (int i = 0; i < 2; i++) { /* dispatch; combine's backward */
-            moe->ops->gemm(moe->ops, true, false, m->columns, HIDDEN, GROUP, 1, m->scratch->matrix, m->columns, rows,
-                           HIDDEN, 0, m->scratch->slots, HIDDEN);
+            moe->ops->gemm(moe->ops, true, false, m->columns, HIDDEN, GROUP, NULL,
+                           fsm_reals(m->scratch->matrix, m->columns), fsm_reals(rows, HIDDEN), 0,
+                           fsm_reals(m->scratch->slots, HIDDEN));
         }
         for (int i = 0; i < 2; i++) { /* combine; dispatch's backward */
-            moe->ops->gemm(moe->ops, false, false, GROUP, HIDDEN, m->columns, 1, m->scratch->matrix, m->columns,
-                           m->scratch->slots, HIDDEN, 1, y + first * HIDDEN, HIDDEN);
+            moe->ops->gemm(moe->ops, false, false, GROUP, HIDDEN, m->columns, NULL,
+                           fsm_reals(m->scratch->matrix, m->columns), fsm_reals(m->scratch->slots, HIDDEN), 1,
+                           fsm_reals(y + first * HIDDEN, HIDDEN));
         }
-        moe->ops->gemm(moe->ops, false, true, GROUP, m->columns, HIDDEN, 1, rows, HIDDEN, m->scratch->slots, HIDDEN, 0,
-                       m->scratch->d_matrix, m->columns);
+        moe->ops->gemm(moe->ops, false, true, GROUP, m->columns, HIDDEN, NULL, fsm_reals(rows, HIDDEN),
+                       fsm_reals(m->scratch->slots, HIDDEN), 0, fsm_reals(m->scratch->d_matrix, m->columns));
     }
 }
 

@@ -99,28 +99,30 @@ static double rows_7(const shape *s)
 
 static void run_up(const fsm_ops *ops, const data *d)
 {
-    ops->linear_forward(ops, d->s->n, &d->up, NULL, d->a[0], d->s->hidden, d->a[1], d->s->ffn);
+    ops->linear_forward(ops, d->s->n, &d->up, NULL, fsm_reals(d->a[0], d->s->hidden), fsm_reals(d->a[1], d->s->ffn));
 }
 
 static void run_down(const fsm_ops *ops, const data *d)
 {
-    ops->linear_forward(ops, d->s->n, &d->down, NULL, d->a[1], d->s->ffn, d->a[0], d->s->hidden);
+    ops->linear_forward(ops, d->s->n, &d->down, NULL, fsm_reals(d->a[1], d->s->ffn), fsm_reals(d->a[0], d->s->hidden));
 }
 
 static void run_up_input(const fsm_ops *ops, const data *d)
 {
-    ops->linear_backward_input(ops, d->s->n, &d->up, d->a[1], d->s->ffn, 0, d->a[0], d->s->hidden);
+    ops->linear_backward_input(ops, d->s->n, &d->up, fsm_reals(d->a[1], d->s->ffn), 0,
+                               fsm_reals(d->a[0], d->s->hidden));
 }
 
 static void run_down_input(const fsm_ops *ops, const data *d)
 {
-    ops->linear_backward_input(ops, d->s->n, &d->down, d->a[0], d->s->hidden, 0, d->a[1], d->s->ffn);
+    ops->linear_backward_input(ops, d->s->n, &d->down, fsm_reals(d->a[0], d->s->hidden), 0,
+                               fsm_reals(d->a[1], d->s->ffn));
 }
 
 static void run_up_weight(const fsm_ops *ops, const data *d)
 {
-    ops->linear_backward_weight(ops, d->s->n, d->s->ffn, d->s->hidden, d->a[1], d->s->ffn, d->a[0], d->s->hidden,
-                                d->a[2], NULL);
+    ops->linear_backward_weight(ops, d->s->n, d->s->ffn, d->s->hidden, fsm_reals(d->a[1], d->s->ffn),
+                                fsm_reals(d->a[0], d->s->hidden), d->a[2], NULL);
 }
 
 static void run_attention(const fsm_ops *ops, const data *d)
@@ -221,12 +223,13 @@ static void run_embedding_backward(const fsm_ops *ops, const data *d)
 
 static void run_sum_squares(const fsm_ops *ops, const data *d)
 {
-    ops->sum_squares(ops, d->s->n * d->s->hidden, d->a[0]);
+    double sum = 0;
+    ops->sum_squares(ops, d->s->n * d->s->hidden, d->a[0], &sum);
 }
 
 static void run_adamw(const fsm_ops *ops, const data *d)
 {
-    const fsm_adamw step = {1e-9f, 0.9f, 0.99f, 1e-8f, 0, 0.5f, 0.5f, 1};
+    const fsm_adamw step = {1e-9f, 0.9f, 0.99f, 1e-8f, 0, 0.5f, 0.5f, 0, NULL, NULL};
     ops->adamw(ops, d->s->n * d->s->hidden, &step, d->a[0], d->a[1], d->a[2], d->a[3]);
 }
 

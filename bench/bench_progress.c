@@ -62,7 +62,8 @@ static fsmoe_status compute(void *object, const fsm_task *task)
     scene *s = object;
     (void)task;
     double mine_s = processor_s(CLOCK_THREAD_CPUTIME_ID), all_s = processor_s(CLOCK_PROCESS_CPUTIME_ID);
-    for (int i = 0; i < PRODUCTS; i++) s->ops->linear_forward(s->ops, ROWS, &s->weight, NULL, s->x, WIDTH, s->y, WIDTH);
+    for (int i = 0; i < PRODUCTS; i++)
+        s->ops->linear_forward(s->ops, ROWS, &s->weight, NULL, fsm_reals(s->x, WIDTH), fsm_reals(s->y, WIDTH));
     s->compute_s = processor_s(CLOCK_THREAD_CPUTIME_ID) - mine_s;
     s->others_s = processor_s(CLOCK_PROCESS_CPUTIME_ID) - all_s - s->compute_s;
     return FSMOE_OK;

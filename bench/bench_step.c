@@ -27,39 +27,38 @@ typedef struct tally {
 static tally now;
 static const fsm_ops *inner; /* whose slots are called with the timed instance: it is a copy */
 
-static void linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *w, const float *bias, const float *x,
-                           int64_t ld_x, float *y, int64_t ld_y)
+static void linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *w, const fsm_real *bias, fsm_matrix x,
+                           fsm_matrix y)
 {
     double start = fsm_clock_s();
-    inner->linear_forward(self, n, w, bias, x, ld_x, y, ld_y);
+    inner->linear_forward(self, n, w, bias, x, y);
     now.gemm_s += fsm_clock_s() - start;
     now.flops += 2.0 * (double)(n * w->out * w->in);
 }
 
-static void linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *w, const float *dy, int64_t ld_dy,
-                                  float beta, float *dx, int64_t ld_dx)
+static void linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *w, fsm_matrix dy, float beta,
+                                  fsm_matrix dx)
 {
     double start = fsm_clock_s();
-    inner->linear_backward_input(self, n, w, dy, ld_dy, beta, dx, ld_dx);
+    inner->linear_backward_input(self, n, w, dy, beta, dx);
     now.gemm_s += fsm_clock_s() - start;
     now.flops += 2.0 * (double)(n * w->out * w->in);
 }
 
 static void linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *w, int parts,
-                                   const int64_t *part_rows, const int64_t *leaf_rows, const float *dy, int64_t ld_dy,
-                                   float *dx, int64_t ld_dx)
+                                   const int64_t *part_rows, const int64_t *leaf_rows, fsm_matrix dy, fsm_matrix dx)
 {
     double start = fsm_clock_s();
-    inner->linear_backward_joined(self, n, w, parts, part_rows, leaf_rows, dy, ld_dy, dx, ld_dx);
+    inner->linear_backward_joined(self, n, w, parts, part_rows, leaf_rows, dy, dx);
     now.gemm_s += fsm_clock_s() - start;
     now.flops += 2.0 * (double)(n * w->out * w->in);
 }
 
-static void linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, const float *dy,
-                                   int64_t ld_dy, const float *x, int64_t ld_x, float *dw, float *dbias)
+static void linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, fsm_matrix dy, fsm_matrix x,
+                                   fsm_real *dw, fsm_real *dbias)
 {
     double start = fsm_clock_s();
-    inner->linear_backward_weight(self, n, out, in, dy, ld_dy, x, ld_x, dw, dbias);
+    inner->linear_backward_weight(self, n, out, in, dy, x, dw, dbias);
     now.gemm_s += fsm_clock_s() - start;
     now.flops += 2.0 * (double)(n * out * in);
 }
@@ -111,7 +110,8 @@ static double bare_gemm_rate(const fsm_ops *ops, const float *a, const float *b,
 {
     enum { ROWS = 1024, IN = 512, OUT = 2048, TIMES = 8 };
     double start = fsm_clock_s();
-    for (int i = 0; i < TIMES; i++) ops->gemm(ops, false, true, ROWS, OUT, IN, 1, a, IN, b, IN, 0, c, OUT);
+    for (int i = 0; i < TIMES; i++)
+        ops->gemm(ops, false, true, ROWS, OUT, IN, NULL, fsm_reals(a, IN), fsm_reals(b, IN), 0, fsm_reals(c, OUT));
     return TIMES * 2.0 * ROWS * IN * OUT / (fsm_clock_s() - start);
 }
 

@@ -58,7 +58,7 @@ static void fill(void)
 
 static void product(void)
 {
-    fsm_cpu_gemm(ops, false, true, ROWS, OUT, IN, 1, x, IN, w, IN, 0, y, OUT);
+    fsm_cpu_gemm(ops, false, true, ROWS, OUT, IN, NULL, fsm_reals(x, IN), fsm_reals(w, IN), 0, fsm_reals(y, OUT));
 }
 
 static void test_gemm_that_fails_is_no_number(void **state)

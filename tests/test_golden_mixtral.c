@@ -89,8 +89,8 @@ static void check_logits(const char *folder, const char *name)
     batch.targets = NULL;
     assert_int_equal(fsm_stepper_forward(&g.stepper, &batch), FSMOE_OK);
     const fsm_model *m = g.stepper.model;
-    m->ops->linear_forward(m->ops, BATCH * LENGTH, &m->head, NULL, m->passes[0].h_final, g.config->model.hidden, got,
-                           VOCAB);
+    m->ops->linear_forward(m->ops, BATCH * LENGTH, &m->head, NULL,
+                           fsm_reals(m->passes[0].h_final, g.config->model.hidden), fsm_reals(got, VOCAB));
     double worst = 0, largest = 0;
     for (int i = 0; i < BATCH * LENGTH * VOCAB; i++) {
         worst = fmax(worst, fabs((double)got[i] - want[i]));

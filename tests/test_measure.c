@@ -298,11 +298,11 @@ static fake_ops make_ops(fake *f)
     return (fake_ops){fsm_ops_reference, f};
 }
 
-static void fake_linear(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *bias, const float *x,
-                        int64_t ld_x, float *y, int64_t ld_y)
+static void fake_linear(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_real *bias, fsm_matrix x,
+                        fsm_matrix y)
 {
-    (void)bias, (void)x, (void)y;
-    assert_true(ld_x == weight->in && ld_y == weight->out);
+    (void)bias;
+    assert_true(x.ld == weight->in && y.ld == weight->out);
     spend(&((const fake_ops *)self)->fake->comm, (double)(n * weight->in * weight->out));
 }
 
@@ -329,10 +329,10 @@ static fsm_measure_options make_options(fake *f, notes *n)
                                  .user = n};
 }
 
-static void spend_unsteadily(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *bias,
-                             const float *x, int64_t ld_x, float *y, int64_t ld_y)
+static void spend_unsteadily(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_real *bias,
+                             fsm_matrix x, fsm_matrix y)
 {
-    (void)n, (void)weight, (void)bias, (void)x, (void)ld_x, (void)y, (void)ld_y;
+    (void)n, (void)weight, (void)bias, (void)x, (void)y;
     fake *f = ((const fake_ops *)self)->fake;
     f->alpha_s = f->alpha_s == 1 ? 3 : 1;
     spend(&f->comm, 0);

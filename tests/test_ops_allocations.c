@@ -19,13 +19,16 @@ typedef struct buffers {
 
 static void run_products(const fsm_ops *ops, buffers *b)
 {
-    ops->gemm(ops, false, true, N, HIDDEN, WIDTH, 1, b->a[0], WIDTH, b->weight.w, WIDTH, 0, b->a[1], HIDDEN);
-    ops->gemm(ops, true, false, N, HIDDEN, 0, 1, b->a[0], N, b->a[2], HIDDEN, 0, b->a[1], HIDDEN);
+    ops->gemm(ops, false, true, N, HIDDEN, WIDTH, NULL, fsm_reals(b->a[0], WIDTH), fsm_reals(b->weight.w, WIDTH), 0,
+              fsm_reals(b->a[1], HIDDEN));
+    ops->gemm(ops, true, false, N, HIDDEN, 0, NULL, fsm_reals(b->a[0], N), fsm_reals(b->a[2], HIDDEN), 0,
+              fsm_reals(b->a[1], HIDDEN));
     ops->weight_update(ops, &b->weight);
-    ops->linear_forward(ops, N - 1, &b->weight, b->a[2], b->a[0], WIDTH, b->a[1], HIDDEN);
-    ops->linear_backward_input(ops, N, &b->weight, b->a[0], HIDDEN, 0, b->a[1], WIDTH);
-    ops->linear_backward_input(ops, N, &b->weight, b->a[0], HIDDEN, 1, b->a[1], WIDTH);
-    ops->linear_backward_weight(ops, N, HIDDEN, WIDTH, b->a[0], HIDDEN, b->a[1], WIDTH, b->a[2], b->a[3]);
+    ops->linear_forward(ops, N - 1, &b->weight, b->a[2], fsm_reals(b->a[0], WIDTH), fsm_reals(b->a[1], HIDDEN));
+    ops->linear_backward_input(ops, N, &b->weight, fsm_reals(b->a[0], HIDDEN), 0, fsm_reals(b->a[1], WIDTH));
+    ops->linear_backward_input(ops, N, &b->weight, fsm_reals(b->a[0], HIDDEN), 1, fsm_reals(b->a[1], WIDTH));
+    ops->linear_backward_weight(ops, N, HIDDEN, WIDTH, fsm_reals(b->a[0], HIDDEN), fsm_reals(b->a[1], WIDTH), b->a[2],
+                                b->a[3]);
 }
 
 static void run_layers(const fsm_ops *ops, buffers *b)
@@ -47,7 +50,7 @@ static void run_layers(const fsm_ops *ops, buffers *b)
 
 static void run_rest(const fsm_ops *ops, buffers *b)
 {
-    const fsm_adamw step = {1e-3f, 0.9f, 0.99f, 1e-8f, 0.1f, 0.5f, 0.5f, 1};
+    const fsm_adamw step = {1e-3f, 0.9f, 0.99f, 1e-8f, 0.1f, 0.5f, 0.5f, 0, NULL, NULL};
     float **a = b->a;
     double loss = 0;
     ops->embedding_forward(ops, N, WIDTH, b->row, a[0], b->row, a[1], a[2]);
@@ -64,7 +67,8 @@ static void run_rest(const fsm_ops *ops, buffers *b)
     ops->gather_rows(ops, N, WIDTH, b->row, a[0], a[1]);
     ops->combine_rows(ops, N, 1, WIDTH, b->row, a[2], a[0], a[1]);
     ops->combine_rows_backward(ops, N, 1, WIDTH, b->row, b->row, a[2], a[0], a[1], a[3], a[4]);
-    ops->sum_squares(ops, ELEMS, a[0]);
+    double squares = 0;
+    ops->sum_squares(ops, ELEMS, a[0], &squares);
     ops->adamw(ops, ELEMS, &step, a[0], a[1], a[2], a[3]);
 }
 

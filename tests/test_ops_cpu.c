@@ -15,7 +15,8 @@ static void check_gemm(fsm_arena *arena, int64_t m, int64_t n, int64_t k, int va
     const float *a = test_floats(arena, lda * (trans_a ? k : m)), *b = test_floats(arena, ldb * (trans_b ? n : k));
     outputs c = test_outputs(arena, m * ldc);
     for (int run = 0; run < RUNS; run++)
-        table_of(run)->gemm(table_of(run), trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c.of[run], ldc);
+        table_of(run)->gemm(table_of(run), trans_a, trans_b, m, n, k, &alpha, fsm_reals(a, lda), fsm_reals(b, ldb),
+                            beta, fsm_reals(c.of[run], ldc));
     test_assert_agree("gemm", c, TOLERANCE);
 }
 
@@ -40,10 +41,12 @@ static void test_ops_cpu_gemm_with_beta_0_ignores_what_c_held(void **state)
     (void)state;
     for (int run = 0; run < 2; run++) {
         c[0] = NAN;
-        table_of(run)->gemm(table_of(run), false, false, 1, 1, 1, 1, a, 1, b, 1, 0, c, 1);
+        table_of(run)->gemm(table_of(run), false, false, 1, 1, 1, NULL, fsm_reals(a, 1), fsm_reals(b, 1), 0,
+                            fsm_reals(c, 1));
         assert_true(c[0] == 6);
         nothing[0] = NAN;
-        table_of(run)->gemm(table_of(run), false, false, 1, 1, 0, 1, a, 1, b, 1, 0, nothing, 1);
+        table_of(run)->gemm(table_of(run), false, false, 1, 1, 0, NULL, fsm_reals(a, 1), fsm_reals(b, 1), 0,
+                            fsm_reals(nothing, 1));
         assert_true(nothing[0] == 0);
     }
 }
@@ -65,14 +68,16 @@ static void check_linear(fsm_arena *arena, int64_t n, int64_t out, int64_t in, i
     for (int run = 0; run < RUNS; run++) {
         const fsm_ops *ops = table_of(run);
         const fsm_weight *weight = run == 0 ? &plain : &packed;
-        ops->linear_forward(ops, n, weight, gap ? NULL : bias, x, ld_x, y.of[run], ld_y);
-        ops->linear_backward_input(ops, n, weight, dy, ld_y, 0, dx.of[run], ld_x);
-        ops->linear_backward_input(ops, n, weight, dy, ld_y, 1, more.of[run], ld_x);
+        ops->linear_forward(ops, n, weight, gap ? NULL : bias, fsm_reals(x, ld_x), fsm_reals(y.of[run], ld_y));
+        ops->linear_backward_input(ops, n, weight, fsm_reals(dy, ld_y), 0, fsm_reals(dx.of[run], ld_x));
+        ops->linear_backward_input(ops, n, weight, fsm_reals(dy, ld_y), 1, fsm_reals(more.of[run], ld_x));
         if (out % 2 == 0) {
             const int64_t halves[2] = {out / 2, out / 2}, leaves[2] = {7, 7};
-            ops->linear_backward_joined(ops, n, weight, 2, halves, leaves, dy, ld_y, joined.of[run], ld_x);
+            ops->linear_backward_joined(ops, n, weight, 2, halves, leaves, fsm_reals(dy, ld_y),
+                                        fsm_reals(joined.of[run], ld_x));
         }
-        ops->linear_backward_weight(ops, n, out, in, dy, ld_y, x, ld_x, dw.of[run], gap ? NULL : dbias.of[run]);
+        ops->linear_backward_weight(ops, n, out, in, fsm_reals(dy, ld_y), fsm_reals(x, ld_x), dw.of[run],
+                                    gap ? NULL : dbias.of[run]);
     }
     fsm_cpu_weight_destroy(fast, &packed);
     test_assert_agree("linear_forward", y, TOLERANCE);
@@ -336,7 +341,8 @@ static void check_vectors(fsm_arena *arena, int64_t n, int64_t width)
         table_of(run)->add(table_of(run), n * width, x, sum.of[run]);
         table_of(run)->scale(table_of(run), n * width, -1.5f, scaled.of[run]);
         table_of(run)->zero(table_of(run), n * width, zero.of[run]);
-        squares[run] = table_of(run)->sum_squares(table_of(run), n * width, x);
+        squares[run] = 0;
+        table_of(run)->sum_squares(table_of(run), n * width, x, &squares[run]);
     }
     test_assert_agree("add", sum, 0);
     test_assert_agree("scale", scaled, 0);
@@ -353,20 +359,24 @@ static void test_ops_cpu_sum_squares_does_not_depend_on_threads(void **state)
 {
     const float *x = test_floats(*state, 100003);
     use_threads(1);
-    double alone = fast->sum_squares(fast, 100003, x);
+    double alone = 0, together = 0;
+    fast->sum_squares(fast, 100003, x, &alone);
     use_threads(3);
-    assert_true(fast->sum_squares(fast, 100003, x) == alone);
+    fast->sum_squares(fast, 100003, x, &together);
+    assert_true(together == alone);
 }
 
 static void check_adamw(fsm_arena *arena, int64_t n, int64_t width)
 {
+    const double norm_squared = 1; /* clipped to 0.3 */
     const float *g = test_floats(arena, n * width);
     outputs m = test_outputs(arena, n * width), v = test_outputs(arena, n * width), p = test_outputs(arena, n * width);
     for (int run = 0; run < RUNS; run++) {
         for (int64_t i = 0; i < n * width; i++) v.of[run][i] = fabsf(v.of[run][i]);
         for (int t = 1; t <= 3; t++) {
-            fsm_adamw step = {1e-2f, 0.9f, 0.95f, 1e-8f, 0.1f, (float)(1 - pow(0.9, t)), (float)(1 - pow(0.95, t)),
-                              0.3f};
+            fsm_adamw step = {
+                1e-2f, 0.9f,          0.95f, 1e-8f, 0.1f, (float)(1 - pow(0.9, t)), (float)(1 - pow(0.95, t)),
+                0.3,   &norm_squared, NULL};
             table_of(run)->adamw(table_of(run), n * width, &step, g, m.of[run], v.of[run], p.of[run]);
         }
     }

@@ -84,14 +84,15 @@ enum { ROWS = 5, WIDTH = 19, OUT = 7 };
 static void linear_forward(const problem *p)
 {
     fsm_weight weight = {p->x[1], OUT, WIDTH, NULL};
-    p->ops->linear_forward(p->ops, ROWS, &weight, p->x[2], p->x[0], WIDTH, p->y, OUT);
+    p->ops->linear_forward(p->ops, ROWS, &weight, p->x[2], fsm_reals(p->x[0], WIDTH), fsm_reals(p->y, OUT));
 }
 
 static void linear_backward(const problem *p)
 {
     fsm_weight weight = {p->x[1], OUT, WIDTH, NULL};
-    p->ops->linear_backward_input(p->ops, ROWS, &weight, p->dy, OUT, 0, p->dx[0], WIDTH);
-    p->ops->linear_backward_weight(p->ops, ROWS, OUT, WIDTH, p->dy, OUT, p->x[0], WIDTH, p->dx[1], p->dx[2]);
+    p->ops->linear_backward_input(p->ops, ROWS, &weight, fsm_reals(p->dy, OUT), 0, fsm_reals(p->dx[0], WIDTH));
+    p->ops->linear_backward_weight(p->ops, ROWS, OUT, WIDTH, fsm_reals(p->dy, OUT), fsm_reals(p->x[0], WIDTH), p->dx[1],
+                                   p->dx[2]);
 }
 
 static void test_ops_gradients_of_linear(void **state)
@@ -107,8 +108,9 @@ static void test_ops_gradients_of_linear(void **state)
 static void linear_backward_adding(const problem *p)
 {
     fsm_weight weight = {p->x[1], OUT, WIDTH, NULL};
-    p->ops->linear_backward_input(p->ops, ROWS, &weight, p->dy, OUT, 1, p->dx[0], WIDTH);
-    p->ops->linear_backward_weight(p->ops, ROWS, OUT, WIDTH, p->dy, OUT, p->x[0], WIDTH, p->dx[1], p->dx[2]);
+    p->ops->linear_backward_input(p->ops, ROWS, &weight, fsm_reals(p->dy, OUT), 1, fsm_reals(p->dx[0], WIDTH));
+    p->ops->linear_backward_weight(p->ops, ROWS, OUT, WIDTH, fsm_reals(p->dy, OUT), fsm_reals(p->x[0], WIDTH), p->dx[1],
+                                   p->dx[2]);
 }
 
 static void test_ops_gradients_of_linear_add_to_input_with_beta_1(void **state)

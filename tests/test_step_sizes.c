@@ -32,39 +32,39 @@ enum { MODELS = sizeof models / sizeof *models };
 
 static double counted; /* multiply-adds since the last task */
 
-static void count_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
-                       const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
+static void count_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
+                       const fsm_real *alpha, fsm_matrix a, fsm_matrix b, float beta, fsm_matrix c)
 {
     counted += (double)(m * n * k);
-    fsm_cpu_gemm(self, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    fsm_cpu_gemm(self, trans_a, trans_b, m, n, k, alpha, a, b, beta, c);
 }
 
-static void count_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *bias, const float *x,
-                          int64_t ld_x, float *y, int64_t ld_y)
+static void count_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_real *bias, fsm_matrix x,
+                          fsm_matrix y)
 {
     counted += (double)(n * weight->in * weight->out);
-    fsm_cpu_linear_forward(self, n, weight, bias, x, ld_x, y, ld_y);
+    fsm_cpu_linear_forward(self, n, weight, bias, x, y);
 }
 
-static void count_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *dy, int64_t ld_dy,
-                        float beta, float *dx, int64_t ld_dx)
+static void count_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, fsm_matrix dy, float beta,
+                        fsm_matrix dx)
 {
     counted += (double)(n * weight->in * weight->out);
-    fsm_cpu_linear_backward_input(self, n, weight, dy, ld_dy, beta, dx, ld_dx);
+    fsm_cpu_linear_backward_input(self, n, weight, dy, beta, dx);
 }
 
 static void count_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, int parts, const int64_t *part_rows,
-                         const int64_t *leaf_rows, const float *dy, int64_t ld_dy, float *dx, int64_t ld_dx)
+                         const int64_t *leaf_rows, fsm_matrix dy, fsm_matrix dx)
 {
     counted += (double)(n * weight->in * weight->out);
-    fsm_cpu_linear_backward_joined(self, n, weight, parts, part_rows, leaf_rows, dy, ld_dy, dx, ld_dx);
+    fsm_cpu_linear_backward_joined(self, n, weight, parts, part_rows, leaf_rows, dy, dx);
 }
 
-static void count_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, const float *dy, int64_t ld_dy,
-                         const float *x, int64_t ld_x, float *dw, float *dbias)
+static void count_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, fsm_matrix dy, fsm_matrix x,
+                         fsm_real *dw, fsm_real *dbias)
 {
     counted += (double)(n * in * out);
-    fsm_cpu_linear_backward_weight(self, n, out, in, dy, ld_dy, x, ld_x, dw, dbias);
+    fsm_cpu_linear_backward_weight(self, n, out, in, dy, x, dw, dbias);
 }
 
 /* Experts get as many rows as the gate says, the others what the step says. */

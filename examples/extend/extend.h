@@ -2,6 +2,9 @@
 #ifndef EXAMPLE_EXTEND_H
 #define EXAMPLE_EXTEND_H
 
+/* Their loops are over arrays: kinds that run on the host. */
+#define FSM_TENSORS_OPEN
+
 #include <moe/extend.h>
 
 extern const fsm_gate_kind my_gate;

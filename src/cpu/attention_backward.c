@@ -2,6 +2,7 @@
  * With p = exp(scale q.k - lse) and ds_ij = scale p_ij (do_i.v_j - do_i.o_i):
  * dv_j += p_ij do_i,  dq_i = sum_j ds_ij k_j,  dk_j += ds_ij q_i. */
 #include "cpu/attention.h"
+#include "cpu/gemm.h"
 #include "cpu/simd.h"
 #include "cpu/slots.h"
 
@@ -56,12 +57,12 @@ static void block_backward(const fsm_ops *self, const fsm_attention_shape *s, fs
     dot_rows(rows, dim, do_, s->ld_o, at->o + block.first * s->ld_o, s->ld_o, do_o);
     fsm_cpu_copy_rows(rows, dim, NULL, do_, s->ld_o, w->do_, dim);
     fsm_cpu_copy_rows(rows, dim, NULL, at->q + block.first * s->ld_q, s->ld_q, w->q, dim);
-    fsm_cpu_gemm(self, false, true, rows, keys, dim, s->scale, w->q, dim, w->k, dim, 0, w->score, ld);
-    fsm_cpu_gemm(self, false, true, rows, keys, dim, 1, w->do_, dim, w->v, dim, 0, w->dp, ld);
+    fsm_cpu_sgemm(self, false, true, rows, keys, dim, s->scale, w->q, dim, w->k, dim, 0, w->score, ld);
+    fsm_cpu_sgemm(self, false, true, rows, keys, dim, 1, w->do_, dim, w->v, dim, 0, w->dp, ld);
     differentiate(rows, keys, s->scale, at->lse + block.first, do_o, w->score, w->dp, ld);
-    fsm_cpu_gemm(self, true, false, keys, dim, rows, 1, w->score, ld, w->do_, dim, beta, w->dv, dim);
-    fsm_cpu_gemm(self, true, false, keys, dim, rows, 1, w->dp, ld, w->q, dim, beta, w->dk, dim);
-    fsm_cpu_gemm(self, false, false, rows, dim, keys, 1, w->dp, ld, w->k, dim, 0, w->dq, dim);
+    fsm_cpu_sgemm(self, true, false, keys, dim, rows, 1, w->score, ld, w->do_, dim, beta, w->dv, dim);
+    fsm_cpu_sgemm(self, true, false, keys, dim, rows, 1, w->dp, ld, w->q, dim, beta, w->dk, dim);
+    fsm_cpu_sgemm(self, false, false, rows, dim, keys, 1, w->dp, ld, w->k, dim, 0, w->dq, dim);
     fsm_cpu_copy_rows(rows, dim, NULL, w->dq, dim, at->dq + block.first * s->ld_q, s->ld_q);
 }
 

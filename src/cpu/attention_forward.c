@@ -1,6 +1,7 @@
 /* Attention by blocks of queries, each on the keys it may see (Dao et al., FlashAttention, 2022, without the online
  * softmax: a block's scores fit in cache). */
 #include "cpu/attention.h"
+#include "cpu/gemm.h"
 #include "cpu/simd.h"
 #include "cpu/slots.h"
 
@@ -32,10 +33,11 @@ static void attend_block(const fsm_ops *self, const fsm_attention_shape *s, fsm_
 {
     float inverse[FSM_CPU_QUERIES];
     int64_t dim = s->head_dim;
-    fsm_cpu_gemm(self, false, true, block.count, block.prefix, dim, s->scale, q + block.first * s->ld_q, s->ld_q, w->k,
-                 dim, 0, w->score, w->ld_score);
+    fsm_cpu_sgemm(self, false, true, block.count, block.prefix, dim, s->scale, q + block.first * s->ld_q, s->ld_q, w->k,
+                  dim, 0, w->score, w->ld_score);
     exp_scores(block.count, block.prefix, w->score, w->ld_score, lse + block.first, inverse);
-    fsm_cpu_gemm(self, false, false, block.count, dim, block.prefix, 1, w->score, w->ld_score, w->v, dim, 0, w->o, dim);
+    fsm_cpu_sgemm(self, false, false, block.count, dim, block.prefix, 1, w->score, w->ld_score, w->v, dim, 0, w->o,
+                  dim);
     fsm_cpu_copy_rows(block.count, dim, inverse, w->o, dim, o + block.first * s->ld_o, s->ld_o);
 }
 

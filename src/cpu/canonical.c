@@ -6,6 +6,7 @@
  * Products are cut into fixed tiles, each computed by one thread: the same calls whatever the shape around them.
  */
 #include "cpu/cpu.h"
+#include "cpu/gemm.h"
 #include "cpu/slots.h"
 #include "cpu/threads.h"
 
@@ -70,7 +71,7 @@ static void leaf_product(const fsm_ops *self, const product *p, int64_t row, int
         int64_t first = leaf * p->leaf[i], k = least(p->leaf[i], p->k[i] - first);
         const float *a = p->a[i] + (p->trans_a ? first * p->lda + row : row * p->lda + first);
         const float *b = p->b[i] + (p->trans_b ? column * p->ldb + first : first * p->ldb + column);
-        fsm_cpu_gemm(self, p->trans_a, p->trans_b, rows, columns, k, 1, a, p->lda, b, p->ldb, i > 0, out, columns);
+        fsm_cpu_sgemm(self, p->trans_a, p->trans_b, rows, columns, k, 1, a, p->lda, b, p->ldb, i > 0, out, columns);
     }
 }
 
@@ -113,8 +114,8 @@ static void weight_ignore(const fsm_ops *self, fsm_weight *weight)
     (void)self, (void)weight;
 }
 
-static void linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *w, const float *bias, const float *x,
-                           int64_t ld_x, float *y, int64_t ld_y)
+static void linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *w, const fsm_real *bias, fsm_matrix x,
+                           fsm_matrix y)
 {
     run_product(self, &(product){.trans_b = true,
                                  .m = n,
@@ -122,17 +123,17 @@ static void linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *w, 
                                  .parts = 1,
                                  .k = {w->in},
                                  .leaf = {LEAF_FEATURES},
-                                 .a = {x},
+                                 .a = {x.at},
                                  .b = {w->w},
-                                 .lda = ld_x,
+                                 .lda = x.ld,
                                  .ldb = w->in,
-                                 .ldc = ld_y,
-                                 .c = y});
-    for (int64_t i = 0; bias && i < n; i++) fsm_cpu_add(self, w->out, bias, y + i * ld_y);
+                                 .ldc = y.ld,
+                                 .c = y.at});
+    for (int64_t i = 0; bias && i < n; i++) fsm_cpu_add(self, w->out, bias, (float *)y.at + i * y.ld);
 }
 
-static void linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *w, const float *dy, int64_t ld_dy,
-                                  float beta, float *dx, int64_t ld_dx)
+static void linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *w, fsm_matrix dy, float beta,
+                                  fsm_matrix dx)
 {
     run_product(self, &(product){.accumulate = beta != 0,
                                  .m = n,
@@ -140,31 +141,30 @@ static void linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weig
                                  .parts = 1,
                                  .k = {w->out},
                                  .leaf = {LEAF_FEATURES},
-                                 .a = {dy},
+                                 .a = {dy.at},
                                  .b = {w->w},
-                                 .lda = ld_dy,
+                                 .lda = dy.ld,
                                  .ldb = w->in,
-                                 .ldc = ld_dx,
-                                 .c = dx});
+                                 .ldc = dx.ld,
+                                 .c = dx.at});
 }
 
 static void linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *w, int parts,
-                                   const int64_t *part_rows, const int64_t *leaf_rows, const float *dy, int64_t ld_dy,
-                                   float *dx, int64_t ld_dx)
+                                   const int64_t *part_rows, const int64_t *leaf_rows, fsm_matrix dy, fsm_matrix dx)
 {
-    product p = {.m = n, .n = w->in, .parts = parts, .lda = ld_dy, .ldb = w->in, .ldc = ld_dx, .c = dx};
+    product p = {.m = n, .n = w->in, .parts = parts, .lda = dy.ld, .ldb = w->in, .ldc = dx.ld, .c = dx.at};
     int64_t at = 0;
     for (int i = 0; i < parts; at += part_rows[i], i++) {
         p.k[i] = part_rows[i];
         p.leaf[i] = leaf_rows[i];
-        p.a[i] = dy + at;
+        p.a[i] = (const float *)dy.at + at;
         p.b[i] = w->w + at * w->in;
     }
     run_product(self, &p);
 }
 
-static void linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, const float *dy,
-                                   int64_t ld_dy, const float *x, int64_t ld_x, float *dw, float *dbias)
+static void linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, fsm_matrix dy, fsm_matrix x,
+                                   fsm_real *dw, fsm_real *dbias)
 {
     run_product(self, &(product){.trans_a = true,
                                  .accumulate = true,
@@ -173,13 +173,13 @@ static void linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, 
                                  .parts = 1,
                                  .k = {n},
                                  .leaf = {FSM_CANONICAL_TOKENS},
-                                 .a = {dy},
-                                 .b = {x},
-                                 .lda = ld_dy,
-                                 .ldb = ld_x,
+                                 .a = {dy.at},
+                                 .b = {x.at},
+                                 .lda = dy.ld,
+                                 .ldb = x.ld,
                                  .ldc = in,
                                  .c = dw});
-    for (int64_t i = 0; dbias && i < n; i++) fsm_cpu_add(self, out, dy + i * ld_dy, dbias);
+    for (int64_t i = 0; dbias && i < n; i++) fsm_cpu_add(self, out, (const float *)dy.at + i * dy.ld, dbias);
 }
 
 /* ---- sums over tokens ---- */
@@ -232,6 +232,7 @@ static void embedding_backward(const fsm_ops *self, int64_t n, int64_t width, co
 
 const fsm_ops fsm_cpu_canonical_table = {
     .name = "cpu-canonical",
+    .row_bytes = sizeof(fsm_row),
     FSM_CPU_SHARED_SLOTS,
     .weight_create = weight_create,
     .weight_update = weight_ignore,

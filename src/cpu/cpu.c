@@ -7,6 +7,7 @@
 
 static const fsm_ops fast_table = {
     .name = "cpu",
+    .row_bytes = sizeof(fsm_row),
     FSM_CPU_SHARED_SLOTS,
     .weight_create = fsm_cpu_weight_create,
     .weight_update = fsm_cpu_weight_update,

@@ -1,12 +1,16 @@
 /* Matrix products of the fast table: gemm_onednn.c or gemm_cblas.c, whichever library the build chose.
  * In:  as the slots of ops.h; a weight's packed copies, where the library has a better layout for few rows.
- * Out: fsm_cpu_gemm (a slot); for linear.c, products of the leading rows by the packed copies.
- * Inside an OpenMP parallel region fsm_cpu_gemm runs on the calling thread alone.
+ * Out: fsm_cpu_sgemm, what the slots are made of; for linear.c, products of the leading rows by the packed copies.
+ * Inside an OpenMP parallel region fsm_cpu_sgemm runs on the calling thread alone.
  */
 #ifndef FSM_CPU_GEMM_H
 #define FSM_CPU_GEMM_H
 
 #include "ops/ops.h"
+
+/* C[m,n] = alpha op(A) op(B) + beta C, as the slot `gemm` says. */
+void fsm_cpu_sgemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
+                   const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 
 /* y = x w^T of the first rows; returns how many rows it did (0 without packed copies). x [n, in] and y [n, out] must be
  * dense. One call at a time a weight. */

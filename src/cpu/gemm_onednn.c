@@ -50,8 +50,8 @@ static void spoil(int64_t rows, int64_t columns, float *c, int64_t ldc)
         for (int64_t j = 0; j < columns; j++) c[i * ldc + j] = NAN;
 }
 
-void fsm_cpu_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
-                  const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
+void fsm_cpu_sgemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
+                   const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
 {
     if (m == 0 || n == 0) return;
     if (k == 0) { /* oneDNN leaves C alone then */

@@ -12,37 +12,46 @@ FSM_CPU_BODY void add_bias_body(int64_t n, int64_t out, const float *bias, float
 }
 FSM_CPU_KERNEL(add_bias, (int64_t n, int64_t out, const float *bias, float *y, int64_t ld_y), (n, out, bias, y, ld_y))
 
-void fsm_cpu_linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *bias, const float *x,
-                            int64_t ld_x, float *y, int64_t ld_y)
+void fsm_cpu_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
+                  const fsm_real *alpha, fsm_matrix a, fsm_matrix b, float beta, fsm_matrix c)
+{
+    fsm_cpu_sgemm(self, trans_a, trans_b, m, n, k, alpha ? *alpha : 1, a.at, a.ld, b.at, b.ld, beta, c.at, c.ld);
+}
+
+void fsm_cpu_linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_real *bias,
+                            fsm_matrix x, fsm_matrix y)
 {
     int64_t in = weight->in, out = weight->out;
-    int64_t done = ld_x == in && ld_y == out ? fsm_cpu_packed_forward(self, n, weight, x, y) : 0;
-    fsm_cpu_gemm(self, false, true, n - done, out, in, 1, x + done * ld_x, ld_x, weight->w, in, 0, y + done * ld_y,
-                 ld_y);
+    const float *from = x.at;
+    float *to = y.at;
+    int64_t done = x.ld == in && y.ld == out ? fsm_cpu_packed_forward(self, n, weight, from, to) : 0;
+    fsm_cpu_sgemm(self, false, true, n - done, out, in, 1, from + done * x.ld, x.ld, weight->w, in, 0, to + done * y.ld,
+                  y.ld);
     if (!bias) return;
 #pragma omp parallel num_threads(fsm_cpu_threads(self, n *out))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
-        add_bias(mine.count, out, bias, y + mine.begin * ld_y, ld_y);
+        add_bias(mine.count, out, bias, to + mine.begin * y.ld, y.ld);
     }
 }
 
-void fsm_cpu_linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *dy,
-                                   int64_t ld_dy, float beta, float *dx, int64_t ld_dx)
+void fsm_cpu_linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, fsm_matrix dy, float beta,
+                                   fsm_matrix dx)
 {
     int64_t in = weight->in, out = weight->out;
-    int64_t done =
-        beta == 0 && ld_dy == out && ld_dx == in ? fsm_cpu_packed_backward_input(self, n, weight, dy, dx) : 0;
-    fsm_cpu_gemm(self, false, false, n - done, in, out, 1, dy + done * ld_dy, ld_dy, weight->w, in, beta,
-                 dx + done * ld_dx, ld_dx);
+    const float *from = dy.at;
+    float *to = dx.at;
+    bool dense = dy.ld == out && dx.ld == in;
+    int64_t done = beta == 0 && dense ? fsm_cpu_packed_backward_input(self, n, weight, from, to) : 0;
+    fsm_cpu_sgemm(self, false, false, n - done, in, out, 1, from + done * dy.ld, dy.ld, weight->w, in, beta,
+                  to + done * dx.ld, dx.ld);
 }
 
 void fsm_cpu_linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, int parts,
-                                    const int64_t *part_rows, const int64_t *leaf_rows, const float *dy, int64_t ld_dy,
-                                    float *dx, int64_t ld_dx)
+                                    const int64_t *part_rows, const int64_t *leaf_rows, fsm_matrix dy, fsm_matrix dx)
 {
     (void)parts, (void)part_rows, (void)leaf_rows;
-    fsm_cpu_linear_backward_input(self, n, weight, dy, ld_dy, 0, dx, ld_dx);
+    fsm_cpu_linear_backward_input(self, n, weight, dy, 0, dx);
 }
 
 enum { ROWS = 128, COLUMNS = 64 };
@@ -70,14 +79,14 @@ FSM_CPU_BODY void column_sums_body(int64_t n, int64_t columns, const float *x, i
 FSM_CPU_KERNEL(column_sums, (int64_t n, int64_t columns, const float *x, int64_t ld_x, float *sum),
                (n, columns, x, ld_x, sum))
 
-void fsm_cpu_linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, const float *dy,
-                                    int64_t ld_dy, const float *x, int64_t ld_x, float *dw, float *dbias)
+void fsm_cpu_linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, fsm_matrix dy,
+                                    fsm_matrix x, fsm_real *dw, fsm_real *dbias)
 {
-    fsm_cpu_gemm(self, true, false, out, in, n, 1, dy, ld_dy, x, ld_x, 1, dw, in);
+    fsm_cpu_sgemm(self, true, false, out, in, n, 1, dy.at, dy.ld, x.at, x.ld, 1, dw, in);
     if (!dbias) return;
 #pragma omp parallel num_threads(fsm_cpu_threads(self, n *out))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(out, 16);
-        column_sums(n, mine.count, dy + mine.begin, ld_dy, dbias + mine.begin);
+        column_sums(n, mine.count, (const float *)dy.at + mine.begin, dy.ld, dbias + mine.begin);
     }
 }

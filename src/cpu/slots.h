@@ -8,20 +8,19 @@
 #include "ops/ref.h"
 
 void fsm_cpu_destroy(fsm_ops *self);
-void fsm_cpu_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
-                  const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+void fsm_cpu_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
+                  const fsm_real *alpha, fsm_matrix a, fsm_matrix b, float beta, fsm_matrix c);
 bool fsm_cpu_weight_create(const fsm_ops *self, fsm_weight *weight);
 void fsm_cpu_weight_update(const fsm_ops *self, fsm_weight *weight);
 void fsm_cpu_weight_destroy(const fsm_ops *self, fsm_weight *weight);
-void fsm_cpu_linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *bias, const float *x,
-                            int64_t ld_x, float *y, int64_t ld_y);
-void fsm_cpu_linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *dy,
-                                   int64_t ld_dy, float beta, float *dx, int64_t ld_dx);
+void fsm_cpu_linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_real *bias,
+                            fsm_matrix x, fsm_matrix y);
+void fsm_cpu_linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, fsm_matrix dy, float beta,
+                                   fsm_matrix dx);
 void fsm_cpu_linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, int parts,
-                                    const int64_t *part_rows, const int64_t *leaf_rows, const float *dy, int64_t ld_dy,
-                                    float *dx, int64_t ld_dx);
-void fsm_cpu_linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, const float *dy,
-                                    int64_t ld_dy, const float *x, int64_t ld_x, float *dw, float *dbias);
+                                    const int64_t *part_rows, const int64_t *leaf_rows, fsm_matrix dy, fsm_matrix dx);
+void fsm_cpu_linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, fsm_matrix dy,
+                                    fsm_matrix x, fsm_real *dw, fsm_real *dbias);
 
 void fsm_cpu_rmsnorm_forward(const fsm_ops *self, int64_t n, int64_t width, float eps, const float *x,
                              const float *gain, float *y, float *rstd);
@@ -85,7 +84,8 @@ void fsm_cpu_cross_entropy(const fsm_ops *self, int64_t n, int64_t vocab, float 
 void fsm_cpu_add(const fsm_ops *self, int64_t n, const float *x, float *y);
 void fsm_cpu_scale(const fsm_ops *self, int64_t n, float a, float *y);
 void fsm_cpu_zero(const fsm_ops *self, int64_t n, float *y);
-double fsm_cpu_sum_squares(const fsm_ops *self, int64_t n, const float *x);
+void fsm_cpu_zero_rows(const fsm_ops *self, int64_t n, fsm_row *y);
+void fsm_cpu_sum_squares(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_sum *sum);
 void fsm_cpu_adamw(const fsm_ops *self, int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p);
 
 extern const fsm_ops fsm_cpu_canonical_table;
@@ -104,7 +104,7 @@ extern const fsm_ops fsm_cpu_canonical_table;
     .swiglu_backward = fsm_cpu_swiglu_backward, .geglu_forward = fsm_cpu_geglu_forward,                       \
     .geglu_backward = fsm_cpu_geglu_backward, .embedding_forward = fsm_cpu_embedding_forward,                 \
     .cross_entropy = fsm_cpu_cross_entropy, .add = fsm_cpu_add, .scale = fsm_cpu_scale, .zero = fsm_cpu_zero, \
-    .softmax = fsm_cpu_softmax, .softmax_backward = fsm_cpu_softmax_backward,                                 \
+    .zero_rows = fsm_cpu_zero_rows, .softmax = fsm_cpu_softmax, .softmax_backward = fsm_cpu_softmax_backward, \
     .softmax_columns = fsm_cpu_softmax_columns, .softmax_columns_backward = fsm_cpu_softmax_columns_backward, \
     .top_k = fsm_cpu_top_k, .for_rows = fsm_cpu_for_rows, .gather_rows = fsm_cpu_gather_rows,                 \
     .combine_rows = fsm_cpu_combine_rows, .combine_rows_backward = fsm_cpu_combine_rows_backward,             \

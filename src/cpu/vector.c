@@ -46,6 +46,11 @@ void fsm_cpu_zero(const fsm_ops *self, int64_t n, float *y)
     }
 }
 
+void fsm_cpu_zero_rows(const fsm_ops *self, int64_t n, fsm_row *y)
+{
+    fsm_cpu_zero(self, n, y);
+}
+
 /* Many sums side by side: one alone would wait for the latency of every addition. */
 FSM_CPU_BODY void sum_squares_body(int64_t n, const float *x, double *sum)
 {
@@ -62,7 +67,7 @@ FSM_CPU_BODY void sum_squares_body(int64_t n, const float *x, double *sum)
 FSM_CPU_KERNEL(sum_squares, (int64_t n, const float *x, double *sum), (n, x, sum))
 
 /* Always the same 64 pieces, added in order: the sum does not depend on the number of threads. */
-double fsm_cpu_sum_squares(const fsm_ops *self, int64_t n, const float *x)
+void fsm_cpu_sum_squares(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_sum *sum)
 {
     enum { PIECES = 64 };
     double piece[PIECES], total = 0;
@@ -72,12 +77,13 @@ double fsm_cpu_sum_squares(const fsm_ops *self, int64_t n, const float *x)
         sum_squares(end - begin, x + begin, &piece[p]);
     }
     for (int p = 0; p < PIECES; p++) total += piece[p];
-    return total;
+    *sum += total;
 }
 
-FSM_CPU_BODY void adamw_body(int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p)
+FSM_CPU_BODY void adamw_body(int64_t n, const fsm_adamw *step, float grad_scale, const float *g, float *m, float *v,
+                             float *p)
 {
-    const float b1 = step->beta1, b2 = step->beta2, eps = step->eps, grad_scale = step->grad_scale;
+    const float b1 = step->beta1, b2 = step->beta2, eps = step->eps;
     const float one_b1 = (float)(1 - (double)b1), one_b2 = (float)(1 - (double)b2);
     const float rate = (float)((double)step->lr / step->correction1), scale2 = (float)(1 / (double)step->correction2);
     const float shrink = step->lr * step->decay;
@@ -90,14 +96,17 @@ FSM_CPU_BODY void adamw_body(int64_t n, const fsm_adamw *step, const float *g, f
         p[i] -= rate * first / (sqrtf(second * scale2) + eps) + shrink * p[i];
     }
 }
-FSM_CPU_KERNEL(adamw, (int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p),
-               (n, step, g, m, v, p))
+FSM_CPU_KERNEL(adamw,
+               (int64_t n, const fsm_adamw *step, float grad_scale, const float *g, float *m, float *v, float *p),
+               (n, step, grad_scale, g, m, v, p))
 
 void fsm_cpu_adamw(const fsm_ops *self, int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p)
 {
+    float scale;
+    if (!fsm_adamw_scale(step, &scale)) return;
 #pragma omp parallel num_threads(fsm_cpu_threads(self, n))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, LINE_ELEMS);
-        adamw(mine.count, step, g + mine.begin, m + mine.begin, v + mine.begin, p + mine.begin);
+        adamw(mine.count, step, scale, g + mine.begin, m + mine.begin, v + mine.begin, p + mine.begin);
     }
 }

@@ -76,12 +76,13 @@ void fsm_pass_attention_forward(fsm_pass *pass, int layer)
     const fsm_layer *l = &m->layers[layer];
     fsm_layer_pass *saved = &pass->layers[layer];
     int64_t hidden = fsm_pass_hidden(pass), attended_width = m->heads * m->head_dim, n = pass->n_group;
-    m->ops->linear_forward(m->ops, n, &l->qkv, l->qkv_bias.value, saved->h1, hidden, saved->qkv_out, m->qkv_width);
+    m->ops->linear_forward(m->ops, n, &l->qkv, l->qkv_bias.value, fsm_reals(saved->h1, hidden),
+                           fsm_reals(saved->qkv_out, m->qkv_width));
     rotate(pass, +1, saved->qkv_out);
     if (m->options.cache) attend_cached(pass, l, saved);
     else attend(pass, saved);
-    m->ops->linear_forward(m->ops, n, &l->o, NULL, saved->attended, attended_width,
-                           fsm_between_ranks(pass, pass->full, saved->x2), hidden);
+    m->ops->linear_forward(m->ops, n, &l->o, NULL, fsm_reals(saved->attended, attended_width),
+                           fsm_reals(fsm_between_ranks(pass, pass->full, saved->x2), hidden));
 }
 
 void fsm_add_attention_residual(fsm_pass *pass, int layer)
@@ -132,9 +133,9 @@ static void output_backward(const fsm_pass *pass, const fsm_layer *l, const fsm_
     const float *dy = fsm_between_ranks(pass, pass->full, pass->dx);
     for (int64_t i = 0; i < pass->n_local && l->o_bias.grad; i++)
         ops->add(ops, hidden, pass->dx + i * hidden, l->o_bias.grad);
-    ops->linear_backward_input(ops, n, &l->o, dy, hidden, 0.0f, m->dattended, attended_width);
-    ops->linear_backward_weight(ops, n, hidden, attended_width, dy, hidden, saved->attended, attended_width,
-                                l->o_grad.grad, NULL);
+    ops->linear_backward_input(ops, n, &l->o, fsm_reals(dy, hidden), 0.0f, fsm_reals(m->dattended, attended_width));
+    ops->linear_backward_weight(ops, n, hidden, attended_width, fsm_reals(dy, hidden),
+                                fsm_reals(saved->attended, attended_width), l->o_grad.grad, NULL);
 }
 
 /* dh, and the gradients of the projection to queries, keys and values, from dqkv. */
@@ -145,10 +146,10 @@ static void input_backward(const fsm_pass *pass, const fsm_layer *l, const fsm_l
     /* heads are split over ranks: a key/value head with its queries is the least part */
     int64_t kv = m->kv_heads * m->head_dim, queries = attended_width / m->kv_heads;
     const int64_t part_rows[3] = {attended_width, kv, kv}, leaf_rows[3] = {queries, m->head_dim, m->head_dim};
-    m->ops->linear_backward_joined(m->ops, n, &l->qkv, 3, part_rows, leaf_rows, m->dqkv, m->qkv_width,
-                                   fsm_between_ranks(pass, pass->dh_full, pass->dh), hidden);
-    m->ops->linear_backward_weight(m->ops, n, m->qkv_width, hidden, m->dqkv, m->qkv_width, saved->h1, hidden,
-                                   l->qkv_grad.grad, l->qkv_bias.grad);
+    m->ops->linear_backward_joined(m->ops, n, &l->qkv, 3, part_rows, leaf_rows, fsm_reals(m->dqkv, m->qkv_width),
+                                   fsm_reals(fsm_between_ranks(pass, pass->dh_full, pass->dh), hidden));
+    m->ops->linear_backward_weight(m->ops, n, m->qkv_width, hidden, fsm_reals(m->dqkv, m->qkv_width),
+                                   fsm_reals(saved->h1, hidden), l->qkv_grad.grad, l->qkv_bias.grad);
     clear_key_bias_gradient(m, l);
 }
 

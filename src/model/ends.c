@@ -28,14 +28,16 @@ static void score_block(fsm_pass *pass, int64_t at, int64_t n, double *loss)
     const fsm_ops *ops = m->ops;
     int64_t hidden = fsm_pass_hidden(pass), vocab = m->config->model.vocab_size;
     const float *h = pass->h_final + at * hidden;
-    ops->linear_forward(ops, n, &m->head, NULL, h, hidden, m->logits, vocab);
+    ops->linear_forward(ops, n, &m->head, NULL, fsm_reals(h, hidden), fsm_reals(m->logits, vocab));
     /* a loss may be finite where a logit is -infinity; in training the gradients tell */
     if (!pass->training && fsm_first_not_finite(m->logits, n * vocab) < n * vocab) *loss = NAN;
     ops->cross_entropy(ops, n, vocab, m->logits, pass->batch.targets + pass->local_first + at, (float)m->loss_scale,
                        pass->training, loss);
     if (!pass->training) return;
-    ops->linear_backward_weight(ops, n, vocab, hidden, m->logits, vocab, h, hidden, m->head_grad, NULL);
-    ops->linear_backward_input(ops, n, &m->head, m->logits, vocab, 0.0f, pass->dh + at * hidden, hidden);
+    ops->linear_backward_weight(ops, n, vocab, hidden, fsm_reals(m->logits, vocab), fsm_reals(h, hidden), m->head_grad,
+                                NULL);
+    ops->linear_backward_input(ops, n, &m->head, fsm_reals(m->logits, vocab), 0.0f,
+                               fsm_reals(pass->dh + at * hidden, hidden));
 }
 
 /* A block of tokens at a time, so that logits never exist for all tokens at once. */
@@ -63,6 +65,7 @@ const float *fsm_pass_last_logits(fsm_pass *pass)
     const fsm_model *m = pass->model;
     int64_t hidden = fsm_pass_hidden(pass);
     const float *h = pass->h_final + (pass->n_local - 1) * hidden;
-    m->ops->linear_forward(m->ops, 1, &m->head, NULL, h, hidden, m->logits, m->config->model.vocab_size);
+    m->ops->linear_forward(m->ops, 1, &m->head, NULL, fsm_reals(h, hidden),
+                           fsm_reals(m->logits, m->config->model.vocab_size));
     return m->logits;
 }

@@ -58,7 +58,8 @@ static void add_gated(const fsm_shared_pass *pass, int i, const fsm_expert_rows 
     const fsm_shared *s = pass->shared;
     int64_t n = rows->n, hidden = s->hidden;
     float *open = pass->open + i * pass->max_tokens;
-    s->ops->gemm(s->ops, false, true, n, 1, hidden, 1, rows->x, hidden, s->gate.value + i * hidden, hidden, 0, open, 1);
+    s->ops->gemm(s->ops, false, true, n, 1, hidden, NULL, fsm_reals(rows->x, hidden),
+                 fsm_reals(s->gate.value + i * hidden, hidden), 0, fsm_reals(open, 1));
     for (int64_t t = 0; t < n; t++) open[t] = fsm_sigmoid(open[t]);
     number_rows(pass, n);
     s->ops->combine_rows(s->ops, n, 1, hidden, pass->scratch->row, open, rows->y, y);
@@ -87,8 +88,10 @@ static void gate_backward(const fsm_shared_pass *pass, int i, const fsm_expert_r
     number_rows(pass, n);
     s->ops->combine_rows_backward(s->ops, n, 1, hidden, row, row, open, rows->y, dy, rows->dy, dopen);
     for (int64_t t = 0; t < n; t++) dopen[t] *= open[t] * (1 - open[t]);
-    s->ops->gemm(s->ops, false, false, n, hidden, 1, 1, dopen, 1, s->gate.value + i * hidden, hidden, 1, dx, hidden);
-    s->ops->gemm(s->ops, true, false, 1, hidden, n, 1, dopen, 1, x, hidden, 1, s->gate.grad + i * hidden, hidden);
+    s->ops->gemm(s->ops, false, false, n, hidden, 1, NULL, fsm_reals(dopen, 1),
+                 fsm_reals(s->gate.value + i * hidden, hidden), 1, fsm_reals(dx, hidden));
+    s->ops->gemm(s->ops, true, false, 1, hidden, n, NULL, fsm_reals(dopen, 1), fsm_reals(x, hidden), 1,
+                 fsm_reals(s->gate.grad + i * hidden, hidden));
 }
 
 void fsm_shared_backward(const fsm_shared_pass *pass, int64_t n, const float *x, const float *dy, float *dx)

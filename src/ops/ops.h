@@ -1,6 +1,6 @@
 /* The contract of every tensor operation: an instance that begins with a table of functions, the same for every backend.
- * In:  the instance (`self`), which knows its threads and its work memory; float32 row-major arrays; shapes are
- *      arguments, in elements; `ld` is the distance of two rows in elements.
+ * In:  the instance (`self`), which knows its threads and its work memory; row-major tensors (tensor.h); shapes are arguments,
+ *      in elements; `ld` is the distance of two rows in elements.
  * Out: results in caller-owned memory. No operation allocates, blocks or fails: shapes are checked before a step.
  * One call at a time on an instance, from any thread; instances are strangers to each other and to what their callers
  * have told OpenMP. `fsm_ops_reference` (ref_*.c) is naive, obviously right and without state; a backend's struct begins
@@ -12,13 +12,14 @@
 #ifndef FSM_OPS_OPS_H
 #define FSM_OPS_OPS_H
 
+#include "ops/tensor.h"
+
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 /* A weight matrix as the linear ops take it: w [out, in], rows `in` apart. `pack` belongs to the backend. */
 typedef struct fsm_weight {
-    const float *w;
+    const fsm_real *w;
     int64_t out, in;
     void *pack; /* NULL, or the backend's packed copies, made by weight_create */
 } fsm_weight;
@@ -38,7 +39,9 @@ typedef struct fsm_attention_shape {
 typedef struct fsm_adamw {
     float lr, beta1, beta2, eps, decay;
     float correction1, correction2; /* c1, c2 of step t = 1, 2, … */
-    float grad_scale;               /* multiplies g first: gradient clipping */
+    double clip;                    /* g is first multiplied by clip / (norm + 1e-6) if norm is above clip; 0: never */
+    const fsm_sum *squares;         /* norm^2; NULL where nothing is clipped */
+    const fsm_sum *loss;            /* NULL or the step's: where it, or the norm, is not finite, nothing changes */
 } fsm_adamw;
 
 /* Some rows of a loop over rows: [first, first + count). */
@@ -47,139 +50,144 @@ typedef void fsm_rows_body(void *context, int64_t first, int64_t count);
 typedef struct fsm_ops fsm_ops;
 struct fsm_ops {
     const char *name;
+    int64_t row_bytes; /* of an element of a row */
 
     void (*destroy)(fsm_ops *self);
 
-    /* C[m,n] = alpha * op(A) op(B) + beta * C; op(A) is [m,k], op(B) is [k,n]; beta 0 ignores what C held.
-     * m, n or k may be 0 (k = 0: C = beta * C). */
-    void (*gemm)(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
-                 const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+    /* C[m,n] = alpha op(A) op(B) + beta C; op(A) is [m,k], op(B) is [k,n]; alpha NULL means 1; beta 0 ignores what C held.
+     * m, n or k may be 0 (k = 0: C = beta C). */
+    void (*gemm)(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
+                 const fsm_real *alpha, fsm_matrix a, fsm_matrix b, float beta, fsm_matrix c);
 
     /* Packed copies of a weight. create may leave pack NULL (no gain on this machine); update after w changed. */
     bool (*weight_create)(const fsm_ops *self, fsm_weight *weight); /* false: out of memory */
     void (*weight_update)(const fsm_ops *self, fsm_weight *weight);
     void (*weight_destroy)(const fsm_ops *self, fsm_weight *weight);
 
-    /* y[n,out] = x[n,in] w^T + bias (bias [out] or NULL); rows of x `ld_x`, of y `ld_y` apart. */
-    void (*linear_forward)(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *bias, const float *x,
-                           int64_t ld_x, float *y, int64_t ld_y);
+    /* y[n,out] = x[n,in] w^T + bias (bias [out] or NULL) */
+    void (*linear_forward)(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_real *bias, fsm_matrix x,
+                           fsm_matrix y);
     /* dx[n,in] = dy[n,out] w + beta dx, beta 0 or 1 */
-    void (*linear_backward_input)(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *dy,
-                                  int64_t ld_dy, float beta, float *dx, int64_t ld_dx);
+    void (*linear_backward_input)(const fsm_ops *self, int64_t n, const fsm_weight *weight, fsm_matrix dy, float beta,
+                                  fsm_matrix dx);
     /* The same (beta 0) for a weight whose rows are `parts` matrices side by side (Q K V; W1 W3), each of which a layout may
      * split in whole runs of leaf_rows[p]; part p has part_rows[p] rows and every part the same number of leaves. Only a
      * table whose sums must not depend on the layout cares. */
     void (*linear_backward_joined)(const fsm_ops *self, int64_t n, const fsm_weight *weight, int parts,
-                                   const int64_t *part_rows, const int64_t *leaf_rows, const float *dy, int64_t ld_dy,
-                                   float *dx, int64_t ld_dx);
+                                   const int64_t *part_rows, const int64_t *leaf_rows, fsm_matrix dy, fsm_matrix dx);
     /* dw[out,in] += dy^T x;  dbias[out] += column sums of dy (dbias may be NULL) */
-    void (*linear_backward_weight)(const fsm_ops *self, int64_t n, int64_t out, int64_t in, const float *dy,
-                                   int64_t ld_dy, const float *x, int64_t ld_x, float *dw, float *dbias);
+    void (*linear_backward_weight)(const fsm_ops *self, int64_t n, int64_t out, int64_t in, fsm_matrix dy, fsm_matrix x,
+                                   fsm_real *dw, fsm_real *dbias);
 
     /* RMSNorm (Zhang & Sennrich 2019): y = x * rstd * gain, rstd = 1/sqrt(mean(x^2) + eps); rstd [n] is saved. */
-    void (*rmsnorm_forward)(const fsm_ops *self, int64_t n, int64_t width, float eps, const float *x, const float *gain,
-                            float *y, float *rstd);
+    void (*rmsnorm_forward)(const fsm_ops *self, int64_t n, int64_t width, float eps, const fsm_real *x,
+                            const fsm_real *gain, fsm_row *y, fsm_real *rstd);
     /* dx += ..., dgain += ... */
-    void (*rmsnorm_backward)(const fsm_ops *self, int64_t n, int64_t width, const float *x, const float *gain,
-                             const float *rstd, const float *dy, float *dx, float *dgain);
+    void (*rmsnorm_backward)(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *x, const fsm_real *gain,
+                             const fsm_real *rstd, const fsm_real *dy, fsm_real *dx, fsm_real *dgain);
     /* LayerNorm (Ba et al. 2016): y = (x - mean) * rstd * gain + bias, rstd = 1/sqrt(var + eps), var over width. */
-    void (*layernorm_forward)(const fsm_ops *self, int64_t n, int64_t width, float eps, const float *x,
-                              const float *gain, const float *bias, float *y, float *mean, float *rstd);
+    void (*layernorm_forward)(const fsm_ops *self, int64_t n, int64_t width, float eps, const fsm_real *x,
+                              const fsm_real *gain, const fsm_real *bias, fsm_row *y, fsm_real *mean, fsm_real *rstd);
     /* dx += ..., dgain += ..., dbias += ... */
-    void (*layernorm_backward)(const fsm_ops *self, int64_t n, int64_t width, const float *x, const float *gain,
-                               const float *mean, const float *rstd, const float *dy, float *dx, float *dgain,
-                               float *dbias);
+    void (*layernorm_backward)(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *x, const fsm_real *gain,
+                               const fsm_real *mean, const fsm_real *rstd, const fsm_real *dy, fsm_real *dx,
+                               fsm_real *dgain, fsm_real *dbias);
 
     /* Rotary embedding (Su et al. 2021) in place, halves paired as Hugging Face does: (x_i, x_{i+D/2}) is turned by the
      * angle of row position[n] and pair i. cosine, sine [positions, head_dim/2]. direction +1 turns, -1 turns back (backward).
      * x [n, heads, head_dim], rows `ld` apart. */
-    void (*rope)(const fsm_ops *self, int64_t n, int64_t heads, int64_t head_dim, const int32_t *position,
-                 const float *cosine, const float *sine, int direction, float *x, int64_t ld);
+    void (*rope)(const fsm_ops *self, int64_t n, int64_t heads, int64_t head_dim, const fsm_index *position,
+                 const fsm_real *cosine, const fsm_real *sine, int direction, fsm_row *x, int64_t ld);
 
     /* Work memory of attention: reserve makes the instance's large enough for this shape and for any with no larger k_len
      * and head_dim, and comes before the first of them (false: out of memory); work_bytes is how much that takes. */
     bool (*attention_reserve)(fsm_ops *self, const fsm_attention_shape *shape);
     size_t (*attention_work_bytes)(const fsm_ops *self, const fsm_attention_shape *shape);
     /* o = softmax(scale q k^T, causal) v;  lse [B, heads, Lq] = log of the sum of exp of the scaled scores, saved for backward. */
-    void (*attention_forward)(const fsm_ops *self, const fsm_attention_shape *shape, const float *q, const float *k,
-                              const float *v, float *o, float *lse);
+    void (*attention_forward)(const fsm_ops *self, const fsm_attention_shape *shape, const fsm_row *q, const fsm_row *k,
+                              const fsm_row *v, fsm_row *o, fsm_real *lse);
     /* dq, dk, dv are overwritten, laid out as q, k, v (same ld); do_ is laid out as o. */
-    void (*attention_backward)(const fsm_ops *self, const fsm_attention_shape *shape, const float *q, const float *k,
-                               const float *v, const float *o, const float *lse, const float *do_, float *dq, float *dk,
-                               float *dv);
+    void (*attention_backward)(const fsm_ops *self, const fsm_attention_shape *shape, const fsm_row *q,
+                               const fsm_row *k, const fsm_row *v, const fsm_row *o, const fsm_real *lse,
+                               const fsm_row *do_, fsm_row *dq, fsm_row *dk, fsm_row *dv);
 
     /* Activations of n elements; dx = dy y'(x), dx may alias dy or x.
      * GELU, exact (Hendrycks & Gimpel 2016): y = x/2 (1 + erf(x/sqrt 2)) */
-    void (*gelu_forward)(const fsm_ops *self, int64_t n, const float *x, float *y);
-    void (*gelu_backward)(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx);
+    void (*gelu_forward)(const fsm_ops *self, int64_t n, const fsm_row *x, fsm_row *y);
+    void (*gelu_backward)(const fsm_ops *self, int64_t n, const fsm_row *x, const fsm_row *dy, fsm_row *dx);
     /* its tanh form (same paper; GPT-2's own): y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
-    void (*gelu_tanh_forward)(const fsm_ops *self, int64_t n, const float *x, float *y);
-    void (*gelu_tanh_backward)(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx);
+    void (*gelu_tanh_forward)(const fsm_ops *self, int64_t n, const fsm_row *x, fsm_row *y);
+    void (*gelu_tanh_backward)(const fsm_ops *self, int64_t n, const fsm_row *x, const fsm_row *dy, fsm_row *dx);
     /* ReLU (Nair & Hinton 2010): y = max(x, 0); y'(0) = 0 */
-    void (*relu_forward)(const fsm_ops *self, int64_t n, const float *x, float *y);
-    void (*relu_backward)(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx);
+    void (*relu_forward)(const fsm_ops *self, int64_t n, const fsm_row *x, fsm_row *y);
+    void (*relu_backward)(const fsm_ops *self, int64_t n, const fsm_row *x, const fsm_row *dy, fsm_row *dx);
     /* Squared ReLU (So et al. 2021): y = max(x, 0)^2 */
-    void (*relu_squared_forward)(const fsm_ops *self, int64_t n, const float *x, float *y);
-    void (*relu_squared_backward)(const fsm_ops *self, int64_t n, const float *x, const float *dy, float *dx);
+    void (*relu_squared_forward)(const fsm_ops *self, int64_t n, const fsm_row *x, fsm_row *y);
+    void (*relu_squared_backward)(const fsm_ops *self, int64_t n, const fsm_row *x, const fsm_row *dy, fsm_row *dx);
     /* Gated activations (Shazeer 2020): ab [n, 2H] holds a (gated half) then b of each row; y[n,H] = f(a) * b;
      * dab [n, 2H] = (dy b f'(a), dy f(a)), which may alias ab. SwiGLU: f(a) = silu(a) = a / (1 + e^-a) */
-    void (*swiglu_forward)(const fsm_ops *self, int64_t n, int64_t width, const float *ab, float *y);
-    void (*swiglu_backward)(const fsm_ops *self, int64_t n, int64_t width, const float *ab, const float *dy,
-                            float *dab);
+    void (*swiglu_forward)(const fsm_ops *self, int64_t n, int64_t width, const fsm_row *ab, fsm_row *y);
+    void (*swiglu_backward)(const fsm_ops *self, int64_t n, int64_t width, const fsm_row *ab, const fsm_row *dy,
+                            fsm_row *dab);
     /* GEGLU: f(a) = gelu(a), exact */
-    void (*geglu_forward)(const fsm_ops *self, int64_t n, int64_t width, const float *ab, float *y);
-    void (*geglu_backward)(const fsm_ops *self, int64_t n, int64_t width, const float *ab, const float *dy, float *dab);
+    void (*geglu_forward)(const fsm_ops *self, int64_t n, int64_t width, const fsm_row *ab, fsm_row *y);
+    void (*geglu_backward)(const fsm_ops *self, int64_t n, int64_t width, const fsm_row *ab, const fsm_row *dy,
+                           fsm_row *dab);
 
     /* y[i] = token[id[i]] + (position_table ? position_table[position[i]] : 0) */
-    void (*embedding_forward)(const fsm_ops *self, int64_t n, int64_t width, const int32_t *id,
-                              const float *token_table, const int32_t *position, const float *position_table, float *y);
+    void (*embedding_forward)(const fsm_ops *self, int64_t n, int64_t width, const fsm_index *id,
+                              const fsm_real *token_table, const fsm_index *position, const fsm_real *position_table,
+                              fsm_real *y);
     /* dtable[id[i]] += dy[i], in the order of i */
-    void (*embedding_backward)(const fsm_ops *self, int64_t n, int64_t width, const int32_t *id, const float *dy,
-                               float *dtable);
+    void (*embedding_backward)(const fsm_ops *self, int64_t n, int64_t width, const fsm_index *id, const fsm_real *dy,
+                               fsm_real *dtable);
 
     /* Cross-entropy of logits [n, V] against target [n]: *loss += sum over rows of (logsumexp - logit[target]), in double.
      * If gradient: logits become scale * (softmax - onehot). */
-    void (*cross_entropy)(const fsm_ops *self, int64_t n, int64_t vocab, float *logits, const int32_t *target,
-                          float scale, bool gradient, double *loss);
+    void (*cross_entropy)(const fsm_ops *self, int64_t n, int64_t vocab, fsm_real *logits, const fsm_index *target,
+                          float scale, bool gradient, fsm_sum *loss);
 
-    /* y += x;  y *= a;  y = 0 */
-    void (*add)(const fsm_ops *self, int64_t n, const float *x, float *y);
-    void (*scale)(const fsm_ops *self, int64_t n, float a, float *y);
-    void (*zero)(const fsm_ops *self, int64_t n, float *y);
+    /* y += x;  y *= a;  y = 0, likewise of n elements of rows */
+    void (*add)(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_real *y);
+    void (*scale)(const fsm_ops *self, int64_t n, float a, fsm_real *y);
+    void (*zero)(const fsm_ops *self, int64_t n, fsm_real *y);
+    void (*zero_rows)(const fsm_ops *self, int64_t n, fsm_row *y);
 
     /* Row softmax of x [n, width]; y may alias x. lse [n] (or NULL) = logsumexp of the row. */
-    void (*softmax)(const fsm_ops *self, int64_t n, int64_t width, const float *x, float *y, float *lse);
+    void (*softmax)(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *x, fsm_real *y, fsm_real *lse);
     /* Its backward: dx = y (dy - sum over the row of y dy) + beta dx, beta 0 or 1; with 0 dx may alias dy. */
-    void (*softmax_backward)(const fsm_ops *self, int64_t n, int64_t width, const float *y, const float *dy, float beta,
-                             float *dx);
+    void (*softmax_backward)(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *y, const fsm_real *dy,
+                             float beta, fsm_real *dx);
     /* The same of each column. */
-    void (*softmax_columns)(const fsm_ops *self, int64_t n, int64_t width, const float *x, float *y);
-    void (*softmax_columns_backward)(const fsm_ops *self, int64_t n, int64_t width, const float *y, const float *dy,
-                                     float beta, float *dx);
+    void (*softmax_columns)(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *x, fsm_real *y);
+    void (*softmax_columns_backward)(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *y,
+                                     const fsm_real *dy, float beta, fsm_real *dx);
     /* The k largest of each row of x [n, width], falling, ties to the lower index: index [n,k], value [n,k]. 1 <= k <= width. */
-    void (*top_k)(const fsm_ops *self, int64_t n, int64_t width, int64_t k, const float *x, int32_t *index,
-                  float *value);
+    void (*top_k)(const fsm_ops *self, int64_t n, int64_t width, int64_t k, const fsm_real *x, fsm_index *index,
+                  fsm_real *value);
 
     /* y[i] = row[i] < 0 ? 0 : x[row[i]];  x rows `width` apart */
-    void (*gather_rows)(const fsm_ops *self, int64_t n, int64_t width, const int32_t *row, const float *x, float *y);
+    void (*gather_rows)(const fsm_ops *self, int64_t n, int64_t width, const fsm_index *row, const fsm_row *x,
+                        fsm_row *y);
     /* Weighted combine: y[i] += sum_j weight[i,j] * x[row[i,j]], choices with row < 0 left out; weight NULL means 1.
      * row, weight [n,k]. */
-    void (*combine_rows)(const fsm_ops *self, int64_t n, int64_t k, int64_t width, const int32_t *row,
-                         const float *weight, const float *x, float *y);
+    void (*combine_rows)(const fsm_ops *self, int64_t n, int64_t k, int64_t width, const fsm_index *row,
+                         const fsm_real *weight, const fsm_row *x, fsm_real *y);
     /* Its backward in the rows: dx[to[i,j]] = weight[i,j] * dy[i] (to < 0 left out; rows of dx nobody names are untouched)
      * and in the weights: dweight[i,j] = dy[i] . x[from[i,j]] (0 where from < 0). from and to differ when forward and
      * backward lay rows out differently; every row is named at most once. */
-    void (*combine_rows_backward)(const fsm_ops *self, int64_t n, int64_t k, int64_t width, const int32_t *from,
-                                  const int32_t *to, const float *weight, const float *x, const float *dy, float *dx,
-                                  float *dweight);
+    void (*combine_rows_backward)(const fsm_ops *self, int64_t n, int64_t k, int64_t width, const fsm_index *from,
+                                  const fsm_index *to, const fsm_real *weight, const fsm_row *x, const fsm_real *dy,
+                                  fsm_row *dx, fsm_real *dweight);
 
     /* Calls body for runs of rows that together are all n, at once on a rank's threads; a row touches `width` elements
      * and no row what another writes. For the loops over tokens that are no operation of their own. */
     void (*for_rows)(const fsm_ops *self, int64_t n, int64_t width, fsm_rows_body *body, void *context);
 
-    /* Sum of squares in double, independent of the number of threads up to rounding of doubles. */
-    double (*sum_squares)(const fsm_ops *self, int64_t n, const float *x);
-    void (*adamw)(const fsm_ops *self, int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p);
+    /* *sum += sum of squares, independent of the number of threads up to rounding of doubles. */
+    void (*sum_squares)(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_sum *sum);
+    void (*adamw)(const fsm_ops *self, int64_t n, const fsm_adamw *step, const fsm_real *g, fsm_real *m, fsm_real *v,
+                  fsm_real *p);
 };
 
 /* The naive table; every slot filled. */

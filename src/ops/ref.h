@@ -10,20 +10,19 @@
 #include "ops/ops.h"
 
 void fsm_ref_destroy(fsm_ops *self);
-void fsm_ref_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
-                  const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+void fsm_ref_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
+                  const fsm_real *alpha, fsm_matrix a, fsm_matrix b, float beta, fsm_matrix c);
 bool fsm_ref_weight_create(const fsm_ops *self, fsm_weight *weight);
 void fsm_ref_weight_update(const fsm_ops *self, fsm_weight *weight);
 void fsm_ref_weight_destroy(const fsm_ops *self, fsm_weight *weight);
-void fsm_ref_linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *bias, const float *x,
-                            int64_t ld_x, float *y, int64_t ld_y);
-void fsm_ref_linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *dy,
-                                   int64_t ld_dy, float beta, float *dx, int64_t ld_dx);
+void fsm_ref_linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_real *bias,
+                            fsm_matrix x, fsm_matrix y);
+void fsm_ref_linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, fsm_matrix dy, float beta,
+                                   fsm_matrix dx);
 void fsm_ref_linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, int parts,
-                                    const int64_t *part_rows, const int64_t *leaf_rows, const float *dy, int64_t ld_dy,
-                                    float *dx, int64_t ld_dx);
-void fsm_ref_linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, const float *dy,
-                                    int64_t ld_dy, const float *x, int64_t ld_x, float *dw, float *dbias);
+                                    const int64_t *part_rows, const int64_t *leaf_rows, fsm_matrix dy, fsm_matrix dx);
+void fsm_ref_linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, fsm_matrix dy,
+                                    fsm_matrix x, fsm_real *dw, fsm_real *dbias);
 
 void fsm_ref_rmsnorm_forward(const fsm_ops *self, int64_t n, int64_t width, float eps, const float *x,
                              const float *gain, float *y, float *rstd);
@@ -87,7 +86,10 @@ void fsm_ref_cross_entropy(const fsm_ops *self, int64_t n, int64_t vocab, float 
 void fsm_ref_add(const fsm_ops *self, int64_t n, const float *x, float *y);
 void fsm_ref_scale(const fsm_ops *self, int64_t n, float a, float *y);
 void fsm_ref_zero(const fsm_ops *self, int64_t n, float *y);
-double fsm_ref_sum_squares(const fsm_ops *self, int64_t n, const float *x);
+void fsm_ref_zero_rows(const fsm_ops *self, int64_t n, fsm_row *y);
+void fsm_ref_sum_squares(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_sum *sum);
+/* What gradients are multiplied by; false: nothing may change. */
+bool fsm_adamw_scale(const fsm_adamw *step, float *scale);
 void fsm_ref_adamw(const fsm_ops *self, int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p);
 
 #endif

@@ -7,6 +7,7 @@ void fsm_ref_destroy(fsm_ops *self)
 
 const fsm_ops fsm_ops_reference = {
     .name = "reference",
+    .row_bytes = sizeof(fsm_row),
     .destroy = fsm_ref_destroy,
     .gemm = fsm_ref_gemm,
     .weight_create = fsm_ref_weight_create,
@@ -43,6 +44,7 @@ const fsm_ops fsm_ops_reference = {
     .add = fsm_ref_add,
     .scale = fsm_ref_scale,
     .zero = fsm_ref_zero,
+    .zero_rows = fsm_ref_zero_rows,
     .softmax = fsm_ref_softmax,
     .softmax_backward = fsm_ref_softmax_backward,
     .softmax_columns = fsm_ref_softmax_columns,

@@ -46,7 +46,8 @@ __attribute__((format(printf, 2, 3))) static void say(const measurement *m, cons
 
 static fsmoe_status run_gemm(operation *o, int64_t rows)
 {
-    o->site->ops->linear_forward(o->site->ops, rows, &o->weight, NULL, o->from, o->weight.in, o->to, o->weight.out);
+    o->site->ops->linear_forward(o->site->ops, rows, &o->weight, NULL, fsm_reals(o->from, o->weight.in),
+                                 fsm_reals(o->to, o->weight.out));
     return FSMOE_OK;
 }
 

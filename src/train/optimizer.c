@@ -46,8 +46,8 @@ void fsm_optimizer_add_squares(fsm_optimizer *optimizer, const float *grads)
         const fsm_param *p = &optimizer->params->items[i];
         if (!p->owned) continue;
         for (int64_t e = 0; e == 0 || e < p->experts; e++)
-            optimizer->squares += optimizer->ops->sum_squares(optimizer->ops, p->rows * p->cols,
-                                                              grads + p->offset + e * p->expert_stride);
+            optimizer->ops->sum_squares(optimizer->ops, p->rows * p->cols, grads + p->offset + e * p->expert_stride,
+                                        &optimizer->squares);
     }
 }
 
@@ -61,13 +61,6 @@ void fsm_optimizer_take_norm(fsm_optimizer *optimizer)
     optimizer->grad_norm = sqrt(optimizer->squares);
 }
 
-static double clip_scale(const fsm_optimizer *optimizer)
-{
-    double limit = optimizer->config->clip_grad;
-    /* torch.nn.utils.clip_grad_norm_ guards the division the same way, so that recorded runs compare */
-    return limit > 0 && optimizer->grad_norm > limit ? limit / (optimizer->grad_norm + 1e-6) : 1;
-}
-
 void fsm_optimizer_update(fsm_optimizer *optimizer, int64_t first, int64_t last, const float *grads, float *values)
 {
     const fsmoe_train_config *c = optimizer->config;
@@ -79,7 +72,8 @@ void fsm_optimizer_update(fsm_optimizer *optimizer, int64_t first, int64_t last,
         .eps = (float)c->adam_eps,
         .correction1 = (float)(1 - pow(c->beta1, t)),
         .correction2 = (float)(1 - pow(c->beta2, t)),
-        .grad_scale = (float)clip_scale(optimizer),
+        .clip = c->clip_grad,
+        .squares = c->clip_grad > 0 ? &optimizer->squares : NULL,
     };
     for (int i = 0; i < optimizer->params->count; i++) {
         const fsm_param *p = &optimizer->params->items[i];

@@ -54,8 +54,8 @@ static void noise_forward(fsm_gate_pass *pass)
 {
     const fsm_gate *gate = pass->gate;
     const fsm_gate_noise *noise = pass->own;
-    gate->ops->linear_forward(gate->ops, pass->input.n, &gate->weights[NOISE_WEIGHT], NULL, pass->input.x, gate->hidden,
-                              noise->spread, gate->num_experts);
+    gate->ops->linear_forward(gate->ops, pass->input.n, &gate->weights[NOISE_WEIGHT], NULL,
+                              fsm_reals(pass->input.x, gate->hidden), fsm_reals(noise->spread, gate->num_experts));
     fsm_router_each_token(pass, 8 * gate->num_experts, add_noise); /* drawing is some 8 times a copy */
 }
 
@@ -87,10 +87,10 @@ static void noise_backward(fsm_gate_pass *pass)
     gate->ops->zero(gate->ops, n * num_experts, noise->dspread);
     if (gate->balance && gate->balance->of_weights) fsm_smooth_load_backward(pass);
     fsm_router_each_token(pass, num_experts, spread_backward);
-    gate->ops->linear_backward_input(gate->ops, n, &gate->weights[NOISE_WEIGHT], noise->dspread, num_experts, 1.0f,
-                                     pass->dx, hidden);
-    gate->ops->linear_backward_weight(gate->ops, n, num_experts, hidden, noise->dspread, num_experts, pass->input.x,
-                                      hidden, gate->params[NOISE_WEIGHT].grad, NULL);
+    gate->ops->linear_backward_input(gate->ops, n, &gate->weights[NOISE_WEIGHT], fsm_reals(noise->dspread, num_experts),
+                                     1.0f, fsm_reals(pass->dx, hidden));
+    gate->ops->linear_backward_weight(gate->ops, n, num_experts, hidden, fsm_reals(noise->dspread, num_experts),
+                                      fsm_reals(pass->input.x, hidden), gate->params[NOISE_WEIGHT].grad, NULL);
 }
 
 static void backward_gshard(fsm_gate_pass *pass)

@@ -30,18 +30,18 @@ void fsm_router_each_token(const fsm_gate_pass *pass, int64_t width, fsm_token_b
 void fsm_router_project(fsm_gate_pass *pass, const float *x)
 {
     const fsm_gate *gate = pass->gate;
-    gate->ops->linear_forward(gate->ops, pass->input.n, &gate->weights[FSM_ROUTER_WEIGHT], NULL, x, gate->hidden,
-                              pass->logits, gate->num_experts);
+    gate->ops->linear_forward(gate->ops, pass->input.n, &gate->weights[FSM_ROUTER_WEIGHT], NULL,
+                              fsm_reals(x, gate->hidden), fsm_reals(pass->logits, gate->num_experts));
 }
 
 void fsm_router_project_backward(fsm_gate_pass *pass)
 {
     const fsm_gate *gate = pass->gate;
     int64_t n = pass->input.n, num_experts = gate->num_experts, hidden = gate->hidden;
-    gate->ops->linear_backward_input(gate->ops, n, &gate->weights[FSM_ROUTER_WEIGHT], pass->dlogits, num_experts, 1.0f,
-                                     pass->dx, hidden);
-    gate->ops->linear_backward_weight(gate->ops, n, num_experts, hidden, pass->dlogits, num_experts, pass->input.x,
-                                      hidden, gate->params[FSM_ROUTER_WEIGHT].grad, NULL);
+    gate->ops->linear_backward_input(gate->ops, n, &gate->weights[FSM_ROUTER_WEIGHT],
+                                     fsm_reals(pass->dlogits, num_experts), 1.0f, fsm_reals(pass->dx, hidden));
+    gate->ops->linear_backward_weight(gate->ops, n, num_experts, hidden, fsm_reals(pass->dlogits, num_experts),
+                                      fsm_reals(pass->input.x, hidden), gate->params[FSM_ROUTER_WEIGHT].grad, NULL);
 }
 
 void fsm_router_softmax(fsm_gate_pass *pass)

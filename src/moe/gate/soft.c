@@ -53,8 +53,8 @@ static void mix_soft(fsm_gate_pass *pass, int64_t group, const float *x, float *
         fsm_unit_forward(gate->ops, group, hidden, 1, hidden, x, u->token, u->token_length);
         fsm_unit_forward(gate->ops, slots, hidden, slots, 1, phi, u->phi, u->phi_length);
     }
-    gate->ops->gemm(gate->ops, false, false, group, slots, hidden, 1, u ? u->token : x, hidden, u ? u->phi : phi, slots,
-                    0, dispatch, slots);
+    gate->ops->gemm(gate->ops, false, false, group, slots, hidden, NULL, fsm_reals(u ? u->token : x, hidden),
+                    fsm_reals(u ? u->phi : phi, slots), 0, fsm_reals(dispatch, slots));
     gate->ops->softmax(gate->ops, group, slots, dispatch, combine, NULL);
     gate->ops->softmax_columns(gate->ops, group, slots, dispatch, dispatch);
 }
@@ -73,10 +73,10 @@ static void mix_backward_soft(fsm_gate_pass *pass, int64_t group, const float *x
         fsm_unit_forward(gate->ops, group, hidden, 1, hidden, x, u->token, u->token_length);
         fsm_unit_forward(gate->ops, slots, hidden, slots, 1, phi, u->phi, u->phi_length);
     }
-    gate->ops->gemm(gate->ops, false, true, group, hidden, slots, 1, dlogits, slots, u ? u->phi : phi, slots, u ? 0 : 1,
-                    u ? u->dtoken : dx, hidden);
-    gate->ops->gemm(gate->ops, true, false, hidden, slots, group, 1, u ? u->token : x, hidden, dlogits, slots,
-                    u ? 0 : 1, u ? u->dphi : dphi, slots);
+    gate->ops->gemm(gate->ops, false, true, group, hidden, slots, NULL, fsm_reals(dlogits, slots),
+                    fsm_reals(u ? u->phi : phi, slots), u ? 0 : 1, fsm_reals(u ? u->dtoken : dx, hidden));
+    gate->ops->gemm(gate->ops, true, false, hidden, slots, group, NULL, fsm_reals(u ? u->token : x, hidden),
+                    fsm_reals(dlogits, slots), u ? 0 : 1, fsm_reals(u ? u->dphi : dphi, slots));
     if (!u) return;
     fsm_unit_backward(gate->ops, group, hidden, 1, hidden, u->token, u->token_length, u->dtoken, 1, dx);
     fsm_unit_backward(gate->ops, slots, hidden, slots, 1, u->phi, u->phi_length, u->dphi, 1, dphi);

@@ -71,9 +71,10 @@ static void jittered_backward(fsm_gate_pass *pass)
     const fsm_gate *gate = pass->gate;
     const fsm_weight *w = &gate->weights[FSM_ROUTER_WEIGHT];
     int64_t n = pass->input.n, num_experts = gate->num_experts, hidden = gate->hidden;
-    gate->ops->linear_backward_weight(gate->ops, n, num_experts, hidden, pass->dlogits, num_experts, jittered, hidden,
-                                      gate->params[FSM_ROUTER_WEIGHT].grad, NULL);
-    gate->ops->linear_backward_input(gate->ops, n, w, pass->dlogits, num_experts, 0.0f, jittered, hidden);
+    gate->ops->linear_backward_weight(gate->ops, n, num_experts, hidden, fsm_reals(pass->dlogits, num_experts),
+                                      fsm_reals(jittered, hidden), gate->params[FSM_ROUTER_WEIGHT].grad, NULL);
+    gate->ops->linear_backward_input(gate->ops, n, w, fsm_reals(pass->dlogits, num_experts), 0.0f,
+                                     fsm_reals(jittered, hidden));
     fsm_router_each_token(pass, DRAW * hidden, jitter_token_backward);
 }
 

@@ -53,12 +53,14 @@ static void forward_xmoe(fsm_gate_pass *pass)
     const fsm_gate *gate = pass->gate;
     const fsm_gate_input *in = &pass->input;
     directions *d = pass->own;
-    gate->ops->linear_forward(gate->ops, in->n, &gate->weights[PROJ], NULL, in->x, gate->hidden, d->token, d->width);
+    const float scale = 1 / temperature_of(gate);
+    gate->ops->linear_forward(gate->ops, in->n, &gate->weights[PROJ], NULL, fsm_reals(in->x, gate->hidden),
+                              fsm_reals(d->token, d->width));
     fsm_unit_forward(gate->ops, in->n, d->width, 1, d->width, d->token, d->token, d->token_length);
     fsm_unit_forward(gate->ops, gate->num_experts, d->width, 1, d->width, gate->params[CENTROIDS].value, d->centroid,
                      d->centroid_length);
-    gate->ops->gemm(gate->ops, false, true, in->n, gate->num_experts, d->width, 1 / temperature_of(gate), d->token,
-                    d->width, d->centroid, d->width, 0, pass->logits, gate->num_experts);
+    gate->ops->gemm(gate->ops, false, true, in->n, gate->num_experts, d->width, &scale, fsm_reals(d->token, d->width),
+                    fsm_reals(d->centroid, d->width), 0, fsm_reals(pass->logits, gate->num_experts));
     fsm_router_softmax(pass);
     fsm_router_choose(pass, pass->logits);
     fsm_router_softmax_weights(pass);
@@ -84,17 +86,17 @@ static void backward_xmoe(fsm_gate_pass *pass)
     fsm_router_losses_backward(pass);
     fsm_router_softmax_weights_backward(pass);
     temperature_backward(pass);
-    gate->ops->gemm(gate->ops, false, false, in->n, width, experts, scale, pass->dlogits, experts, d->centroid, width,
-                    0, d->dtoken, width);
-    gate->ops->gemm(gate->ops, true, false, experts, width, in->n, scale, pass->dlogits, experts, d->token, width, 0,
-                    d->dcentroid, width);
+    gate->ops->gemm(gate->ops, false, false, in->n, width, experts, &scale, fsm_reals(pass->dlogits, experts),
+                    fsm_reals(d->centroid, width), 0, fsm_reals(d->dtoken, width));
+    gate->ops->gemm(gate->ops, true, false, experts, width, in->n, &scale, fsm_reals(pass->dlogits, experts),
+                    fsm_reals(d->token, width), 0, fsm_reals(d->dcentroid, width));
     fsm_unit_backward(gate->ops, in->n, width, 1, width, d->token, d->token_length, d->dtoken, 0, d->dtoken);
     fsm_unit_backward(gate->ops, experts, width, 1, width, d->centroid, d->centroid_length, d->dcentroid, 1,
                       gate->params[CENTROIDS].grad);
-    gate->ops->linear_backward_input(gate->ops, in->n, &gate->weights[PROJ], d->dtoken, width, 1.0f, pass->dx,
-                                     gate->hidden);
-    gate->ops->linear_backward_weight(gate->ops, in->n, width, gate->hidden, d->dtoken, width, in->x, gate->hidden,
-                                      gate->params[PROJ].grad, NULL);
+    gate->ops->linear_backward_input(gate->ops, in->n, &gate->weights[PROJ], fsm_reals(d->dtoken, width), 1.0f,
+                                     fsm_reals(pass->dx, gate->hidden));
+    gate->ops->linear_backward_weight(gate->ops, in->n, width, gate->hidden, fsm_reals(d->dtoken, width),
+                                      fsm_reals(in->x, gate->hidden), gate->params[PROJ].grad, NULL);
 }
 
 const fsm_gate_kind fsm_gate_xmoe = {

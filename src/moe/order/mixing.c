@@ -162,24 +162,27 @@ static void read_weights(const fsm_mixing *m, const fsm_gate_pass *gate, const f
 /* slots = matrix^T rows */
 static void into_slots(const fsm_mixing *m, const fsm_gate *gate, const part *p, const float *matrix, const float *rows)
 {
-    gate->ops->gemm(gate->ops, true, false, m->columns, gate->hidden, p->tokens, 1, matrix + p->cell, m->columns,
-                    rows + p->first * gate->hidden, gate->hidden, 0, m->scratch->slots + p->slot, gate->hidden);
+    gate->ops->gemm(gate->ops, true, false, m->columns, gate->hidden, p->tokens, NULL,
+                    fsm_reals(matrix + p->cell, m->columns), fsm_reals(rows + p->first * gate->hidden, gate->hidden), 0,
+                    fsm_reals(m->scratch->slots + p->slot, gate->hidden));
 }
 
 /* rows += matrix slots */
 static void from_slots(const fsm_mixing *m, const fsm_gate *gate, const part *p, const float *matrix,
                        const float *slots, float *rows)
 {
-    gate->ops->gemm(gate->ops, false, false, p->tokens, gate->hidden, m->columns, 1, matrix + p->cell, m->columns,
-                    slots + p->slot, gate->hidden, 1, rows + p->first * gate->hidden, gate->hidden);
+    gate->ops->gemm(gate->ops, false, false, p->tokens, gate->hidden, m->columns, NULL,
+                    fsm_reals(matrix + p->cell, m->columns), fsm_reals(slots + p->slot, gate->hidden), 1,
+                    fsm_reals(rows + p->first * gate->hidden, gate->hidden));
 }
 
 /* d matrix = rows slots^T */
 static void matrix_backward(const fsm_mixing *m, const fsm_gate *gate, const part *p, const float *rows,
                             const float *slots, float *dmatrix)
 {
-    gate->ops->gemm(gate->ops, false, true, p->tokens, m->columns, gate->hidden, 1, rows + p->first * gate->hidden,
-                    gate->hidden, slots + p->slot, gate->hidden, 0, dmatrix + p->cell, m->columns);
+    gate->ops->gemm(gate->ops, false, true, p->tokens, m->columns, gate->hidden, NULL,
+                    fsm_reals(rows + p->first * gate->hidden, gate->hidden), fsm_reals(slots + p->slot, gate->hidden),
+                    0, fsm_reals(dmatrix + p->cell, m->columns));
 }
 
 void fsm_mixing_dispatch(const fsm_mixing *m, const fsm_gate_pass *gate, const fsm_route *route)
