@@ -13,7 +13,7 @@ else()
 endif()
 
 add_library(fsmoe_flags INTERFACE)
-target_compile_definitions(fsmoe_flags INTERFACE FSM_TENSORS_OPEN)
+target_compile_definitions(fsmoe_flags INTERFACE FSM_TENSORS_OPEN=)
 target_compile_options(fsmoe_flags INTERFACE -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
   -fno-math-errno -ffp-contract=fast)
 target_compile_definitions(fsmoe_flags INTERFACE _POSIX_C_SOURCE=200809L _DEFAULT_SOURCE)

@@ -170,7 +170,7 @@ static inline void start_values(fsm_stepper *s)
 /* What passes hold is no number before the step, and what it is laid out for must not matter. */
 static inline void poison(fsm_model *m)
 {
-    memset(m->pass_arena.base, 0xff, m->pass_arena.capacity);
+    memset(m->pass_memory.device.base, 0xff, m->pass_memory.device.capacity);
     fsm_model_lay_out(m, true);
 }
 

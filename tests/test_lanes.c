@@ -37,14 +37,15 @@ static rank_run *watching;
 /* Where a lane's memory begins: it is laid out lane after lane. */
 static size_t begin_of(const fsm_model *m, int lane)
 {
-    return lane < m->lanes ? (size_t)((char *)m->passes[lane].position - m->pass_arena.base) : m->pass_arena.used;
+    return lane < m->lanes ? (size_t)((char *)m->passes[lane].position - m->pass_memory.device.base)
+                           : m->pass_memory.device.used;
 }
 
 static bool touches_others(const fsm_model *m, int lane)
 {
     size_t first = begin_of(m, lane), last = begin_of(m, lane + 1);
-    return memcmp(before, m->pass_arena.base, first) != 0 ||
-           memcmp(before + last, m->pass_arena.base + last, m->pass_arena.used - last) != 0;
+    return memcmp(before, m->pass_memory.device.base, first) != 0 ||
+           memcmp(before + last, m->pass_memory.device.base + last, m->pass_memory.device.used - last) != 0;
 }
 
 static void spoil(float *scratch, int64_t elems)
@@ -79,7 +80,7 @@ static fsmoe_status run_watched(void *object, const fsm_task *t)
     char name[128];
     bool of_pass = t->phase != FSM_UPDATE && t->kind != FSM_TASK_SUMS;
     spoil_scratch(m);
-    memcpy(before, m->pass_arena.base, m->pass_arena.used);
+    memcpy(before, m->pass_memory.device.base, m->pass_memory.device.used);
     FSM_TRY(fsm_stepper_tasks.run[t->kind][t->phase](object, t));
     fsm_task_name(t, name);
     if (of_pass && touches_others(m, fsm_task_lane(t)) && !watching->failure[0])
@@ -94,7 +95,7 @@ static fsmoe_status take_watched_step(rank_run *r, fsm_stepper *s, outcome *out)
     fsm_model *m = s->model;
     const fsmoe_train_config *c = &s->config->train;
     watching = r;
-    before = malloc(m->pass_arena.used);
+    before = malloc(m->pass_memory.device.used);
     for (int kind = 0; kind < FSM_TASK_KIND_COUNT; kind++)
         for (int phase = 0; phase < FSM_PHASE_COUNT; phase++)
             if (table.run[kind][phase]) table.run[kind][phase] = run_watched;

@@ -241,9 +241,9 @@ static void check_memory(const case_of *c)
         int64_t bytes = fsm_step_bytes(&shape, (fsm_lanes){how->lanes, how->parts, how->spare});
         size_t told = (size_t)(bytes - 4 * (int64_t)sizeof(float) * memory.param_elems);
         fsm_step_shape_destroy(&shape);
-        if (m->arena.capacity + m->pass_arena.capacity != told)
+        if (fsm_memory_used(&m->memory) + fsm_memory_used(&m->pass_memory) != told)
             fail_msg("%s, %d lanes, %d parts: %zu bytes, not %zu", c->name, how->lanes, how->parts,
-                     m->arena.capacity + m->pass_arena.capacity, told);
+                     fsm_memory_used(&m->memory) + fsm_memory_used(&m->pass_memory), told);
         assert_true(memory.whole_bytes <= memory.pass_bytes[0] && memory.spare_bytes[how->parts - 1] > 0);
         destroy_alone(config, self, &s);
     }

@@ -94,19 +94,19 @@ static void test_layer_balanced_of_equal_tokens_ends_soon(void **state)
 {
     (void)state;
     enum { MANY = 8192, K = 3, E = 4 };
-    fsm_arena arena = {0};
+    fsm_memory measure = fsm_memory_measure(FSM_REAL_BYTES), memory;
     fsm_balanced balanced;
     float *logits = calloc(MANY * E, sizeof *logits), *prob = malloc(MANY * E * sizeof *prob);
     int32_t *choice = malloc(MANY * K * sizeof *choice);
     int64_t chosen[E] = {0};
     for (int64_t i = 0; i < MANY * E; i++) prob[i] = 1.0f / E;
-    fsm_balanced_take(&arena, MANY, 0, E, K, &balanced);
-    assert_int_equal(fsm_arena_create(arena.used, &arena), FSMOE_OK);
-    fsm_balanced_take(&arena, MANY, 0, E, K, &balanced);
+    fsm_balanced_take(&measure, MANY, 0, E, K, &balanced);
+    assert_int_equal(fsm_memory_create(&measure, &memory), FSMOE_OK);
+    fsm_balanced_take(&memory, MANY, 0, E, K, &balanced);
     fsm_balanced_choose(&balanced, 0, MANY, prob, logits, choice);
     for (int64_t i = 0; i < MANY * K; i++) chosen[choice[i]]++;
     for (int e = 0; e < E; e++) assert_int_equal(chosen[e], MANY * K / E);
-    fsm_arena_destroy(&arena);
+    fsm_memory_destroy(&memory);
     free(logits);
     free(prob);
     free(choice);

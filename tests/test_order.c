@@ -91,13 +91,13 @@ static standing standing_of(const drawn *d, int64_t i, int64_t j, const int32_t 
     return s;
 }
 
-static void assign(const fsm_order_kind *kind, const drawn *d, fsm_arena *arena, fsm_route *route)
+static void assign(const fsm_order_kind *kind, const drawn *d, fsm_memory *memory, fsm_route *route)
 {
     fsm_order_problem p = d->problem;
-    fsm_arena measure = {0};
+    fsm_memory measure = fsm_memory_measure(FSM_REAL_BYTES);
     fsm_route_take(&measure, p.n, p.num_experts, p.choices, route);
-    assert_int_equal(fsm_arena_create(measure.used, arena), FSMOE_OK);
-    fsm_route_take(arena, p.n, p.num_experts, p.choices, route);
+    assert_int_equal(fsm_memory_create(&measure, memory), FSMOE_OK);
+    fsm_route_take(memory, p.n, p.num_experts, p.choices, route);
     kind->assign(&p, d->choice, d->weight, route);
 }
 
@@ -159,19 +159,19 @@ static void test_order_tutel_follows_the_definition(void **state)
     (void)state;
     static drawn d;
     for (int round = 0; round < ROUNDS; round++) {
-        fsm_arena arena;
+        fsm_memory memory;
         fsm_route route;
         draw_problem(&d);
         const fsm_order_problem *p = &d.problem;
         bool dropless = p->capacity_factor == 0;
-        assign(&fsm_order_tutel, &d, &arena, &route);
+        assign(&fsm_order_tutel, &d, &memory, &route);
         assert_rows(&d, &route, dropless ? 0 : capacity_of(p));
         int64_t groups = p->group > 0 ? (p->n + p->group - 1) / p->group : 0;
         int64_t padded = dropless ? largest_kept(p, &route) : groups * capacity_of(p);
         for (int64_t e = 0; e < p->num_experts; e++) assert_int_equal(route.rows[e], padded);
         assert_rows_are_distinct(&d, &route);
         assert_bounds(&fsm_order_tutel, &d, &route);
-        fsm_arena_destroy(&arena);
+        fsm_memory_destroy(&memory);
     }
 }
 
@@ -180,15 +180,15 @@ static void test_order_sorted_follows_the_definition(void **state)
     (void)state;
     static drawn d;
     for (int round = 0; round < ROUNDS; round++) {
-        fsm_arena arena;
+        fsm_memory memory;
         fsm_route route;
         draw_problem(&d);
-        assign(&fsm_order_sorted, &d, &arena, &route);
+        assign(&fsm_order_sorted, &d, &memory, &route);
         assert_rows(&d, &route, 0);
         for (int64_t e = 0; e < d.problem.num_experts; e++) assert_int_equal(route.rows[e], route.kept[e]);
         assert_rows_are_distinct(&d, &route);
         assert_bounds(&fsm_order_sorted, &d, &route);
-        fsm_arena_destroy(&arena);
+        fsm_memory_destroy(&memory);
     }
 }
 
@@ -217,7 +217,7 @@ static void test_order_groups_are_independent(void **state)
     enum { GROUP = 8, K = 2, EXPERTS = 4, HALF = GROUP * K };
     static drawn a, b;
     for (int round = 0; round < 200; round++) {
-        fsm_arena arena_a, arena_b;
+        fsm_memory memory_a, memory_b;
         fsm_route route_a, route_b;
         a.problem = (fsm_order_problem){
             .n = 2 * GROUP, .group = GROUP, .num_experts = EXPERTS, .top_k = K, .choices = K, .capacity_factor = 1};
@@ -225,11 +225,11 @@ static void test_order_groups_are_independent(void **state)
         b = a;
         draw_choices(&b);
         memcpy(b.choice + HALF, a.choice + HALF, HALF * sizeof *a.choice);
-        assign(&fsm_order_tutel, &a, &arena_a, &route_a);
-        assign(&fsm_order_tutel, &b, &arena_b, &route_b);
+        assign(&fsm_order_tutel, &a, &memory_a, &route_a);
+        assign(&fsm_order_tutel, &b, &memory_b, &route_b);
         assert_memory_equal(route_a.row + HALF, route_b.row + HALF, HALF * sizeof *route_a.row);
-        fsm_arena_destroy(&arena_a);
-        fsm_arena_destroy(&arena_b);
+        fsm_memory_destroy(&memory_a);
+        fsm_memory_destroy(&memory_b);
     }
 }
 
@@ -241,15 +241,15 @@ static void test_order_first_choices_come_before_second(void **state)
     static drawn d;
     const int32_t choice[] = {0, 1, 1, 0, 1, 0};
     const int32_t want[] = {0, -1, 0, 1, 1, -1};
-    fsm_arena arena;
+    fsm_memory memory;
     fsm_route route;
     d.problem =
         (fsm_order_problem){.n = 3, .group = 3, .num_experts = 2, .top_k = 2, .choices = 2, .capacity_factor = 2.0 / 3};
     memcpy(d.choice, choice, sizeof choice);
-    assign(&fsm_order_sorted, &d, &arena, &route);
+    assign(&fsm_order_sorted, &d, &memory, &route);
     assert_memory_equal(route.row, want, sizeof want);
     assert_int_equal(route.dropped, 2);
-    fsm_arena_destroy(&arena);
+    fsm_memory_destroy(&memory);
 }
 
 /* The same case by weights: expert 0 keeps its two heaviest, which are a first and a second choice; expert 1 has three of
@@ -261,16 +261,16 @@ static void test_order_the_heaviest_keep_their_places(void **state)
     const int32_t choice[] = {0, 1, 1, 0, 1, 0};
     const float weight[] = {0.6f, 0.5f, 0.5f, 0.9f, 0.5f, 0.8f};
     const int32_t want[] = {-1, -1, 0, 0, 1, 1};
-    fsm_arena arena;
+    fsm_memory memory;
     fsm_route route;
     d.problem = (fsm_order_problem){
         .n = 3, .group = 3, .num_experts = 2, .top_k = 2, .choices = 2, .capacity_factor = 2.0 / 3, .by_weight = true};
     memcpy(d.choice, choice, sizeof choice);
     memcpy(d.weight, weight, sizeof weight);
-    assign(&fsm_order_sorted, &d, &arena, &route);
+    assign(&fsm_order_sorted, &d, &memory, &route);
     assert_memory_equal(route.row, want, sizeof want);
     assert_int_equal(route.dropped, 2);
-    fsm_arena_destroy(&arena);
+    fsm_memory_destroy(&memory);
 }
 
 /* Nobody who lost a place is heavier than one who kept his; as many are kept as by position. */
@@ -279,13 +279,13 @@ static void test_order_by_weight_keeps_as_many(void **state)
     (void)state;
     static drawn d;
     for (int round = 0; round < 300; round++) {
-        fsm_arena arena, other;
+        fsm_memory memory, other;
         fsm_route heavy, first;
         draw_problem(&d);
         for (int i = 0; i < MAX_TOKENS * MAX_EXPERTS; i++) d.weight[i] = (float)draw(5);
         assign(&fsm_order_tutel, &d, &other, &first);
         d.problem.by_weight = true;
-        assign(&fsm_order_tutel, &d, &arena, &heavy);
+        assign(&fsm_order_tutel, &d, &memory, &heavy);
         assert_memory_equal(heavy.kept, first.kept, sizeof *heavy.kept * (size_t)d.problem.num_experts);
         int64_t k = d.problem.top_k, group = d.problem.group;
         for (int64_t a = 0; a < d.problem.n * k; a++)
@@ -293,8 +293,8 @@ static void test_order_by_weight_keeps_as_many(void **state)
                 if (heavy.row[a] < 0 && heavy.row[b] >= 0 && d.choice[a] == d.choice[b] &&
                     a / k / group == b / k / group)
                     assert_true(d.weight[a] <= d.weight[b]);
-        fsm_arena_destroy(&arena);
-        fsm_arena_destroy(&other);
+        fsm_memory_destroy(&memory);
+        fsm_memory_destroy(&other);
     }
 }
 
@@ -305,16 +305,16 @@ static void test_order_no_choice_takes_no_row(void **state)
     static drawn d;
     const int32_t choice[] = {2, -1, -1, -1, -1, -1, 0, 2, -1};
     const int32_t want[] = {0, -1, -1, -1, -1, -1, 0, 1, -1};
-    fsm_arena arena;
+    fsm_memory memory;
     fsm_route route;
     d.problem =
         (fsm_order_problem){.n = 3, .group = 3, .num_experts = 3, .top_k = 1, .choices = 3, .capacity_factor = 2};
     memcpy(d.choice, choice, sizeof choice);
-    assign(&fsm_order_sorted, &d, &arena, &route);
+    assign(&fsm_order_sorted, &d, &memory, &route);
     assert_memory_equal(route.row, want, sizeof want);
     assert_int_equal(route.dropped, 0);
     assert_int_equal(route.kept[0] + route.kept[1] + route.kept[2], 3);
-    fsm_arena_destroy(&arena);
+    fsm_memory_destroy(&memory);
 }
 
 static void test_order_without_tokens_sends_nothing(void **state)
@@ -324,15 +324,15 @@ static void test_order_without_tokens_sends_nothing(void **state)
     const fsm_order_kind *const kinds[] = {&fsm_order_tutel, &fsm_order_sorted};
     for (int i = 0; i < 2; i++)
         for (int factor = 0; factor < 2; factor++) {
-            fsm_arena arena;
+            fsm_memory memory;
             fsm_route route;
             d.problem = (fsm_order_problem){
                 .n = 0, .group = 0, .num_experts = 3, .top_k = 2, .choices = 2, .capacity_factor = factor};
-            assign(kinds[i], &d, &arena, &route);
+            assign(kinds[i], &d, &memory, &route);
             assert_int_equal(route.dropped, 0);
             for (int e = 0; e < 3; e++) assert_int_equal(route.rows[e] + route.kept[e], 0);
             assert_int_equal(kinds[i]->max_rows(&d.problem), 0);
-            fsm_arena_destroy(&arena);
+            fsm_memory_destroy(&memory);
         }
 }
 
@@ -341,13 +341,13 @@ static void test_order_dropless_drops_nothing(void **state)
     (void)state;
     static drawn d;
     for (int round = 0; round < 300; round++) {
-        fsm_arena arena;
+        fsm_memory memory;
         fsm_route route;
         draw_problem(&d);
         d.problem.capacity_factor = 0;
-        assign(round % 2 ? &fsm_order_tutel : &fsm_order_sorted, &d, &arena, &route);
+        assign(round % 2 ? &fsm_order_tutel : &fsm_order_sorted, &d, &memory, &route);
         assert_int_equal(route.dropped, 0);
-        fsm_arena_destroy(&arena);
+        fsm_memory_destroy(&memory);
     }
 }
 

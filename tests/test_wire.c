@@ -29,7 +29,7 @@ typedef struct rank_state {
     int32_t choice[MAX_TOKENS * MAX_EXPERTS];
     fsm_route route;
     fsm_wire wire;
-    fsm_arena arena;
+    fsm_memory memory;
     identity *sent, *received, *gathered;
 } rank_state;
 
@@ -64,14 +64,14 @@ static void draw_choices(const group_state *g, load kind, rank_state *r)
 static void take_rank(const group_state *g, int index, rank_state *r)
 {
     fsm_wire_shape shape;
-    fsm_arena measure = {0};
+    fsm_memory measure = fsm_memory_measure(FSM_REAL_BYTES);
     fsm_moe_shape(&g->config, g->ep, index / g->esp, g->esp, index % g->esp, g->max_tokens, &shape);
     shape.by_source = g->by_source;
     fsm_route_take(&measure, g->max_tokens, g->config.num_experts, g->config.top_k, &r->route);
     fsm_wire_take(&measure, &shape, &r->wire);
-    assert_int_equal(fsm_arena_create(measure.used, &r->arena), FSMOE_OK);
-    fsm_route_take(&r->arena, g->max_tokens, g->config.num_experts, g->config.top_k, &r->route);
-    fsm_wire_take(&r->arena, &shape, &r->wire);
+    assert_int_equal(fsm_memory_create(&measure, &r->memory), FSMOE_OK);
+    fsm_route_take(&r->memory, g->max_tokens, g->config.num_experts, g->config.top_k, &r->route);
+    fsm_wire_take(&r->memory, &shape, &r->wire);
 }
 
 static void create_group(group_state *g, int ep, int esp, load kind, bool by_source)
@@ -117,7 +117,7 @@ static void free_rows(group_state *g)
 static void destroy_group(group_state *g)
 {
     free_rows(g);
-    for (int i = 0; i < g->ep * g->esp; i++) fsm_arena_destroy(&g->ranks[i].arena);
+    for (int i = 0; i < g->ep * g->esp; i++) fsm_memory_destroy(&g->ranks[i].memory);
 }
 
 /* Strictly rising cuts of T at random places; returns how many chunks there are. */

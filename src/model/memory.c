@@ -1,5 +1,5 @@
-/* A model's memory: the layout functions run twice, over a measuring arena and over the real one. What passes hold is in an
- * arena of its own, where training's passes and a whole one lie over each other: nothing in a pass outlives its step. */
+/* A model's memory: the layout functions run twice, over a measuring memory and over the real one. What passes hold is in a
+ * memory of its own, where training's passes and a whole one lie over each other: nothing in a pass outlives its step. */
 #include "model/model_parts.h"
 
 #include <string.h>
@@ -11,42 +11,48 @@ const fsm_moe *fsm_first_moe(const fsm_model *m)
 
 /* ---- what all passes share ---- */
 
-static void take_cache(fsm_arena *arena, const fsm_model *m, fsm_layer *l)
+static void take_cache(fsm_memory *memory, const fsm_model *m, fsm_layer *l)
 {
     int64_t elems = m->config->model.max_seq_len * m->kv_heads * m->head_dim;
-    l->cache_k = FSM_ARENA_ARRAY(arena, float, elems);
-    l->cache_v = FSM_ARENA_ARRAY(arena, float, elems);
+    l->cache_k = fsm_take_rows(memory, elems);
+    l->cache_v = fsm_take_rows(memory, elems);
 }
 
-static void take_sums(fsm_arena *arena, fsm_model *m)
+static void take_sums(fsm_memory *memory, fsm_model *m)
 {
-    m->step_sums = FSM_ARENA_ARRAY(arena, double, m->sum_count);
+    m->step_sums = fsm_take_sums(memory, m->sum_count);
     for (int i = 0; i < FSM_MAX_LANES; i++) {
         fsm_micro_sums *s = &m->micro_sums[i];
-        s->sums = FSM_ARENA_ARRAY(arena, double, m->sum_count);
-        s->loss_grads = FSM_ARENA_ARRAY(arena, double, 2 * m->moe_layers * m->config->moe.num_experts);
-        s->log_sum_coeff = FSM_ARENA_ARRAY(arena, double, m->moe_layers);
+        s->sums = fsm_take_sums(memory, m->sum_count);
+        s->loss_grads = fsm_take_sums(memory, 2 * m->moe_layers * m->config->moe.num_experts);
+        s->log_sum_coeff = fsm_take_sums(memory, m->moe_layers);
     }
 }
 
-static void take_shared(fsm_arena *arena, fsm_model *m)
+static void take_shared(fsm_memory *memory, fsm_model *m)
 {
     const fsmoe_model_config *c = &m->config->model;
-    m->cosine = FSM_ARENA_ARRAY(arena, float, c->max_seq_len *(m->head_dim / 2));
-    m->sine = FSM_ARENA_ARRAY(arena, float, c->max_seq_len *(m->head_dim / 2));
-    take_sums(arena, m);
+    m->cosine = fsm_take_reals(memory, c->max_seq_len * (m->head_dim / 2));
+    m->sine = fsm_take_reals(memory, c->max_seq_len * (m->head_dim / 2));
+    take_sums(memory, m);
     for (int i = 0; i < c->num_layers; i++) {
-        if (m->options.cache) take_cache(arena, m, &m->layers[i]);
-        if (m->layers[i].is_moe) fsm_moe_weights_take(arena, &m->layers[i].moe);
+        if (m->options.cache) take_cache(memory, m, &m->layers[i]);
+        if (m->layers[i].is_moe) fsm_moe_weights_take(memory, &m->layers[i].moe);
     }
-    fsm_pass_scratch_take(arena, m->options.max_samples, m);
+    fsm_pass_scratch_take(memory, m->options.max_samples, m);
 }
 
-static size_t shared_bytes(fsm_model *m)
+/* Before there are operations, rows are taken to be fp32. */
+static fsm_memory measuring(const fsm_model *m)
 {
-    fsm_arena measure = {0};
+    return fsm_memory_measure(m->ops ? m->ops->row_bytes : FSM_REAL_BYTES);
+}
+
+static fsm_memory measure_shared(fsm_model *m)
+{
+    fsm_memory measure = measuring(m);
     take_shared(&measure, m);
-    return measure.used;
+    return measure;
 }
 
 /* The largest that the model asks for. */
@@ -68,43 +74,49 @@ static fsm_attention_shape attention_shape(const fsm_model *m)
 
 /* ---- passes ---- */
 
-static void take_whole(fsm_arena *arena, fsm_model *m)
+static void take_whole(fsm_memory *memory, fsm_model *m)
 {
     m->passes[0].sums = &m->micro_sums[0];
-    fsm_pass_take(arena, m->options.max_samples, false, 0, &m->passes[0]);
+    fsm_pass_take(memory, m->options.max_samples, false, 0, &m->passes[0]);
 }
 
-static void take_lanes(fsm_arena *arena, fsm_model *m, int lanes, int parts, int spare)
+static void take_lanes(fsm_memory *memory, fsm_model *m, int lanes, int parts, int spare)
 {
     for (int lane = 0; lane < lanes; lane++) {
         int64_t first, last;
         fsm_lanes_part(m->options.max_samples, parts, lane % parts, &first, &last);
         m->passes[lane].sums = &m->micro_sums[lane / parts];
-        fsm_pass_take(arena, last - first, m->options.training, spare, &m->passes[lane]);
+        fsm_pass_take(memory, last - first, m->options.training, spare, &m->passes[lane]);
     }
 }
 
-static size_t whole_bytes(fsm_model *m)
+static fsm_memory measure_whole(fsm_model *m)
 {
-    fsm_arena measure = {0};
+    fsm_memory measure = measuring(m);
     take_whole(&measure, m);
-    return measure.used;
+    return measure;
+}
+
+static fsm_memory measure_lanes(fsm_model *m, int lanes, int parts, int spare)
+{
+    fsm_memory measure = measuring(m);
+    take_lanes(&measure, m, lanes, parts, spare);
+    return measure;
 }
 
 static size_t lanes_bytes(fsm_model *m, int lanes, int parts, int spare)
 {
-    fsm_arena measure = {0};
-    take_lanes(&measure, m, lanes, parts, spare);
-    return measure.used;
+    fsm_memory measure = measure_lanes(m, lanes, parts, spare);
+    return fsm_memory_used(&measure);
 }
 
 /* Where training's passes are whole ones, the first of them serves for both. */
 void fsm_model_lay_out(fsm_model *m, bool whole)
 {
-    m->pass_arena.used = 0;
+    fsm_memory_rewind(&m->pass_memory);
     m->whole = whole && m->parts > 1;
-    if (m->whole) take_whole(&m->pass_arena, m);
-    else take_lanes(&m->pass_arena, m, m->lanes, m->parts, m->spare);
+    if (m->whole) take_whole(&m->pass_memory, m);
+    else take_lanes(&m->pass_memory, m, m->lanes, m->parts, m->spare);
 }
 
 void fsm_model_use_whole(fsm_model *model)
@@ -120,34 +132,39 @@ void fsm_model_use_for_training(fsm_model *model)
 fsmoe_status fsm_model_use_lanes(fsm_model *m, int lanes, int parts, int spare)
 {
     if (lanes == m->lanes && parts == m->parts && spare == m->spare) return FSMOE_OK;
-    fsm_arena arena, before = m->pass_arena;
-    size_t of_lanes = lanes_bytes(m, lanes, parts, spare), whole = whole_bytes(m);
-    size_t bytes = of_lanes > whole ? of_lanes : whole;
-    bool fits = before.base && bytes <= before.capacity;
-    fsmoe_status status = fits ? FSMOE_OK : fsm_arena_create(bytes, &arena);
+    fsm_memory memory, before = m->pass_memory, most = measure_lanes(m, lanes, parts, spare), whole = measure_whole(m);
+    fsm_memory_grow(&most, &whole);
+    bool fits = fsm_memory_holds(&before, &most);
+    fsmoe_status status = fits ? FSMOE_OK : fsm_memory_create(&most, &memory);
     if (status == FSMOE_OK) m->lanes = lanes, m->parts = parts, m->spare = spare;
     if (status == FSMOE_OK && !fits) {
-        m->pass_arena = arena;
-        fsm_arena_destroy(&before);
+        m->pass_memory = memory;
+        fsm_memory_destroy(&before);
     }
-    if (m->pass_arena.base) fsm_model_lay_out(m, false); /* measuring has left the passes without memory */
+    if (m->pass_memory.host.base) fsm_model_lay_out(m, false); /* measuring has left the passes without memory */
     return status;
 }
 
 /* ---- all of it ---- */
+
+static void take_params(fsm_memory *memory, fsm_model *m)
+{
+    m->values = fsm_take_reals(memory, m->params.elems);
+    m->grads = m->options.training ? fsm_take_reals(memory, m->params.elems) : NULL;
+}
 
 fsmoe_status fsm_model_allocate(fsm_model *m)
 {
     fsm_attention_shape shape = attention_shape(m);
     if (!m->ops->attention_reserve(m->ops, &shape))
         return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for attention on %lld tokens", (long long)shape.k_len);
-    FSM_TRY(fsm_arena_create(shared_bytes(m), &m->arena));
-    take_shared(&m->arena, m);
+    fsm_memory shared = measure_shared(m), params = measuring(m);
+    FSM_TRY(fsm_memory_create(&shared, &m->memory));
+    take_shared(&m->memory, m);
     FSM_TRY(fsm_model_use_lanes(m, 1, 1, 0));
-    size_t bytes = sizeof(float) * (size_t)m->params.elems;
-    FSM_TRY(fsm_arena_create(2 * (bytes + 64), &m->param_arena));
-    m->values = fsm_arena_take(&m->param_arena, bytes);
-    m->grads = m->options.training ? fsm_arena_take(&m->param_arena, bytes) : NULL;
+    take_params(&params, m);
+    FSM_TRY(fsm_memory_create(&params, &m->param_memory));
+    take_params(&m->param_memory, m);
     return FSMOE_OK;
 }
 
@@ -169,8 +186,9 @@ bool fsm_model_is_absurd(const fsmoe_config *config, int64_t samples)
 void fsm_model_measure_buffers(fsm_model *m, fsm_model_memory *memory)
 {
     fsm_attention_shape shape = attention_shape(m);
-    memory->fixed_bytes = shared_bytes(m) + (m->ops ? m->ops->attention_work_bytes(m->ops, &shape) : 0);
-    memory->whole_bytes = whole_bytes(m);
+    fsm_memory shared = measure_shared(m), whole = measure_whole(m);
+    memory->fixed_bytes = fsm_memory_used(&shared) + (m->ops ? m->ops->attention_work_bytes(m->ops, &shape) : 0);
+    memory->whole_bytes = fsm_memory_used(&whole);
     for (int parts = 1; parts <= FSM_MAX_LANES; parts++) {
         memory->pass_bytes[parts - 1] = lanes_bytes(m, parts, parts, 0);
         memory->spare_bytes[parts - 1] = lanes_bytes(m, parts, parts, 1) - memory->pass_bytes[parts - 1];

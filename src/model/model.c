@@ -152,11 +152,11 @@ fsmoe_status fsm_model_measure(const fsmoe_config *config, fsm_ops *ops, const f
 void fsm_model_destroy(fsm_model *model)
 {
     if (!model) return;
-    if (model->arena.base && model->values) each_weight(model, destroy_weight);
+    if (model->memory.host.base && model->values) each_weight(model, destroy_weight);
     fsm_hooks_destroy(&model->hooks);
-    fsm_arena_destroy(&model->pass_arena);
-    fsm_arena_destroy(&model->arena);
-    fsm_arena_destroy(&model->param_arena);
+    fsm_memory_destroy(&model->pass_memory);
+    fsm_memory_destroy(&model->memory);
+    fsm_memory_destroy(&model->param_memory);
     fsm_params_destroy(&model->params);
     free(model->layer_passes);
     free(model->layers);

@@ -7,11 +7,11 @@
 #ifndef FSM_MODEL_MODEL_H
 #define FSM_MODEL_MODEL_H
 
-#include "base/arena.h"
 #include "comm/comm.h"
 #include "model/lanes.h"
 #include "model/params.h"
 #include "model/pass.h"
+#include "ops/memory.h"
 
 enum { FSM_HEAD_BLOCK = 512 }; /* tokens whose logits exist at once */
 
@@ -48,7 +48,7 @@ struct fsm_model {
     fsm_weight head;
     float *head_grad, *embedding, *embedding_grad, *positions, *positions_grad;
     int64_t heads, kv_heads, head_dim, qkv_width, ffn_width; /* of this rank */
-    fsm_arena param_arena, arena, pass_arena;
+    fsm_memory param_memory, memory, pass_memory;
     fsm_layer_pass *layer_passes;   /* [FSM_MAX_LANES, num_layers] of passes */
     fsm_pass passes[FSM_MAX_LANES]; /* of training's lanes; when the model is used whole, the first alone */
     int lanes, parts, spare;        /* of training: fsm_model_use_lanes */

@@ -46,8 +46,8 @@ fsmoe_status fsm_mp_start_reducescatter(const fsm_pass *pass, fsm_comm_op *op, c
 
 /* Memory (measured or real). A pass over at most so many samples of the group: forward, or also back, with `spare` as
  * fsm_model_use_lanes has it. The scratch that passes over at most so many share. */
-void fsm_pass_take(fsm_arena *arena, int64_t samples, bool back, int spare, fsm_pass *pass);
-void fsm_pass_scratch_take(fsm_arena *arena, int64_t samples, fsm_model *model);
+void fsm_pass_take(fsm_memory *memory, int64_t samples, bool back, int spare, fsm_pass *pass);
+void fsm_pass_scratch_take(fsm_memory *memory, int64_t samples, fsm_model *model);
 
 /* Lays the passes out anew, training's or a whole one. What they held is nothing, and wires have one chunk. */
 void fsm_model_lay_out(fsm_model *model, bool whole);

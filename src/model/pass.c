@@ -18,33 +18,33 @@ static pass_sizes sizes_of(const fsm_model *m, int64_t samples)
     return sizes;
 }
 
-static void take_norm(fsm_arena *arena, const fsm_model *m, int64_t n, fsm_norm_pass *norm)
+static void take_norm(fsm_memory *memory, const fsm_model *m, int64_t n, fsm_norm_pass *norm)
 {
-    norm->mean = m->params.family->layernorm ? FSM_ARENA_ARRAY(arena, float, n) : NULL;
-    norm->rstd = FSM_ARENA_ARRAY(arena, float, n);
+    norm->mean = m->params.family->layernorm ? fsm_take_reals(memory, n) : NULL;
+    norm->rstd = fsm_take_reals(memory, n);
 }
 
-static void take_layer(fsm_arena *arena, const fsm_pass *pass, const pass_sizes *sizes, const fsm_layer *l,
+static void take_layer(fsm_memory *memory, const fsm_pass *pass, const pass_sizes *sizes, const fsm_layer *l,
                        fsm_layer_pass *saved)
 {
     const fsm_model *m = pass->model;
     int64_t hidden = fsm_pass_hidden(pass), local = sizes->local, group = sizes->group;
-    take_norm(arena, m, local, &saved->norm1);
-    take_norm(arena, m, local, &saved->norm2);
-    saved->x1 = FSM_ARENA_ARRAY(arena, float, local *hidden);
-    saved->x2 = FSM_ARENA_ARRAY(arena, float, local *hidden);
-    saved->h1 = FSM_ARENA_ARRAY(arena, float, group *hidden);
-    saved->qkv_out = FSM_ARENA_ARRAY(arena, float, group * m->qkv_width);
-    saved->attended = FSM_ARENA_ARRAY(arena, float, group * m->heads * m->head_dim);
-    saved->lse = FSM_ARENA_ARRAY(arena, float, group * m->heads);
-    saved->h2 = FSM_ARENA_ARRAY(arena, float, (l->is_moe ? local : group) * hidden);
+    take_norm(memory, m, local, &saved->norm1);
+    take_norm(memory, m, local, &saved->norm2);
+    saved->x1 = fsm_take_reals(memory, local * hidden);
+    saved->x2 = fsm_take_reals(memory, local * hidden);
+    saved->h1 = fsm_take_rows(memory, group * hidden);
+    saved->qkv_out = fsm_take_rows(memory, group * m->qkv_width);
+    saved->attended = fsm_take_rows(memory, group * m->heads * m->head_dim);
+    saved->lse = fsm_take_reals(memory, group * m->heads);
+    saved->h2 = fsm_take_rows(memory, (l->is_moe ? local : group) * hidden);
     if (l->is_moe) {
-        fsm_moe_take(arena, &l->moe, &sizes->wire, &m->moe_scratch, &pass->staging, &saved->moe);
+        fsm_moe_take(memory, &l->moe, &sizes->wire, &m->moe_scratch, &pass->staging, &saved->moe);
         saved->moe.lane = (int)(pass - m->passes);
     } else {
         int pre_width = fsm_expert_find(m->config->moe.expert)->pre_width;
-        saved->pre = FSM_ARENA_ARRAY(arena, float, group * m->ffn_width * pre_width);
-        saved->act = FSM_ARENA_ARRAY(arena, float, group * m->ffn_width);
+        saved->pre = fsm_take_rows(memory, group * m->ffn_width * pre_width);
+        saved->act = fsm_take_rows(memory, group * m->ffn_width);
     }
 }
 
@@ -58,55 +58,55 @@ static fsm_moe_pass *entered(const fsm_pass *pass, int k)
 /* Where the gradients of the experts' outputs are put, which stay until the weights' gradients are made of them. The first
  * spare + 1 layers that backward enters have buffers of their own. A layer that is all done leaves two, that one and the
  * rows that its experts read: the layer entered k-th takes the place of the one entered (k - spare - 1) / 2-th. */
-static void take_expert_dy(fsm_arena *arena, const pass_sizes *sizes, int spare, const fsm_pass *pass)
+static void take_expert_dy(fsm_memory *memory, const pass_sizes *sizes, int spare, const fsm_pass *pass)
 {
     for (int k = 0; k < pass->model->moe_layers; k++) {
         int behind = k - spare - 1;
         const fsm_moe_pass *done = behind >= 0 ? entered(pass, behind / 2) : NULL;
-        float *left = !done             ? fsm_moe_take_dy(arena, fsm_first_moe(pass->model), &sizes->wire)
+        float *left = !done             ? fsm_moe_take_dy(memory, fsm_first_moe(pass->model), &sizes->wire)
                       : behind % 2 == 0 ? done->expert_dy
                                         : done->x;
         entered(pass, k)->expert_dy = left;
     }
 }
 
-static void take_gradients(fsm_arena *arena, const pass_sizes *sizes, int spare, fsm_pass *pass)
+static void take_gradients(fsm_memory *memory, const pass_sizes *sizes, int spare, fsm_pass *pass)
 {
     int64_t hidden = fsm_pass_hidden(pass);
-    pass->dx = FSM_ARENA_ARRAY(arena, float, sizes->local *hidden);
-    pass->dh = FSM_ARENA_ARRAY(arena, float, sizes->local *hidden);
-    pass->dh_full = FSM_ARENA_ARRAY(arena, float, sizes->group *hidden);
-    take_expert_dy(arena, sizes, spare, pass);
+    pass->dx = fsm_take_reals(memory, sizes->local * hidden);
+    pass->dh = fsm_take_reals(memory, sizes->local * hidden);
+    pass->dh_full = fsm_take_reals(memory, sizes->group * hidden);
+    take_expert_dy(memory, sizes, spare, pass);
 }
 
-void fsm_pass_take(fsm_arena *arena, int64_t samples, bool back, int spare, fsm_pass *pass)
+void fsm_pass_take(fsm_memory *memory, int64_t samples, bool back, int spare, fsm_pass *pass)
 {
     const fsm_model *m = pass->model;
     int64_t hidden = fsm_pass_hidden(pass);
     pass_sizes sizes = sizes_of(m, samples);
-    pass->position = FSM_ARENA_ARRAY(arena, int32_t, sizes.group);
-    pass->x_out = FSM_ARENA_ARRAY(arena, float, sizes.local *hidden);
-    pass->h_final = FSM_ARENA_ARRAY(arena, float, sizes.local *hidden);
-    pass->full = FSM_ARENA_ARRAY(arena, float, sizes.group *hidden);
-    take_norm(arena, m, sizes.local, &pass->final_norm);
-    if (m->moe_layers > 0) fsm_moe_staging_take(arena, fsm_first_moe(m), &sizes.wire, &pass->staging);
+    pass->position = fsm_take_indices(memory, sizes.group);
+    pass->x_out = fsm_take_reals(memory, sizes.local * hidden);
+    pass->h_final = fsm_take_rows(memory, sizes.local * hidden);
+    pass->full = fsm_take_reals(memory, sizes.group * hidden);
+    take_norm(memory, m, sizes.local, &pass->final_norm);
+    if (m->moe_layers > 0) fsm_moe_staging_take(memory, fsm_first_moe(m), &sizes.wire, &pass->staging);
     for (int i = 0; i < m->config->model.num_layers; i++)
-        take_layer(arena, pass, &sizes, &m->layers[i], &pass->layers[i]);
-    if (back) take_gradients(arena, &sizes, spare, pass);
+        take_layer(memory, pass, &sizes, &m->layers[i], &pass->layers[i]);
+    if (back) take_gradients(memory, &sizes, spare, pass);
 }
 
-void fsm_pass_scratch_take(fsm_arena *arena, int64_t samples, fsm_model *m)
+void fsm_pass_scratch_take(fsm_memory *memory, int64_t samples, fsm_model *m)
 {
     pass_sizes sizes = sizes_of(m, samples);
-    m->logits = FSM_ARENA_ARRAY(arena, float, FSM_HEAD_BLOCK * m->config->model.vocab_size);
+    m->logits = fsm_take_reals(memory, FSM_HEAD_BLOCK * m->config->model.vocab_size);
     if (m->moe_layers > 0) {
-        fsm_moe_scratch_take(arena, fsm_first_moe(m), &sizes.wire, &m->moe_scratch);
-        fsm_moe_alltoall_take(arena, &sizes.wire, m->config->model.hidden, &m->alltoall);
+        fsm_moe_scratch_take(memory, fsm_first_moe(m), &sizes.wire, &m->moe_scratch);
+        fsm_moe_alltoall_take(memory, &sizes.wire, m->config->model.hidden, &m->alltoall);
     }
     if (!m->options.training) return;
-    m->dqkv = FSM_ARENA_ARRAY(arena, float, sizes.group * m->qkv_width);
-    m->dattended = FSM_ARENA_ARRAY(arena, float, sizes.group * m->heads * m->head_dim);
-    m->dact = FSM_ARENA_ARRAY(arena, float, sizes.group * m->ffn_width);
+    m->dqkv = fsm_take_rows(memory, sizes.group * m->qkv_width);
+    m->dattended = fsm_take_rows(memory, sizes.group * m->heads * m->head_dim);
+    m->dact = fsm_take_rows(memory, sizes.group * m->ffn_width);
 }
 
 /* ---- a batch ---- */

@@ -92,15 +92,17 @@ void fsm_moe_place(const fsm_ops *ops, const fsm_topo *topo, fsm_comm *const gro
 
 /* Memory (measured or real): of the weights' descriptions; of the scratch and of a staging, for all layers like this one; of a
  * pass, with one chunk each way and without expert_dy, which backward alone needs. */
-void fsm_moe_weights_take(fsm_arena *arena, fsm_moe *moe);
-void fsm_moe_scratch_take(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shape *shape, fsm_moe_scratch *scratch);
-void fsm_moe_staging_take(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shape *shape, fsm_moe_staging *staging);
-void fsm_moe_take(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shape *shape, const fsm_moe_scratch *scratch,
+void fsm_moe_weights_take(fsm_memory *memory, fsm_moe *moe);
+void fsm_moe_scratch_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape,
+                          fsm_moe_scratch *scratch);
+void fsm_moe_staging_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape,
+                          fsm_moe_staging *staging);
+void fsm_moe_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape, const fsm_moe_scratch *scratch,
                   const fsm_moe_staging *staging, fsm_moe_pass *pass);
-float *fsm_moe_take_dy(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shape *shape); /* a pass's expert_dy */
+float *fsm_moe_take_dy(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape); /* a pass's expert_dy */
 
 /* The memory of the all-to-alls, which layers share. */
-void fsm_moe_alltoall_take(fsm_arena *arena, const fsm_wire_shape *shape, int64_t hidden, fsm_alltoall *alltoall);
+void fsm_moe_alltoall_take(fsm_memory *memory, const fsm_wire_shape *shape, int64_t hidden, fsm_alltoall *alltoall);
 
 /* forward */
 /* Gate and row assignment. Places are given by capacity in training, and else if `drops`. input->group and capacity are

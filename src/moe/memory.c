@@ -112,74 +112,74 @@ static fsm_mixing_sizes mixing_sizes(const fsm_moe *moe, const fsm_wire_shape *s
     return (fsm_mixing_sizes){shape->max_tokens, problem.group, slots_of(moe->config, &problem)};
 }
 
-void fsm_moe_weights_take(fsm_arena *arena, fsm_moe *moe)
+void fsm_moe_weights_take(fsm_memory *memory, fsm_moe *moe)
 {
-    moe->experts = FSM_ARENA_ARRAY(arena, fsm_expert_weights, moe->local_experts);
-    moe->shared.experts = FSM_ARENA_ARRAY(arena, fsm_expert_weights, moe->shared.count);
+    moe->experts = FSM_TAKE_HOST(memory, fsm_expert_weights, moe->local_experts);
+    moe->shared.experts = FSM_TAKE_HOST(memory, fsm_expert_weights, moe->shared.count);
 }
 
-void fsm_moe_scratch_take(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shape *shape, fsm_moe_scratch *scratch)
+void fsm_moe_scratch_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape, fsm_moe_scratch *scratch)
 {
     fsm_mixing_sizes mixing = mixing_sizes(moe, shape);
     int64_t logits = moe->gate.kind->has_logits ? shape->max_tokens * shape->num_experts : 0;
     *scratch = (fsm_moe_scratch){0};
-    scratch->dlogits = FSM_ARENA_ARRAY(arena, float, logits);
-    scratch->dact = FSM_ARENA_ARRAY(arena, float, shape->max_expert_rows * moe->width);
-    fsm_shared_scratch_take(arena, &moe->shared, shape->max_tokens, &scratch->shared);
-    if (mixing.slots > 0) fsm_mixing_scratch_take(arena, &moe->gate, &mixing, &scratch->mixing);
+    scratch->dlogits = fsm_take_reals(memory, logits);
+    scratch->dact = fsm_take_rows(memory, shape->max_expert_rows * moe->width);
+    fsm_shared_scratch_take(memory, &moe->shared, shape->max_tokens, &scratch->shared);
+    if (mixing.slots > 0) fsm_mixing_scratch_take(memory, &moe->gate, &mixing, &scratch->mixing);
 }
 
 /* Groups of one rank need no second buffer: the collective is the identity. */
-void fsm_moe_staging_take(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shape *shape, fsm_moe_staging *staging)
+void fsm_moe_staging_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape, fsm_moe_staging *staging)
 {
     fsm_mixing_sizes mixing = mixing_sizes(moe, shape);
     int64_t rows = shape->max_expert_rows, hidden = moe->hidden;
     *staging = (fsm_moe_staging){0};
-    staging->send = FSM_ARENA_ARRAY(arena, float, shape->max_rows *hidden);
-    staging->recv = shape->ep == 1 ? staging->send : FSM_ARENA_ARRAY(arena, float, rows / shape->esp * hidden);
-    staging->gather = shape->esp == 1 ? staging->recv : FSM_ARENA_ARRAY(arena, float, rows *hidden);
-    staging->y = FSM_ARENA_ARRAY(arena, float, rows *hidden);
-    if (mixing.slots > 0) fsm_mixing_grads_take(arena, &moe->gate, &mixing, &staging->mixing);
+    staging->send = fsm_take_rows(memory, shape->max_rows * hidden);
+    staging->recv = shape->ep == 1 ? staging->send : fsm_take_rows(memory, rows / shape->esp * hidden);
+    staging->gather = shape->esp == 1 ? staging->recv : fsm_take_rows(memory, rows * hidden);
+    staging->y = fsm_take_rows(memory, rows * hidden);
+    if (mixing.slots > 0) fsm_mixing_grads_take(memory, &moe->gate, &mixing, &staging->mixing);
 }
 
-float *fsm_moe_take_dy(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shape *shape)
+float *fsm_moe_take_dy(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape)
 {
-    return FSM_ARENA_ARRAY(arena, float, shape->max_expert_rows * moe->hidden);
+    return fsm_take_reals(memory, shape->max_expert_rows * moe->hidden);
 }
 
-static void take_wires(fsm_arena *arena, const fsm_wire_shape *shape, fsm_moe_pass *pass)
+static void take_wires(fsm_memory *memory, const fsm_wire_shape *shape, fsm_moe_pass *pass)
 {
     for (int phase = 0; phase < 2; phase++) {
-        fsm_wire_take(arena, shape, &pass->wire[phase]);
+        fsm_wire_take(memory, shape, &pass->wire[phase]);
         fsm_wire_join(&pass->wire[phase]);
     }
-    pass->counts = FSM_ARENA_ARRAY(arena, int64_t, shape->ep * shape->esp * shape->num_experts);
-    pass->send_elems = FSM_ARENA_ARRAY(arena, int64_t, shape->ep);
-    pass->recv_elems = FSM_ARENA_ARRAY(arena, int64_t, shape->ep);
-    pass->gather_elems = FSM_ARENA_ARRAY(arena, int64_t, shape->esp);
+    pass->counts = FSM_TAKE_HOST(memory, int64_t, shape->ep * shape->esp * shape->num_experts);
+    pass->send_elems = FSM_TAKE_HOST(memory, int64_t, shape->ep);
+    pass->recv_elems = FSM_TAKE_HOST(memory, int64_t, shape->ep);
+    pass->gather_elems = FSM_TAKE_HOST(memory, int64_t, shape->esp);
 }
 
-void fsm_moe_take(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shape *shape, const fsm_moe_scratch *scratch,
+void fsm_moe_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape, const fsm_moe_scratch *scratch,
                   const fsm_moe_staging *staging, fsm_moe_pass *pass)
 {
     fsm_mixing_sizes mixing = mixing_sizes(moe, shape);
     int64_t rows = shape->max_expert_rows;
     *pass = (fsm_moe_pass){.moe = moe, .scratch = scratch, .staging = staging};
-    fsm_gate_take(arena, &moe->gate, shape->max_tokens, scratch->dlogits, &pass->gate);
-    fsm_route_take(arena, shape->max_tokens, shape->num_experts, moe->gate.choices, &pass->route);
+    fsm_gate_take(memory, &moe->gate, shape->max_tokens, scratch->dlogits, &pass->gate);
+    fsm_route_take(memory, shape->max_tokens, shape->num_experts, moe->gate.choices, &pass->route);
     if (mixing.slots > 0)
-        fsm_mixing_take(arena, &moe->gate, &mixing, &scratch->mixing, &staging->mixing, &pass->mixing);
-    take_wires(arena, shape, pass);
-    pass->x = FSM_ARENA_ARRAY(arena, float, rows * moe->hidden);
-    pass->pre = FSM_ARENA_ARRAY(arena, float, rows * moe->width * moe->expert->pre_width);
-    pass->act = FSM_ARENA_ARRAY(arena, float, rows * moe->width);
-    pass->returned = FSM_ARENA_ARRAY(arena, float, shape->max_rows * moe->hidden);
-    fsm_shared_take(arena, &moe->shared, shape->max_tokens, &scratch->shared, &pass->shared);
-    pass->dweight = FSM_ARENA_ARRAY(arena, float, shape->max_tokens * moe->gate.choices);
+        fsm_mixing_take(memory, &moe->gate, &mixing, &scratch->mixing, &staging->mixing, &pass->mixing);
+    take_wires(memory, shape, pass);
+    pass->x = fsm_take_rows(memory, rows * moe->hidden);
+    pass->pre = fsm_take_rows(memory, rows * moe->width * moe->expert->pre_width);
+    pass->act = fsm_take_rows(memory, rows * moe->width);
+    pass->returned = fsm_take_rows(memory, shape->max_rows * moe->hidden);
+    fsm_shared_take(memory, &moe->shared, shape->max_tokens, &scratch->shared, &pass->shared);
+    pass->dweight = fsm_take_reals(memory, shape->max_tokens * moe->gate.choices);
 }
 
-void fsm_moe_alltoall_take(fsm_arena *arena, const fsm_wire_shape *shape, int64_t hidden, fsm_alltoall *alltoall)
+void fsm_moe_alltoall_take(fsm_memory *memory, const fsm_wire_shape *shape, int64_t hidden, fsm_alltoall *alltoall)
 {
     int64_t pair_rows = shape->max_expert_rows / (shape->ep * shape->esp);
-    fsm_alltoall_take(arena, shape->max_rows * hidden, pair_rows * hidden, alltoall);
+    fsm_alltoall_take(&memory->host, shape->max_rows * hidden, pair_rows * hidden, alltoall);
 }

@@ -2,31 +2,31 @@
 
 #include "base/sigmoid.h"
 
-void fsm_shared_scratch_take(fsm_arena *arena, const fsm_shared *s, int64_t max_tokens, fsm_shared_scratch *scratch)
+void fsm_shared_scratch_take(fsm_memory *memory, const fsm_shared *s, int64_t max_tokens, fsm_shared_scratch *scratch)
 {
     int64_t elems = max_tokens * s->hidden;
     *scratch = (fsm_shared_scratch){0};
     if (s->count == 0) return;
-    scratch->dx = FSM_ARENA_ARRAY(arena, float, elems);
-    scratch->dact = FSM_ARENA_ARRAY(arena, float, max_tokens * s->width);
+    scratch->dx = fsm_take_reals(memory, elems);
+    scratch->dact = fsm_take_rows(memory, max_tokens * s->width);
     if (s->gated) {
-        scratch->dopen = FSM_ARENA_ARRAY(arena, float, max_tokens);
-        scratch->row = FSM_ARENA_ARRAY(arena, int32_t, max_tokens);
-        scratch->dy = FSM_ARENA_ARRAY(arena, float, elems);
+        scratch->dopen = fsm_take_reals(memory, max_tokens);
+        scratch->row = fsm_take_indices(memory, max_tokens);
+        scratch->dy = fsm_take_rows(memory, elems);
     } else {
-        scratch->out = FSM_ARENA_ARRAY(arena, float, elems);
+        scratch->out = fsm_take_reals(memory, elems);
     }
 }
 
-void fsm_shared_take(fsm_arena *arena, const fsm_shared *s, int64_t max_tokens, const fsm_shared_scratch *scratch,
+void fsm_shared_take(fsm_memory *memory, const fsm_shared *s, int64_t max_tokens, const fsm_shared_scratch *scratch,
                      fsm_shared_pass *pass)
 {
     int64_t rows = s->count * max_tokens;
     *pass = (fsm_shared_pass){.shared = s, .scratch = scratch, .max_tokens = max_tokens};
-    pass->pre = FSM_ARENA_ARRAY(arena, float, rows * s->width * s->kind->pre_width);
-    pass->act = FSM_ARENA_ARRAY(arena, float, rows * s->width);
-    pass->out = s->gated ? FSM_ARENA_ARRAY(arena, float, rows * s->hidden) : NULL;
-    pass->open = s->gated ? FSM_ARENA_ARRAY(arena, float, rows) : NULL;
+    pass->pre = fsm_take_rows(memory, rows * s->width * s->kind->pre_width);
+    pass->act = fsm_take_rows(memory, rows * s->width);
+    pass->out = s->gated ? fsm_take_rows(memory, rows * s->hidden) : NULL;
+    pass->open = s->gated ? fsm_take_reals(memory, rows) : NULL;
 }
 
 /* x is only read: the block keeps it for its weights' gradient. */

@@ -6,8 +6,8 @@
 #ifndef FSM_MOE_SHARED_H
 #define FSM_MOE_SHARED_H
 
-#include "base/arena.h"
 #include "moe/expert/expert.h"
+#include "ops/memory.h"
 
 typedef struct fsm_shared {
     const fsm_expert_kind *kind;
@@ -38,10 +38,10 @@ typedef struct fsm_shared_pass {
     float *open;      /* [count, N] sigmoids, if gated */
 } fsm_shared_pass;
 
-void fsm_shared_scratch_take(fsm_arena *arena, const fsm_shared *shared, int64_t max_tokens,
+void fsm_shared_scratch_take(fsm_memory *memory, const fsm_shared *shared, int64_t max_tokens,
                              fsm_shared_scratch *scratch);
-void fsm_shared_take(fsm_arena *arena, const fsm_shared *shared, int64_t max_tokens, const fsm_shared_scratch *scratch,
-                     fsm_shared_pass *pass);
+void fsm_shared_take(fsm_memory *memory, const fsm_shared *shared, int64_t max_tokens,
+                     const fsm_shared_scratch *scratch, fsm_shared_pass *pass);
 
 void fsm_shared_forward(const fsm_shared_pass *pass, int64_t n, const float *x, float *y);
 void fsm_shared_backward(const fsm_shared_pass *pass, int64_t n, const float *x, const float *dy, float *dx);

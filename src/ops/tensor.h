@@ -1,6 +1,6 @@
 /* Tensors as everything above a table of operations sees them: pointers to memory of the device, which only operations,
  * communication and copies reach.
- * In:  a table of operations, which knows how large an element of a row is; arenas of host and of device memory.
+ * In:  a table of operations, which knows how large an element of a row is; memory (ops/memory.h).
  * Out: pointers by kind, and the few things that may be done with them outside: move on by elements, and be part of a product.
  *   fsm_row    activations: what the table computes in, fp32 or bf16
  *   fsm_real   fp32: residual stream, statistics, logits, weights, gradients, moments
@@ -12,8 +12,7 @@
 #ifndef FSM_OPS_TENSOR_H
 #define FSM_OPS_TENSOR_H
 
-#include "base/arena.h"
-
+#include <fsmoe/export.h>
 #include <stdint.h>
 
 #ifdef FSM_TENSORS_OPEN
@@ -70,35 +69,5 @@ static inline fsm_matrix fsm_reals(const fsm_real *at, int64_t ld)
 {
     return (fsm_matrix){(void *)at, ld, FSM_ELEM_REAL};
 }
-
-/* ---- memory: what a layout function takes from, measured or real ---- */
-
-typedef struct fsm_memory {
-    fsm_arena *host;   /* of what describes and counts */
-    fsm_arena *device; /* of tensors */
-    int64_t row_bytes; /* of an element of a row */
-} fsm_memory;
-
-static inline fsm_row *fsm_take_rows(const fsm_memory *memory, int64_t n)
-{
-    return (fsm_row *)fsm_arena_take(memory->device, (size_t)(n * memory->row_bytes));
-}
-
-static inline fsm_real *fsm_take_reals(const fsm_memory *memory, int64_t n)
-{
-    return (fsm_real *)fsm_arena_take(memory->device, (size_t)(n * FSM_REAL_BYTES));
-}
-
-static inline fsm_index *fsm_take_indices(const fsm_memory *memory, int64_t n)
-{
-    return (fsm_index *)fsm_arena_take(memory->device, (size_t)(n * FSM_INDEX_BYTES));
-}
-
-static inline fsm_sum *fsm_take_sums(const fsm_memory *memory, int64_t n)
-{
-    return (fsm_sum *)fsm_arena_take(memory->device, (size_t)(n * FSM_SUM_BYTES));
-}
-
-#define FSM_TAKE_HOST(memory, type, count) FSM_ARENA_ARRAY((memory)->host, type, count)
 
 #endif

@@ -45,31 +45,31 @@ static int64_t most_tokens(const fsm_layer_run *r)
     return most;
 }
 
-static void take_all(fsm_arena *arena, fsm_layer_run *r, bool has_noise)
+static void take_all(fsm_memory *memory, fsm_layer_run *r, bool has_noise)
 {
     fsm_wire_shape wire;
     int64_t experts = r->config->moe.num_experts, hidden = r->config->model.hidden, elems = r->n * hidden;
     fsm_moe_shape(&r->config->moe, r->topo.ep, r->topo.ep_index, r->topo.esp, r->topo.esp_index, most_tokens(r), &wire);
     r->nominal_rows = wire.nominal_rows;
-    r->x = FSM_ARENA_ARRAY(arena, float, elems);
-    r->dy = FSM_ARENA_ARRAY(arena, float, elems);
-    r->y = FSM_ARENA_ARRAY(arena, float, elems);
-    r->dx = FSM_ARENA_ARRAY(arena, float, elems);
-    r->noise = has_noise ? FSM_ARENA_ARRAY(arena, float, r->n *experts) : NULL;
-    r->sums = FSM_ARENA_ARRAY(arena, double, FSM_GATE_SUMS_COUNT(experts));
-    r->loss_grads = FSM_ARENA_ARRAY(arena, double, 2 * experts);
-    fsm_moe_weights_take(arena, &r->moe);
-    fsm_moe_scratch_take(arena, &r->moe, &wire, &r->scratch);
-    fsm_moe_staging_take(arena, &r->moe, &wire, &r->staging);
-    fsm_moe_take(arena, &r->moe, &wire, &r->scratch, &r->staging, &r->pass);
-    r->pass.expert_dy = fsm_moe_take_dy(arena, &r->moe, &wire);
-    fsm_moe_alltoall_take(arena, &wire, hidden, &r->alltoall);
-    fsm_layer_params_take(arena, &r->params);
+    r->x = fsm_take_reals(memory, elems);
+    r->dy = fsm_take_reals(memory, elems);
+    r->y = fsm_take_reals(memory, elems);
+    r->dx = fsm_take_reals(memory, elems);
+    r->noise = has_noise ? fsm_take_reals(memory, r->n * experts) : NULL;
+    r->sums = fsm_take_sums(memory, FSM_GATE_SUMS_COUNT(experts));
+    r->loss_grads = fsm_take_sums(memory, 2 * experts);
+    fsm_moe_weights_take(memory, &r->moe);
+    fsm_moe_scratch_take(memory, &r->moe, &wire, &r->scratch);
+    fsm_moe_staging_take(memory, &r->moe, &wire, &r->staging);
+    fsm_moe_take(memory, &r->moe, &wire, &r->scratch, &r->staging, &r->pass);
+    r->pass.expert_dy = fsm_moe_take_dy(memory, &r->moe, &wire);
+    fsm_moe_alltoall_take(memory, &wire, hidden, &r->alltoall);
+    fsm_layer_params_take(memory, &r->params);
 }
 
 static fsmoe_status build(fsm_layer_run *r, bool has_noise)
 {
-    fsm_arena measure = {0};
+    fsm_memory measure;
     fsm_moe *moe = &r->moe;
     FSM_TRY(fsm_cpu_ops_create(r->threads, false, &r->ops));
     FSM_TRY(fsm_moe_select(&r->config->moe, moe));
@@ -80,9 +80,10 @@ static fsmoe_status build(fsm_layer_run *r, bool has_noise)
                   r->config->model.ffn_hidden, moe);
     fsm_topo_split(r->total, fsm_token_unit(r->config), r->world->size, r->world->rank, &r->first, &r->n);
     r->n -= r->first;
+    measure = fsm_memory_measure(r->ops->row_bytes);
     take_all(&measure, r, has_noise);
-    FSM_TRY(fsm_arena_create(measure.used, &r->arena));
-    take_all(&r->arena, r, has_noise);
+    FSM_TRY(fsm_memory_create(&measure, &r->memory));
+    take_all(&r->memory, r, has_noise);
     fsm_layer_params_bind(&r->params, r->config, moe);
     bool thread = r->world->size > 1 && r->world->any_thread;
     return fsm_exec_create(thread ? FSM_PROGRESS_THREAD : FSM_PROGRESS_TASKS, &r->exec);
@@ -105,7 +106,7 @@ void fsm_layer_run_destroy(fsm_layer_run *run)
     fsm_exec_destroy(run->exec);
     fsm_hooks_destroy(&run->hooks);
     fsm_groups_destroy(run->groups);
-    fsm_arena_destroy(&run->arena);
+    fsm_memory_destroy(&run->memory);
     fsm_ops_destroy(run->ops);
     *run = (fsm_layer_run){0};
 }

@@ -32,7 +32,7 @@ typedef struct fsm_layer_run {
     double *sums;       /* [sums of a layer], of all ranks after forward */
     double *loss_grads; /* [2, E] */
     double aux, z;      /* losses, without coefficients */
-    fsm_arena arena;
+    fsm_memory memory;
     fsm_exec *exec;
 } fsm_layer_run;
 

@@ -113,11 +113,11 @@ static int64_t stride_of(const fsm_layer_params *params, const fsm_layer_param *
 }
 
 /* Values and gradients of the params [first, last), side by side. */
-static void take_block(fsm_arena *arena, fsm_layer_params *params, int first, int last)
+static void take_block(fsm_memory *memory, fsm_layer_params *params, int first, int last)
 {
     int64_t elems = 0, at = 0;
     for (int i = first; i < last; i++) elems += params->items[i].elems;
-    float *values = FSM_ARENA_ARRAY(arena, float, elems), *grads = FSM_ARENA_ARRAY(arena, float, elems);
+    float *values = fsm_take_reals(memory, elems), *grads = fsm_take_reals(memory, elems);
     for (int i = first; values && i < last; i++) {
         params->items[i].value = values + at;
         params->items[i].grad = grads + at;
@@ -125,14 +125,14 @@ static void take_block(fsm_arena *arena, fsm_layer_params *params, int first, in
     }
 }
 
-void fsm_layer_params_take(fsm_arena *arena, fsm_layer_params *params)
+void fsm_layer_params_take(fsm_memory *memory, fsm_layer_params *params)
 {
     int gate = params->first_routed;
     if (gate > params->first_shared && strcmp(params->items[gate - 1].name, "shared.gate") == 0) gate--;
-    for (int i = 0; i < params->gate_count; i++) take_block(arena, params, i, i + 1);
-    take_block(arena, params, params->first_shared, gate);
-    if (gate < params->first_routed) take_block(arena, params, gate, gate + 1);
-    take_block(arena, params, params->first_routed, params->count);
+    for (int i = 0; i < params->gate_count; i++) take_block(memory, params, i, i + 1);
+    take_block(memory, params, params->first_shared, gate);
+    if (gate < params->first_routed) take_block(memory, params, gate, gate + 1);
+    take_block(memory, params, params->first_routed, params->count);
 }
 
 static void bind_expert(const fsm_layer_params *params, const fsmoe_config *config, int first, int last, int64_t e,

@@ -33,7 +33,7 @@ typedef struct fsm_layer_params {
 fsmoe_status fsm_layer_params_list(const fsmoe_config *config, const fsm_topo *topo, fsm_layer_params *params);
 
 /* Takes value and grad of each. */
-void fsm_layer_params_take(fsm_arena *arena, fsm_layer_params *params);
+void fsm_layer_params_take(fsm_memory *memory, fsm_layer_params *params);
 
 /* Into the layer's gate and experts. */
 void fsm_layer_params_bind(const fsm_layer_params *params, const fsmoe_config *config, fsm_moe *moe);

@@ -8,23 +8,23 @@ static int64_t local_experts(const fsm_wire_shape *shape)
     return shape->num_experts / shape->ep;
 }
 
-void fsm_wire_take(fsm_arena *arena, const fsm_wire_shape *shape, fsm_wire *wire)
+void fsm_wire_take(fsm_memory *memory, const fsm_wire_shape *shape, fsm_wire *wire)
 {
     const int64_t chunks = FSM_MAX_CHUNKS;
     wire->shape = *shape;
-    wire->send_row = FSM_ARENA_ARRAY(arena, int32_t, shape->max_choices);
-    wire->token = FSM_ARENA_ARRAY(arena, int32_t, shape->max_rows);
-    wire->send_first = FSM_ARENA_ARRAY(arena, int64_t, chunks + 1);
-    wire->send_counts = FSM_ARENA_ARRAY(arena, int64_t, chunks * shape->ep);
-    wire->recv_first = FSM_ARENA_ARRAY(arena, int64_t, chunks + 1);
-    wire->recv_counts = FSM_ARENA_ARRAY(arena, int64_t, chunks * shape->ep);
-    wire->gather_first = FSM_ARENA_ARRAY(arena, int64_t, chunks + 1);
-    wire->gather_counts = FSM_ARENA_ARRAY(arena, int64_t, chunks * shape->esp);
-    wire->expert_first = FSM_ARENA_ARRAY(arena, int64_t, (chunks + 1) * local_experts(shape));
-    wire->wire_of_row = FSM_ARENA_ARRAY(arena, int32_t, shape->max_expert_rows);
-    wire->row_of_wire = FSM_ARENA_ARRAY(arena, int32_t, shape->max_expert_rows);
-    wire->base = FSM_ARENA_ARRAY(arena, int64_t, shape->num_experts);
-    wire->merge = FSM_ARENA_ARRAY(arena, fsm_wire_cursor, shape->ep * shape->esp);
+    wire->send_row = fsm_take_indices(memory, shape->max_choices);
+    wire->token = fsm_take_indices(memory, shape->max_rows);
+    wire->send_first = FSM_TAKE_HOST(memory, int64_t, chunks + 1);
+    wire->send_counts = FSM_TAKE_HOST(memory, int64_t, chunks * shape->ep);
+    wire->recv_first = FSM_TAKE_HOST(memory, int64_t, chunks + 1);
+    wire->recv_counts = FSM_TAKE_HOST(memory, int64_t, chunks * shape->ep);
+    wire->gather_first = FSM_TAKE_HOST(memory, int64_t, chunks + 1);
+    wire->gather_counts = FSM_TAKE_HOST(memory, int64_t, chunks * shape->esp);
+    wire->expert_first = FSM_TAKE_HOST(memory, int64_t, (chunks + 1) * local_experts(shape));
+    wire->wire_of_row = fsm_take_indices(memory, shape->max_expert_rows);
+    wire->row_of_wire = fsm_take_indices(memory, shape->max_expert_rows);
+    wire->base = FSM_TAKE_HOST(memory, int64_t, shape->num_experts);
+    wire->merge = FSM_TAKE_HOST(memory, fsm_wire_cursor, shape->ep * shape->esp);
 }
 
 void fsm_wire_join(fsm_wire *wire)

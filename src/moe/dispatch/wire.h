@@ -15,7 +15,7 @@
 #ifndef FSM_MOE_WIRE_H
 #define FSM_MOE_WIRE_H
 
-#include "base/arena.h"
+#include "ops/memory.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -66,7 +66,7 @@ typedef struct fsm_wire {
     fsm_wire_cursor *merge; /* [ep * esp] */
 } fsm_wire;
 
-void fsm_wire_take(fsm_arena *arena, const fsm_wire_shape *shape, fsm_wire *wire);
+void fsm_wire_take(fsm_memory *memory, const fsm_wire_shape *shape, fsm_wire *wire);
 
 /* One chunk of all T rows; then one cut more, where none is, in any order. */
 void fsm_wire_join(fsm_wire *wire);

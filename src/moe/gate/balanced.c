@@ -21,17 +21,17 @@ typedef struct assignment {
     int64_t *places, *seated; /* [E] */
 } assignment;
 
-void fsm_balanced_take(fsm_arena *arena, int64_t max_tokens, int64_t group, int64_t num_experts, int64_t choices,
+void fsm_balanced_take(fsm_memory *memory, int64_t max_tokens, int64_t group, int64_t num_experts, int64_t choices,
                        fsm_balanced *b)
 {
     if (group == 0) group = max_tokens > 0 ? max_tokens : 1;
     int64_t groups = (max_tokens + group - 1) / group, most = (choices * group + num_experts - 1) / num_experts;
     *b = (fsm_balanced){.group = group, .num_experts = num_experts, .choices = choices, .most = most};
-    b->plan = FSM_ARENA_ARRAY(arena, float, max_tokens *num_experts);
-    b->scale = FSM_ARENA_ARRAY(arena, float, groups * 2 * num_experts);
-    b->seats = FSM_ARENA_ARRAY(arena, seat, groups * num_experts * most);
-    b->room = FSM_ARENA_ARRAY(arena, int64_t, groups * 2 * num_experts);
-    b->taken = FSM_ARENA_ARRAY(arena, int32_t, max_tokens);
+    b->plan = FSM_TAKE_HOST(memory, float, max_tokens *num_experts);
+    b->scale = FSM_TAKE_HOST(memory, float, groups * 2 * num_experts);
+    b->seats = FSM_TAKE_HOST(memory, seat, groups * num_experts * most);
+    b->room = FSM_TAKE_HOST(memory, int64_t, groups * 2 * num_experts);
+    b->taken = FSM_TAKE_HOST(memory, int32_t, max_tokens);
 }
 
 /* ---- the plan ---- */

@@ -11,7 +11,7 @@
 #ifndef FSM_MOE_BALANCED_H
 #define FSM_MOE_BALANCED_H
 
-#include "base/arena.h"
+#include "ops/memory.h"
 
 typedef struct fsm_balanced {
     int64_t group, num_experts, choices, most; /* tokens of a group; E; k; ceil(k group / E) */
@@ -23,7 +23,7 @@ typedef struct fsm_balanced {
 } fsm_balanced;
 
 /* Memory for max_tokens in groups of `group`; 0: all of them are one. */
-void fsm_balanced_take(fsm_arena *arena, int64_t max_tokens, int64_t group, int64_t num_experts, int64_t choices,
+void fsm_balanced_take(fsm_memory *memory, int64_t max_tokens, int64_t group, int64_t num_experts, int64_t choices,
                        fsm_balanced *balanced);
 
 /* Group number `index`, of `tokens` <= group tokens; all arrays begin at its first: prob, logits [tokens, E], choice

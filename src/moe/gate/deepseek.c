@@ -27,18 +27,18 @@ typedef struct groups {
     int32_t *open; /* [N, topk_group] */
 } groups;
 
-static void take_deepseek(fsm_arena *arena, int64_t max_tokens, fsm_gate_pass *pass)
+static void take_deepseek(fsm_memory *memory, int64_t max_tokens, fsm_gate_pass *pass)
 {
     const fsm_gate *gate = pass->gate;
     int64_t scores = max_tokens * gate->num_experts, n_group = gate->config->n_group, top = gate->config->topk_group;
-    groups *g = FSM_ARENA_ARRAY(arena, groups, 1);
-    groups arrays = {.score = FSM_ARENA_ARRAY(arena, float, scores),
-                     .biased = FSM_ARENA_ARRAY(arena, float, scores),
-                     .best = FSM_ARENA_ARRAY(arena, float, max_tokens *n_group),
-                     .value = FSM_ARENA_ARRAY(arena, float, max_tokens *top),
-                     .open = FSM_ARENA_ARRAY(arena, int32_t, max_tokens * top)};
+    groups *g = FSM_TAKE_HOST(memory, groups, 1);
+    groups arrays = {.score = fsm_take_reals(memory, scores),
+                     .biased = fsm_take_reals(memory, scores),
+                     .best = fsm_take_reals(memory, max_tokens * n_group),
+                     .value = fsm_take_reals(memory, max_tokens * top),
+                     .open = fsm_take_indices(memory, max_tokens * top)};
     pass->own = g;
-    if (g) *g = arrays; /* not while the arena only measures */
+    if (g) *g = arrays; /* not while memory is only measured */
 }
 
 /* The sum of the two largest of n values, or the only one. */

@@ -20,15 +20,15 @@ typedef struct picks {
     int32_t *taken; /* [N] experts that a token of the batch has already */
 } picks;
 
-static void take_expert_choice(fsm_arena *arena, int64_t max_tokens, fsm_gate_pass *pass)
+static void take_expert_choice(fsm_memory *memory, int64_t max_tokens, fsm_gate_pass *pass)
 {
-    picks *p = FSM_ARENA_ARRAY(arena, picks, 1);
-    picks arrays = {.column = FSM_ARENA_ARRAY(arena, float, max_tokens),
-                    .value = FSM_ARENA_ARRAY(arena, float, max_tokens),
-                    .token = FSM_ARENA_ARRAY(arena, int32_t, max_tokens),
-                    .taken = FSM_ARENA_ARRAY(arena, int32_t, max_tokens)};
+    picks *p = FSM_TAKE_HOST(memory, picks, 1);
+    picks arrays = {.column = fsm_take_reals(memory, max_tokens),
+                    .value = fsm_take_reals(memory, max_tokens),
+                    .token = fsm_take_indices(memory, max_tokens),
+                    .taken = fsm_take_indices(memory, max_tokens)};
     pass->own = p;
-    if (p) *p = arrays; /* not while the arena only measures */
+    if (p) *p = arrays; /* not while memory is only measured */
 }
 
 /* Puts expert e among a token's choices, by falling weight, after equals. */

@@ -9,8 +9,8 @@
 #ifndef FSM_MOE_GATE_H
 #define FSM_MOE_GATE_H
 
-#include "base/arena.h"
 #include "moe/param.h"
+#include "ops/memory.h"
 
 #include <fsmoe/config.h>
 
@@ -93,7 +93,7 @@ typedef struct fsm_gate_kind {
     /* how many specs were written; NULL: no parameters */
     int (*list_params)(const fsmoe_moe_config *config, int64_t hidden, fsm_param_spec *specs);
     /* pass->own for up to max_tokens; NULL: nothing */
-    void (*take)(fsm_arena *arena, int64_t max_tokens, fsm_gate_pass *pass);
+    void (*take)(fsm_memory *memory, int64_t max_tokens, fsm_gate_pass *pass);
     /* all that is saved above, of pass->input */
     void (*forward)(fsm_gate_pass *pass);
     /* pass->dx +=, gradients of parameters += */
@@ -123,9 +123,9 @@ fsmoe_status fsm_gate_select(const fsmoe_moe_config *config, fsm_gate *gate);
 /* Choices that a token has under the configuration. */
 int64_t fsm_gate_choices(const fsmoe_moe_config *config);
 
-/* Takes a pass's memory for up to max_tokens from the arena (measured or real). dlogits [max_tokens, E], borrowed, serves all
+/* Takes a pass's memory for up to max_tokens (measured or real). dlogits [max_tokens, E], borrowed, serves all
  * passes of all layers. */
-void fsm_gate_take(fsm_arena *arena, const fsm_gate *gate, int64_t max_tokens, float *dlogits, fsm_gate_pass *pass);
+void fsm_gate_take(fsm_memory *memory, const fsm_gate *gate, int64_t max_tokens, float *dlogits, fsm_gate_pass *pass);
 
 /* Choices, weights and sums of pass->input; all of sums but kept and dropped, +=. */
 void fsm_gate_forward(fsm_gate_pass *pass, fsm_gate_sums *sums);

@@ -47,19 +47,19 @@ int64_t fsm_gate_choices(const fsmoe_moe_config *config)
     return kind && kind->experts_choose ? config->num_experts : config->top_k;
 }
 
-void fsm_gate_take(fsm_arena *arena, const fsm_gate *gate, int64_t max_tokens, float *dlogits, fsm_gate_pass *pass)
+void fsm_gate_take(fsm_memory *memory, const fsm_gate *gate, int64_t max_tokens, float *dlogits, fsm_gate_pass *pass)
 {
     int64_t scores = max_tokens * gate->num_experts, choices = max_tokens * gate->choices;
     *pass = (fsm_gate_pass){.gate = gate, .dlogits = dlogits};
     if (gate->kind->has_logits) {
-        pass->logits = FSM_ARENA_ARRAY(arena, float, scores);
-        pass->prob = FSM_ARENA_ARRAY(arena, float, scores);
-        pass->lse = FSM_ARENA_ARRAY(arena, float, max_tokens);
+        pass->logits = fsm_take_reals(memory, scores);
+        pass->prob = fsm_take_reals(memory, scores);
+        pass->lse = fsm_take_reals(memory, max_tokens);
     }
-    pass->choice = FSM_ARENA_ARRAY(arena, int32_t, choices);
-    pass->score = FSM_ARENA_ARRAY(arena, float, choices);
-    pass->weight = FSM_ARENA_ARRAY(arena, float, choices);
-    if (gate->kind->take) gate->kind->take(arena, max_tokens, pass);
+    pass->choice = fsm_take_indices(memory, choices);
+    pass->score = fsm_take_reals(memory, choices);
+    pass->weight = fsm_take_reals(memory, choices);
+    if (gate->kind->take) gate->kind->take(memory, max_tokens, pass);
 }
 
 fsm_gate_sums fsm_gate_sums_at(double *sums, int64_t num_experts)

@@ -21,16 +21,16 @@ static int list_params_gshard(const fsmoe_moe_config *config, int64_t hidden, fs
     return 2;
 }
 
-static void take_gshard(fsm_arena *arena, int64_t max_tokens, fsm_gate_pass *pass)
+static void take_gshard(fsm_memory *memory, int64_t max_tokens, fsm_gate_pass *pass)
 {
     if (!pass->gate->config->noisy) return;
-    fsm_gate_noise *noise = FSM_ARENA_ARRAY(arena, fsm_gate_noise, 1);
+    fsm_gate_noise *noise = FSM_TAKE_HOST(memory, fsm_gate_noise, 1);
     int64_t scores = max_tokens * pass->gate->num_experts;
-    fsm_gate_noise arrays = {.drawn = FSM_ARENA_ARRAY(arena, float, scores),
-                             .spread = FSM_ARENA_ARRAY(arena, float, scores),
-                             .dspread = FSM_ARENA_ARRAY(arena, float, scores)};
+    fsm_gate_noise arrays = {.drawn = fsm_take_reals(memory, scores),
+                             .spread = fsm_take_reals(memory, scores),
+                             .dspread = fsm_take_reals(memory, scores)};
     pass->own = noise;
-    if (noise) *noise = arrays; /* not while the arena only measures */
+    if (noise) *noise = arrays; /* not while memory is only measured */
 }
 
 static float noise_of(const fsm_gate_pass *pass, int64_t i)

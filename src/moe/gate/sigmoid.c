@@ -10,14 +10,14 @@ static int list_params_sigmoid(const fsmoe_moe_config *config, int64_t hidden, f
     return 1;
 }
 
-static void take_sigmoid(fsm_arena *arena, int64_t max_tokens, fsm_gate_pass *pass)
+static void take_sigmoid(fsm_memory *memory, int64_t max_tokens, fsm_gate_pass *pass)
 {
     const fsm_gate *gate = pass->gate;
     if (!gate->config->balanced) return;
-    fsm_balanced *own = FSM_ARENA_ARRAY(arena, fsm_balanced, 1), taken;
-    fsm_balanced_take(arena, max_tokens, gate->config->capacity_group, gate->num_experts, gate->choices, &taken);
+    fsm_balanced *own = FSM_TAKE_HOST(memory, fsm_balanced, 1), taken;
+    fsm_balanced_take(memory, max_tokens, gate->config->capacity_group, gate->num_experts, gate->choices, &taken);
     pass->own = own;
-    if (own) *own = taken; /* not while the arena only measures */
+    if (own) *own = taken; /* not while memory is only measured */
 }
 
 /* Groups [first, first + count) of the pass's tokens. */

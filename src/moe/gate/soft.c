@@ -27,20 +27,20 @@ typedef struct unit {
     float *dtoken, *dphi;        /* likewise */
 } unit;
 
-static void take_soft(fsm_arena *arena, int64_t max_tokens, fsm_gate_pass *pass)
+static void take_soft(fsm_memory *memory, int64_t max_tokens, fsm_gate_pass *pass)
 {
     const fsm_gate *gate = pass->gate;
     if (!gate->config->normalize_slots) return;
-    unit *u = FSM_ARENA_ARRAY(arena, unit, 1);
+    unit *u = FSM_TAKE_HOST(memory, unit, 1);
     int64_t tokens = max_tokens * gate->hidden, phi = gate->hidden * slots_of(gate);
-    unit arrays = {.token = FSM_ARENA_ARRAY(arena, float, tokens),
-                   .token_length = FSM_ARENA_ARRAY(arena, float, max_tokens),
-                   .phi = FSM_ARENA_ARRAY(arena, float, phi),
-                   .phi_length = FSM_ARENA_ARRAY(arena, float, slots_of(gate)),
-                   .dtoken = FSM_ARENA_ARRAY(arena, float, tokens),
-                   .dphi = FSM_ARENA_ARRAY(arena, float, phi)};
+    unit arrays = {.token = fsm_take_reals(memory, tokens),
+                   .token_length = fsm_take_reals(memory, max_tokens),
+                   .phi = fsm_take_reals(memory, phi),
+                   .phi_length = fsm_take_reals(memory, slots_of(gate)),
+                   .dtoken = fsm_take_reals(memory, tokens),
+                   .dphi = fsm_take_reals(memory, phi)};
     pass->own = u;
-    if (u) *u = arrays; /* not while the arena only measures */
+    if (u) *u = arrays; /* not while memory is only measured */
 }
 
 static void mix_soft(fsm_gate_pass *pass, int64_t group, const float *x, float *dispatch, float *combine)

@@ -10,9 +10,9 @@ static int list_params_switch(const fsmoe_moe_config *config, int64_t hidden, fs
 }
 
 /* own: [N, M] the jittered input, in backward its gradient. */
-static void take_switch(fsm_arena *arena, int64_t max_tokens, fsm_gate_pass *pass)
+static void take_switch(fsm_memory *memory, int64_t max_tokens, fsm_gate_pass *pass)
 {
-    if (pass->gate->config->jitter > 0) pass->own = FSM_ARENA_ARRAY(arena, float, max_tokens * pass->gate->hidden);
+    if (pass->gate->config->jitter > 0) pass->own = fsm_take_reals(memory, max_tokens * pass->gate->hidden);
 }
 
 enum { DRAW = 4 }; /* copies of an element that drawing its number takes as long as */

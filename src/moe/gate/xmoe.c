@@ -28,19 +28,19 @@ static int list_params_xmoe(const fsmoe_moe_config *config, int64_t hidden, fsm_
     return COUNT;
 }
 
-static void take_xmoe(fsm_arena *arena, int64_t max_tokens, fsm_gate_pass *pass)
+static void take_xmoe(fsm_memory *memory, int64_t max_tokens, fsm_gate_pass *pass)
 {
-    directions *d = FSM_ARENA_ARRAY(arena, directions, 1);
+    directions *d = FSM_TAKE_HOST(memory, directions, 1);
     int64_t width = pass->gate->config->proj_dim, experts = pass->gate->num_experts;
     directions arrays = {.width = width,
-                         .token = FSM_ARENA_ARRAY(arena, float, max_tokens *width),
-                         .token_length = FSM_ARENA_ARRAY(arena, float, max_tokens),
-                         .centroid = FSM_ARENA_ARRAY(arena, float, experts *width),
-                         .centroid_length = FSM_ARENA_ARRAY(arena, float, experts),
-                         .dtoken = FSM_ARENA_ARRAY(arena, float, max_tokens *width),
-                         .dcentroid = FSM_ARENA_ARRAY(arena, float, experts *width)};
+                         .token = fsm_take_reals(memory, max_tokens * width),
+                         .token_length = fsm_take_reals(memory, max_tokens),
+                         .centroid = fsm_take_reals(memory, experts * width),
+                         .centroid_length = fsm_take_reals(memory, experts),
+                         .dtoken = fsm_take_reals(memory, max_tokens * width),
+                         .dcentroid = fsm_take_reals(memory, experts * width)};
     pass->own = d;
-    if (d) *d = arrays; /* not while the arena only measures */
+    if (d) *d = arrays; /* not while memory is only measured */
 }
 
 static float temperature_of(const fsm_gate *gate)

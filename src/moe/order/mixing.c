@@ -18,26 +18,26 @@ static int64_t all_slots(const fsm_gate *gate, const fsm_mixing_sizes *sizes)
     return groups_in(sizes->max_tokens, sizes->group) * columns_of(gate, sizes);
 }
 
-void fsm_mixing_scratch_take(fsm_arena *arena, const fsm_gate *gate, const fsm_mixing_sizes *sizes,
+void fsm_mixing_scratch_take(fsm_memory *memory, const fsm_gate *gate, const fsm_mixing_sizes *sizes,
                              fsm_mixing_scratch *scratch)
 {
     int64_t cells = sizes->group * columns_of(gate, sizes);
     bool mixes = gate->kind->mixes;
-    scratch->matrix = mixes ? NULL : FSM_ARENA_ARRAY(arena, float, cells);
-    scratch->d_matrix = mixes ? NULL : FSM_ARENA_ARRAY(arena, float, cells);
-    scratch->slots = FSM_ARENA_ARRAY(arena, float, all_slots(gate, sizes) * gate->hidden);
+    scratch->matrix = mixes ? NULL : fsm_take_reals(memory, cells);
+    scratch->d_matrix = mixes ? NULL : fsm_take_reals(memory, cells);
+    scratch->slots = fsm_take_rows(memory, all_slots(gate, sizes) * gate->hidden);
 }
 
-void fsm_mixing_grads_take(fsm_arena *arena, const fsm_gate *gate, const fsm_mixing_sizes *sizes,
+void fsm_mixing_grads_take(fsm_memory *memory, const fsm_gate *gate, const fsm_mixing_sizes *sizes,
                            fsm_mixing_grads *grads)
 {
     int64_t cells = sizes->max_tokens * columns_of(gate, sizes);
     if (!gate->kind->mixes) return;
-    grads->d_dispatch = FSM_ARENA_ARRAY(arena, float, cells);
-    grads->d_combine = FSM_ARENA_ARRAY(arena, float, cells);
+    grads->d_dispatch = fsm_take_reals(memory, cells);
+    grads->d_combine = fsm_take_reals(memory, cells);
 }
 
-void fsm_mixing_take(fsm_arena *arena, const fsm_gate *gate, const fsm_mixing_sizes *sizes,
+void fsm_mixing_take(fsm_memory *memory, const fsm_gate *gate, const fsm_mixing_sizes *sizes,
                      const fsm_mixing_scratch *scratch, const fsm_mixing_grads *grads, fsm_mixing *mixing)
 {
     int64_t cells = sizes->max_tokens * columns_of(gate, sizes), count = all_slots(gate, sizes);
@@ -47,11 +47,11 @@ void fsm_mixing_take(fsm_arena *arena, const fsm_gate *gate, const fsm_mixing_si
                            .slots = sizes->slots,
                            .group = sizes->group,
                            .columns = columns_of(gate, sizes)};
-    mixing->dispatch = mixes ? FSM_ARENA_ARRAY(arena, float, cells) : NULL;
-    mixing->combine = mixes ? FSM_ARENA_ARRAY(arena, float, cells) : NULL;
-    mixing->out = FSM_ARENA_ARRAY(arena, float, count * gate->hidden);
-    mixing->choice = FSM_ARENA_ARRAY(arena, int32_t, count);
-    mixing->row = FSM_ARENA_ARRAY(arena, int32_t, count);
+    mixing->dispatch = mixes ? fsm_take_reals(memory, cells) : NULL;
+    mixing->combine = mixes ? fsm_take_reals(memory, cells) : NULL;
+    mixing->out = fsm_take_rows(memory, count * gate->hidden);
+    mixing->choice = fsm_take_indices(memory, count);
+    mixing->row = fsm_take_indices(memory, count);
 }
 
 /* ---- groups ---- */

@@ -40,11 +40,11 @@ typedef struct fsm_mixing_sizes {
 } fsm_mixing_sizes;
 
 /* Memory (measured or real). */
-void fsm_mixing_scratch_take(fsm_arena *arena, const fsm_gate *gate, const fsm_mixing_sizes *sizes,
+void fsm_mixing_scratch_take(fsm_memory *memory, const fsm_gate *gate, const fsm_mixing_sizes *sizes,
                              fsm_mixing_scratch *scratch);
-void fsm_mixing_grads_take(fsm_arena *arena, const fsm_gate *gate, const fsm_mixing_sizes *sizes,
+void fsm_mixing_grads_take(fsm_memory *memory, const fsm_gate *gate, const fsm_mixing_sizes *sizes,
                            fsm_mixing_grads *grads);
-void fsm_mixing_take(fsm_arena *arena, const fsm_gate *gate, const fsm_mixing_sizes *sizes,
+void fsm_mixing_take(fsm_memory *memory, const fsm_gate *gate, const fsm_mixing_sizes *sizes,
                      const fsm_mixing_scratch *scratch, const fsm_mixing_grads *grads, fsm_mixing *mixing);
 
 /* The matrices of a gate that mixes; counts and places of the slots for the gate's input. `rows` [E] become what each

@@ -6,7 +6,7 @@
 #ifndef FSM_MOE_ORDER_H
 #define FSM_MOE_ORDER_H
 
-#include "base/arena.h"
+#include "ops/memory.h"
 
 #include <fsmoe/config.h>
 #include <stdbool.h>
@@ -46,7 +46,7 @@ extern const fsm_order_kind fsm_order_tutel, fsm_order_gshard, fsm_order_sorted;
 /* T of one group: ceil(k f G / E) clamped to [1, G]; G when dropless. */
 FSMOE_API int64_t fsm_order_capacity(const fsm_order_problem *problem);
 
-void fsm_route_take(fsm_arena *arena, int64_t max_tokens, int64_t num_experts, int64_t choices, fsm_route *route);
+void fsm_route_take(fsm_memory *memory, int64_t max_tokens, int64_t num_experts, int64_t choices, fsm_route *route);
 
 /* Drops group by group what lacks a place, and numbers the rest in order of tokens. Row = base + place within the
  * group, where base is `stride` rows a group, or the rows filled so far (stride 0). Fills row, kept, dropped. weight is

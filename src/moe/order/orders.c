@@ -36,13 +36,13 @@ int64_t fsm_order_capacity(const fsm_order_problem *problem)
     return capacity < problem->group ? capacity : problem->group;
 }
 
-void fsm_route_take(fsm_arena *arena, int64_t max_tokens, int64_t num_experts, int64_t choices, fsm_route *route)
+void fsm_route_take(fsm_memory *memory, int64_t max_tokens, int64_t num_experts, int64_t choices, fsm_route *route)
 {
-    route->row = FSM_ARENA_ARRAY(arena, int32_t, max_tokens * choices);
-    route->kept = FSM_ARENA_ARRAY(arena, int64_t, num_experts);
-    route->rows = FSM_ARENA_ARRAY(arena, int64_t, num_experts);
-    route->filling = FSM_ARENA_ARRAY(arena, int64_t, num_experts);
-    route->ranking = FSM_ARENA_ARRAY(arena, int32_t, max_tokens * choices);
+    route->row = fsm_take_indices(memory, max_tokens * choices);
+    route->kept = FSM_TAKE_HOST(memory, int64_t, num_experts);
+    route->rows = FSM_TAKE_HOST(memory, int64_t, num_experts);
+    route->filling = FSM_TAKE_HOST(memory, int64_t, num_experts);
+    route->ranking = fsm_take_indices(memory, max_tokens * choices);
 }
 
 /* ---- who keeps a place in the group of tokens [first, last); others get row -1 ---- */

@@ -1,0 +1,47 @@
+/* The memory of everything that lives equally long, on both sides: what describes and counts is the host's, tensors are the
+ * device's.
+ * In:  a layout function run twice, as of an arena (base/arena.h): over a measuring memory, then over a real one.
+ * Out: pieces of either side. Of a measuring memory they are NULL.
+ */
+#ifndef FSM_OPS_MEMORY_H
+#define FSM_OPS_MEMORY_H
+
+#include <fsmoe/export.h>
+
+#include "base/arena.h"
+#include "ops/tensor.h"
+
+#include <stdbool.h>
+
+typedef struct fsm_memory {
+    fsm_arena host, device;
+    int64_t row_bytes; /* of an element of a row */
+} fsm_memory;
+
+static inline fsm_memory fsm_memory_measure(int64_t row_bytes)
+{
+    return (fsm_memory){.row_bytes = row_bytes};
+}
+
+/* Real memory for what was taken from `measured`. ERROR_MEMORY. */
+fsmoe_status fsm_memory_create(const fsm_memory *measured, fsm_memory *memory);
+void fsm_memory_destroy(fsm_memory *memory);
+
+/* Everything is taken again from the beginning. */
+void fsm_memory_rewind(fsm_memory *memory);
+
+/* Bytes of both sides that were taken; whether a real memory is large enough for what was taken from another. */
+size_t fsm_memory_used(const fsm_memory *memory);
+bool fsm_memory_holds(const fsm_memory *memory, const fsm_memory *measured);
+
+/* As much as has been taken from `other`, at least. Of measuring ones. */
+void fsm_memory_grow(fsm_memory *memory, const fsm_memory *other);
+
+fsm_row *fsm_take_rows(fsm_memory *memory, int64_t n);
+FSMOE_API fsm_real *fsm_take_reals(fsm_memory *memory, int64_t n);
+FSMOE_API fsm_index *fsm_take_indices(fsm_memory *memory, int64_t n);
+fsm_sum *fsm_take_sums(fsm_memory *memory, int64_t n);
+
+#define FSM_TAKE_HOST(memory, type, count) FSM_ARENA_ARRAY(&(memory)->host, type, count)
+
+#endif
