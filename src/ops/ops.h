@@ -59,6 +59,11 @@ struct fsm_ops {
     void (*gemm)(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
                  const fsm_real *alpha, fsm_matrix a, fsm_matrix b, float beta, fsm_matrix c);
 
+    /* To the host, to the device, within it; blocking. Everything else is done where tensors are. */
+    void (*read)(const fsm_ops *self, size_t bytes, const void *tensor, void *host);
+    void (*write)(const fsm_ops *self, size_t bytes, const void *host, void *tensor);
+    void (*copy)(const fsm_ops *self, size_t bytes, const void *from, void *to);
+
     /* Packed copies of a weight. create may leave pack NULL (no gain on this machine); update after w changed. */
     bool (*weight_create)(const fsm_ops *self, fsm_weight *weight); /* false: out of memory */
     void (*weight_update)(const fsm_ops *self, fsm_weight *weight);
