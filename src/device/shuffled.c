@@ -2,8 +2,8 @@
  * does, however long the others have waited: a scheduler of Burckhardt, Kothari, Musuvathi and Nagarakatte, "A randomized
  * scheduler with probabilistic guarantees of finding bugs" (ASPLOS 2010). Where one wait is missing among n streams, the order
  * that it should have forbidden comes up in every schedule that has the stream waited for last, begins nothing before all is
- * enqueued and keeps its priorities: one seed of 4 n does so. The others draw new priorities now and then, or at every step,
- * and begin some while more is enqueued. */
+ * enqueued and keeps its priorities, also while work is called in vain for a moment: one seed of 4 n does so. The others draw new
+ * priorities now and then, or at every step, and begin some while more is enqueued. */
 #include "device/device.h"
 
 #include "base/clock.h"
@@ -49,6 +49,7 @@ typedef struct shuffled_device {
     uint64_t seed, drawn;
     bool lazy;        /* nothing is done before somebody waits for it */
     int change_in_64; /* new priorities at so many steps of 64 */
+    int patience;     /* calls of work in vain, one after another, before less urgent streams go on */
     shuffled_stream *streams;
     shuffled_stream *running; /* whose work is being called; NULL: none */
 } shuffled_device;
@@ -115,6 +116,10 @@ static fsmoe_status perform_first(shuffled_stream *s, bool *done)
 {
     const item first = s->items[s->first]; /* work may enqueue more, and so move the queue */
     fsmoe_status status = perform(s, &first, done);
+    for (int calls = 0; !*done && calls < device_of(&s->base)->patience; calls++) {
+        sched_yield(); /* it waits for somebody else, who may want this core */
+        status = perform(s, &first, done);
+    }
     if (*done) s->first++;
     return status;
 }
@@ -187,7 +192,6 @@ static fsmoe_status shuffled_submit(fsm_stream *stream, fsm_work work, void *use
     return enqueue(stream, (item){.kind = SUBMIT, .work = work, .user = user});
 }
 
-/* Work that was called in vain waits for somebody else, who may want this core. */
 static void nap(int calls_in_vain)
 {
     if (calls_in_vain < 64) sched_yield();
@@ -361,6 +365,7 @@ fsmoe_status fsm_device_create_shuffled(fsm_device *below_it, uint64_t seed, fsm
     *d = (shuffled_device){.base.table = &shuffled, .below = below_it, .seed = seed};
     d->lazy = draw(d) % 2;
     d->change_in_64 = changes[draw(d) % 4];
+    d->patience = d->change_in_64 == 0 ? 64 : 0;
     *device = &d->base;
     return FSMOE_OK;
 }
