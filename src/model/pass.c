@@ -63,9 +63,9 @@ static void take_expert_dy(fsm_memory *memory, const pass_sizes *sizes, int spar
     for (int k = 0; k < pass->model->moe_layers; k++) {
         int behind = k - spare - 1;
         const fsm_moe_pass *done = behind >= 0 ? entered(pass, behind / 2) : NULL;
-        float *left = !done             ? fsm_moe_take_dy(memory, fsm_first_moe(pass->model), &sizes->wire)
-                      : behind % 2 == 0 ? done->expert_dy
-                                        : done->x;
+        fsm_row *left = !done             ? fsm_moe_take_dy(memory, fsm_first_moe(pass->model), &sizes->wire)
+                        : behind % 2 == 0 ? done->expert_dy
+                                          : done->x;
         entered(pass, k)->expert_dy = left;
     }
 }
@@ -85,6 +85,8 @@ void fsm_pass_take(fsm_memory *memory, int64_t samples, bool back, int spare, fs
     int64_t hidden = fsm_pass_hidden(pass);
     pass_sizes sizes = sizes_of(m, samples);
     pass->position = fsm_take_indices(memory, sizes.group);
+    pass->ids = fsm_take_indices(memory, sizes.group);
+    pass->targets = fsm_take_indices(memory, sizes.group);
     pass->x_out = fsm_take_reals(memory, sizes.local * hidden);
     pass->h_final = fsm_take_rows(memory, sizes.local * hidden);
     pass->full = fsm_take_reals(memory, sizes.group * hidden);
@@ -143,5 +145,9 @@ void fsm_pass_begin(fsm_pass *pass, const fsm_batch *batch, bool training)
     pass->training = training;
     pass->n_group = batch->samples * batch->seq_len;
     split_tokens(pass);
-    for (int64_t i = 0; i < pass->n_group; i++) pass->position[i] = (int32_t)(pass->model->past + i % batch->seq_len);
+    const fsm_ops *ops = pass->model->ops;
+    size_t bytes = (size_t)(pass->n_group * FSM_INDEX_BYTES);
+    ops->write(ops, bytes, batch->ids, pass->ids);
+    if (batch->targets) ops->write(ops, bytes, batch->targets, pass->targets);
+    ops->count_from(ops, pass->n_group, pass->model->past, batch->seq_len, pass->position);
 }

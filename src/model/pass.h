@@ -16,7 +16,7 @@ typedef struct fsm_model fsm_model;
 
 enum { FSM_MAX_MP = 64 };
 
-/* What a pass takes in; ids and targets are the group's, flattened [samples, L]. */
+/* What a pass takes in, on the host; ids and targets are the group's, flattened [samples, L]. */
 typedef struct fsm_batch {
     int64_t samples, seq_len;
     uint64_t first_token;   /* number in the whole run of the group's first token */
@@ -37,19 +37,20 @@ typedef struct fsm_pass {
     int64_t group_elems[FSM_MAX_MP];       /* n_local M of each MP rank */
 
     /* buffers that it takes from layer to layer */
-    int32_t *position; /* [n_group] */
-    float *x_out;      /* [n_local, M] after the last layer */
-    float *h_final;    /* [n_local, M] */
-    float *full;       /* [n_group, M] before a reduce-scatter, after an all-gather */
-    float *dx, *dh;    /* [n_local, M] gradient of the residual stream, of a norm's output */
-    float *dh_full;    /* [n_group, M] */
+    fsm_index *ids, *targets; /* [n_group] the batch's; targets are set where it has them */
+    fsm_index *position;      /* [n_group] */
+    fsm_real *x_out;          /* [n_local, M] after the last layer */
+    fsm_row *h_final;         /* [n_local, M] */
+    fsm_real *full;           /* [n_group, M] before a reduce-scatter, after an all-gather */
+    fsm_real *dx, *dh;        /* [n_local, M] gradient of the residual stream, of a norm's output */
+    fsm_real *dh_full;        /* [n_group, M] */
     fsm_moe_staging staging;
 } fsm_pass;
 
 /* The samples of one of `parts` parts (lanes.h), as a batch of their own. */
 fsm_batch fsm_batch_part(const fsm_batch *batch, int parts, int part);
 
-/* Starts on a batch, which is copied; its arrays are borrowed until the pass ends. */
+/* Starts on a batch, whose arrays are copied to the device. */
 void fsm_pass_begin(fsm_pass *pass, const fsm_batch *batch, bool training);
 
 /* Tasks of a forward pass, in this order; per layer: norm … reducescatter, then either the moe ones or the ffn ones.
@@ -85,6 +86,6 @@ void fsm_pass_norm_backward(fsm_pass *pass, int layer);
 void fsm_pass_embedding_backward(fsm_pass *pass);
 
 /* Logits of this rank's last token, [V], after a forward pass without targets (generation: one process). */
-const float *fsm_pass_last_logits(fsm_pass *pass);
+const fsm_real *fsm_pass_last_logits(fsm_pass *pass);
 
 #endif

@@ -142,9 +142,9 @@ void fsm_moe_staging_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire
     if (mixing.slots > 0) fsm_mixing_grads_take(memory, &moe->gate, &mixing, &staging->mixing);
 }
 
-float *fsm_moe_take_dy(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape)
+fsm_row *fsm_moe_take_dy(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape)
 {
-    return fsm_take_reals(memory, shape->max_expert_rows * moe->hidden);
+    return fsm_take_rows(memory, shape->max_expert_rows * moe->hidden);
 }
 
 static void take_wires(fsm_memory *memory, const fsm_wire_shape *shape, fsm_moe_pass *pass)
@@ -166,7 +166,8 @@ void fsm_moe_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *
     int64_t rows = shape->max_expert_rows;
     *pass = (fsm_moe_pass){.moe = moe, .scratch = scratch, .staging = staging};
     fsm_gate_take(memory, &moe->gate, shape->max_tokens, scratch->dlogits, &pass->gate);
-    fsm_route_take(memory, shape->max_tokens, shape->num_experts, moe->gate.choices, &pass->route);
+    fsm_route_take(memory, shape->max_tokens, shape->num_experts, moe->gate.choices,
+                   strcmp(moe->config->drop_policy, "probs") == 0, &pass->route);
     if (mixing.slots > 0)
         fsm_mixing_take(memory, &moe->gate, &mixing, &scratch->mixing, &staging->mixing, &pass->mixing);
     take_wires(memory, shape, pass);

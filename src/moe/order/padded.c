@@ -18,10 +18,13 @@ static int64_t max_rows_together_padded(const fsm_order_problem *problem, int64_
     return experts * max_rows_padded(problem);
 }
 
-static void assign_padded(const fsm_order_problem *p, const int32_t *choice, const float *weight, fsm_route *route)
+/* With a capacity nobody on the host need know how many rows hold a token. */
+static void assign_padded(const fsm_ops *ops, const fsm_order_problem *p, const fsm_index *choice,
+                          const fsm_real *weight, fsm_route *route)
 {
     bool dropless = p->capacity_factor == 0;
-    fsm_order_fill(p, dropless ? 0 : fsm_order_capacity(p), choice, weight, route);
+    fsm_order_place(ops, p, dropless ? 0 : fsm_order_capacity(p), choice, weight, route);
+    if (dropless) fsm_route_read(ops, p->num_experts, route);
     int64_t rows = dropless ? 0 : max_rows_padded(p);
     for (int64_t e = 0; dropless && e < p->num_experts; e++)
         if (route->kept[e] > rows) rows = route->kept[e];
