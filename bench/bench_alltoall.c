@@ -93,7 +93,7 @@ static fsmoe_status exchange_packed(bench *b, int64_t pair_rows)
 static fsmoe_status time_way(bench *b, int way, int64_t pair_rows, double *seconds)
 {
     double times[MOST_RANKS] = {0};
-    FSM_TRY(b->comm->table->barrier(b->comm));
+    FSM_TRY(b->comm->control->barrier(b->comm));
     double start = fsm_clock_s();
     FSM_TRY(way < KINDS ? exchange(b, way, pair_rows * HIDDEN) : exchange_packed(b, pair_rows));
     times[b->comm->rank] = fsm_clock_s() - start;

@@ -362,7 +362,7 @@ static void test_alltoall_ranks_as_processes(void **state)
     for (int local = 1; local <= world->size; local++)
         for (uint64_t seed = 0; seed < ALL_SEEDS && world->size % local == 0; seed++) {
             const plan p = {seed, {world->size / local, local}};
-            if (!run_rounds(&p, world)) world->table->abort(world, 1);
+            if (!run_rounds(&p, world)) world->control->abort(world, 1);
         }
 }
 
@@ -370,18 +370,19 @@ static void test_alltoall_ranks_as_processes(void **state)
 
 static int messages[MOST_RANKS][MOST_RANKS], collectives, messages_left; /* that do not fail */
 
-static fsmoe_status spy_post_send(fsm_comm *comm, int slot, int to, const float *elems, int64_t count)
+static fsmoe_status spy_post_send(fsm_comm *comm, int slot, int to, fsm_comm_type type, const void *elems,
+                                  int64_t count)
 {
     if (messages_left-- == 0) return fsm_fail(FSMOE_ERROR_COMM, "the link is down");
     messages[comm->rank][to]++;
-    return thread_post_send(comm, slot, to, elems, count);
+    return thread_post_send(comm, slot, to, type, elems, count);
 }
 
-static fsmoe_status spy_start_all_to_all(fsm_comm *comm, const float *send, const int64_t *send_counts, float *recv,
-                                         const int64_t *recv_counts)
+static fsmoe_status spy_start_all_to_all(fsm_comm *comm, fsm_comm_type type, const void *send,
+                                         const int64_t *send_counts, void *recv, const int64_t *recv_counts)
 {
     collectives++;
-    return thread_start_all_to_all(comm, send, send_counts, recv, recv_counts);
+    return thread_start_all_to_all(comm, type, send, send_counts, recv, recv_counts);
 }
 
 /* One operation of one kind with elements for everyone, until it is done or fails, which ranks are then left in. */
@@ -389,7 +390,7 @@ static fsmoe_status run_spied(shape s, int kind, int most_messages)
 {
     const plan p = {(uint64_t)(SORTS * kind + 7), s};
     int size = s.nodes * s.local, left = size;
-    fsm_comm_table spied = thread_comm_table;
+    fsm_data_table spied = thread_comm_data;
     thread_group *group = thread_group_create(size);
     rank ranks[MOST_RANKS];
     fsmoe_status status = FSMOE_OK;
@@ -400,7 +401,7 @@ static fsmoe_status run_spied(shape s, int kind, int most_messages)
     spied.start_all_to_all = spy_start_all_to_all;
     for (int i = 0; i < size; i++) {
         create_rank(&p, thread_comm_of(group, i), &ranks[i]);
-        ranks[i].comm->table = &spied;
+        ranks[i].comm->data = &spied;
         prepare_round(&ranks[i]);
         if (status == FSMOE_OK) status = start_round(&ranks[i]);
     }

@@ -7,7 +7,7 @@ static fsmoe_status start(fsm_alltoall *alltoall, fsm_comm_op *op, const float *
                           const fsm_alltoall_counts *counts)
 {
     for (int i = 0; i < alltoall->comm->size; i++) sent_elems += counts->send[i];
-    return fsm_comm_start_all_to_all(op, alltoall->comm, send, counts->send, recv, counts->recv);
+    return fsm_comm_start_all_to_all(op, alltoall->comm, FSM_COMM_FP32, send, counts->send, recv, counts->recv);
 }
 
 const fsm_alltoall_kind my_alltoall = {

@@ -24,11 +24,13 @@ void fsm_norm_backward(const fsm_pass *pass, const fsm_norm *norm, const fsm_nor
 fsmoe_status fsm_mp_start_allgather(const fsm_pass *pass, fsm_comm_op *op, const float *local, float *full)
 {
     if (pass->model->topo.mp == 1) return FSMOE_OK;
-    return fsm_comm_start_all_gather(op, pass->model->groups[FSM_GROUP_MP], local, full, pass->group_elems);
+    return fsm_comm_start_all_gather(op, pass->model->groups[FSM_GROUP_MP], FSM_COMM_FP32, local, full,
+                                     pass->group_elems);
 }
 
 fsmoe_status fsm_mp_start_reducescatter(const fsm_pass *pass, fsm_comm_op *op, const float *full, float *local)
 {
     if (pass->model->topo.mp == 1) return FSMOE_OK;
-    return fsm_comm_start_reduce_scatter(op, pass->model->groups[FSM_GROUP_MP], full, local, pass->group_elems);
+    return fsm_comm_start_reduce_scatter(op, pass->model->groups[FSM_GROUP_MP], FSM_COMM_FP32, full, local,
+                                         pass->group_elems);
 }

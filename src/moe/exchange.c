@@ -98,8 +98,8 @@ void fsm_moe_after_combine(fsm_moe_pass *pass, fsm_phase phase)
 
 fsmoe_status fsm_moe_start_counts(fsm_moe_pass *pass, fsm_comm_op *op)
 {
-    return fsm_comm_start_all_gather_int64(op, pass->moe->expert_group, pass->route.rows, pass->gate.gate->num_experts,
-                                           pass->counts);
+    return fsm_comm_start_all_gather_even(op, pass->moe->expert_group, FSM_COMM_INT64, pass->route.rows,
+                                          pass->gate.gate->num_experts, pass->counts);
 }
 
 /* ---- exchanges ---- */
@@ -151,7 +151,8 @@ fsmoe_status fsm_moe_start_allgather(fsm_moe_pass *pass, fsm_phase phase, int64_
     int c = fsm_wire_chunk(wire, first), esp = pass->moe->esp->size;
     fsm_moe_after_dispatch(pass, phase, c);
     rows_to_elems(wire->gather_counts + c * esp, esp, pass->moe->hidden, pass->gather_elems);
-    return fsm_comm_start_all_gather(op, pass->moe->esp, pass->staging->recv + wire->recv_first[c] * pass->moe->hidden,
+    return fsm_comm_start_all_gather(op, pass->moe->esp, FSM_COMM_FP32,
+                                     pass->staging->recv + wire->recv_first[c] * pass->moe->hidden,
                                      pass->staging->gather + wire->gather_first[c] * pass->moe->hidden,
                                      pass->gather_elems);
 }
@@ -162,7 +163,7 @@ fsmoe_status fsm_moe_start_reducescatter(fsm_moe_pass *pass, fsm_phase phase, in
     if (pass->moe->esp->size == 1) return FSMOE_OK;
     int c = fsm_wire_chunk(wire, first), esp = pass->moe->esp->size;
     rows_to_elems(wire->gather_counts + c * esp, esp, pass->moe->hidden, pass->gather_elems);
-    return fsm_comm_start_reduce_scatter(op, pass->moe->esp,
+    return fsm_comm_start_reduce_scatter(op, pass->moe->esp, FSM_COMM_FP32,
                                          pass->staging->gather + wire->gather_first[c] * pass->moe->hidden,
                                          pass->staging->recv + wire->recv_first[c] * pass->moe->hidden,
                                          pass->gather_elems);

@@ -232,7 +232,7 @@ static fsmoe_status find_latency(const measurement *m, operation *o, double *lat
     *latency_s = *used_s = 0;
     for (int i = 0; i < TRIES && o->in_a_row > 1; i++) {
         double least_s, slowest_s;
-        FSM_TRY(m->site->world->table->barrier(m->site->world));
+        FSM_TRY(m->site->world->control->barrier(m->site->world));
         double start_s = fsm_clock_now_s(&m->options->clock);
         for (int k = 0; k < IN_A_ROW; k++) FSM_TRY(run_one(o, o->group->size));
         FSM_TRY(fsm_ranks_range(m->site->world, fsm_clock_now_s(&m->options->clock) - start_s, &least_s, &slowest_s));

@@ -133,18 +133,18 @@ static fsmoe_status advance(fsm_comm_op *op, bool *done)
 {
     fsm_alltoall *a = op->object;
     if (a->stage == GATHER) {
-        FSM_TRY(a->comm->table->test(a->comm, INSIDE_SLOT, done));
+        FSM_TRY(a->comm->data->test(a->comm, INSIDE_SLOT, done));
         if (!*done) return FSMOE_OK;
         FSM_TRY(exchange(a));
         a->stage = EXCHANGE;
     }
     if (a->stage == EXCHANGE) {
-        FSM_TRY(a->comm->table->test(a->comm, OUTSIDE_SLOT, done));
+        FSM_TRY(a->comm->data->test(a->comm, OUTSIDE_SLOT, done));
         if (!*done) return FSMOE_OK;
         FSM_TRY(scatter(a));
         a->stage = SCATTER;
     }
-    return a->comm->table->test(a->comm, INSIDE_SLOT, done);
+    return a->comm->data->test(a->comm, INSIDE_SLOT, done);
 }
 
 static fsmoe_status start(fsm_alltoall *a, fsm_comm_op *op, const float *send, float *recv,

@@ -111,12 +111,12 @@ static fsmoe_status advance(fsm_comm_op *op, bool *done)
 {
     fsm_alltoall *a = op->object;
     if (a->stage == WITHIN) {
-        FSM_TRY(a->comm->table->test(a->comm, WITHIN, done));
+        FSM_TRY(a->comm->data->test(a->comm, WITHIN, done));
         if (!*done) return FSMOE_OK;
         FSM_TRY(send_between(a));
         a->stage = BETWEEN;
     }
-    return a->comm->table->test(a->comm, BETWEEN, done);
+    return a->comm->data->test(a->comm, BETWEEN, done);
 }
 
 static fsmoe_status start(fsm_alltoall *a, fsm_comm_op *op, const float *send, float *recv,

@@ -24,12 +24,12 @@ static inline void fsm_block_move(const float **from, float **to, int64_t n)
 
 static inline fsmoe_status fsm_blocks_send(const fsm_alltoall *a, int slot, int to, const float *elems, int64_t n)
 {
-    return n > 0 ? a->comm->table->post_send(a->comm, slot, to, elems, n) : FSMOE_OK;
+    return n > 0 ? a->comm->data->post_send(a->comm, slot, to, FSM_COMM_FP32, elems, n) : FSMOE_OK;
 }
 
 static inline fsmoe_status fsm_blocks_recv(const fsm_alltoall *a, int slot, int from, float *elems, int64_t n)
 {
-    return n > 0 ? a->comm->table->post_recv(a->comm, slot, from, elems, n) : FSMOE_OK;
+    return n > 0 ? a->comm->data->post_recv(a->comm, slot, from, FSM_COMM_FP32, elems, n) : FSMOE_OK;
 }
 
 static inline void fsm_blocks_begin(fsm_alltoall *a, fsm_comm_op *op, const float *send, float *recv,
