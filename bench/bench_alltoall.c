@@ -40,7 +40,7 @@ static void take(bench *b, fsm_arena *arena)
     int64_t pair = MOST_ROWS * HIDDEN, rank = pair * b->comm->size;
     b->send = FSM_ARENA_ARRAY(arena, float, rank);
     b->recv = FSM_ARENA_ARRAY(arena, float, rank);
-    for (int k = 0; k < KINDS; k++) fsm_alltoall_take(arena, rank, pair, &b->alltoall[k]);
+    for (int k = 0; k < KINDS; k++) fsm_alltoall_take(arena, FSM_COMM_FP32, rank, pair, &b->alltoall[k]);
 }
 
 static fsmoe_status prepare(bench *b)
@@ -70,7 +70,7 @@ static fsmoe_status exchange(bench *b, int kind, int64_t pair_elems)
                                         .recv = b->counts,
                                         .between = between,
                                         .user = &b->counts[0]};
-    FSM_TRY(fsm_alltoall_start(&b->alltoall[kind], &op, b->send, b->recv, &counts));
+    FSM_TRY(fsm_alltoall_start(&b->alltoall[kind], &op, FSM_COMM_FP32, b->send, b->recv, &counts));
     return fsm_comm_finish(&op);
 }
 

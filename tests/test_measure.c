@@ -44,12 +44,11 @@ static double sum_of(const int64_t *counts, int n)
     return sum;
 }
 
-static fsmoe_status fake_all_to_all(fsm_alltoall *a, fsm_comm_op *op, const float *send, float *recv,
-                                    const fsm_alltoall_counts *counts)
+/* Nothing is left to do. */
+static void fake_all_to_all(fsm_alltoall *a, const fsm_alltoall_counts *counts, fsm_stages *stages)
 {
-    (void)send, (void)recv;
-    *op = (fsm_comm_op){.comm = a->comm};
-    return spend(a->comm, sum_of(counts->send, a->comm->size));
+    (void)stages;
+    spend(a->comm, sum_of(counts->send, a->comm->size));
 }
 
 static fsmoe_status fake_all_gather(fsm_comm *comm, fsm_comm_type type, const void *send, void *recv,
@@ -315,7 +314,7 @@ static void fake_linear(const fsm_ops *self, int64_t n, const fsm_weight *weight
 
 static fsm_measure_site make_site(fake *f, const fsm_ops *ops)
 {
-    static const fsm_alltoall_kind kind = {.name = "fake", .start = fake_all_to_all};
+    static const fsm_alltoall_kind kind = {.name = "fake", .emit = fake_all_to_all};
     f->alltoall = (fsm_alltoall){.kind = &kind, .comm = &f->comm};
     fsm_measure_site site = {
         .world = &f->comm, .ops = ops, .gemm_in = 24, .gemm_out = 40, .alltoall = &f->alltoall, .local_ranks = 1};

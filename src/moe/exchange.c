@@ -140,7 +140,8 @@ fsmoe_status fsm_moe_start_dispatch(fsm_moe_pass *pass, fsm_phase phase, int64_t
     rows_to_elems(wire->recv_counts + c * ep, ep, width, pass->recv_elems);
     const chunk_rows rows = {pass, wire, c, width};
     const fsm_alltoall_counts counts = {pass->send_elems, pass->recv_elems, dispatched_between, &rows};
-    return fsm_alltoall_start(pass->moe->alltoall, op, pass->staging->send + wire->send_first[c] * pass->moe->hidden,
+    return fsm_alltoall_start(pass->moe->alltoall, op, FSM_COMM_FP32,
+                              pass->staging->send + wire->send_first[c] * pass->moe->hidden,
                               pass->staging->recv + wire->recv_first[c] * pass->moe->hidden, &counts);
 }
 
@@ -182,6 +183,7 @@ fsmoe_status fsm_moe_start_combine(fsm_moe_pass *pass, fsm_phase phase, int64_t 
     rows_to_elems(wire->send_counts + c * ep, ep, width, pass->recv_elems);
     const chunk_rows rows = {pass, wire, c, width};
     const fsm_alltoall_counts counts = {pass->send_elems, pass->recv_elems, combined_between, &rows};
-    return fsm_alltoall_start(pass->moe->alltoall, op, pass->staging->recv + wire->recv_first[c] * pass->moe->hidden,
+    return fsm_alltoall_start(pass->moe->alltoall, op, FSM_COMM_FP32,
+                              pass->staging->recv + wire->recv_first[c] * pass->moe->hidden,
                               back + wire->send_first[c] * pass->moe->hidden, &counts);
 }

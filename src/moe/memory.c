@@ -181,5 +181,5 @@ void fsm_moe_take(fsm_arena *arena, const fsm_moe *moe, const fsm_wire_shape *sh
 void fsm_moe_alltoall_take(fsm_arena *arena, const fsm_wire_shape *shape, int64_t hidden, fsm_alltoall *alltoall)
 {
     int64_t pair_rows = shape->max_expert_rows / (shape->ep * shape->esp);
-    fsm_alltoall_take(arena, shape->max_rows * hidden, pair_rows * hidden, alltoall);
+    fsm_alltoall_take(arena, FSM_COMM_FP32, shape->max_rows * hidden, pair_rows * hidden, alltoall);
 }

@@ -66,7 +66,7 @@ static fsmoe_status start_collective(operation *o, int64_t n, fsm_comm_op *op)
     const fsm_alltoall_counts counts = {c->counts, c->mine, elems_between, o};
     if (o->op == FSM_COST_ALLTOALL) {
         fsm_collective_cut(c, o->group, n);
-        return fsm_alltoall_start(&o->alltoall, op, c->from, c->to, &counts);
+        return fsm_alltoall_start(&o->alltoall, op, FSM_COMM_FP32, c->from, c->to, &counts);
     }
     if (o->op == FSM_COST_ALLREDUCE && s->tree_scratch)
         return fsm_comm_start_all_reduce_tree(op, o->group, c->from, n, s->tree_scratch, s->tree_counts);
@@ -128,9 +128,9 @@ static bool create_alltoall(operation *o, int64_t most_elems)
     fsm_arena measure = {0};
     int64_t pair_elems = most_elems / o->group->size + 1;
     o->alltoall = *o->site->alltoall;
-    fsm_alltoall_take(&measure, most_elems, pair_elems, &o->alltoall);
+    fsm_alltoall_take(&measure, FSM_COMM_FP32, most_elems, pair_elems, &o->alltoall);
     if (fsm_arena_create(measure.used, &o->arena) != FSMOE_OK) return false;
-    fsm_alltoall_take(&o->arena, most_elems, pair_elems, &o->alltoall);
+    fsm_alltoall_take(&o->arena, FSM_COMM_FP32, most_elems, pair_elems, &o->alltoall);
     return true;
 }
 
