@@ -260,7 +260,7 @@ static void check_case_as(const char *const *settings, expectation expect)
         if (l->ranks > world->size || (expect.canonical && !is_canonical(l))) continue;
         fsm_comm *part;
         bool member = world->rank < l->ranks, same = true;
-        assert_int_equal(world->table->split(world, member ? 0 : 1, &part), FSMOE_OK);
+        assert_int_equal(world->control->split(world, member ? 0 : 1, &part), FSMOE_OK);
         if (member) {
             fsmoe_status status = run_case(settings, l, part, f.tokens, f.a, &got);
             if (status != FSMOE_OK) fprintf(stderr, "%s: %s\n", l->name, fsmoe_last_error());

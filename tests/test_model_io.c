@@ -33,14 +33,14 @@ static int make_folder(void **state)
     (void)state;
     strcpy(folder, "/tmp/fsmoe-model-io-XXXXXX");
     bool made = world->rank != 0 || mkdtemp(folder);
-    if (world->table->broadcast_bytes(world, folder, sizeof folder, 0) != FSMOE_OK) return -1;
+    if (world->control->broadcast_bytes(world, folder, sizeof folder, 0) != FSMOE_OK) return -1;
     return made ? 0 : -1;
 }
 
 static int remove_folder(void **state)
 {
     (void)state;
-    if (world->table->barrier(world) != FSMOE_OK) return -1;
+    if (world->control->barrier(world) != FSMOE_OK) return -1;
     return world->rank != 0 || fsm_file_remove_tree(folder) == FSMOE_OK ? 0 : -1;
 }
 

@@ -81,7 +81,7 @@ static fsmoe_status gather_piece(const fsm_file_tensor *t, const fsm_topo *topo,
         block b = block_within(t, topo, rank, row0, rows);
         buffers->counts[rank] = b.rows * b.cols * (int64_t)sizeof(float);
     }
-    FSM_TRY(world->table->gather_bytes(world, send, buffers->counts[topo->rank], buffers->blocks, buffers->counts));
+    FSM_TRY(world->control->gather_bytes(world, send, buffers->counts[topo->rank], buffers->blocks, buffers->counts));
     if (world->rank == 0) assemble(t, topo, row0, rows, buffers);
     return FSMOE_OK;
 }

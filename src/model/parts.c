@@ -1,3 +1,4 @@
+#include "comm/rows.h"
 #include "model/model_parts.h"
 
 void fsm_norm_forward(const fsm_pass *pass, const fsm_norm *norm, const fsm_norm_pass *saved, const fsm_real *x,
@@ -25,17 +26,20 @@ void fsm_norm_backward(const fsm_pass *pass, const fsm_norm *norm, const fsm_nor
 fsmoe_status fsm_mp_start_gather_rows(const fsm_pass *pass, fsm_comm_op *op, const fsm_row *local, fsm_row *full)
 {
     if (pass->model->topo.mp == 1) return FSMOE_OK;
-    return fsm_comm_start_all_gather(op, pass->model->groups[FSM_GROUP_MP], local, full, pass->group_elems);
+    return fsm_comm_start_all_gather(op, pass->model->groups[FSM_GROUP_MP], fsm_row_type(pass->model->ops->row_bytes),
+                                     local, full, pass->group_elems);
 }
 
 fsmoe_status fsm_mp_start_allgather(const fsm_pass *pass, fsm_comm_op *op, const fsm_real *local, fsm_real *full)
 {
     if (pass->model->topo.mp == 1) return FSMOE_OK;
-    return fsm_comm_start_all_gather(op, pass->model->groups[FSM_GROUP_MP], local, full, pass->group_elems);
+    return fsm_comm_start_all_gather(op, pass->model->groups[FSM_GROUP_MP], FSM_COMM_FP32, local, full,
+                                     pass->group_elems);
 }
 
 fsmoe_status fsm_mp_start_reducescatter(const fsm_pass *pass, fsm_comm_op *op, const fsm_real *full, fsm_real *local)
 {
     if (pass->model->topo.mp == 1) return FSMOE_OK;
-    return fsm_comm_start_reduce_scatter(op, pass->model->groups[FSM_GROUP_MP], full, local, pass->group_elems);
+    return fsm_comm_start_reduce_scatter(op, pass->model->groups[FSM_GROUP_MP], FSM_COMM_FP32, full, local,
+                                         pass->group_elems);
 }

@@ -82,7 +82,7 @@ fsmoe_status fsm_model_start_sums(fsm_model *model, int micro, fsm_comm_op *op)
 {
     fsm_micro_sums *s = sums_of(model, micro);
     if (by_rank(model)) balance_own(model, s);
-    return fsm_comm_start_all_reduce_double(op, model->groups[FSM_GROUP_WORLD], s->sums, model->sum_count);
+    return fsm_comm_start_all_reduce(op, model->groups[FSM_GROUP_WORLD], FSM_COMM_FP64, s->sums, model->sum_count);
 }
 
 void fsm_model_take_sums(fsm_model *model, int micro)

@@ -1,4 +1,5 @@
 /* What of a layer travels: counts, dispatch, all-gather, reduce-scatter, combine, and the hooks on the way. */
+#include "comm/rows.h"
 #include "moe/layer_parts.h"
 
 #include <assert.h>
@@ -106,11 +107,16 @@ void fsm_moe_after_combine(fsm_moe_pass *pass, fsm_phase phase)
 
 fsmoe_status fsm_moe_start_counts(fsm_moe_pass *pass, fsm_comm_op *op)
 {
-    return fsm_comm_start_all_gather_int64(op, pass->moe->expert_group, pass->route.rows, pass->gate.gate->num_experts,
-                                           pass->counts);
+    return fsm_comm_start_all_gather_even(op, pass->moe->expert_group, FSM_COMM_INT64, pass->route.rows,
+                                          pass->gate.gate->num_experts, pass->counts);
 }
 
 /* ---- exchanges ---- */
+
+static fsm_comm_type row_type(const fsm_moe_pass *pass)
+{
+    return fsm_row_type(pass->moe->ops->row_bytes);
+}
 
 static void rows_to_elems(const int64_t *rows, int n, int64_t width, int64_t *elems)
 {
@@ -148,7 +154,7 @@ fsmoe_status fsm_moe_start_dispatch(fsm_moe_pass *pass, fsm_phase phase, int64_t
     rows_to_elems(wire->recv_counts + c * ep, ep, width, pass->recv_elems);
     const chunk_rows rows = {pass, wire, c, width};
     const fsm_alltoall_counts counts = {pass->send_elems, pass->recv_elems, dispatched_between, &rows};
-    return fsm_alltoall_start(pass->moe->alltoall, op,
+    return fsm_alltoall_start(pass->moe->alltoall, op, row_type(pass),
                               fsm_moe_at(pass, pass->staging->send, wire->send_first[c] * pass->moe->hidden),
                               fsm_moe_at(pass, pass->staging->recv, wire->recv_first[c] * pass->moe->hidden), &counts);
 }
@@ -160,7 +166,7 @@ fsmoe_status fsm_moe_start_allgather(fsm_moe_pass *pass, fsm_phase phase, int64_
     int c = fsm_wire_chunk(wire, first), esp = pass->moe->esp->size;
     fsm_moe_after_dispatch(pass, phase, c);
     rows_to_elems(wire->gather_counts + c * esp, esp, pass->moe->hidden, pass->gather_elems);
-    return fsm_comm_start_all_gather(op, pass->moe->esp,
+    return fsm_comm_start_all_gather(op, pass->moe->esp, row_type(pass),
                                      fsm_moe_at(pass, pass->staging->recv, wire->recv_first[c] * pass->moe->hidden),
                                      fsm_moe_at(pass, pass->staging->gather, wire->gather_first[c] * pass->moe->hidden),
                                      pass->gather_elems);
@@ -172,9 +178,11 @@ fsmoe_status fsm_moe_start_reducescatter(fsm_moe_pass *pass, fsm_phase phase, in
     if (pass->moe->esp->size == 1) return FSMOE_OK;
     int c = fsm_wire_chunk(wire, first), esp = pass->moe->esp->size;
     rows_to_elems(wire->gather_counts + c * esp, esp, pass->moe->hidden, pass->gather_elems);
-    return fsm_comm_start_reduce_scatter(
-        op, pass->moe->esp, fsm_moe_at(pass, pass->staging->gather, wire->gather_first[c] * pass->moe->hidden),
-        fsm_moe_at(pass, pass->staging->recv, wire->recv_first[c] * pass->moe->hidden), pass->gather_elems);
+    return fsm_comm_start_reduce_scatter(op, pass->moe->esp, row_type(pass),
+                                         fsm_moe_at(pass, pass->staging->gather,
+                                                    wire->gather_first[c] * pass->moe->hidden),
+                                         fsm_moe_at(pass, pass->staging->recv, wire->recv_first[c] * pass->moe->hidden),
+                                         pass->gather_elems);
 }
 
 /* Forward: into `returned`, which backward reads. Backward: over the rows that were sent, which nobody needs any more. */
@@ -190,7 +198,7 @@ fsmoe_status fsm_moe_start_combine(fsm_moe_pass *pass, fsm_phase phase, int64_t 
     rows_to_elems(wire->send_counts + c * ep, ep, width, pass->recv_elems);
     const chunk_rows rows = {pass, wire, c, width};
     const fsm_alltoall_counts counts = {pass->send_elems, pass->recv_elems, combined_between, &rows};
-    return fsm_alltoall_start(pass->moe->alltoall, op,
+    return fsm_alltoall_start(pass->moe->alltoall, op, row_type(pass),
                               fsm_moe_at(pass, pass->staging->recv, wire->recv_first[c] * pass->moe->hidden),
                               fsm_moe_at(pass, back, wire->send_first[c] * pass->moe->hidden), &counts);
 }

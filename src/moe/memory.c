@@ -1,4 +1,5 @@
 /* What an MoE layer is made of and how large it is: kinds by name, shapes, memory. */
+#include "comm/rows.h"
 #include "moe/layer_parts.h"
 
 #include <string.h>
@@ -182,5 +183,5 @@ void fsm_moe_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *
 void fsm_moe_alltoall_take(fsm_memory *memory, const fsm_wire_shape *shape, int64_t hidden, fsm_alltoall *alltoall)
 {
     int64_t pair_rows = shape->max_expert_rows / (shape->ep * shape->esp);
-    fsm_alltoall_take(&memory->host, shape->max_rows * hidden, pair_rows * hidden, alltoall);
+    fsm_alltoall_take(memory, fsm_row_type(memory->row_bytes), shape->max_rows * hidden, pair_rows * hidden, alltoall);
 }

@@ -58,7 +58,7 @@ static fsmoe_status run_step(measured *m, double *step_s)
     if (m->options->layer) {
         status = fsm_stepper_run_experts(s, &batch, step_s);
     } else {
-        FSM_TRY(s->world->table->barrier(s->world));
+        FSM_TRY(s->world->control->barrier(s->world));
         double start_s = fsm_clock_s();
         status = fsm_stepper_train_batch(s, &batch, n * s->topo.dp);
         *step_s = fsm_clock_s() - start_s;

@@ -84,7 +84,7 @@ static fsmoe_status begin(const fsm_stepper *s, const char *folder, const fsm_ru
 {
     memset(temporary, 0, FSM_PATH_BYTES);
     FSM_TRY(fsm_comm_agree(s->world, s->world->rank == 0 ? fsm_owned_begin(folder, run, temporary) : FSMOE_OK));
-    return s->world->table->broadcast_bytes(s->world, temporary, FSM_PATH_BYTES, 0);
+    return s->world->control->broadcast_bytes(s->world, temporary, FSM_PATH_BYTES, 0);
 }
 
 /* A folder that could not be finished, for want of space most likely, is taken away. */

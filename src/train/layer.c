@@ -150,7 +150,8 @@ static fsmoe_status start_sums(void *object, const fsm_task *t, fsm_comm_op *op)
 {
     fsm_layer_run *r = object;
     (void)t;
-    return fsm_comm_start_all_reduce_double(op, r->world, r->sums, FSM_GATE_SUMS_COUNT(r->config->moe.num_experts));
+    return fsm_comm_start_all_reduce(op, r->world, FSM_COMM_FP64, r->sums,
+                                     FSM_GATE_SUMS_COUNT(r->config->moe.num_experts));
 }
 
 static fsmoe_status take_sums(void *object, const fsm_task *t)

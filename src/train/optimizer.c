@@ -53,7 +53,7 @@ void fsm_optimizer_add_squares(fsm_optimizer *optimizer, const float *grads)
 
 fsmoe_status fsm_optimizer_start_norm(fsm_optimizer *optimizer, fsm_comm *world, fsm_comm_op *op)
 {
-    return fsm_comm_start_all_reduce_double(op, world, &optimizer->squares, 1);
+    return fsm_comm_start_all_reduce(op, world, FSM_COMM_FP64, &optimizer->squares, 1);
 }
 
 void fsm_optimizer_take_norm(fsm_optimizer *optimizer)

@@ -97,7 +97,7 @@ static fsmoe_status take_kept(fsm_planning *p, const fsm_stepper *s, bool *taken
     FSM_TRY(fsm_comm_agree(s->world, fsm_file_path(s->config->run.dir, "cluster.json", path)));
     int64_t kept = s->world->rank == 0 && fsm_file_exists(path);
     *taken = false;
-    FSM_TRY(s->world->table->broadcast_bytes(s->world, &kept, sizeof kept, 0));
+    FSM_TRY(s->world->control->broadcast_bytes(s->world, &kept, sizeof kept, 0));
     if (!kept) return FSMOE_OK;
     FSM_TRY(fsm_costs_read_kept(s, path, &p->cluster, taken, why));
     if (*taken) snprintf(from, FROM_BYTES, "the costs of the run's beginning");

@@ -237,7 +237,7 @@ fsmoe_status fsm_stepper_run_experts(fsm_stepper *s, const fsm_batch *batch, dou
         const fsm_batch own = fsm_batch_part(batch, s->parts, part);
         begin_experts(s->model, &s->model->passes[part], &own);
     }
-    FSM_TRY(s->world->table->barrier(s->world));
+    FSM_TRY(s->world->control->barrier(s->world));
     double start_s = fsm_clock_s();
     FSM_TRY(run_train_graph(s));
     *step_s = fsm_clock_s() - start_s;

@@ -129,7 +129,7 @@ static fsmoe_status start_allreduce(void *object, const fsm_task *t, fsm_comm_op
     fsm_comm *group = s->groups[t->group];
     float *grads = s->model->grads + t->slice_first;
     int64_t elems = t->slice_last - t->slice_first;
-    if (!s->config->parallel.canonical_sums) return fsm_comm_start_all_reduce(op, group, grads, elems);
+    if (!s->config->parallel.canonical_sums) return fsm_comm_start_all_reduce(op, group, FSM_COMM_FP32, grads, elems);
     return fsm_comm_start_all_reduce_tree(op, group, grads, elems, s->tree_scratch, s->tree_counts);
 }
 
