@@ -160,7 +160,7 @@ static inline void take_outcome(fsm_stepper *s, outcome *out)
 static inline void start_values(fsm_stepper *s)
 {
     const fsm_params *params = &s->model->params;
-    fsm_stepper_reset(s);
+    assert_int_equal(fsm_stepper_reset(s), FSMOE_OK);
     model_case_randomize(params, 0.25f, s->model->values);
     for (int i = 0; i < params->count; i++)
         if (params->items[i].spec.init == FSM_INIT_TEMPERATURE) s->model->values[params->items[i].offset] = 0.4f;

@@ -131,7 +131,7 @@ static fsmoe_status run_case(const char *const *settings, const layout *l, fsm_c
     *out = (outcome){sums.loss / sums.tokens, s.model->step_aux, s.model->step_z, 0, s.optimizer.grad_norm};
     for (int i = 0; i < s.model->moe_layers; i++)
         out->dropped += *fsm_model_gate_sums(s.model, s.model->step_sums, i).dropped;
-    const fsm_named_array grads = {"", s.model->grads};
+    const fsm_named_array grads = {"", s.model->grads, s.ops};
     FSM_TRY(fsm_model_write(&s.model->params, &s.topo, part, &grads, 1, path, &hash));
     fsm_batches_destroy(&batches);
     fsm_stepper_destroy(&s);

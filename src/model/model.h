@@ -70,6 +70,7 @@ struct fsm_model {
     fsm_micro_sums
         micro_sums[FSM_MAX_LANES]; /* of the micro-batches that are side by side: number m's is m mod of them */
     fsm_sum *step_sums;            /* sums of all ranks, added over the micro-batches since fsm_model_begin_step */
+    double *totals;                /* [sum_count] step_sums on the host: fsm_model_read_sums */
     int64_t sum_count;
     double step_aux, step_z; /* aux and z losses added over layers, averaged over micro-batches, without coefficients */
 };
@@ -126,6 +127,16 @@ void fsm_model_after_step(fsm_model *model);
 
 /* What a micro-batch's losses send back into the gate of that layer, after fsm_model_take_sums. */
 fsm_gate_loss_grad fsm_model_loss_grad(const fsm_model *model, const fsm_micro_sums *sums, int moe_index);
-fsm_model_sums fsm_model_loss_sums(const fsm_model *model, const double *sums);
+
+/* After a step or an evaluation: totals, and what the losses were. */
+void fsm_model_read_sums(fsm_model *model);
+
+/* What totals, or a copy of them, say: of the loss, and of the pairs of MoE layer `index`. */
+fsm_model_sums fsm_model_loss_sums(const fsm_model *model, const double *totals);
+typedef struct fsm_layer_load {
+    const double *kept; /* [E] */
+    double dropped;
+} fsm_layer_load;
+fsm_layer_load fsm_model_layer_load(const fsm_model *model, const double *totals, int moe_index);
 
 #endif
