@@ -151,6 +151,7 @@ static inline void take_outcome(fsm_stepper *s, outcome *out)
     fsm_model *m = s->model;
     fsm_model_sums sums = fsm_model_loss_sums(m, m->step_sums);
     size_t bytes = sizeof *out->grads * (size_t)m->params.elems;
+    fsm_optimizer_take_norm(&s->optimizer);
     *out = (outcome){sums.loss, sums.tokens, m->step_aux, m->step_z, 0, s->optimizer.grad_norm, malloc(bytes)};
     for (int i = 0; i < m->moe_layers; i++) out->dropped += *fsm_model_gate_sums(m, m->step_sums, i).dropped;
     memcpy(out->grads, m->grads, bytes);
