@@ -75,6 +75,11 @@ static int64_t groups_of(const fsm_mixing *m, const fsm_gate_pass *gate)
     return groups_in(gate->input.n, m->group);
 }
 
+int64_t fsm_mixing_rows(const fsm_mixing *mixing, int64_t n)
+{
+    return groups_in(n, mixing->group) * mixing->slots;
+}
+
 void fsm_mixing_begin(fsm_mixing *m, fsm_gate_pass *gate, int64_t *rows)
 {
     int64_t num_experts = gate->gate->num_experts, groups = groups_of(m, gate);
@@ -83,7 +88,7 @@ void fsm_mixing_begin(fsm_mixing *m, fsm_gate_pass *gate, int64_t *rows)
         m->choice[p] = (int32_t)(p / m->slots % num_experts);
         m->row[p] = (int32_t)(p / m->columns * m->slots + p % m->slots);
     }
-    for (int64_t e = 0; e < num_experts; e++) rows[e] = groups * m->slots;
+    for (int64_t e = 0; e < num_experts; e++) rows[e] = fsm_mixing_rows(m, gate->input.n);
     for (int64_t g = 0; gate->gate->kind->mixes && g < groups; g++) {
         part p = part_of(m, gate, g);
         gate->gate->kind->mix(gate, p.tokens, gate->input.x + p.first * gate->gate->hidden, m->dispatch + p.cell,

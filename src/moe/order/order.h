@@ -37,6 +37,8 @@ typedef struct fsm_order_kind {
     /* most rows that any `experts` of the experts can be sent together by one rank */
     int64_t (*max_rows_together)(const fsm_order_problem *problem, int64_t experts);
     void (*assign)(const fsm_order_problem *problem, const int32_t *choice, const float *weight, fsm_route *route);
+    /* rows that a rank sends to every expert, where n and the capacity alone say it; NULL, or -1 for every n: choices say it too */
+    int64_t (*fixed_rows)(const fsm_order_problem *problem);
     bool dense; /* tokens become rows, and rows tokens, by products with one-hot matrices */
 } fsm_order_kind;
 
