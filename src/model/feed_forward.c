@@ -35,6 +35,7 @@ void fsm_pass_gate_forward(fsm_pass *pass, int layer)
         .first_token = pass->batch.first_token + (uint64_t)pass->local_first,
     };
     fsm_gate_sums sums = fsm_model_gate_sums(m, pass->sums->sums, moe_index_of(pass, layer));
+    saved->moe.tokens = fsm_pass_expert_tokens(pass);
     /* nothing is dropped in evaluation: what a model says of a token must not depend on the tokens beside it */
     fsm_moe_gate_forward(&saved->moe, &input, pass->training, &sums);
 }

@@ -22,6 +22,10 @@ typedef struct fsm_batch {
     uint64_t first_token;   /* number in the whole run of the group's first token */
     const int32_t *ids;     /* [samples, L] */
     const int32_t *targets; /* [samples, L]; NULL when only logits are wanted */
+    /* Of the micro-batch, samples of all data-parallel groups, of which each has its share (fsm_lanes_part), and of its share this
+     * is one part. 0: what others have is not known. Alike on all ranks. */
+    int64_t micro_samples;
+    int parts, part;
 } fsm_batch;
 
 typedef struct fsm_pass {
@@ -35,6 +39,7 @@ typedef struct fsm_pass {
     bool training;                         /* noise, gradients */
     int64_t n_group, n_local, local_first; /* my tokens are [local_first, local_first + n_local) of the group's */
     int64_t group_elems[FSM_MAX_MP];       /* n_local M of each MP rank */
+    int64_t *expert_tokens;                /* [ep * esp] n_local of each rank of the expert group, where it is known */
 
     /* buffers that it takes from layer to layer */
     fsm_index *ids, *targets; /* [n_group] the batch's; targets are set where it has them */
@@ -49,6 +54,9 @@ typedef struct fsm_pass {
 
 /* The samples of one of `parts` parts (lanes.h), as a batch of their own. */
 fsm_batch fsm_batch_part(const fsm_batch *batch, int parts, int part);
+
+/* n_local of each rank of the expert group; NULL: what others have is not known. */
+const int64_t *fsm_pass_expert_tokens(const fsm_pass *pass);
 
 /* Starts on a batch, whose arrays are copied to the device. */
 void fsm_pass_begin(fsm_pass *pass, const fsm_batch *batch, bool training);

@@ -1,4 +1,4 @@
-/* What of a layer travels: counts, dispatch, all-gather, reduce-scatter, combine, and the hooks on the way. */
+/* What of a layer travels: dispatch, all-gather, reduce-scatter, combine, and the hooks on the way. */
 #include "comm/rows.h"
 #include "moe/layer_parts.h"
 
@@ -103,12 +103,6 @@ void fsm_moe_after_combine(fsm_moe_pass *pass, fsm_phase phase)
     for (int c = 0; c < pass->wire[phase].chunks; c++)
         fsm_moe_tell(pass, FSM_HOOK_AFTER_COMBINE, phase, c, rows_between(pass->wire[phase].send_first, c),
                      fsm_rows(returned_rows(pass, phase, c), pass->moe->hidden), pass->wire_width[phase][1][c]);
-}
-
-fsmoe_status fsm_moe_start_counts(fsm_moe_pass *pass, fsm_comm_op *op)
-{
-    return fsm_comm_start_all_gather_even(op, pass->moe->expert_group, FSM_COMM_INT64, pass->route.rows,
-                                          pass->gate.gate->num_experts, pass->counts);
 }
 
 /* ---- exchanges ---- */

@@ -31,6 +31,7 @@ void fsm_moe_gate_forward(fsm_moe_pass *pass, const fsm_gate_input *input, bool 
 {
     const fsm_moe *moe = pass->moe;
     fsm_order_problem problem = fsm_moe_order_problem(moe->config, input->n, true);
+    pass->drops = drops;
     pass->gate.input = *input;
     pass->gate.input.group = problem.group;
     pass->gate.input.capacity = fsm_order_capacity(&problem);

@@ -56,12 +56,14 @@ typedef struct fsm_moe_pass {
     const fsm_moe *moe;
     const fsm_moe_scratch *scratch;
     const fsm_moe_staging *staging;
-    int lane; /* for hooks */
+    int lane;              /* for hooks */
+    const int64_t *tokens; /* [ep * esp] n of every member of the expert group in this forward; NULL: it is not known */
     fsm_gate_pass gate;
     fsm_route route;
     fsm_mixing mixing;
     fsm_shared_pass shared;
     const fsm_real *dy;                       /* of the present backward */
+    bool drops;                               /* in forward places were given by capacity */
     bool by_products;                         /* in forward tokens became rows by products with matrices */
     int64_t *counts;                          /* [ep * esp, E] rows each member sends to each expert */
     fsm_wire wire[2];                         /* by phase */
@@ -109,6 +111,7 @@ void fsm_moe_alltoall_take(fsm_memory *memory, const fsm_wire_shape *shape, int6
 /* Gate and row assignment. Places are given by capacity in training, and else if `drops`. input->group and capacity are
  * set here. */
 void fsm_moe_gate_forward(fsm_moe_pass *pass, const fsm_gate_input *input, bool drops, fsm_gate_sums *sums);
+/* What each member sends to each expert: exchanged, unless `tokens` and the order say it beforehand; then nothing is begun. */
 fsmoe_status fsm_moe_start_counts(fsm_moe_pass *pass, fsm_comm_op *op); /* EP x ESP */
 void fsm_moe_order_forward(fsm_moe_pass *pass);
 /* both phases, one chunk */

@@ -53,7 +53,11 @@ static fsmoe_status run_step(measured *m, double *step_s)
 {
     fsm_stepper *s = &m->stepper;
     int64_t length = s->config->data.seq_len, n = m->samples * length;
-    const fsm_batch batch = {.samples = m->samples, .seq_len = length, .ids = m->ids, .targets = m->ids + n};
+    const fsm_batch batch = {.samples = m->samples,
+                             .seq_len = length,
+                             .ids = m->ids,
+                             .targets = m->ids + n,
+                             .micro_samples = m->samples * s->topo.dp};
     fsmoe_status status;
     if (m->options->layer) {
         status = fsm_stepper_run_experts(s, &batch, step_s);

@@ -87,13 +87,18 @@ static void make_matrices(const fsm_mixing *m, fsm_gate_pass *gate, const part *
     gate->gate->kind->mix(gate, p->tokens, x, fsm_real_at(m->dispatch, p->cell), fsm_real_at(m->combine, p->cell));
 }
 
+int64_t fsm_mixing_rows(const fsm_mixing *mixing, int64_t n)
+{
+    return groups_in(n, mixing->group) * mixing->slots;
+}
+
 void fsm_mixing_begin(fsm_mixing *m, fsm_gate_pass *gate, int64_t *rows)
 {
     const fsm_ops *ops = gate->gate->ops;
     int64_t num_experts = gate->gate->num_experts, groups = groups_of(m, gate);
     m->count = groups * m->columns;
     ops->place.number_slots(ops, m->count, num_experts, m->slots, m->choice, m->row);
-    for (int64_t e = 0; e < num_experts; e++) rows[e] = groups * m->slots;
+    for (int64_t e = 0; e < num_experts; e++) rows[e] = fsm_mixing_rows(m, gate->input.n);
     for (int64_t g = 0; gate->gate->kind->mixes && g < groups; g++) {
         part p = part_of(m, gate, g);
         make_matrices(m, gate, &p);

@@ -47,6 +47,9 @@ void fsm_mixing_grads_take(fsm_memory *memory, const fsm_gate *gate, const fsm_m
 void fsm_mixing_take(fsm_memory *memory, const fsm_gate *gate, const fsm_mixing_sizes *sizes,
                      const fsm_mixing_scratch *scratch, const fsm_mixing_grads *grads, fsm_mixing *mixing);
 
+/* Rows that every expert gets of n tokens. */
+int64_t fsm_mixing_rows(const fsm_mixing *mixing, int64_t n);
+
 /* The matrices of a gate that mixes; counts and places of the slots for the gate's input. `rows` [E] become what each
  * expert gets. */
 void fsm_mixing_begin(fsm_mixing *mixing, fsm_gate_pass *gate, int64_t *rows);

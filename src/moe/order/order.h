@@ -44,6 +44,8 @@ typedef struct fsm_order_kind {
     /* all of the route; what fsm_order_fill counts it has read, fsm_order_place leaves it on the device */
     void (*assign)(const fsm_ops *ops, const fsm_order_problem *problem, const fsm_index *choice,
                    const fsm_real *weight, fsm_route *route);
+    /* rows that a rank sends to every expert, where n and the capacity alone say it; NULL, or -1 for every n: choices say it too */
+    int64_t (*fixed_rows)(const fsm_order_problem *problem);
     bool dense; /* tokens become rows, and rows tokens, by products with one-hot matrices */
 } fsm_order_kind;
 
