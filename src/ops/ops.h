@@ -12,6 +12,7 @@
 #ifndef FSM_OPS_OPS_H
 #define FSM_OPS_OPS_H
 
+#include "ops/route.h"
 #include "ops/tensor.h"
 
 #include <stdbool.h>
@@ -47,10 +48,11 @@ typedef struct fsm_adamw {
 /* Some rows of a loop over rows: [first, first + count). */
 typedef void fsm_rows_body(void *context, int64_t first, int64_t count);
 
-typedef struct fsm_ops fsm_ops;
 struct fsm_ops {
     const char *name;
     int64_t row_bytes; /* of an element of a row */
+    bool on_host;      /* tensors are the host's memory: what runs on the host may look into them */
+    fsm_route_ops route;
 
     void (*destroy)(fsm_ops *self);
 

@@ -8,6 +8,8 @@ void fsm_ref_destroy(fsm_ops *self)
 const fsm_ops fsm_ops_reference = {
     .name = "reference",
     .row_bytes = sizeof(fsm_row),
+    .on_host = true,
+    .route = FSM_REF_ROUTE_SLOTS,
     .destroy = fsm_ref_destroy,
     .gemm = fsm_ref_gemm,
     .read = fsm_ref_read,
