@@ -24,7 +24,7 @@ fsm_gate_loss_grad fsm_model_loss_grad(const fsm_model *model, const fsm_micro_s
     double *grads = layer_gradients(model, s, moe_index);
     return (fsm_gate_loss_grad){.share = grads,
                                 .load = grads + model->config->moe.num_experts,
-                                .log_sum_coeff = s->log_sum_coeff[moe_index]};
+                                .z = s->log_sum_coeff + moe_index};
 }
 
 fsm_model_sums fsm_model_loss_sums(const fsm_model *model, const double *sums)
@@ -38,10 +38,10 @@ static double balance(const fsm_model *model, const fsm_gate *gate, int moe_inde
 {
     const fsmoe_moe_config *moe = &model->config->moe;
     fsm_gate_sums sums = fsm_model_gate_sums(model, s->sums, moe_index);
-    double *grads = layer_gradients(model, s, moe_index);
-    gate->balance->gradient(moe->num_experts, &sums, scale * moe->aux_loss_coeff * model->aux_scale, grads,
-                            grads + moe->num_experts);
-    return scale * gate->balance->loss(moe->num_experts, &sums);
+    double *grads = layer_gradients(model, s, moe_index), loss = 0;
+    gate->balance->loss(model->ops, moe->num_experts, &sums, scale, scale * moe->aux_loss_coeff * model->aux_scale,
+                        &loss, grads, grads + moe->num_experts);
+    return loss;
 }
 
 static bool by_rank(const fsm_model *model)

@@ -32,7 +32,7 @@ typedef struct fsm_param_spec {
 } fsm_param_spec;
 
 typedef struct fsm_param_view {
-    float *value, *grad; /* [rows, cols] of this rank */
+    fsm_real *value, *grad; /* [rows, cols] of this rank */
     int64_t rows, cols;
 } fsm_param_view;
 

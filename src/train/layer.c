@@ -57,7 +57,7 @@ static void take_all(fsm_memory *memory, fsm_layer_run *r, bool has_noise)
     r->dx = fsm_take_reals(memory, elems);
     r->noise = has_noise ? fsm_take_reals(memory, r->n * experts) : NULL;
     r->sums = fsm_take_sums(memory, FSM_GATE_SUMS_COUNT(experts));
-    r->loss_grads = fsm_take_sums(memory, 2 * experts);
+    r->loss_grads = fsm_take_sums(memory, 2 * experts + 1);
     fsm_moe_weights_take(memory, &r->moe);
     fsm_moe_scratch_take(memory, &r->moe, &wire, &r->scratch);
     fsm_moe_staging_take(memory, &r->moe, &wire, &r->staging);
@@ -136,11 +136,9 @@ static fsmoe_status run_gate_forward(void *object, const fsm_task *t)
 static fsmoe_status run_gate_backward(void *object, const fsm_task *t)
 {
     fsm_layer_run *r = object;
-    fsm_gate_sums sums = fsm_layer_run_sums(r);
-    double tokens = *sums.tokens > 0 ? *sums.tokens : 1;
     fsm_gate_loss_grad loss = {.share = r->loss_grads,
                                .load = r->loss_grads + r->config->moe.num_experts,
-                               .log_sum_coeff = 2 * r->config->moe.z_loss_coeff / tokens};
+                               .z = r->loss_grads + 2 * r->config->moe.num_experts};
     (void)t;
     fsm_moe_gate_backward(&r->pass, &loss, r->dx);
     return FSMOE_OK;
@@ -160,11 +158,12 @@ static fsmoe_status take_sums(void *object, const fsm_task *t)
     fsm_gate_sums sums = fsm_layer_run_sums(r);
     const fsm_balance *balance = r->moe.gate.balance;
     (void)t;
-    r->z = *sums.tokens > 0 ? *sums.log_sum_sq / *sums.tokens : 0;
-    r->aux = balance ? balance->loss(moe->num_experts, &sums) : 0;
+    r->z = r->aux = 0;
+    r->ops->route.z_loss(r->ops, sums.log_sum_sq, sums.tokens, 1, 2 * moe->z_loss_coeff, &r->z,
+                         r->loss_grads + 2 * moe->num_experts);
     if (balance)
-        balance->gradient(moe->num_experts, &sums, moe->aux_loss_coeff, r->loss_grads,
-                          r->loss_grads + moe->num_experts);
+        balance->loss(r->ops, moe->num_experts, &sums, 1, moe->aux_loss_coeff, &r->aux, r->loss_grads,
+                      r->loss_grads + moe->num_experts);
     return FSMOE_OK;
 }
 

@@ -30,7 +30,7 @@ typedef struct fsm_layer_run {
     fsm_layer_params params;
     int64_t nominal_rows;
     double *sums;       /* [sums of a layer], of all ranks after forward */
-    double *loss_grads; /* [2, E] */
+    double *loss_grads; /* [2, E] of share and load, then of z: fsm_gate_loss_grad */
     double aux, z;      /* losses, without coefficients */
     fsm_memory memory;
     fsm_exec *exec;
