@@ -22,6 +22,10 @@ if(FSMOE_SANITIZE)
   target_link_options(fsmoe_flags INTERFACE -fsanitize=${FSMOE_SANITIZE})
 endif()
 
+# Files that touch no tensor: to them tensors are opaque (src/ops/tensor.h). All others are still open.
+file(GLOB FSMOE_CLOSED CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/moe/gate/*.c)
+set_source_files_properties(${FSMOE_CLOSED} PROPERTIES COMPILE_OPTIONS -UFSM_TENSORS_OPEN)
+
 add_library(fsmoe_objects OBJECT ${FSMOE_SOURCES})
 target_include_directories(fsmoe_objects PUBLIC
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> PRIVATE ${PROJECT_SOURCE_DIR}/src ${RANDOM123_INCLUDE})

@@ -21,12 +21,13 @@ static void take_cache(fsm_memory *memory, const fsm_model *m, fsm_layer *l)
 static void take_sums(fsm_memory *memory, fsm_model *m)
 {
     m->step_sums = fsm_take_sums(memory, m->sum_count);
+    m->step_losses = fsm_take_sums(memory, 2);
     m->totals = FSM_TAKE_HOST(memory, double, m->sum_count);
     for (int i = 0; i < FSM_MAX_LANES; i++) {
         fsm_micro_sums *s = &m->micro_sums[i];
         s->sums = fsm_take_sums(memory, m->sum_count);
         s->loss_grads = fsm_take_sums(memory, 2 * m->moe_layers * m->config->moe.num_experts);
-        s->log_sum_coeff = fsm_take_sums(memory, m->moe_layers);
+        s->z_coeff = fsm_take_sums(memory, m->moe_layers);
     }
 }
 

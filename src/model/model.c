@@ -54,11 +54,14 @@ static void fill_rotations(fsm_model *m)
 {
     int64_t half = m->head_dim / 2;
     for (int64_t p = 0; p < m->config->model.max_seq_len; p++) {
+        float cosine[half + 1], sine[half + 1];
         for (int64_t i = 0; i < half; i++) {
             double angle = (double)p * pow(m->config->model.rope_theta, -2.0 * (double)i / (double)m->head_dim);
-            m->cosine[p * half + i] = (float)cos(angle);
-            m->sine[p * half + i] = (float)sin(angle);
+            cosine[i] = (float)cos(angle);
+            sine[i] = (float)sin(angle);
         }
+        m->ops->write(m->ops, sizeof(float) * (size_t)half, cosine, fsm_real_at(m->cosine, p * half));
+        m->ops->write(m->ops, sizeof(float) * (size_t)half, sine, fsm_real_at(m->sine, p * half));
     }
 }
 
@@ -110,6 +113,7 @@ static fsm_model *new_model(const fsmoe_config *config, fsm_ops *ops, const fsm_
     if (!m) return NULL;
     m->config = config;
     m->ops = ops;
+    m->link_ops = options->link_ops ? options->link_ops : ops;
     m->topo = *topo;
     m->options = *options;
     m->head_dim = config->model.head_dim;
@@ -169,9 +173,10 @@ void fsm_model_begin_step(fsm_model *model, int64_t micro_batches, int64_t token
 {
     model->aux_scale = 1.0 / (double)micro_batches;
     model->loss_scale = 1.0 / (double)tokens_in_step;
-    model->step_aux = model->step_z = 0;
-    memset(model->step_sums, 0, sizeof(double) * (size_t)model->sum_count);
+    const fsm_ops *ops = model->ops;
+    ops->zero_sums(ops, 2, model->step_losses);
+    ops->zero_sums(ops, model->sum_count, model->step_sums);
     for (int i = 0; i < FSM_MAX_LANES; i++) /* a step that failed may have left some */
-        memset(model->micro_sums[i].sums, 0, sizeof(double) * (size_t)model->sum_count);
-    if (model->grads) model->ops->zero(model->ops, model->params.elems, model->grads);
+        ops->zero_sums(ops, model->sum_count, model->micro_sums[i].sums);
+    if (model->grads) ops->zero(ops, model->params.elems, model->grads);
 }

@@ -17,9 +17,9 @@ enum { FSM_HEAD_BLOCK = 512 }; /* tokens whose logits exist at once */
 
 /* Sums over the tokens of one micro-batch, which all its passes add to, and what its losses send back to them. */
 typedef struct fsm_micro_sums {
-    fsm_sum *sums;          /* [moe layers, sums a layer] then loss, tokens; zeros again once they are taken */
-    fsm_sum *loss_grads;    /* [moe layers, 2, E] fsm_gate_loss_grad's share and load */
-    fsm_sum *log_sum_coeff; /* [moe layers] and its log_sum_coeff */
+    fsm_sum *sums;       /* [moe layers, sums a layer] then loss, tokens; zeros again once they are taken */
+    fsm_sum *loss_grads; /* [moe layers, 2, E] fsm_gate_loss_grad's share and load */
+    fsm_sum *z_coeff;    /* [moe layers] and its z */
 } fsm_micro_sums;
 
 /* Sums of one step or evaluation over all ranks. */
@@ -29,14 +29,16 @@ typedef struct fsm_model_sums {
 } fsm_model_sums;
 
 typedef struct fsm_model_options {
-    int64_t max_samples; /* of a micro-batch, of one data-parallel group */
-    bool training;       /* gradients and their buffers exist */
-    bool cache;          /* keys and values are kept: one sample, one process */
+    int64_t max_samples;     /* of a micro-batch, of one data-parallel group */
+    bool training;           /* gradients and their buffers exist */
+    const fsm_ops *link_ops; /* NULL: those of the model serve */
+    bool cache;              /* keys and values are kept: one sample, one process */
 } fsm_model_options;
 
 struct fsm_model {
     const fsmoe_config *config;
     fsm_ops *ops;
+    const fsm_ops *link_ops; /* of whoever moves communication, at the same time */
     fsm_topo topo;
     fsm_comm *groups[FSM_GROUP_COUNT];
     fsm_model_options options;
@@ -72,7 +74,9 @@ struct fsm_model {
     fsm_sum *step_sums;            /* sums of all ranks, added over the micro-batches since fsm_model_begin_step */
     double *totals;                /* [sum_count] step_sums on the host: fsm_model_read_sums */
     int64_t sum_count;
-    double step_aux, step_z; /* aux and z losses added over layers, averaged over micro-batches, without coefficients */
+    fsm_sum
+        *step_losses; /* [2] aux and z losses added over layers, averaged over micro-batches, without coefficients */
+    double step_aux, step_z; /* the same, read with totals */
 };
 
 /* Builds everything. `ops` and `groups` are borrowed; attention's work memory of `ops` grows to what the model needs.

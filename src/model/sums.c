@@ -16,7 +16,11 @@ fsm_gate_sums fsm_model_gate_sums(const fsm_model *model, fsm_sum *sums, int moe
 
 void fsm_model_read_sums(fsm_model *m)
 {
+    double losses[2];
     m->ops->read(m->ops, sizeof *m->totals * (size_t)m->sum_count, m->step_sums, m->totals);
+    m->ops->read(m->ops, sizeof losses, m->step_losses, losses);
+    m->step_aux = losses[0];
+    m->step_z = losses[1];
 }
 
 fsm_layer_load fsm_model_layer_load(const fsm_model *model, const double *totals, int moe_index)
@@ -27,17 +31,17 @@ fsm_layer_load fsm_model_layer_load(const fsm_model *model, const double *totals
                             .dropped = layer[FSM_GATE_SUMS_DROPPED(num_experts)]};
 }
 
-static double *layer_gradients(const fsm_model *model, const fsm_micro_sums *s, int moe_index)
+static fsm_sum *layer_gradients(const fsm_model *model, const fsm_micro_sums *s, int moe_index)
 {
-    return s->loss_grads + 2 * moe_index * model->config->moe.num_experts;
+    return fsm_sum_at(s->loss_grads, 2 * moe_index * model->config->moe.num_experts);
 }
 
 fsm_gate_loss_grad fsm_model_loss_grad(const fsm_model *model, const fsm_micro_sums *s, int moe_index)
 {
-    double *grads = layer_gradients(model, s, moe_index);
+    fsm_sum *grads = layer_gradients(model, s, moe_index);
     return (fsm_gate_loss_grad){.share = grads,
-                                .load = grads + model->config->moe.num_experts,
-                                .log_sum_coeff = s->log_sum_coeff[moe_index]};
+                                .load = fsm_sum_at(grads, model->config->moe.num_experts),
+                                .z = fsm_sum_at(s->z_coeff, moe_index)};
 }
 
 fsm_model_sums fsm_model_loss_sums(const fsm_model *model, const double *totals)
@@ -45,16 +49,16 @@ fsm_model_sums fsm_model_loss_sums(const fsm_model *model, const double *totals)
     return (fsm_model_sums){.loss = totals[model->sum_count - 2], .tokens = totals[model->sum_count - 1]};
 }
 
-/* A layer's loss of the tokens that its sums are of, and what it sends back; both times `scale`. */
-static double balance(const fsm_model *model, const fsm_gate *gate, int moe_index, const fsm_micro_sums *s,
-                      double scale)
+/* *loss += `to_loss` times a layer's loss of the tokens that its sums are of, and what `share` of it sends back. */
+static void balance(const fsm_model *model, const fsm_gate *gate, int moe_index, const fsm_micro_sums *s, double share,
+                    double to_loss, fsm_sum *loss)
 {
     const fsmoe_moe_config *moe = &model->config->moe;
     fsm_gate_sums sums = fsm_model_gate_sums(model, s->sums, moe_index);
-    double *grads = layer_gradients(model, s, moe_index);
-    gate->balance->gradient(moe->num_experts, &sums, scale * moe->aux_loss_coeff * model->aux_scale, grads,
-                            grads + moe->num_experts);
-    return scale * gate->balance->loss(moe->num_experts, &sums);
+    fsm_sum *grads = layer_gradients(model, s, moe_index);
+    gate->balance->loss(model->link_ops, moe->num_experts, &sums, to_loss,
+                        share * moe->aux_loss_coeff * model->aux_scale, loss, grads,
+                        fsm_sum_at(grads, moe->num_experts));
 }
 
 static bool by_rank(const fsm_model *model)
@@ -70,7 +74,8 @@ static void balance_own(const fsm_model *model, const fsm_micro_sums *s)
         const fsm_gate *gate = &model->layers[i].moe.gate;
         if (!model->layers[i].is_moe) continue;
         fsm_gate_sums sums = fsm_model_gate_sums(model, s->sums, moe_index);
-        if (gate->balance) *sums.aux = balance(model, gate, moe_index, s, 1.0 / model->topo.ranks);
+        double share = 1.0 / model->topo.ranks;
+        if (gate->balance) balance(model, gate, moe_index, s, share, share, sums.aux);
         moe_index++;
     }
 }
@@ -78,12 +83,14 @@ static void balance_own(const fsm_model *model, const fsm_micro_sums *s)
 /* aux is not linear in the sums, so each micro-batch's is worked out before they are added up. */
 static void take_layer_sums(fsm_model *model, const fsm_gate *gate, int moe_index, fsm_micro_sums *s)
 {
+    const fsm_ops *ops = model->link_ops;
     fsm_gate_sums sums = fsm_model_gate_sums(model, s->sums, moe_index);
-    double tokens = *sums.tokens > 0 ? *sums.tokens : 1;
-    s->log_sum_coeff[moe_index] = 2.0 * model->config->moe.z_loss_coeff * model->aux_scale / tokens;
-    model->step_z += model->aux_scale * *sums.log_sum_sq / tokens;
+    fsm_sum *aux = model->step_losses, *z = fsm_sum_at(model->step_losses, 1);
+    ops->route.z_loss(ops, sums.log_sum_sq, sums.tokens, model->aux_scale,
+                      2.0 * model->config->moe.z_loss_coeff * model->aux_scale, z, fsm_sum_at(s->z_coeff, moe_index));
     if (!gate->balance) return; /* the gradients stay zero */
-    model->step_aux += model->aux_scale * (by_rank(model) ? *sums.aux : balance(model, gate, moe_index, s, 1));
+    if (by_rank(model)) ops->add_scaled_sum(ops, model->aux_scale, sums.aux, aux);
+    else balance(model, gate, moe_index, s, 1, model->aux_scale, aux);
 }
 
 static fsm_micro_sums *sums_of(fsm_model *model, int micro)
@@ -104,8 +111,8 @@ void fsm_model_take_sums(fsm_model *model, int micro)
     int moe_index = 0;
     for (int i = 0; i < model->config->model.num_layers; i++)
         if (model->layers[i].is_moe) take_layer_sums(model, &model->layers[i].moe.gate, moe_index++, s);
-    for (int64_t i = 0; i < model->sum_count; i++) model->step_sums[i] += s->sums[i];
-    memset(s->sums, 0, sizeof *s->sums * (size_t)model->sum_count);
+    model->link_ops->add_sums(model->link_ops, model->sum_count, s->sums, model->step_sums);
+    model->link_ops->zero_sums(model->link_ops, model->sum_count, s->sums);
 }
 
 void fsm_model_after_step(fsm_model *model)

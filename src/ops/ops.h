@@ -13,6 +13,7 @@
 #define FSM_OPS_OPS_H
 
 #include "ops/place.h"
+#include "ops/route.h"
 #include "ops/tensor.h"
 
 #include <stdbool.h>
@@ -51,6 +52,8 @@ typedef void fsm_rows_body(void *context, int64_t first, int64_t count);
 struct fsm_ops {
     const char *name;
     int64_t row_bytes; /* of an element of a row */
+    bool on_host;      /* tensors are the host's memory: what runs on the host may look into them */
+    fsm_route_ops route;
 
     void (*destroy)(fsm_ops *self);
 
@@ -161,9 +164,6 @@ struct fsm_ops {
     /* y [n, width] += bias in every row;  bias [width] += the rows of y, in their order */
     void (*add_bias)(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *bias, fsm_real *y);
     void (*add_bias_backward)(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *y, fsm_real *bias);
-    /* y = 1 / (1 + e^-x);  dx = dy y (1 - y), y that of forward. y may be x, dx may be dy. */
-    void (*sigmoid)(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_real *y);
-    void (*sigmoid_backward)(const fsm_ops *self, int64_t n, const fsm_real *y, const fsm_real *dy, fsm_real *dx);
     /* y[i] = first + i % period */
     void (*count_from)(const fsm_ops *self, int64_t n, int64_t first, int64_t period, fsm_index *y);
     /* n rows of `width` elements, ld apart, to where they are ld_y apart */
@@ -172,11 +172,10 @@ struct fsm_ops {
     /* *sum becomes NaN if an element is not finite */
     void (*check_finite)(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_sum *sum);
 
-    /* Sums: y [n] = 0;  y += x;  y = beta y + a x / d, x NULL meaning 1, and d meaning 1 where it is not
-     * above 0; one element */
+    /* Sums: y [n] = 0;  y [n] += x;  *y += a x */
     void (*zero_sums)(const fsm_ops *self, int64_t n, fsm_sum *y);
     void (*add_sums)(const fsm_ops *self, int64_t n, const fsm_sum *x, fsm_sum *y);
-    void (*ratio)(const fsm_ops *self, double a, const fsm_sum *x, const fsm_sum *d, double beta, fsm_sum *y);
+    void (*add_scaled_sum)(const fsm_ops *self, double a, const fsm_sum *x, fsm_sum *y);
     /* y [n] += value */
     void (*add_to_sums)(const fsm_ops *self, int64_t n, double value, fsm_sum *y);
 

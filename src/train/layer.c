@@ -55,14 +55,15 @@ static void take_all(fsm_memory *memory, fsm_layer_run *r, bool has_noise)
     int64_t experts = r->config->moe.num_experts, hidden = r->config->model.hidden, elems = r->n * hidden;
     fsm_moe_shape(&r->config->moe, r->topo.ep, r->topo.ep_index, r->topo.esp, r->topo.esp_index, most_tokens(r), &wire);
     r->nominal_rows = wire.nominal_rows;
-    r->x = fsm_take_reals(memory, elems);
+    r->x = fsm_take_rows(memory, elems);
     r->dy = fsm_take_reals(memory, elems);
     r->y = fsm_take_reals(memory, elems);
     r->dx = fsm_take_reals(memory, elems);
     r->noise = has_noise ? fsm_take_reals(memory, r->n * experts) : NULL;
     r->tokens = FSM_TAKE_HOST(memory, int64_t, r->topo.ep * r->topo.esp);
     r->sums = fsm_take_sums(memory, FSM_GATE_SUMS_COUNT(experts));
-    r->loss_grads = fsm_take_sums(memory, 2 * experts);
+    r->loss_grads = fsm_take_sums(memory, 2 * experts + 1);
+    r->losses = fsm_take_sums(memory, 2);
     fsm_moe_weights_take(memory, &r->moe);
     fsm_moe_scratch_take(memory, &r->moe, &wire, &r->scratch);
     fsm_moe_staging_take(memory, &r->moe, &wire, &r->staging);
@@ -78,6 +79,7 @@ static fsmoe_status build(fsm_layer_run *r, bool has_noise)
     fsm_memory measure;
     fsm_moe *moe = &r->moe;
     FSM_TRY(fsm_cpu_ops_create(r->threads, false, &r->ops));
+    FSM_TRY(fsm_cpu_ops_create(1, false, &r->link_ops));
     FSM_TRY(fsm_moe_select(&r->config->moe, moe));
     FSM_TRY(fsm_hooks_create(r->config, r->topo.rank, &r->hooks));
     FSM_TRY(fsm_alltoall_select(r->config->moe.alltoall, &r->topo, r->groups[FSM_GROUP_EP], &r->alltoall));
@@ -115,6 +117,7 @@ void fsm_layer_run_destroy(fsm_layer_run *run)
     fsm_hooks_destroy(&run->hooks);
     fsm_groups_destroy(run->groups);
     fsm_memory_destroy(&run->memory);
+    fsm_ops_destroy(run->link_ops);
     fsm_ops_destroy(run->ops);
     *run = (fsm_layer_run){0};
 }
@@ -144,11 +147,9 @@ static fsmoe_status run_gate_forward(void *object, const fsm_task *t)
 static fsmoe_status run_gate_backward(void *object, const fsm_task *t)
 {
     fsm_layer_run *r = object;
-    fsm_gate_sums sums = fsm_layer_run_sums(r);
-    double tokens = *sums.tokens > 0 ? *sums.tokens : 1;
     fsm_gate_loss_grad loss = {.share = r->loss_grads,
-                               .load = r->loss_grads + r->config->moe.num_experts,
-                               .log_sum_coeff = 2 * r->config->moe.z_loss_coeff / tokens};
+                               .load = fsm_sum_at(r->loss_grads, r->config->moe.num_experts),
+                               .z = fsm_sum_at(r->loss_grads, 2 * r->config->moe.num_experts)};
     (void)t;
     fsm_moe_gate_backward(&r->pass, &loss, r->dx);
     return FSMOE_OK;
@@ -169,11 +170,12 @@ static fsmoe_status take_sums(void *object, const fsm_task *t)
     fsm_gate_sums sums = fsm_layer_run_sums(r);
     const fsm_balance *balance = r->moe.gate.balance;
     (void)t;
-    r->z = *sums.tokens > 0 ? *sums.log_sum_sq / *sums.tokens : 0;
-    r->aux = balance ? balance->loss(moe->num_experts, &sums) : 0;
-    if (balance)
-        balance->gradient(moe->num_experts, &sums, moe->aux_loss_coeff, r->loss_grads,
-                          r->loss_grads + moe->num_experts);
+    const fsm_ops *ops = r->link_ops;
+    fsm_sum *aux = r->losses, *z = fsm_sum_at(r->losses, 1), *grads = r->loss_grads;
+    int64_t experts = moe->num_experts;
+    ops->zero_sums(ops, 2, r->losses);
+    ops->route.z_loss(ops, sums.log_sum_sq, sums.tokens, 1, 2 * moe->z_loss_coeff, z, fsm_sum_at(grads, 2 * experts));
+    if (balance) balance->loss(ops, experts, &sums, 1, moe->aux_loss_coeff, aux, grads, fsm_sum_at(grads, experts));
     return FSMOE_OK;
 }
 
@@ -279,12 +281,20 @@ static void clear(fsm_layer_run *r)
     int64_t elems = r->n * r->config->model.hidden;
     r->ops->zero(r->ops, elems, r->y);
     r->ops->zero(r->ops, elems, r->dx);
-    memset(r->sums, 0, sizeof *r->sums * (size_t)FSM_GATE_SUMS_COUNT(r->config->moe.num_experts));
+    r->ops->zero_sums(r->ops, FSM_GATE_SUMS_COUNT(r->config->moe.num_experts), r->sums);
 }
 
 static fsm_wire *wire_of(void *owner, const fsm_task *t)
 {
     return &((fsm_layer_run *)owner)->pass.wire[t->phase];
+}
+
+static void read_losses(fsm_layer_run *r)
+{
+    double losses[2];
+    r->ops->read(r->ops, sizeof losses, r->losses, losses);
+    r->aux = losses[0];
+    r->z = losses[1];
 }
 
 fsmoe_status fsm_layer_run_step(fsm_layer_run *run, const char *schedule, int forward_degree, int backward_degree)
@@ -297,6 +307,7 @@ fsmoe_status fsm_layer_run_step(fsm_layer_run *run, const char *schedule, int fo
         fsm_cut_wires(&graph, wire_of, run);
         clear(run);
         status = fsm_exec_run(run->exec, &graph, &tasks, run, NULL, 0);
+        read_losses(run);
     }
     fsm_graph_destroy(&graph);
     return status;

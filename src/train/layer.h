@@ -12,16 +12,18 @@ typedef struct fsm_layer_run {
     const fsmoe_config *config;
     fsm_comm *world;
     int threads;
-    fsm_ops *ops; /* its own */
+    fsm_ops *ops;      /* its own */
+    fsm_ops *link_ops; /* of one thread, where communication is moved */
     fsm_topo topo;
     fsm_comm *groups[FSM_GROUP_COUNT];
     bool training;    /* noise */
     int64_t n, first; /* this rank's tokens among all */
     int64_t total;    /* tokens of all ranks */
     int64_t *tokens;  /* [ep * esp] n of each rank of the expert group */
-    float *x, *dy;    /* [n, M] */
-    float *noise;     /* [n, E]; NULL: drawn */
-    float *y, *dx;    /* [n, M] */
+    fsm_row *x;       /* [n, M] */
+    fsm_real *dy;     /* [n, M] */
+    fsm_real *noise;  /* [n, E]; NULL: drawn */
+    fsm_real *y, *dx; /* [n, M] */
     fsm_moe moe;
     fsm_moe_scratch scratch;
     fsm_moe_staging staging;
@@ -30,9 +32,10 @@ typedef struct fsm_layer_run {
     fsm_hooks hooks;
     fsm_layer_params params;
     int64_t nominal_rows;
-    double *sums;       /* [sums of a layer], of all ranks after forward */
-    double *loss_grads; /* [2, E] */
-    double aux, z;      /* losses, without coefficients */
+    fsm_sum *sums;       /* [sums of a layer], of all ranks after forward */
+    fsm_sum *loss_grads; /* [2, E] of share and load, then of z: fsm_gate_loss_grad */
+    fsm_sum *losses;     /* [2] aux and z, without coefficients */
+    double aux, z;       /* the same, read when a step has ended */
     fsm_memory memory;
     fsm_exec *exec;
 } fsm_layer_run;

@@ -138,14 +138,27 @@ static fsmoe_status check_names(const job *j)
 }
 
 /* This rank's tokens of a tensor of `width` numbers a token; the message counts tokens of the whole. */
-static fsmoe_status read_tokens(const job *j, const char *name, int rank, const int64_t *shape, int64_t width,
-                                float *to)
+static fsmoe_status read_host_tokens(const job *j, const char *name, int rank, const int64_t *shape, int64_t width,
+                                     float *to)
 {
     const fsm_layer_run *r = &j->run;
     FSM_TRY(fsm_safetensors_read_block(j->file, name, rank, shape, r->first, r->n, 0, width, to, width));
     int64_t at = fsm_first_not_finite(to, r->n * width);
     if (at == r->n * width) return FSMOE_OK;
     return fsm_fail_not_finite(name, to[at], r->first + at / width, at % width);
+}
+
+/* The same into a tensor. */
+static fsmoe_status read_tokens(const job *j, const char *name, int rank, const int64_t *shape, int64_t width, void *to)
+{
+    const fsm_ops *ops = j->run.ops;
+    size_t bytes = sizeof(float) * (size_t)(j->run.n * width);
+    float *host = malloc(bytes + 1);
+    if (!host) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", name);
+    fsmoe_status status = read_host_tokens(j, name, rank, shape, width, host);
+    if (status == FSMOE_OK) ops->write(ops, bytes, host, to);
+    free(host);
+    return status;
 }
 
 static fsmoe_status read_all(job *j)
@@ -156,7 +169,7 @@ static fsmoe_status read_all(job *j)
     FSM_TRY(read_tokens(j, "x", 3, tokens, hidden, r->x));
     FSM_TRY(read_tokens(j, "dy", 3, tokens, hidden, r->dy));
     if (r->noise) FSM_TRY(read_tokens(j, "gate.noise", 2, noise, experts, r->noise));
-    return fsm_layer_params_read(j->file, &r->params);
+    return fsm_layer_params_read(j->file, r->ops, &r->params);
 }
 
 static fsmoe_status read_tensors(job *j)
@@ -202,14 +215,14 @@ static fsmoe_status sum_parts(const job *j, float *whole, int64_t elems)
 }
 
 /* y or dx, [B, L, M]. */
-static fsmoe_status add_tokens(const job *j, output *out, const char *name, const float *mine)
+static fsmoe_status add_tokens(const job *j, output *out, const char *name, const fsm_real *mine)
 {
     const fsm_layer_run *r = &j->run;
     int64_t hidden = j->config->model.hidden;
     const int64_t shape[3] = {j->samples, j->seq_len, hidden};
     float *whole = add(out, name, FSM_DTYPE_F32, 3, shape);
     FSM_TRY(fsm_comm_agree(j->world, whole ? FSMOE_OK : no_memory()));
-    memcpy(whole + r->first * hidden, mine, sizeof *whole * (size_t)(r->n * hidden));
+    r->ops->read(r->ops, sizeof *whole * (size_t)(r->n * hidden), mine, whole + r->first * hidden);
     return sum_parts(j, whole, r->total * hidden);
 }
 
@@ -228,7 +241,7 @@ static fsmoe_status add_gradients(const job *j, output *out)
         snprintf(name, sizeof name, "d.%s", p->name);
         float *whole = add(out, name, FSM_DTYPE_F32, p->rank, p->shape);
         FSM_TRY(fsm_comm_agree(j->world, whole ? FSMOE_OK : no_memory()));
-        fsm_layer_param_place(params, p, whole);
+        fsm_layer_param_place(params, p, j->run.ops, whole);
         FSM_TRY(sum_parts(j, whole, fsm_layer_param_elems(p)));
     }
     return FSMOE_OK;
@@ -245,40 +258,69 @@ static fsmoe_status add_number(output *out, const char *name, double value)
 
 static fsmoe_status add_sums(const job *j, output *out)
 {
+    const fsm_ops *ops = j->run.ops;
     const int64_t one = 1, experts = j->config->moe.num_experts;
-    fsm_gate_sums sums = fsm_layer_run_sums(&j->run);
+    double sums[FSM_GATE_SUMS_COUNT(experts)];
     FSM_TRY(add_number(out, "aux_loss", j->run.aux));
     FSM_TRY(add_number(out, "z_loss", j->run.z));
     int64_t *load = add(out, "tokens_per_expert", FSM_DTYPE_I64, 1, &experts);
     int64_t *dropped = add(out, "dropped", FSM_DTYPE_I64, 1, &one);
     if (!load || !dropped) return no_memory();
-    for (int64_t e = 0; e < experts; e++) load[e] = (int64_t)sums.kept[e];
-    *dropped = (int64_t)*sums.dropped;
+    ops->read(ops, sizeof sums, j->run.sums, sums);
+    for (int64_t e = 0; e < experts; e++) load[e] = (int64_t)sums[FSM_GATE_SUMS_KEPT(experts) + e];
+    *dropped = (int64_t)sums[FSM_GATE_SUMS_DROPPED(experts)];
     return FSMOE_OK;
+}
+
+/* A rank's choices, read from the device. */
+typedef struct choices {
+    int32_t *row, *choice; /* [n, k] */
+    float *weight;
+} choices;
+
+static bool read_choices(const fsm_layer_run *r, choices *c)
+{
+    const fsm_ops *ops = r->ops;
+    size_t pairs = (size_t)(r->n * r->moe.gate.choices), bytes = 4 * pairs;
+    *c = (choices){malloc(bytes + 1), malloc(bytes + 1), malloc(bytes + 1)};
+    if (!c->row || !c->choice || !c->weight) return false;
+    ops->read(ops, bytes, r->pass.route.row, c->row);
+    ops->read(ops, bytes, r->pass.gate.choice, c->choice);
+    ops->read(ops, bytes, r->pass.gate.weight, c->weight);
+    return true;
+}
+
+static void free_choices(choices *c)
+{
+    free(c->row);
+    free(c->choice);
+    free(c->weight);
 }
 
 /* Choices by falling score; -1 and 0 where a place was lost. */
 static fsmoe_status add_choices(const job *j, output *out)
 {
     const fsm_layer_run *r = &j->run;
-    const fsm_gate_pass *gate = &r->pass.gate;
     const fsm_gate_kind *kind = r->moe.gate.kind;
     const int64_t k = r->moe.gate.choices, pairs = r->total * k, shape[2] = {r->total, k};
+    choices own = {0};
     if (kind->mixes || kind->experts_choose) return FSMOE_OK;
     int32_t *indices = add(out, "indices", FSM_DTYPE_I32, 2, shape);
     float *weights = add(out, "weights", FSM_DTYPE_F32, 2, shape);
     double *both = calloc(2 * (size_t)pairs + 1, sizeof *both);
-    fsmoe_status status = fsm_comm_agree(j->world, indices && weights && both ? FSMOE_OK : no_memory());
+    bool fits = indices && weights && both && read_choices(r, &own);
+    fsmoe_status status = fsm_comm_agree(j->world, fits ? FSMOE_OK : no_memory());
     for (int64_t i = 0; status == FSMOE_OK && i < r->n * k; i++) {
-        bool kept = r->pass.route.row[i] >= 0;
-        both[r->first * k + i] = kept ? gate->choice[i] + 1 : 0;
-        both[pairs + r->first * k + i] = kept ? gate->weight[i] : 0;
+        bool kept = own.row[i] >= 0;
+        both[r->first * k + i] = kept ? own.choice[i] + 1 : 0;
+        both[pairs + r->first * k + i] = kept ? own.weight[i] : 0;
     }
     if (status == FSMOE_OK) status = fsm_comm_all_reduce_double(j->world, both, 2 * pairs);
     for (int64_t i = 0; status == FSMOE_OK && i < pairs; i++) {
         indices[i] = (int32_t)both[i] - 1;
         weights[i] = (float)both[pairs + i];
     }
+    free_choices(&own);
     free(both);
     return status;
 }
@@ -293,7 +335,7 @@ static fsmoe_status add_state(const job *j, output *out)
         if (has_gradient(j, p)) continue;
         float *now = add(out, p->name, FSM_DTYPE_F32, p->rank, p->shape);
         if (!now) return no_memory();
-        memcpy(now, gate->params[i].value, sizeof *now * (size_t)p->elems);
+        gate->ops->read(gate->ops, sizeof *now * (size_t)p->elems, gate->params[i].value, now);
     }
     return FSMOE_OK;
 }

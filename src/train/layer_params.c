@@ -3,6 +3,7 @@
 #include "model/finite.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Names of experts' tensors, which models call as their families do. */
@@ -117,10 +118,10 @@ static void take_block(fsm_memory *memory, fsm_layer_params *params, int first, 
 {
     int64_t elems = 0, at = 0;
     for (int i = first; i < last; i++) elems += params->items[i].elems;
-    float *values = fsm_take_reals(memory, elems), *grads = fsm_take_reals(memory, elems);
+    fsm_real *values = fsm_take_reals(memory, elems), *grads = fsm_take_reals(memory, elems);
     for (int i = first; values && i < last; i++) {
-        params->items[i].value = values + at;
-        params->items[i].grad = grads + at;
+        params->items[i].value = fsm_real_at(values, at);
+        params->items[i].grad = fsm_real_at(grads, at);
         at += params->items[i].rows * params->items[i].cols;
     }
 }
@@ -142,7 +143,7 @@ static void bind_expert(const fsm_layer_params *params, const fsmoe_config *conf
     for (int i = first; i < last; i++) {
         const fsm_layer_param *p = &params->items[i];
         int64_t at = e * stride_of(params, p);
-        views[i - first] = (fsm_param_view){p->value + at, p->grad + at, p->rows, p->cols};
+        views[i - first] = (fsm_param_view){fsm_real_at(p->value, at), fsm_real_at(p->grad, at), p->rows, p->cols};
     }
     fsm_expert_find(config->moe.expert)->bind(&config->moe, views, shard, weights);
 }
@@ -178,14 +179,21 @@ static fsmoe_status read_block(const fsm_safetensors *file, const fsm_layer_para
     return fsm_fail_not_finite(p->name, to[at], p->rank > 1 ? row0 + at / p->cols : -1, p->col0 + at % p->cols);
 }
 
-fsmoe_status fsm_layer_params_read(const fsm_safetensors *file, fsm_layer_params *params)
+fsmoe_status fsm_layer_params_read(const fsm_safetensors *file, const fsm_ops *ops, fsm_layer_params *params)
 {
-    for (int i = 0; i < params->count; i++) {
+    fsmoe_status status = FSMOE_OK;
+    for (int i = 0; i < params->count && status == FSMOE_OK; i++) {
         const fsm_layer_param *p = &params->items[i];
-        for (int64_t e = 0; e < blocks_of(params, p); e++)
-            FSM_TRY(read_block(file, p, first_row(params, p, e), p->value + e * stride_of(params, p)));
+        size_t bytes = sizeof(float) * (size_t)(p->rows * p->cols);
+        float *block = malloc(bytes + 1);
+        if (!block) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", p->name);
+        for (int64_t e = 0; e < blocks_of(params, p) && status == FSMOE_OK; e++) {
+            status = read_block(file, p, first_row(params, p, e), block);
+            if (status == FSMOE_OK) ops->write(ops, bytes, block, fsm_real_at(p->value, e * stride_of(params, p)));
+        }
+        free(block);
     }
-    return FSMOE_OK;
+    return status;
 }
 
 int64_t fsm_layer_param_elems(const fsm_layer_param *p)
@@ -196,12 +204,13 @@ int64_t fsm_layer_param_elems(const fsm_layer_param *p)
 }
 
 /* What an expert's shards do not split, each of them works out whole. */
-void fsm_layer_param_place(const fsm_layer_params *params, const fsm_layer_param *p, float *whole)
+void fsm_layer_param_place(const fsm_layer_params *params, const fsm_layer_param *p, const fsm_ops *ops, float *whole)
 {
     memset(whole, 0, sizeof *whole * (size_t)fsm_layer_param_elems(p));
     if (p->is_expert && p->spec.shard == FSM_SHARD_NONE && params->esp_index != 0) return;
     for (int64_t e = 0; e < blocks_of(params, p); e++)
         for (int64_t r = 0; r < p->rows; r++)
-            memcpy(whole + (first_row(params, p, e) + r) * p->spec.cols + p->col0,
-                   p->grad + e * stride_of(params, p) + r * p->cols, sizeof *whole * (size_t)p->cols);
+            ops->read(ops, sizeof *whole * (size_t)p->cols,
+                      fsm_real_at(p->grad, e * stride_of(params, p) + r * p->cols),
+                      whole + (first_row(params, p, e) + r) * p->spec.cols + p->col0);
 }

@@ -19,7 +19,7 @@ typedef struct fsm_layer_param {
     int64_t shape[3];
     int64_t rows, cols, row0, col0; /* this rank's block of one expert's */
     int64_t elems;                  /* of the block, all local experts */
-    float *value, *grad;            /* [local experts or 1, rows, cols] */
+    fsm_real *value, *grad;         /* [local experts or 1, rows, cols] */
 } fsm_layer_param;
 
 typedef struct fsm_layer_params {
@@ -38,12 +38,13 @@ void fsm_layer_params_take(fsm_memory *memory, fsm_layer_params *params);
 /* Into the layer's gate and experts. */
 void fsm_layer_params_bind(const fsm_layer_params *params, const fsmoe_config *config, fsm_moe *moe);
 
-/* ERROR_FORMAT names the tensor, ERROR_NUMERIC also where it is not finite. */
-fsmoe_status fsm_layer_params_read(const fsm_safetensors *file, fsm_layer_params *params);
+/* Values, by `ops`. ERROR_FORMAT names the tensor, ERROR_NUMERIC also where it is not finite; ERROR_MEMORY. */
+fsmoe_status fsm_layer_params_read(const fsm_safetensors *file, const fsm_ops *ops, fsm_layer_params *params);
 
 /* whole [fsm_layer_param_elems] = this rank's part of the tensor's gradient, 0 elsewhere: the sum over all ranks is all of
  * it. */
-void fsm_layer_param_place(const fsm_layer_params *params, const fsm_layer_param *param, float *whole);
+void fsm_layer_param_place(const fsm_layer_params *params, const fsm_layer_param *param, const fsm_ops *ops,
+                           float *whole);
 
 int64_t fsm_layer_param_elems(const fsm_layer_param *param); /* of the whole tensor */
 

@@ -65,13 +65,16 @@ fsmoe_status fsm_stepper_reset(fsm_stepper *stepper)
 static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
 {
     bool canonical = s->config->parallel.canonical_sums;
+    fsm_model_options own = *options;
     FSM_TRY(fsm_cpu_ops_create(s->threads, canonical, &s->ops));
+    FSM_TRY(fsm_cpu_ops_create(1, canonical, &s->link_ops));
+    own.link_ops = s->link_ops;
     if (canonical) {
         s->tree_scratch = malloc(sizeof *s->tree_scratch * FSM_TREE_ELEMS * (size_t)s->world->size);
         s->tree_counts = malloc(sizeof *s->tree_counts * (size_t)s->world->size);
         if (!s->tree_scratch || !s->tree_counts) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for sums over ranks");
     }
-    FSM_TRY(fsm_model_create(s->config, s->ops, &s->topo, s->groups, options, &s->model));
+    FSM_TRY(fsm_model_create(s->config, s->ops, &s->topo, s->groups, &own, &s->model));
     FSM_TRY(set_values(s));
     if (options->training) FSM_TRY(fsm_optimizer_create(&s->model->params, s->ops, &s->config->train, &s->optimizer));
     s->max_samples = options->max_samples;
@@ -105,6 +108,7 @@ void fsm_stepper_destroy(fsm_stepper *stepper)
     fsm_graph_destroy(&stepper->forward_graph);
     fsm_optimizer_destroy(&stepper->optimizer);
     fsm_model_destroy(stepper->model);
+    fsm_ops_destroy(stepper->link_ops);
     fsm_ops_destroy(stepper->ops);
     fsm_groups_destroy(stepper->groups);
     free(stepper->tree_scratch);

@@ -23,7 +23,8 @@ typedef struct fsm_stepper {
     int64_t max_samples; /* of a micro-batch, of one data-parallel group */
     fsm_topo topo;
     fsm_comm *groups[FSM_GROUP_COUNT];
-    fsm_ops *ops; /* its own: threads and work memory */
+    fsm_ops *ops;      /* its own: threads and work memory */
+    fsm_ops *link_ops; /* of one thread, for what is done where communication is moved */
     fsm_model *model;
     fsm_optimizer optimizer; /* when training */
     fsm_graph train_graph;   /* when training */

@@ -7,6 +7,7 @@
  *   Where all that is left is what a token has already (k > 1), the earliest token that can gives it its seat at the
  *   lowest expert that it has not, and moves to the lowest that has room.
  * In:  softmax and logits of the tokens of one group. Out: k different experts a token, by falling logit.
+ * All arrays are the host's: one token asks after another, and what it is answered depends on those before it.
  */
 #ifndef FSM_MOE_BALANCED_H
 #define FSM_MOE_BALANCED_H
@@ -27,7 +28,7 @@ void fsm_balanced_take(fsm_memory *memory, int64_t max_tokens, int64_t group, in
                        fsm_balanced *balanced);
 
 /* Group number `index`, of `tokens` <= group tokens; all arrays begin at its first: prob, logits [tokens, E], choice
- * [tokens, k]. Groups may be worked on at once. */
+ * [tokens, k]. prob may be the group's part of `plan`. Groups may be worked on at once. */
 void fsm_balanced_choose(const fsm_balanced *balanced, int64_t index, int64_t tokens, const float *prob,
                          const float *logits, int32_t *choice);
 

@@ -3,10 +3,7 @@
  * without bias, divided by their sum, times routed_scaling_factor. The bias has no gradient: after a step it moves by
  * bias_update_rate towards balance (after_step). P of the losses is s divided by its sum over experts.
  */
-#include "base/sigmoid.h"
 #include "moe/gate/router.h"
-
-#include <math.h>
 
 enum { BIAS = FSM_ROUTER_WEIGHT + 1 };
 
@@ -17,14 +14,12 @@ static int list_params_deepseek(const fsmoe_moe_config *config, int64_t hidden, 
     return 2;
 }
 
-static const float LEAST_SUM = 1e-20f; /* of scores that are divided by: all of them may be 0 */
-
 typedef struct groups {
-    float *score;  /* [N, E] sigmoid of the logits */
-    float *biased; /* [N, E] score + bias; -infinity in closed groups */
-    float *best;   /* [N, n_group] scores of groups */
-    float *value;  /* [N, topk_group] */
-    int32_t *open; /* [N, topk_group] */
+    fsm_real *score;  /* [N, E] sigmoid of the logits */
+    fsm_real *biased; /* [N, E] score + bias; -infinity in closed groups */
+    fsm_real *best;   /* [N, n_group] scores of groups */
+    fsm_real *value;  /* [N, topk_group] */
+    fsm_index *open;  /* [N, topk_group] */
 } groups;
 
 static void take_deepseek(fsm_memory *memory, int64_t max_tokens, fsm_gate_pass *pass)
@@ -41,117 +36,49 @@ static void take_deepseek(fsm_memory *memory, int64_t max_tokens, fsm_gate_pass 
     if (g) *g = arrays; /* not while memory is only measured */
 }
 
-/* The sum of the two largest of n values, or the only one. */
-static float two_best(const float *values, int64_t n)
-{
-    float first = -INFINITY, second = -INFINITY;
-    for (int64_t i = 0; i < n; i++) {
-        if (values[i] > first) {
-            second = first;
-            first = values[i];
-        } else if (values[i] > second) {
-            second = values[i];
-        }
-    }
-    return n > 1 ? first + second : first;
-}
-
-/* prob = score / sum of scores, P of the losses; lse is the logits'. */
-static void score_token(const fsm_gate_pass *pass, int64_t token)
+static fsm_group_shape shape_of(const fsm_gate_pass *pass)
 {
     const fsm_gate *gate = pass->gate;
-    const groups *g = pass->own;
-    int64_t experts = gate->num_experts, n_group = gate->config->n_group, size = experts / n_group;
-    float *score = g->score + token * experts, *biased = g->biased + token * experts, sum = LEAST_SUM;
-    for (int64_t e = 0; e < experts; e++) {
-        score[e] = fsm_sigmoid(pass->logits[token * experts + e]);
-        biased[e] = score[e] + gate->params[BIAS].value[e];
-        sum += score[e];
-    }
-    for (int64_t e = 0; e < experts; e++) pass->prob[token * experts + e] = score[e] / sum;
-    for (int64_t i = 0; i < n_group; i++) g->best[token * n_group + i] = two_best(biased + i * size, size);
-}
-
-/* -infinity for the experts of all but the token's best groups. */
-static void close_groups(const fsm_gate_pass *pass, int64_t token)
-{
-    const fsm_gate *gate = pass->gate;
-    const groups *g = pass->own;
-    int64_t top = gate->config->topk_group, size = gate->num_experts / gate->config->n_group;
-    for (int64_t e = 0; e < gate->num_experts; e++) {
-        bool open = false;
-        for (int64_t i = token * top; i < (token + 1) * top; i++) open |= g->open[i] == e / size;
-        if (!open) g->biased[token * gate->num_experts + e] = -INFINITY;
-    }
-}
-
-static void weigh(const fsm_gate_pass *pass, int64_t token)
-{
-    const fsm_gate *gate = pass->gate;
-    int64_t k = gate->choices;
-    const float *score = ((const groups *)pass->own)->score + token * gate->num_experts;
-    const int32_t *choice = pass->choice + token * k;
-    float sum = LEAST_SUM;
-    for (int64_t j = 0; j < k; j++) sum += score[choice[j]];
-    for (int64_t j = 0; j < k; j++)
-        pass->weight[token * k + j] = (float)gate->config->routed_scaling_factor * score[choice[j]] / sum;
+    return (fsm_group_shape){.n = pass->input.n,
+                             .experts = gate->num_experts,
+                             .groups = gate->config->n_group,
+                             .choices = gate->choices,
+                             .scale = gate->config->routed_scaling_factor};
 }
 
 static void forward_deepseek(fsm_gate_pass *pass)
 {
     const fsm_gate *gate = pass->gate;
+    const fsm_ops *ops = gate->ops;
     const groups *g = pass->own;
-    int64_t n_group = gate->config->n_group, top = gate->config->topk_group;
+    const fsm_group_shape shape = shape_of(pass);
+    int64_t top = gate->config->topk_group;
     fsm_router_project(pass, pass->input.x);
-    fsm_router_softmax(pass);
-    fsm_router_each_token(pass, gate->num_experts, score_token);
-    if (top < n_group) {
-        gate->ops->top_k(gate->ops, pass->input.n, n_group, top, g->best, g->open, g->value);
-        fsm_router_each_token(pass, gate->num_experts, close_groups);
+    fsm_router_softmax(pass); /* for lse: prob becomes P of the losses */
+    ops->route.group_scores(ops, &shape, pass->logits, gate->params[BIAS].value, g->score, g->biased, pass->prob,
+                            g->best);
+    if (top < shape.groups) {
+        ops->top_k(ops, shape.n, shape.groups, top, g->best, g->open, g->value);
+        ops->route.close_groups(ops, &shape, top, g->open, g->biased);
     }
     fsm_router_choose(pass, g->biased);
-    fsm_router_each_token(pass, gate->choices, weigh);
-}
-
-/* d score of one token from its weights and, through prob, from the losses; then through the sigmoid. */
-static void scores_backward(const fsm_gate_pass *pass, int64_t token)
-{
-    const fsm_gate *gate = pass->gate;
-    int64_t k = gate->choices, experts = gate->num_experts;
-    const double *share = fsm_router_share(pass);
-    const float *score = ((const groups *)pass->own)->score + token * experts, *prob = pass->prob + token * experts;
-    const float *dweight = pass->dweight + token * k;
-    const int32_t *choice = pass->choice + token * k;
-    float *dlogits = pass->dlogits + token * experts;
-    double chosen = LEAST_SUM, all = LEAST_SUM, mean_weight = 0, mean_share = 0;
-    for (int64_t j = 0; j < k; j++) chosen += score[choice[j]];
-    for (int64_t j = 0; j < k; j++) mean_weight += dweight[j] * score[choice[j]] / chosen;
-    for (int64_t e = 0; e < experts; e++) all += score[e];
-    for (int64_t e = 0; share && e < experts; e++) mean_share += share[e] * prob[e];
-    for (int64_t e = 0; share && e < experts; e++)
-        dlogits[e] += (float)((share[e] - mean_share) / all) * score[e] * (1 - score[e]);
-    for (int64_t j = 0; j < k; j++) {
-        double d = gate->config->routed_scaling_factor * (dweight[j] - mean_weight) / chosen;
-        dlogits[choice[j]] += (float)d * score[choice[j]] * (1 - score[choice[j]]);
-    }
+    ops->route.group_weights(ops, &shape, g->score, pass->choice, pass->weight);
 }
 
 static void backward_deepseek(fsm_gate_pass *pass)
 {
+    const fsm_ops *ops = pass->gate->ops;
+    const fsm_group_shape shape = shape_of(pass);
     fsm_router_z_backward(pass);
-    fsm_router_each_token(pass, pass->gate->num_experts, scores_backward);
+    ops->route.group_backward(ops, &shape, ((const groups *)pass->own)->score, pass->prob, pass->choice, pass->dweight,
+                              fsm_router_share(pass), pass->dlogits);
     fsm_router_project_backward(pass);
 }
 
-static void move_bias(fsm_gate *gate, const double *chosen)
+static void move_bias(fsm_gate *gate, const fsm_sum *chosen)
 {
-    double mean = 0;
-    float *bias = gate->params[BIAS].value;
-    for (int64_t e = 0; e < gate->num_experts; e++) mean += chosen[e] / (double)gate->num_experts;
-    for (int64_t e = 0; e < gate->num_experts; e++) {
-        int sign = (mean > chosen[e]) - (mean < chosen[e]);
-        bias[e] += (float)(gate->config->bias_update_rate * sign);
-    }
+    gate->ops->route.move_bias(gate->ops, gate->num_experts, gate->config->bias_update_rate, chosen,
+                               gate->params[BIAS].value);
 }
 
 const fsm_gate_kind fsm_gate_deepseek = {

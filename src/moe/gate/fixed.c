@@ -6,29 +6,33 @@
 
 #include <string.h>
 
-static void set_choices(fsm_gate_pass *pass, int64_t token, uint64_t first)
+static void weigh_equally(fsm_gate_pass *pass)
 {
-    int64_t k = pass->gate->choices;
-    for (int64_t j = 0; j < k; j++) {
-        pass->choice[token * k + j] = (int32_t)((first + (uint64_t)j) % (uint64_t)pass->gate->num_experts);
-        pass->weight[token * k + j] = 1.0f / (float)k;
-    }
+    const fsm_gate *gate = pass->gate;
+    gate->ops->route.fill(gate->ops, pass->input.n * gate->choices, 1.0f / (float)gate->choices, pass->weight);
 }
 
 static void forward_hash(fsm_gate_pass *pass)
 {
+    const fsm_gate *gate = pass->gate;
     const fsm_gate_input *in = &pass->input;
-    bool table = strcmp(pass->gate->config->hash, "table") == 0;
-    for (int64_t i = 0; i < in->n; i++) {
-        uint64_t id = in->ids ? (uint64_t)in->ids[i] : in->first_token + (uint64_t)i;
-        set_choices(pass, i, table ? fsm_rng_bits(0, FSM_RNG_GATE_NOISE + in->layer, id) >> 1 : id);
-    }
+    const fsm_draw table = {.seed = 0, .stream = FSM_RNG_GATE_NOISE + in->layer, .first = in->first_token};
+    if (strcmp(gate->config->hash, "table") == 0)
+        gate->ops->route.choose_hashed(gate->ops, in->n, gate->num_experts, gate->choices, in->ids, &table,
+                                       pass->choice);
+    else
+        gate->ops->route.choose_modulo(gate->ops, in->n, gate->num_experts, gate->choices, in->ids, in->first_token, 1,
+                                       pass->choice);
+    weigh_equally(pass);
 }
 
 static void forward_balanced_test(fsm_gate_pass *pass)
 {
-    uint64_t k = (uint64_t)pass->gate->choices;
-    for (int64_t i = 0; i < pass->input.n; i++) set_choices(pass, i, (pass->input.first_token + (uint64_t)i) * k);
+    const fsm_gate *gate = pass->gate;
+    const fsm_gate_input *in = &pass->input;
+    gate->ops->route.choose_modulo(gate->ops, in->n, gate->num_experts, gate->choices, NULL, in->first_token,
+                                   (uint64_t)gate->choices, pass->choice);
+    weigh_equally(pass);
 }
 
 const fsm_gate_kind fsm_gate_hash = {

@@ -16,36 +16,36 @@
 
 /* Sums over tokens from which the losses and the load are made; doubles, since they are added over all ranks. */
 typedef struct fsm_gate_sums {
-    double *load;       /* [E] f of the load-balancing loss (balance.h) */
-    double *share;      /* [E] and its P */
-    double *chosen;     /* [E] (token, choice) pairs that chose e, before any drop */
-    double *kept;       /* [E] those that reached e */
-    double *log_sum_sq; /* [1] sum of logsumexp(logits)^2 */
-    double *dropped;    /* [1] (token, choice) pairs that lost their place */
-    double *tokens;     /* [1] */
-    double *aux;        /* [1] ranks' own losses, where each has one of its own tokens */
+    fsm_sum *load;       /* [E] f of the load-balancing loss (balance.h) */
+    fsm_sum *share;      /* [E] and its P */
+    fsm_sum *chosen;     /* [E] (token, choice) pairs that chose e, before any drop */
+    fsm_sum *kept;       /* [E] those that reached e */
+    fsm_sum *log_sum_sq; /* [1] sum of logsumexp(logits)^2 */
+    fsm_sum *dropped;    /* [1] (token, choice) pairs that lost their place */
+    fsm_sum *tokens;     /* [1] */
+    fsm_sum *aux;        /* [1] ranks' own losses, where each has one of its own tokens */
 } fsm_gate_sums;
 
 /* The sums in an array of so many doubles, in this order. */
 #define FSM_GATE_SUMS_COUNT(num_experts) (4 * (num_experts) + 4)
 #define FSM_GATE_SUMS_KEPT(num_experts) (3 * (num_experts))
 #define FSM_GATE_SUMS_DROPPED(num_experts) (4 * (num_experts) + 1)
-fsm_gate_sums fsm_gate_sums_at(double *sums, int64_t num_experts);
+fsm_gate_sums fsm_gate_sums_at(fsm_sum *sums, int64_t num_experts);
 
 /* What the losses send back, per unit of the sums. */
 typedef struct fsm_gate_loss_grad {
-    const double *share;  /* [E] d aux / d share */
-    const double *load;   /* [E] d aux / d load, 0 where load is a count */
-    double log_sum_coeff; /* d z / d logit_i = log_sum_coeff * lse * softmax_i: 2 * coeff / tokens */
+    const fsm_sum *share; /* [E] d aux / d share */
+    const fsm_sum *load;  /* [E] d aux / d load, 0 where load is a count */
+    const fsm_sum *z;     /* [1] 2 coeff / tokens: d z-loss / d logit_i = z lse softmax_i; NULL: 0 */
 } fsm_gate_loss_grad;
 
 /* One forward call. */
 typedef struct fsm_gate_input {
     int64_t n;
-    const float *x;     /* [n, M] */
-    const int32_t *ids; /* [n] token ids; NULL: their numbers are */
-    const float *noise; /* [n, E] given instead of drawn; NULL: drawn */
-    bool training;      /* noise only in training */
+    const fsm_row *x;      /* [n, M] */
+    const fsm_index *ids;  /* [n] token ids; NULL: their numbers are */
+    const fsm_real *noise; /* [n, E] given instead of drawn; NULL: drawn */
+    bool training;         /* noise only in training */
     uint64_t seed;
     uint32_t layer;
     uint64_t first_token;    /* global number of token 0: noise does not depend on the layout */
@@ -68,22 +68,19 @@ typedef struct fsm_gate_pass {
     const fsm_gate *gate;
     fsm_gate_input input;
     /* saved by forward for backward; [max_tokens, …] */
-    float *logits;   /* [N, E] the logits that chose: noisy ones in noisy training */
-    float *prob;     /* [N, E] softmax of logits */
-    float *lse;      /* [N] logsumexp of logits */
-    int32_t *choice; /* [N, choices] experts by falling score, -1: none */
-    float *score;    /* [N, choices] what they were chosen by */
-    float *weight;   /* [N, choices] combine weights, 0 where there is no choice */
-    void *own;       /* the kind's */
+    fsm_real *logits;  /* [N, E] the logits that chose: noisy ones in noisy training */
+    fsm_real *prob;    /* [N, E] softmax of logits */
+    fsm_real *lse;     /* [N] logsumexp of logits */
+    fsm_index *choice; /* [N, choices] experts by falling score, -1: none */
+    fsm_real *score;   /* [N, choices] what they were chosen by */
+    fsm_real *weight;  /* [N, choices] combine weights, 0 where there is no choice */
+    void *own;         /* the kind's */
     /* of backward */
-    const float *dweight; /* [n, choices] */
+    const fsm_real *dweight; /* [n, choices] */
     fsm_gate_loss_grad loss;
-    float *dlogits; /* [N, E] scratch of one call: other passes have the same */
-    float *dx;      /* [n, M] += */
+    fsm_real *dlogits; /* [N, E] scratch of one call: other passes have the same */
+    fsm_real *dx;      /* [n, M] += */
 } fsm_gate_pass;
-
-/* What a loop over tokens does with one of them. */
-typedef void fsm_token_body(const fsm_gate_pass *pass, int64_t token);
 
 typedef struct fsm_gate_kind {
     const char *name, *description, *source;
@@ -92,6 +89,8 @@ typedef struct fsm_gate_kind {
     bool has_weights;     /* that its logits decide, so importance_load may */
     bool experts_choose;  /* a token has up to E choices; nothing is dropped */
     bool mixes;           /* slots are mixtures of tokens: mix instead of forward, there are no choices */
+    /* what of it runs on the host and copies its tensors there and back; NULL: nothing, under this configuration */
+    const char *(*on_host)(const fsmoe_moe_config *config);
     /* how many specs were written; NULL: no parameters */
     int (*list_params)(const fsmoe_moe_config *config, int64_t hidden, fsm_param_spec *specs);
     /* pass->own for up to max_tokens; NULL: nothing */
@@ -101,15 +100,15 @@ typedef struct fsm_gate_kind {
     /* pass->dx +=, gradients of parameters += */
     void (*backward)(fsm_gate_pass *pass);
     /* load [E] += how likely each expert is chosen, where noise decides; false: it does not. NULL: never */
-    bool (*add_load)(const fsm_gate_pass *pass, double *load);
+    bool (*add_load)(const fsm_gate_pass *pass, fsm_sum *load);
     /* after a step whose batch chose each expert chosen [E] times; NULL: nothing changes */
-    void (*after_step)(fsm_gate *gate, const double *chosen);
+    void (*after_step)(fsm_gate *gate, const fsm_sum *chosen);
     /* of one group of tokens x [group, M], columns slot by slot of expert by expert: dispatch [group, E S], of which a slot's
      * column sums to 1, and combine [group, E S], of which a token's row does */
-    void (*mix)(fsm_gate_pass *pass, int64_t group, const float *x, float *dispatch, float *combine);
+    void (*mix)(fsm_gate_pass *pass, int64_t group, const fsm_row *x, fsm_real *dispatch, fsm_real *combine);
     /* dispatch, combine as mix left them; d_dispatch, d_combine may be overwritten; dx [group, M] += */
-    void (*mix_backward)(fsm_gate_pass *pass, int64_t group, const float *x, const float *dispatch,
-                         const float *combine, float *d_dispatch, float *d_combine, float *dx);
+    void (*mix_backward)(fsm_gate_pass *pass, int64_t group, const fsm_row *x, const fsm_real *dispatch,
+                         const fsm_real *combine, fsm_real *d_dispatch, fsm_real *d_combine, fsm_real *dx);
 } fsm_gate_kind;
 
 /* NULL when no kind has that name. */
@@ -125,14 +124,18 @@ fsmoe_status fsm_gate_select(const fsmoe_moe_config *config, fsm_gate *gate);
 /* Choices that a token has under the configuration. */
 int64_t fsm_gate_choices(const fsmoe_moe_config *config);
 
+/* What of the configured gate runs on the host, for a run to say; NULL: nothing. */
+const char *fsm_gate_on_host(const fsmoe_moe_config *config);
+
 /* Takes a pass's memory for up to max_tokens (measured or real). dlogits [max_tokens, E], borrowed, serves all
  * passes of all layers. */
-void fsm_gate_take(fsm_memory *memory, const fsm_gate *gate, int64_t max_tokens, float *dlogits, fsm_gate_pass *pass);
+void fsm_gate_take(fsm_memory *memory, const fsm_gate *gate, int64_t max_tokens, fsm_real *dlogits,
+                   fsm_gate_pass *pass);
 
 /* Choices, weights and sums of pass->input; all of sums but kept and dropped, +=. */
 void fsm_gate_forward(fsm_gate_pass *pass, fsm_gate_sums *sums);
 
 /* dweight [n, choices] is changed: the loss's part is added. dx [n, M] +=, gradients of parameters +=. */
-void fsm_gate_backward(fsm_gate_pass *pass, float *dweight, const fsm_gate_loss_grad *loss, float *dx);
+void fsm_gate_backward(fsm_gate_pass *pass, fsm_real *dweight, const fsm_gate_loss_grad *loss, fsm_real *dx);
 
 #endif

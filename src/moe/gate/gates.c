@@ -47,7 +47,13 @@ int64_t fsm_gate_choices(const fsmoe_moe_config *config)
     return kind && kind->experts_choose ? config->num_experts : config->top_k;
 }
 
-void fsm_gate_take(fsm_memory *memory, const fsm_gate *gate, int64_t max_tokens, float *dlogits, fsm_gate_pass *pass)
+const char *fsm_gate_on_host(const fsmoe_moe_config *config)
+{
+    const fsm_gate_kind *kind = fsm_gate_find(config->gate);
+    return kind && kind->on_host ? kind->on_host(config) : NULL;
+}
+
+void fsm_gate_take(fsm_memory *memory, const fsm_gate *gate, int64_t max_tokens, fsm_real *dlogits, fsm_gate_pass *pass)
 {
     int64_t scores = max_tokens * gate->num_experts, choices = max_tokens * gate->choices;
     *pass = (fsm_gate_pass){.gate = gate, .dlogits = dlogits};
@@ -62,44 +68,39 @@ void fsm_gate_take(fsm_memory *memory, const fsm_gate *gate, int64_t max_tokens,
     if (gate->kind->take) gate->kind->take(memory, max_tokens, pass);
 }
 
-fsm_gate_sums fsm_gate_sums_at(double *sums, int64_t num_experts)
+fsm_gate_sums fsm_gate_sums_at(fsm_sum *sums, int64_t num_experts)
 {
     return (fsm_gate_sums){
         .load = sums,
-        .share = sums + num_experts,
-        .chosen = sums + 2 * num_experts,
-        .kept = sums + 3 * num_experts,
-        .log_sum_sq = sums + 4 * num_experts,
-        .dropped = sums + 4 * num_experts + 1,
-        .tokens = sums + 4 * num_experts + 2,
-        .aux = sums + 4 * num_experts + 3,
+        .share = fsm_sum_at(sums, num_experts),
+        .chosen = fsm_sum_at(sums, 2 * num_experts),
+        .kept = fsm_sum_at(sums, 3 * num_experts),
+        .log_sum_sq = fsm_sum_at(sums, 4 * num_experts),
+        .dropped = fsm_sum_at(sums, 4 * num_experts + 1),
+        .tokens = fsm_sum_at(sums, 4 * num_experts + 2),
+        .aux = fsm_sum_at(sums, 4 * num_experts + 3),
     };
-}
-
-static void count_choices(const fsm_gate_pass *pass, fsm_gate_sums *sums)
-{
-    for (int64_t i = 0; i < pass->input.n * pass->gate->choices; i++)
-        if (pass->choice[i] >= 0) sums->chosen[pass->choice[i]] += 1;
 }
 
 void fsm_gate_forward(fsm_gate_pass *pass, fsm_gate_sums *sums)
 {
     const fsm_gate *gate = pass->gate;
+    const fsm_ops *ops = gate->ops;
+    int64_t n = pass->input.n, k = gate->choices;
     gate->kind->forward(pass);
-    for (int64_t i = 0; gate->kind->has_logits && i < pass->input.n; i++)
-        *sums->log_sum_sq += (double)pass->lse[i] * pass->lse[i];
-    count_choices(pass, sums);
+    if (gate->kind->has_logits) ops->route.add_squares(ops, n, pass->lse, sums->log_sum_sq);
+    ops->route.add_choices(ops, n, k, k, pass->choice, NULL, 1, sums->chosen);
     if (gate->balance) gate->balance->add(pass, sums);
-    *sums->tokens += (double)pass->input.n;
+    ops->add_to_sums(ops, 1, (double)n, sums->tokens);
 }
 
-void fsm_gate_backward(fsm_gate_pass *pass, float *dweight, const fsm_gate_loss_grad *loss, float *dx)
+void fsm_gate_backward(fsm_gate_pass *pass, fsm_real *dweight, const fsm_gate_loss_grad *loss, fsm_real *dx)
 {
     const fsm_gate *gate = pass->gate;
+    const fsm_ops *ops = gate->ops;
     if (!gate->kind->backward) return;
     if (gate->balance && gate->balance->of_weights)
-        for (int64_t i = 0; i < pass->input.n * gate->choices; i++)
-            if (pass->choice[i] >= 0) dweight[i] += (float)loss->share[pass->choice[i]];
+        ops->route.add_share(ops, pass->input.n, gate->choices, pass->choice, loss->share, dweight);
     pass->dweight = dweight;
     pass->loss = *loss;
     pass->dx = dx;

@@ -5,8 +5,6 @@
  * The losses see the logits that chose. Under noise the load of importance_load is smooth (noise.h).
  */
 #include "base/rng.h"
-#include "base/sigmoid.h"
-#include "moe/gate/balance.h"
 #include "moe/gate/noise.h"
 #include "moe/gate/router.h"
 
@@ -29,34 +27,33 @@ static void take_gshard(fsm_memory *memory, int64_t max_tokens, fsm_gate_pass *p
     fsm_gate_noise arrays = {.drawn = fsm_take_reals(memory, scores),
                              .spread = fsm_take_reals(memory, scores),
                              .dspread = fsm_take_reals(memory, scores)};
+    if (fsm_smooth_load_needed(pass->gate->config)) fsm_smooth_load_take(memory, pass->gate, max_tokens, &arrays);
     pass->own = noise;
     if (noise) *noise = arrays; /* not while memory is only measured */
 }
 
-static float noise_of(const fsm_gate_pass *pass, int64_t i)
+static void draw_noise(fsm_gate_pass *pass)
 {
     const fsm_gate_input *in = &pass->input;
-    uint64_t at = in->first_token * (uint64_t)pass->gate->num_experts + (uint64_t)i;
-    return in->noise ? in->noise[i] : (float)fsm_rng_normal(in->seed, FSM_RNG_GATE_NOISE + in->layer, at);
-}
-
-static void add_noise(const fsm_gate_pass *pass, int64_t token)
-{
-    int64_t num_experts = pass->gate->num_experts;
+    const fsm_ops *ops = pass->gate->ops;
     const fsm_gate_noise *noise = pass->own;
-    for (int64_t i = token * num_experts; i < (token + 1) * num_experts; i++) {
-        noise->drawn[i] = noise_of(pass, i);
-        pass->logits[i] += noise->drawn[i] * fsm_softplus(noise->spread[i]);
-    }
+    int64_t scores = in->n * pass->gate->num_experts;
+    const fsm_draw draw = {.seed = in->seed,
+                           .stream = FSM_RNG_GATE_NOISE + in->layer,
+                           .first = in->first_token * (uint64_t)pass->gate->num_experts};
+    if (in->noise) ops->copy(ops, FSM_REAL_BYTES * (size_t)scores, in->noise, noise->drawn);
+    else ops->route.normal(ops, scores, &draw, noise->drawn);
 }
 
 static void noise_forward(fsm_gate_pass *pass)
 {
     const fsm_gate *gate = pass->gate;
     const fsm_gate_noise *noise = pass->own;
-    gate->ops->linear_forward(gate->ops, pass->input.n, &gate->weights[NOISE_WEIGHT], NULL,
-                              fsm_reals(pass->input.x, gate->hidden), fsm_reals(noise->spread, gate->num_experts));
-    fsm_router_each_token(pass, 8 * gate->num_experts, add_noise); /* drawing is some 8 times a copy */
+    int64_t n = pass->input.n, num_experts = gate->num_experts;
+    gate->ops->linear_forward(gate->ops, n, &gate->weights[NOISE_WEIGHT], NULL, fsm_rows(pass->input.x, gate->hidden),
+                              fsm_reals(noise->spread, num_experts));
+    draw_noise(pass);
+    gate->ops->route.noise_forward(gate->ops, n * num_experts, noise->drawn, noise->spread, pass->logits);
 }
 
 static void forward_gshard(fsm_gate_pass *pass)
@@ -70,27 +67,19 @@ static void forward_gshard(fsm_gate_pass *pass)
     fsm_router_softmax_weights(pass);
 }
 
-/* Into dspread from dlogits: logits = clean + drawn * softplus(spread). */
-static void spread_backward(const fsm_gate_pass *pass, int64_t token)
-{
-    int64_t num_experts = pass->gate->num_experts;
-    const fsm_gate_noise *noise = pass->own;
-    for (int64_t i = token * num_experts; i < (token + 1) * num_experts; i++)
-        noise->dspread[i] += pass->dlogits[i] * noise->drawn[i] * fsm_sigmoid(noise->spread[i]);
-}
-
 static void noise_backward(fsm_gate_pass *pass)
 {
     const fsm_gate *gate = pass->gate;
     int64_t n = pass->input.n, num_experts = gate->num_experts, hidden = gate->hidden;
     const fsm_gate_noise *noise = pass->own;
     gate->ops->zero(gate->ops, n * num_experts, noise->dspread);
-    if (gate->balance && gate->balance->of_weights) fsm_smooth_load_backward(pass);
-    fsm_router_each_token(pass, num_experts, spread_backward);
+    if (fsm_smooth_load_needed(gate->config)) fsm_smooth_load_backward(pass);
+    gate->ops->route.noise_backward(gate->ops, n * num_experts, noise->drawn, noise->spread, pass->dlogits,
+                                    noise->dspread);
     gate->ops->linear_backward_input(gate->ops, n, &gate->weights[NOISE_WEIGHT], fsm_reals(noise->dspread, num_experts),
                                      1.0f, fsm_reals(pass->dx, hidden));
     gate->ops->linear_backward_weight(gate->ops, n, num_experts, hidden, fsm_reals(noise->dspread, num_experts),
-                                      fsm_reals(pass->input.x, hidden), gate->params[NOISE_WEIGHT].grad, NULL);
+                                      fsm_rows(pass->input.x, hidden), gate->params[NOISE_WEIGHT].grad, NULL);
 }
 
 static void backward_gshard(fsm_gate_pass *pass)
@@ -102,6 +91,11 @@ static void backward_gshard(fsm_gate_pass *pass)
     fsm_router_project_backward(pass);
 }
 
+static const char *on_host_gshard(const fsmoe_moe_config *config)
+{
+    return fsm_smooth_load_needed(config) ? "the smooth load under noise, which importance_load is made of" : NULL;
+}
+
 const fsm_gate_kind fsm_gate_gshard = {
     .name = "gshard",
     .description = "noisy top-k, softmax over the chosen logits",
@@ -109,6 +103,7 @@ const fsm_gate_kind fsm_gate_gshard = {
     .has_logits = true,
     .has_probability = true,
     .has_weights = true,
+    .on_host = on_host_gshard,
     .list_params = list_params_gshard,
     .take = take_gshard,
     .forward = forward_gshard,

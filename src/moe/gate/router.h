@@ -14,25 +14,22 @@ enum { FSM_ROUTER_WEIGHT = 0 }; /* params[0]: Wg [E, M], named "weight" */
 /* Its spec, for list_params. */
 FSMOE_API fsm_param_spec fsm_router_weight_spec(const fsmoe_moe_config *config, int64_t hidden);
 
-/* body for every token, on the rank's threads at once; a token touches `width` elements, and no other's. */
-FSMOE_API void fsm_router_each_token(const fsm_gate_pass *pass, int64_t width, fsm_token_body *body);
-
 /* logits = x Wg^T, x the input's or what a kind has made of it; of the input's x: dWg += dlogits^T x, dx += dlogits Wg. */
-FSMOE_API void fsm_router_project(fsm_gate_pass *pass, const float *x);
+FSMOE_API void fsm_router_project(fsm_gate_pass *pass, const fsm_row *x);
 FSMOE_API void fsm_router_project_backward(fsm_gate_pass *pass);
 
 /* prob = softmax(logits), lse. */
 FSMOE_API void fsm_router_softmax(fsm_gate_pass *pass);
 
 /* choice, score: the k best of scores [n, E], ties to the lower expert. */
-FSMOE_API void fsm_router_choose(fsm_gate_pass *pass, const float *scores);
+FSMOE_API void fsm_router_choose(fsm_gate_pass *pass, const fsm_real *scores);
 
 /* weight = softmax over the logits of the choices (k = 1: prob of the choice, or 1 with normalize_top_k). dlogits +=. */
 FSMOE_API void fsm_router_softmax_weights(fsm_gate_pass *pass);
 FSMOE_API void fsm_router_softmax_weights_backward(fsm_gate_pass *pass);
 
 /* d loss / d probability sum [E], or NULL where the loss is not of probabilities. */
-FSMOE_API const double *fsm_router_share(const fsm_gate_pass *pass);
+FSMOE_API const fsm_sum *fsm_router_share(const fsm_gate_pass *pass);
 
 /* dlogits = what the losses send back: into prob, where the loss is of probabilities, and from the z-loss. The second
  * when prob is not the logits' softmax: then the z-loss alone. */

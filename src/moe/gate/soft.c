@@ -4,7 +4,6 @@
  * normalize_slots: tokens and columns of Phi have length 1 first. It looks at later tokens, so it is not causal.
  */
 #include "moe/gate/gate.h"
-#include "moe/gate/unit.h"
 
 enum { PHI };
 
@@ -22,9 +21,9 @@ static int list_params_soft(const fsmoe_moe_config *config, int64_t hidden, fsm_
 
 /* The state of one group at a time: everything is worked out again in backward. */
 typedef struct unit {
-    float *token, *token_length; /* [G, M], [G] */
-    float *phi, *phi_length;     /* [M, E S], [E S] */
-    float *dtoken, *dphi;        /* likewise */
+    fsm_real *token, *token_length; /* [G, M], [G] */
+    fsm_real *phi, *phi_length;     /* [M, E S], [E S] */
+    fsm_real *dtoken, *dphi;        /* likewise */
 } unit;
 
 static void take_soft(fsm_memory *memory, int64_t max_tokens, fsm_gate_pass *pass)
@@ -43,43 +42,60 @@ static void take_soft(fsm_memory *memory, int64_t max_tokens, fsm_gate_pass *pas
     if (u) *u = arrays; /* not while memory is only measured */
 }
 
-static void mix_soft(fsm_gate_pass *pass, int64_t group, const float *x, float *dispatch, float *combine)
+/* What is multiplied: tokens and Phi, or both of length 1. */
+typedef struct factors {
+    fsm_vectors tokens, columns;
+    fsm_matrix token, phi;
+} factors;
+
+static factors factors_of(const fsm_gate_pass *pass, int64_t group, const fsm_row *x)
 {
     const fsm_gate *gate = pass->gate;
-    const float *phi = gate->params[PHI].value;
-    int64_t hidden = gate->hidden, slots = slots_of(gate);
-    unit *u = pass->own;
-    if (u) {
-        fsm_unit_forward(gate->ops, group, hidden, 1, hidden, x, u->token, u->token_length);
-        fsm_unit_forward(gate->ops, slots, hidden, slots, 1, phi, u->phi, u->phi_length);
-    }
-    gate->ops->gemm(gate->ops, false, false, group, slots, hidden, NULL, fsm_reals(u ? u->token : x, hidden),
-                    fsm_reals(u ? u->phi : phi, slots), 0, fsm_reals(dispatch, slots));
-    gate->ops->softmax(gate->ops, group, slots, dispatch, combine, NULL);
-    gate->ops->softmax_columns(gate->ops, group, slots, dispatch, dispatch);
+    const fsm_ops *ops = gate->ops;
+    const unit *u = pass->own;
+    int64_t slots = slots_of(gate);
+    factors f = {.tokens = {.n = group, .size = gate->hidden},
+                 .columns = {.n = slots, .size = gate->hidden, .columns = true},
+                 .token = fsm_rows(x, gate->hidden),
+                 .phi = fsm_reals(gate->params[PHI].value, slots)};
+    if (!u) return f;
+    ops->route.unit_forward(ops, &f.tokens, f.token, u->token, u->token_length);
+    ops->route.unit_forward(ops, &f.columns, f.phi, u->phi, u->phi_length);
+    f.token = fsm_reals(u->token, gate->hidden);
+    f.phi = fsm_reals(u->phi, slots);
+    return f;
 }
 
-static void mix_backward_soft(fsm_gate_pass *pass, int64_t group, const float *x, const float *dispatch,
-                              const float *combine, float *d_dispatch, float *d_combine, float *dx)
+static void mix_soft(fsm_gate_pass *pass, int64_t group, const fsm_row *x, fsm_real *dispatch, fsm_real *combine)
+{
+    const fsm_ops *ops = pass->gate->ops;
+    int64_t slots = slots_of(pass->gate);
+    factors f = factors_of(pass, group, x);
+    ops->gemm(ops, false, false, group, slots, pass->gate->hidden, NULL, f.token, f.phi, 0, fsm_reals(dispatch, slots));
+    ops->softmax(ops, group, slots, dispatch, combine, NULL);
+    ops->softmax_columns(ops, group, slots, dispatch, dispatch);
+}
+
+static void mix_backward_soft(fsm_gate_pass *pass, int64_t group, const fsm_row *x, const fsm_real *dispatch,
+                              const fsm_real *combine, fsm_real *d_dispatch, fsm_real *d_combine, fsm_real *dx)
 {
     const fsm_gate *gate = pass->gate;
-    const float *phi = gate->params[PHI].value, *dlogits = d_combine;
-    float *dphi = gate->params[PHI].grad;
+    const fsm_ops *ops = gate->ops;
+    fsm_real *dphi = gate->params[PHI].grad;
     int64_t hidden = gate->hidden, slots = slots_of(gate);
-    unit *u = pass->own;
-    gate->ops->softmax_backward(gate->ops, group, slots, combine, d_combine, 0, d_combine);
-    gate->ops->softmax_columns_backward(gate->ops, group, slots, dispatch, d_dispatch, 1, d_combine);
-    if (u) { /* another group may have been mixed since */
-        fsm_unit_forward(gate->ops, group, hidden, 1, hidden, x, u->token, u->token_length);
-        fsm_unit_forward(gate->ops, slots, hidden, slots, 1, phi, u->phi, u->phi_length);
-    }
-    gate->ops->gemm(gate->ops, false, true, group, hidden, slots, NULL, fsm_reals(dlogits, slots),
-                    fsm_reals(u ? u->phi : phi, slots), u ? 0 : 1, fsm_reals(u ? u->dtoken : dx, hidden));
-    gate->ops->gemm(gate->ops, true, false, hidden, slots, group, NULL, fsm_reals(u ? u->token : x, hidden),
-                    fsm_reals(dlogits, slots), u ? 0 : 1, fsm_reals(u ? u->dphi : dphi, slots));
+    const unit *u = pass->own;
+    const float beta = u ? 0 : 1;
+    ops->softmax_backward(ops, group, slots, combine, d_combine, 0, d_combine);
+    ops->softmax_columns_backward(ops, group, slots, dispatch, d_dispatch, 1, d_combine);
+    fsm_matrix dlogits = fsm_reals(d_combine, slots);
+    factors f = factors_of(pass, group, x); /* again: another group may have been mixed since */
+    ops->gemm(ops, false, true, group, hidden, slots, NULL, dlogits, f.phi, beta,
+              fsm_reals(u ? u->dtoken : dx, hidden));
+    ops->gemm(ops, true, false, hidden, slots, group, NULL, f.token, dlogits, beta,
+              fsm_reals(u ? u->dphi : dphi, slots));
     if (!u) return;
-    fsm_unit_backward(gate->ops, group, hidden, 1, hidden, u->token, u->token_length, u->dtoken, 1, dx);
-    fsm_unit_backward(gate->ops, slots, hidden, slots, 1, u->phi, u->phi_length, u->dphi, 1, dphi);
+    ops->route.unit_backward(ops, &f.tokens, hidden, u->token, u->token_length, u->dtoken, 1, dx);
+    ops->route.unit_backward(ops, &f.columns, slots, u->phi, u->phi_length, u->dphi, 1, dphi);
 }
 
 const fsm_gate_kind fsm_gate_soft = {
