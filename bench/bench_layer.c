@@ -20,7 +20,7 @@
 enum { ROUNDS = 7 };
 
 enum { GATE, ORDER, EXPERT, IORDER, D_IORDER, D_EXPERT, D_WEIGHT, D_ORDER, D_GATE, STAGES };
-static const char *const stage_names[] = {"gate",     "order",    "experts", "iorder", "d iorder",
+static const char *const stage_names[] = {"gate",     "order",     "experts", "iorder", "d iorder",
                                           "d inputs", "d weights", "d order", "d gate"};
 
 typedef struct shape {
