@@ -32,6 +32,7 @@ fsmoe_status fsm_cpu_ops_create(int threads, bool canonical, fsm_ops **ops)
 void fsm_cpu_destroy(fsm_ops *self)
 {
     fsm_cpu *cpu = (fsm_cpu *)self;
+    free(cpu->products);
     free(cpu->attention_work);
     free(cpu);
 }

@@ -6,7 +6,7 @@
 #ifndef FSM_CPU_GEMM_H
 #define FSM_CPU_GEMM_H
 
-#include "ops/ops.h"
+#include "cpu/products.h"
 
 /* y = x w^T of the first rows; returns how many rows it did (0 without packed copies). x [n, in] and y [n, out] must be
  * dense. One call at a time a weight. */
@@ -15,6 +15,14 @@ int64_t fsm_cpu_packed_forward(const fsm_ops *self, int64_t n, const fsm_weight 
 /* dx = dy w likewise; dy [n, out], dx [n, in]. */
 int64_t fsm_cpu_packed_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *dy,
                                       float *dx);
+
+/* source times the weight, transposed unless backward, for the first rows that this way has kernels for; returns how many
+ * those are (0: the way is not there). Dense rows. */
+int64_t fsm_cpu_multiply(const fsm_ops *self, fsm_product_way way, bool backward, int64_t n, const fsm_weight *weight,
+                         const float *source, float *result);
+
+/* weight_create of all that some ways need (bits 1 << way). */
+bool fsm_cpu_weight_create_ways(const fsm_ops *self, fsm_weight *weight, unsigned ways);
 
 /* weight_create that packs even where the library's best layout is the plain one, for tests on machines where it is. */
 bool fsm_cpu_weight_create_forced(const fsm_ops *self, fsm_weight *weight);

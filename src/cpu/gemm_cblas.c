@@ -29,6 +29,19 @@ bool fsm_cpu_weight_create_forced(const fsm_ops *self, fsm_weight *weight)
     return fsm_cpu_weight_create(self, weight);
 }
 
+bool fsm_cpu_weight_create_ways(const fsm_ops *self, fsm_weight *weight, unsigned ways)
+{
+    (void)ways;
+    return fsm_cpu_weight_create(self, weight);
+}
+
+int64_t fsm_cpu_multiply(const fsm_ops *self, fsm_product_way way, bool backward, int64_t n, const fsm_weight *weight,
+                         const float *source, float *result)
+{
+    (void)self, (void)way, (void)backward, (void)n, (void)weight, (void)source, (void)result;
+    return 0;
+}
+
 void fsm_cpu_weight_update(const fsm_ops *self, fsm_weight *weight)
 {
     (void)self, (void)weight;

@@ -1,6 +1,8 @@
 /* oneDNN: dnnl_sgemm for products in general, and for few rows matmul primitives whose weights were reordered once an
  * optimizer step into the layout that oneDNN prefers (memory format "any"). On AVX-512 processors that layout is
- * blocked and worth up to 2 times for 16 rows; where oneDNN prefers plain rows, weight_create packs nothing. */
+ * blocked and worth up to 2 times for 16 rows; where oneDNN prefers plain rows, weight_create packs nothing.
+ * With a table of products (products.h) it is the table that says which way a product goes, and a packed copy may also be
+ * the plain rows turned, so that backward sums along rows as forward does: of few rows that is faster on AVX2. */
 #include "cpu/gemm.h"
 #include "cpu/slots.h"
 #include "cpu/threads.h"
@@ -23,9 +25,9 @@ typedef struct rows_matmul {
 /* result [rows, out] = source [rows, in] times packed [in, out] */
 typedef struct product {
     int64_t in, out;
-    dnnl_memory_t plain, packed;
-    dnnl_primitive_t reorder; /* plain to packed */
-    rows_matmul pieces[PIECES];
+    dnnl_memory_t plain, packed; /* plain: the weight itself, its handle set before each run */
+    dnnl_primitive_t reorder;    /* plain to packed */
+    rows_matmul pieces[PIECES], plain_pieces[PIECES];
 } product;
 
 typedef struct pack {
@@ -34,6 +36,7 @@ typedef struct pack {
     product forward, backward; /* by w^T, by w */
     bool blocked;              /* oneDNN prefers another layout than plain for one of them */
     bool stale;                /* the packed copies could not be renewed, and are not used until they are */
+    unsigned ways;             /* bits of fsm_product_way that there are */
 } pack;
 
 #define DNNL_TRY(call)                               \
@@ -123,23 +126,37 @@ static dnnl_status_t prefer_layout(const pack *p, const product *m, dnnl_memory_
     return dnnl_primitive_desc_destroy(descriptor);
 }
 
-static dnnl_status_t create_product(pack *p, const dnnl_memory_desc_t *plain, product *m)
+static dnnl_status_t create_pieces(const pack *p, const product *m, const dnnl_memory_desc_t *weights,
+                                   rows_matmul pieces[PIECES])
+{
+    for (int i = 0; i < PIECES; i++) DNNL_TRY(create_piece(p, m, piece_rows[i], weights, &pieces[i]));
+    return dnnl_success;
+}
+
+/* turned: where the library has no layout of its own, columns of the plain one become rows. */
+static dnnl_status_t create_packed(pack *p, const dnnl_memory_desc_t *plain, bool turned, product *m)
 {
     dnnl_memory_desc_t packed;
     dnnl_primitive_desc_t reorder;
     DNNL_TRY(prefer_layout(p, m, &packed));
-    if (packed.format_kind != dnnl_blocked || packed.format_desc.blocking.inner_nblks > 0) p->blocked = true;
-    DNNL_TRY(dnnl_memory_create(&m->plain, plain, p->engine, DNNL_MEMORY_NONE));
+    bool blocked = packed.format_kind != dnnl_blocked || packed.format_desc.blocking.inner_nblks > 0;
+    if (blocked) p->blocked = true;
+    else if (turned) DNNL_TRY(describe(m->in, m->out, dnnl_ba, &packed));
     DNNL_TRY(dnnl_memory_create(&m->packed, &packed, p->engine, DNNL_MEMORY_ALLOCATE));
     DNNL_TRY(dnnl_reorder_primitive_desc_create(&reorder, plain, p->engine, &packed, p->engine, NULL));
     dnnl_status_t status = dnnl_primitive_create(&m->reorder, reorder);
     dnnl_primitive_desc_destroy(reorder);
-    for (int i = 0; i < PIECES && status == dnnl_success; i++)
-        status = create_piece(p, m, piece_rows[i], &packed, &m->pieces[i]);
-    return status;
+    return status == dnnl_success ? create_pieces(p, m, &packed, m->pieces) : status;
 }
 
-static dnnl_status_t create_pack(int64_t out, int64_t in, pack *p)
+static dnnl_status_t create_product(pack *p, const dnnl_memory_desc_t *plain, bool turned, product *m)
+{
+    DNNL_TRY(dnnl_memory_create(&m->plain, plain, p->engine, DNNL_MEMORY_NONE));
+    if (p->ways & 1U << FSM_PRODUCT_PLAIN) DNNL_TRY(create_pieces(p, m, plain, m->plain_pieces));
+    return p->ways & 1U << FSM_PRODUCT_PACKED ? create_packed(p, plain, turned, m) : dnnl_success;
+}
+
+static dnnl_status_t create_pack(int64_t out, int64_t in, bool turned, pack *p)
 {
     dnnl_memory_desc_t transposed, plain;
     DNNL_TRY(dnnl_engine_create(&p->engine, dnnl_cpu, 0));
@@ -148,18 +165,24 @@ static dnnl_status_t create_pack(int64_t out, int64_t in, pack *p)
     DNNL_TRY(describe(out, in, dnnl_ab, &plain));
     p->forward.in = p->backward.out = in;
     p->forward.out = p->backward.in = out;
-    DNNL_TRY(create_product(p, &transposed, &p->forward));
-    return create_product(p, &plain, &p->backward);
+    DNNL_TRY(create_product(p, &transposed, turned, &p->forward));
+    return create_product(p, &plain, turned, &p->backward);
+}
+
+static void destroy_pieces(rows_matmul pieces[PIECES])
+{
+    for (int i = 0; i < PIECES; i++) {
+        dnnl_primitive_destroy(pieces[i].run);
+        dnnl_memory_destroy(pieces[i].scratch);
+        dnnl_memory_destroy(pieces[i].result);
+        dnnl_memory_destroy(pieces[i].source);
+    }
 }
 
 static void destroy_product(product *m)
 {
-    for (int i = 0; i < PIECES; i++) {
-        dnnl_primitive_destroy(m->pieces[i].run);
-        dnnl_memory_destroy(m->pieces[i].scratch);
-        dnnl_memory_destroy(m->pieces[i].result);
-        dnnl_memory_destroy(m->pieces[i].source);
-    }
+    destroy_pieces(m->plain_pieces);
+    destroy_pieces(m->pieces);
     dnnl_primitive_destroy(m->reorder);
     dnnl_memory_destroy(m->packed);
     dnnl_memory_destroy(m->plain);
@@ -178,29 +201,38 @@ void fsm_cpu_weight_destroy(const fsm_ops *self, fsm_weight *weight)
     free(p);
 }
 
-static bool create_weight(const fsm_ops *self, fsm_weight *weight, bool forced)
+/* ways: bits of fsm_product_way. unless_plain: nothing where the library's best layout is the plain one. */
+static bool create_weight(const fsm_ops *self, fsm_weight *weight, unsigned ways, bool unless_plain)
 {
     weight->pack = NULL;
-    if (weight->out == 0 || weight->in == 0) return true;
+    if (weight->out == 0 || weight->in == 0 || ways == 0) return true;
     pack *p = calloc(1, sizeof *p);
     if (!p) return false;
+    p->ways = ways;
     weight->pack = p;
     int before = fsm_cpu_library_begin(self);
-    dnnl_status_t status = create_pack(weight->out, weight->in, p);
+    dnnl_status_t status = create_pack(weight->out, weight->in, !unless_plain, p);
     fsm_cpu_library_end(self, before);
-    if (status != dnnl_success || !(p->blocked || forced)) fsm_cpu_weight_destroy(self, weight);
+    if (status != dnnl_success || (unless_plain && !p->blocked)) fsm_cpu_weight_destroy(self, weight);
     else fsm_cpu_weight_update(self, weight);
     return status != dnnl_out_of_memory;
 }
 
 bool fsm_cpu_weight_create(const fsm_ops *self, fsm_weight *weight)
 {
-    return create_weight(self, weight, false);
+    const fsm_products *products = fsm_cpu_of(self)->products;
+    if (!products) return create_weight(self, weight, 1U << FSM_PRODUCT_PACKED, true);
+    return fsm_cpu_weight_create_ways(self, weight, fsm_products_ways(products, weight->out, weight->in));
+}
+
+bool fsm_cpu_weight_create_ways(const fsm_ops *self, fsm_weight *weight, unsigned ways)
+{
+    return create_weight(self, weight, ways & ~(1U << FSM_PRODUCT_SGEMM), false);
 }
 
 bool fsm_cpu_weight_create_forced(const fsm_ops *self, fsm_weight *weight)
 {
-    return create_weight(self, weight, true);
+    return fsm_cpu_weight_create_ways(self, weight, 1U << FSM_PRODUCT_PACKED);
 }
 
 static dnnl_status_t reorder(const pack *p, product *m, const float *w)
@@ -213,51 +245,70 @@ static dnnl_status_t reorder(const pack *p, product *m, const float *w)
 void fsm_cpu_weight_update(const fsm_ops *self, fsm_weight *weight)
 {
     pack *p = weight->pack;
-    if (!p) return;
+    if (!p || !(p->ways & 1U << FSM_PRODUCT_PACKED)) return;
     int before = fsm_cpu_library_begin(self);
     p->stale = reorder(p, &p->forward, weight->w) != dnnl_success ||
                reorder(p, &p->backward, weight->w) != dnnl_success || dnnl_stream_wait(p->stream) != dnnl_success;
     fsm_cpu_library_end(self, before);
 }
 
-static dnnl_status_t run_piece(const pack *p, const product *m, const rows_matmul *piece, const float *source,
+static dnnl_status_t run_piece(const pack *p, dnnl_memory_t weights, const rows_matmul *piece, const float *source,
                                float *result)
 {
     DNNL_TRY(dnnl_memory_set_data_handle(piece->source, (void *)source));
     DNNL_TRY(dnnl_memory_set_data_handle(piece->result, result));
     const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, piece->source},
-                                         {DNNL_ARG_WEIGHTS, m->packed},
+                                         {DNNL_ARG_WEIGHTS, weights},
                                          {DNNL_ARG_DST, piece->result},
                                          {DNNL_ARG_SCRATCHPAD, piece->scratch}};
     return dnnl_primitive_execute(piece->run, p->stream, 4, arguments);
 }
 
-static int64_t multiply_packed(const fsm_ops *self, int64_t n, const pack *p, const product *m, const float *source,
-                               float *result)
+/* Runs the pieces that fit into n rows; *done is how many rows those are. */
+static dnnl_status_t run_pieces(int64_t n, const pack *p, const product *m, fsm_product_way way, const float *w,
+                                const float *source, float *result, int64_t *done)
 {
-    if (n > MOST_PACKED_ROWS || p->stale) return 0;
-    int64_t done = 0;
-    dnnl_status_t status = dnnl_success;
-    int before = fsm_cpu_library_begin(self);
+    const rows_matmul *pieces = way == FSM_PRODUCT_PLAIN ? m->plain_pieces : m->pieces;
+    dnnl_memory_t weights = way == FSM_PRODUCT_PLAIN ? m->plain : m->packed;
+    dnnl_status_t status = way == FSM_PRODUCT_PLAIN ? dnnl_memory_set_data_handle(m->plain, (void *)w) : dnnl_success;
     for (int i = 0; i < PIECES; i++)
-        for (; m->pieces[i].run && n - done >= piece_rows[i]; done += piece_rows[i])
+        for (; pieces[i].run && n - *done >= piece_rows[i]; *done += piece_rows[i])
             if (status == dnnl_success)
-                status = run_piece(p, m, &m->pieces[i], source + done * m->in, result + done * m->out);
-    if (done > 0 && status == dnnl_success) status = dnnl_stream_wait(p->stream);
+                status = run_piece(p, weights, &pieces[i], source + *done * m->in, result + *done * m->out);
+    if (*done > 0 && status == dnnl_success) status = dnnl_stream_wait(p->stream);
+    return status;
+}
+
+int64_t fsm_cpu_multiply(const fsm_ops *self, fsm_product_way way, bool backward, int64_t n, const fsm_weight *weight,
+                         const float *source, float *result)
+{
+    const pack *p = weight->pack;
+    if (!p || way == FSM_PRODUCT_SGEMM || !(p->ways & 1U << way)) return 0;
+    if (way == FSM_PRODUCT_PACKED && p->stale) return 0;
+    const product *m = backward ? &p->backward : &p->forward;
+    int64_t done = 0;
+    int before = fsm_cpu_library_begin(self);
+    dnnl_status_t status = run_pieces(n, p, m, way, weight->w, source, result, &done);
     fsm_cpu_library_end(self, before);
     if (status != dnnl_success) spoil(done, m->out, result, m->out);
     return done;
 }
 
+/* The table's, or without one the packed copies where there are any and rows are few. */
+static fsm_product_way way_of(const fsm_ops *self, bool backward, int64_t n, const fsm_weight *weight)
+{
+    const fsm_products *products = fsm_cpu_of(self)->products;
+    if (products) return fsm_products_way(products, backward, n, weight->out, weight->in);
+    return n > MOST_PACKED_ROWS ? FSM_PRODUCT_SGEMM : FSM_PRODUCT_PACKED;
+}
+
 int64_t fsm_cpu_packed_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *x, float *y)
 {
-    const pack *p = weight->pack;
-    return p ? multiply_packed(self, n, p, &p->forward, x, y) : 0;
+    return fsm_cpu_multiply(self, way_of(self, false, n, weight), false, n, weight, x, y);
 }
 
 int64_t fsm_cpu_packed_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *dy,
                                       float *dx)
 {
-    const pack *p = weight->pack;
-    return p ? multiply_packed(self, n, p, &p->backward, dy, dx) : 0;
+    return fsm_cpu_multiply(self, way_of(self, true, n, weight), true, n, weight, dy, dx);
 }
