@@ -3,7 +3,7 @@
  * In:  nothing: all shapes in turns, medians of ROUNDS; or a shape's number, a step for every line on standard input, as
  *      bench/peers/layer has it take turns with PyTorch. An idle process should not spin: OMP_WAIT_POLICY=passive.
  * Out: ms of a step and of its stages, GF/s, and the share of the products' rate: bare GEMM of the same products, measured
- *      just before each step, over the step. With a number: "ms bare_ms gflop" a line.
+ *      just before each step, over the step. With a number: "ms cpu_ms bare_ms bare_cpu_ms gflop" a line.
  */
 #include "base/clock.h"
 #include "base/rng.h"
@@ -34,7 +34,7 @@ typedef struct bench {
     const shape *s;
     fsmoe_config *config;
     fsm_layer_run run;
-    double total[ROUNDS], bare[ROUNDS], stage[STAGES][ROUNDS];
+    double total[ROUNDS], cpu[ROUNDS], bare[ROUNDS], bare_cpu[ROUNDS], stage[STAGES][ROUNDS];
 } bench;
 
 static double gflop(const shape *s)
@@ -105,10 +105,13 @@ static fsmoe_status step(const bench *b, fsm_layer_run *r, double at[STAGES + 1]
 /* round < 0: a warm-up */
 static fsmoe_status run_round(bench *b, int round)
 {
-    double at[STAGES + 1], bare = bare_s(b);
+    double at[STAGES + 1], cpu = fsm_cpu_s(), bare = bare_s(b), bare_cpu = fsm_cpu_s() - cpu;
+    cpu = fsm_cpu_s();
     FSM_TRY(step(b, &b->run, at));
     if (round < 0) return FSMOE_OK;
+    b->cpu[round] = fsm_cpu_s() - cpu;
     b->bare[round] = bare;
+    b->bare_cpu[round] = bare_cpu;
     b->total[round] = at[STAGES] - at[0];
     for (int i = 0; i < STAGES; i++) b->stage[i][round] = at[i + 1] - at[i];
     return FSMOE_OK;
@@ -157,11 +160,12 @@ static void print_name(const shape *s)
 
 static void print(bench *b)
 {
-    double share[ROUNDS], work = gflop(b->s);
-    for (int i = 0; i < ROUNDS; i++) share[i] = b->bare[i] / b->total[i];
+    double share[ROUNDS], by_cpu[ROUNDS], work = gflop(b->s);
+    for (int i = 0; i < ROUNDS; i++) share[i] = b->bare[i] / b->total[i], by_cpu[i] = b->bare_cpu[i] / b->cpu[i];
     print_name(b->s);
-    printf(": %.1f ms, %.1f GF/s, bare GEMM %.1f GF/s, share %.2f\n ", 1e3 * fsm_median(b->total, ROUNDS),
-           work / fsm_median(b->total, ROUNDS), work / fsm_median(b->bare, ROUNDS), fsm_median(share, ROUNDS));
+    printf(": %.1f ms, %.1f GF/s, bare GEMM %.1f GF/s, share %.2f, by CPU time %.2f\n ",
+           1e3 * fsm_median(b->total, ROUNDS), work / fsm_median(b->total, ROUNDS), work / fsm_median(b->bare, ROUNDS),
+           fsm_median(share, ROUNDS), fsm_median(by_cpu, ROUNDS));
     for (int i = 0; i < STAGES; i++) printf("  %s %.1f", stage_names[i], 1e3 * fsm_median(b->stage[i], ROUNDS));
     printf("\n");
     fflush(stdout);
@@ -186,7 +190,8 @@ static fsmoe_status serve(bench *b)
     fflush(stdout);
     while (fgets(line, sizeof line, stdin)) {
         FSM_TRY(run_round(b, 0));
-        printf("%.3f %.3f %.3f\n", 1e3 * b->total[0], 1e3 * b->bare[0], gflop(b->s));
+        printf("%.3f %.3f %.3f %.3f %.3f\n", 1e3 * b->total[0], 1e3 * b->cpu[0], 1e3 * b->bare[0], 1e3 * b->bare_cpu[0],
+               gflop(b->s));
         fflush(stdout);
     }
     return FSMOE_OK;

@@ -45,7 +45,7 @@ class Ours:
             sys.exit(f"{sys.argv[0]}: {path} did not begin: {self.first}")
 
     def step(self):
-        """ms, ms of bare products of the same shapes, GFLOP"""
+        """ms and CPU ms (of all threads together) of a step, of bare products of the same work, and its GFLOP"""
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         return [float(word) for word in self.process.stdout.readline().split()]
@@ -56,33 +56,38 @@ class Ours:
 
 
 def timed_ms(step):
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     step()
-    return 1e3 * (time.perf_counter() - start)
+    return 1e3 * (time.perf_counter() - start), 1e3 * (time.process_time() - cpu)
 
 
 def race(ours, steps, rounds):
-    """steps: {name: function}. {name: [ms]}, and under "bare" the products'; and the GFLOP of a step."""
-    times = {"fsmoe": [], **{name: [] for name in steps}, "bare": []}
+    """steps: {name: function}. {name: [(ms, CPU ms)]}; those of bare products; the GFLOP of a step."""
+    times, products = {"fsmoe": [], **{name: [] for name in steps}}, []
     for step in steps.values():
         step()
     for _ in range(rounds):
-        ms, bare, gflop = ours.step()
-        times["fsmoe"].append(ms)
-        times["bare"].append(bare)
+        ms, cpu, bare, bare_cpu, gflop = ours.step()
+        times["fsmoe"].append((ms, cpu))
+        products.append((bare, bare_cpu))
         for name, step in steps.items():
             times[name].append(timed_ms(step))
-    return times, gflop
+    return times, products, gflop
 
 
-def show(title, times, gflop):
-    """ms; how many times ours; the share: time of bare products (oneDNN's) of a round over the time of the step."""
-    print(f"{title}: {gflop:.1f} GFLOP, bare GEMM {gflop / statistics.median(times['bare']) * 1e3:.1f} GF/s")
-    print(f"  {'':16} {'ms':>8} {'least':>8} {'most':>8} {'to fsmoe':>9} {'GEMM share':>11}")
+def ratios(tops, bottoms):
+    """Medians of the rounds' ratios, by the clock and by CPU time."""
+    return [statistics.median(top[i] / bottom[i] for top, bottom in zip(tops, bottoms)) for i in (0, 1)]
+
+
+def show(title, times, products, gflop):
+    """ms and CPU ms of all threads, which others on the machine disturb less; how many times ours; and the share, the time of
+    bare products (oneDNN's) of a round over that of the step. Each by the clock, then by CPU time."""
+    print(f"{title}: {gflop:.1f} GFLOP, bare GEMM {gflop / statistics.median(ms for ms, _ in products) * 1e3:.1f} GF/s")
+    print(f"  {'':12} {'ms':>8} {'least':>8} {'CPU ms':>8} {'least':>8} {'to fsmoe':>13} {'GEMM share':>13}")
     for name, column in times.items():
-        if name == "bare":
-            continue
-        ratio = statistics.median(peer / our for peer, our in zip(column, times["fsmoe"]))
-        share = statistics.median(bare / own for bare, own in zip(times["bare"], column))
-        print(f"  {name:16} {statistics.median(column):8.1f} {min(column):8.1f} {max(column):8.1f} {ratio:9.2f} {share:11.2f}")
+        wall, cpu = [ms for ms, _ in column], [ms for _, ms in column]
+        to_ours, share = ratios(column, times["fsmoe"]), ratios(products, column)
+        print(f"  {name:12} {statistics.median(wall):8.1f} {min(wall):8.1f} {statistics.median(cpu):8.1f} {min(cpu):8.1f}"
+              f"   {to_ours[0]:5.2f} {to_ours[1]:5.2f}   {share[0]:5.2f} {share[1]:5.2f}")
     sys.stdout.flush()
