@@ -6,7 +6,11 @@
 #ifndef FSM_CPU_GEMM_H
 #define FSM_CPU_GEMM_H
 
-#include "cpu/products.h"
+#include "cpu/instance.h"
+
+/* Memory for copies of a product's operands where that is faster on this processor; without it nothing is copied, and
+ * results are the same. Who destroys the instance frees `spread`. */
+void fsm_cpu_gemm_reserve(fsm_cpu *cpu);
 
 /* y = x w^T of the first rows; returns how many rows it did (0 without packed copies). x [n, in] and y [n, out] must be
  * dense. One call at a time a weight. */

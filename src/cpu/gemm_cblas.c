@@ -6,6 +6,11 @@
 
 #include <cblas.h>
 
+void fsm_cpu_gemm_reserve(fsm_cpu *cpu)
+{
+    (void)cpu;
+}
+
 void fsm_cpu_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
                   const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
 {

@@ -10,6 +10,7 @@
 #include <math.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Row counts that have a primitive; n rows are cut into these, the rest goes to sgemm, as do all rows of a product so
  * large that packing no longer pays (measured on AVX-512 Xeon: 162 to 140 GF/s at 128 rows, equal at 512). */
@@ -53,6 +54,88 @@ static void spoil(int64_t rows, int64_t columns, float *c, int64_t ldc)
         for (int64_t j = 0; j < columns; j++) c[i * ldc + j] = NAN;
 }
 
+/* ---- operands whose rows lie a power of two apart ----
+ * For small m or n oneDNN's kernels of AVX2 read A and B where they lie. Rows a multiple of 512 bytes apart fall into few sets
+ * of the cache, and a product that goes down columns (of B, unless transposed, and of a transposed A) runs at half its speed
+ * or less. Copied into rows a line longer it does not; which kernel runs, and so every bit, does not depend on how far
+ * rows are apart (2.6's nocopy_checker_avx2 does not look at it, as that of AVX-512 does). */
+
+enum { BAD_ELEMS = 128, LINE_ELEMS = 16, LEAST_REUSE = 128, LEAST_COLUMNS = 384 };
+static const double SMALL = 0.0038, LEAST_WORK = 1 << 24; /* 1/m + 1/n from which kernels do not copy; m n k worth it */
+
+/* A row-major matrix in memory. */
+typedef struct operand {
+    const float *x;
+    int64_t rows, columns, ld;
+} operand;
+
+static bool reads_badly(const operand *o)
+{
+    return o->ld % BAD_ELEMS == 0 && o->rows > 1;
+}
+
+static int64_t spread_elems(const operand *o)
+{
+    return reads_badly(o) ? o->rows * (o->columns + LINE_ELEMS) : 0;
+}
+
+/* Copies this thread's share and, in all threads, makes *o the copy. */
+static void spread(operand *o, float *to)
+{
+    if (!reads_badly(o)) return;
+    const int64_t ld = o->columns + LINE_ELEMS;
+    fsm_cpu_share mine = fsm_cpu_my_share(o->rows, 1);
+    for (int64_t i = mine.begin; i < mine.begin + mine.count; i++)
+        memcpy(to + i * ld, o->x + i * o->ld, sizeof *to * (size_t)o->columns);
+}
+
+static void use_spread(operand *o, const float *copy)
+{
+    if (!reads_badly(o)) return;
+    *o = (operand){copy, o->rows, o->columns, o->columns + LINE_ELEMS};
+}
+
+/* Whether a product is one of those, and the instance's memory is large enough and nobody else's at the moment. What is
+ * copied is read again as often as the other operand has rows or columns, so few make it a loss. */
+static bool should_spread(const fsm_cpu *cpu, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
+                          int64_t elems)
+{
+    if (!cpu->spread || trans_b || omp_in_parallel()) return false;
+    bool pays = m >= LEAST_REUSE && n >= (trans_a ? LEAST_REUSE : LEAST_COLUMNS) &&
+                (double)m * (double)n * (double)k >= LEAST_WORK;
+    return pays && 1.0 / (double)m + 1.0 / (double)n >= SMALL && elems > 0 && elems <= cpu->spread_elems;
+}
+
+static void spread_both(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, operand *a,
+                        operand *b)
+{
+    const fsm_cpu *cpu = fsm_cpu_of(self);
+    const int64_t of_a = spread_elems(a), of_b = spread_elems(b);
+    if (!should_spread(cpu, trans_a, trans_b, m, n, k, of_a + of_b)) return;
+#pragma omp parallel num_threads(fsm_cpu_threads(self, of_a + of_b))
+    {
+        spread(a, cpu->spread);
+        spread(b, cpu->spread + of_a);
+    }
+    use_spread(a, cpu->spread);
+    use_spread(b, cpu->spread + of_a);
+}
+
+/* 6 M floats: experts' products of some thousand rows. Pages that no product needs are never touched. */
+void fsm_cpu_gemm_reserve(fsm_cpu *cpu)
+{
+#if defined(__x86_64__)
+    enum { ELEMS = 6 << 20 };
+    if (!__builtin_cpu_supports("avx2") || __builtin_cpu_supports("avx512f")) return;
+    cpu->spread = malloc(ELEMS * sizeof *cpu->spread); /* NULL: products are as they were */
+    cpu->spread_elems = ELEMS;
+#else
+    (void)cpu;
+#endif
+}
+
+/* ---- sgemm ---- */
+
 void fsm_cpu_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
                   const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
 {
@@ -62,12 +145,16 @@ void fsm_cpu_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, in
             for (int64_t j = 0; j < n; j++) c[i * ldc + j] = beta == 0 ? 0 : beta * c[i * ldc + j];
         return;
     }
+    operand left = {a, trans_a ? k : m, trans_a ? m : k, lda}, right = {b, trans_b ? n : k, trans_b ? k : n, ldb};
+    spread_both(self, trans_a, trans_b, m, n, k, &left, &right);
     int before = fsm_cpu_library_begin(self);
-    dnnl_status_t status =
-        dnnl_sgemm(trans_a ? 'T' : 'N', trans_b ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    dnnl_status_t status = dnnl_sgemm(trans_a ? 'T' : 'N', trans_b ? 'T' : 'N', m, n, k, alpha, left.x, left.ld,
+                                      right.x, right.ld, beta, c, ldc);
     fsm_cpu_library_end(self, before);
     if (status != dnnl_success) spoil(m, n, c, ldc);
 }
+
+/* ---- packed weights ---- */
 
 static dnnl_status_t describe(int64_t rows, int64_t columns, dnnl_format_tag_t tag, dnnl_memory_desc_t *layout)
 {

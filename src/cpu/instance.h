@@ -13,6 +13,8 @@ typedef struct fsm_cpu {
     int threads;
     float *attention_work; /* each thread's part after the other's */
     size_t attention_work_bytes;
+    float *spread; /* copies of a product's operands; NULL: none are made */
+    int64_t spread_elems;
     fsm_products *products; /* its own; NULL: the choice of a build without measurements */
 } fsm_cpu;
 
