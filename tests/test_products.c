@@ -4,6 +4,7 @@
 #include "cpu/products.h"
 #include "test_ops_data.h"
 
+#include <fsmoe/profile.h>
 #include <stdlib.h>
 
 enum { OUT = 80, IN = 48, MOST_ROWS = 700 };
@@ -151,6 +152,29 @@ static void test_products_of_packed_weights_follow_an_update(void **state)
     fsm_ops_destroy(ops);
 }
 
+static void test_profile_products_measures_every_weight_of_the_configuration(void **state)
+{
+    static fsmoe_product products[FSMOE_PRODUCTS_MOST];
+    fsmoe_config *config;
+    int count = 0, found = 0;
+    (void)state;
+    assert_int_equal(fsmoe_config_create(&config), FSMOE_OK);
+    assert_int_equal(fsmoe_config_set(config, "model.hidden=32"), FSMOE_OK);
+    assert_int_equal(fsmoe_config_set(config, "model.num_heads=2"), FSMOE_OK);
+    assert_int_equal(fsmoe_config_set(config, "model.ffn_hidden=48"), FSMOE_OK);
+    assert_int_equal(fsmoe_config_set(config, "model.vocab_size=300"), FSMOE_OK);
+    assert_int_equal(fsmoe_profile_products(config, 5, products, &count), FSMOE_OK);
+    for (int i = 0; i < count; i++) {
+        const fsmoe_product *p = &products[i];
+        found |= p->out == 96 && p->in == 32 ? 1 : 0; /* gate and up of an expert; also Q K V */
+        found |= p->out == 32 && p->in == 48 ? 2 : 0;
+        found |= p->out == 300 && p->in == 32 ? 4 : 0;
+        assert_true(p->chosen >= 0 && p->chosen < FSMOE_PRODUCT_WAYS && p->gflops[p->chosen] > 0);
+    }
+    assert_int_equal(found, 7);
+    fsmoe_config_destroy(config);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, test_arena_setup, test_arena_teardown)
 
 int main(void)
@@ -162,6 +186,7 @@ int main(void)
         TEST(test_products_measured_have_every_shape_once_and_a_choice_that_is_there),
         TEST(test_products_by_every_way_agree_with_the_reference),
         TEST(test_products_of_packed_weights_follow_an_update),
+        TEST(test_profile_products_measures_every_weight_of_the_configuration),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
