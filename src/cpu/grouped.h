@@ -16,7 +16,7 @@ typedef struct fsm_row_range {
 
 typedef enum fsm_grouped_way {
     FSM_GROUPED_IN_TURN,
-    FSM_GROUPED_SIDE_BY_SIDE, /* packed copies are not used */
+    FSM_GROUPED_SIDE_BY_SIDE, /* packed copies are not used, and operands are not copied for speed */
 } fsm_grouped_way;
 
 /* y[rows of e] = x[rows of e] weight[e]^T for e < count; rows of x `ld_x`, of y `ld_y` apart. All weights have one shape. */
