@@ -10,13 +10,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_OUT = 1000, KEY_MIN_ELEMS, KEY_MAX_ELEMS, KEY_POINTS, KEY_REPEATS, KEY_BUDGET, KEY_NAME };
+enum { KEY_OUT = 1000, KEY_MIN_ELEMS, KEY_MAX_ELEMS, KEY_POINTS, KEY_REPEATS, KEY_BUDGET, KEY_NAME, KEY_GEMM };
 
 typedef struct arguments {
     config_source source;
     fsmoe_profile_options options;
     const char *out;
-    bool alone;
+    bool alone, gemm;
 } arguments;
 
 static const struct argp_option options[] = {
@@ -28,6 +28,8 @@ static const struct argp_option options[] = {
     {"points", KEY_POINTS, "N", 0, "Sizes of each operation (11)", 0},
     {"repeats", KEY_REPEATS, "N", 0, "Repeats of each size, of which the median counts (10)", 0},
     {"budget", KEY_BUDGET, "SECONDS", 0, "Time for all measurements; large sizes give way first (60)", 0},
+    {"gemm", KEY_GEMM, NULL, 0, "Instead: what each implementation of products reaches with the model's weights, here",
+     0},
     {"name", KEY_NAME, "NAME", 0, "Name of the cluster (the host's)", 0},
     {0},
 };
@@ -79,11 +81,14 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_NAME:
         a->options.name = value;
         return 0;
+    case KEY_GEMM:
+        a->gemm = true;
+        return 0;
     case ARGP_KEY_ARG:
         command_take(state, "CONFIG.yaml", value, &a->source.path);
         return 0;
     case ARGP_KEY_END:
-        command_require(state, "--out", a->out);
+        if (!a->gemm) command_require(state, "--out", a->out);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -131,14 +136,42 @@ static void print_result(const fsmoe_profile_result *r, const char *path)
     printf("\n%s\n", path);
 }
 
+static void print_products(const fsmoe_product *products, int count)
+{
+    printf("%-9s%7s%7s%7s", "GFLOP/s", "rows", "out", "in");
+    for (int way = 0; way < FSMOE_PRODUCT_WAYS; way++) printf("%10s", fsmoe_product_way(way));
+    printf("  fastest\n");
+    for (int i = 0; i < count; i++) {
+        const fsmoe_product *p = &products[i];
+        printf("%-9s%7lld%7lld%7lld", p->backward ? "backward" : "forward", (long long)p->rows, (long long)p->out,
+               (long long)p->in);
+        for (int way = 0; way < FSMOE_PRODUCT_WAYS; way++)
+            if (p->gflops[way] > 0) printf("%10.1f", p->gflops[way]);
+            else printf("%10s", "-");
+        printf("  %s\n", fsmoe_product_way(p->chosen));
+    }
+}
+
+/* Of rank 0, whose machine stands for all. */
+static fsmoe_status profile_products(fsmoe_world *world, fsmoe_config *config, const arguments *a)
+{
+    fsmoe_product products[FSMOE_PRODUCTS_MOST];
+    int count = 0;
+    fsmoe_status status = FSMOE_OK;
+    if (fsmoe_world_rank(world) == 0) status = fsmoe_profile_products(config, a->options.budget_s, products, &count);
+    if (status == FSMOE_OK && count > 0) print_products(products, count);
+    return fsmoe_world_agree(world, status);
+}
+
 static fsmoe_status profile(fsmoe_world *world, const arguments *a)
 {
     fsmoe_config *config = NULL;
     fsmoe_profile_result result;
     fsmoe_status status = fsmoe_world_agree(world, config_source_load(&a->source, world, &config));
-    if (status == FSMOE_OK) status = fsmoe_profile(world, config, &a->options, a->out, &result);
+    if (status == FSMOE_OK && a->gemm) status = profile_products(world, config, a);
+    else if (status == FSMOE_OK) status = fsmoe_profile(world, config, &a->options, a->out, &result);
     fsmoe_config_destroy(config);
-    if (status != FSMOE_OK || fsmoe_world_rank(world) != 0) return status;
+    if (status != FSMOE_OK || a->gemm || fsmoe_world_rank(world) != 0) return status;
     progress_end_line(a->options.user);
     print_result(&result, a->out);
     return FSMOE_OK;

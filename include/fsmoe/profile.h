@@ -58,4 +58,24 @@ typedef struct fsmoe_profile_result {
 FSMOE_API fsmoe_status fsmoe_profile(fsmoe_world *world, fsmoe_config *config, const fsmoe_profile_options *options,
                                      const char *path, fsmoe_profile_result *result);
 
+/* Products with weights: GF/s of each implementation that this build has for so many rows of a weight [out, in], 0 where there
+ * is none, and which of them would be chosen. */
+enum { FSMOE_PRODUCT_WAYS = 3, FSMOE_PRODUCTS_MOST = 128 };
+
+typedef struct fsmoe_product {
+    int64_t rows, out, in;
+    bool backward; /* the gradient of the input */
+    double gflops[FSMOE_PRODUCT_WAYS];
+    int chosen; /* an index of gflops */
+} fsmoe_product;
+
+/* What an implementation is called; its index as in gflops. */
+FSMOE_API const char *fsmoe_product_way(int index);
+
+/* Measures the products of the configuration's weights (experts, attention, head) on this rank's threads, in about
+ * budget_s seconds (0: half a second). Local; the configuration is completed in place. Nothing is chosen for anybody yet.
+ * ERROR_CONFIG, ERROR_MEMORY. */
+FSMOE_API fsmoe_status fsmoe_profile_products(fsmoe_config *config, double budget_s,
+                                              fsmoe_product products[FSMOE_PRODUCTS_MOST], int *count);
+
 #endif

@@ -1,4 +1,4 @@
-/* The monotonic clock, in seconds, and sleeping by it. */
+/* The monotonic clock, in seconds, and sleeping by it; the time that threads have computed. */
 #ifndef FSM_BASE_CLOCK_H
 #define FSM_BASE_CLOCK_H
 
@@ -9,6 +9,14 @@ static inline double fsm_clock_s(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* What all threads of this process have computed. */
+static inline double fsm_cpu_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 

@@ -1,5 +1,6 @@
 #include "cpu/cpu.h"
 
+#include "cpu/gemm.h"
 #include "cpu/instance.h"
 #include "cpu/slots.h"
 
@@ -26,6 +27,7 @@ fsmoe_status fsm_cpu_ops_create(int threads, bool canonical, fsm_ops **ops)
     if (!cpu) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the operations");
     cpu->ops = canonical ? fsm_cpu_canonical_table : fast_table;
     cpu->threads = threads;
+    fsm_cpu_gemm_reserve(cpu);
     *ops = &cpu->ops;
     return FSMOE_OK;
 }
@@ -33,6 +35,8 @@ fsmoe_status fsm_cpu_ops_create(int threads, bool canonical, fsm_ops **ops)
 void fsm_cpu_destroy(fsm_ops *self)
 {
     fsm_cpu *cpu = (fsm_cpu *)self;
+    free(cpu->spread);
+    free(cpu->products);
     free(cpu->attention_work);
     free(cpu);
 }

@@ -6,6 +6,11 @@
 
 #include <cblas.h>
 
+void fsm_cpu_gemm_reserve(fsm_cpu *cpu)
+{
+    (void)cpu;
+}
+
 void fsm_cpu_sgemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
                    const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
 {
@@ -27,6 +32,19 @@ bool fsm_cpu_weight_create(const fsm_ops *self, fsm_weight *weight)
 bool fsm_cpu_weight_create_forced(const fsm_ops *self, fsm_weight *weight)
 {
     return fsm_cpu_weight_create(self, weight);
+}
+
+bool fsm_cpu_weight_create_ways(const fsm_ops *self, fsm_weight *weight, unsigned ways)
+{
+    (void)ways;
+    return fsm_cpu_weight_create(self, weight);
+}
+
+int64_t fsm_cpu_multiply(const fsm_ops *self, fsm_product_way way, bool backward, int64_t n, const fsm_weight *weight,
+                         const float *source, float *result)
+{
+    (void)self, (void)way, (void)backward, (void)n, (void)weight, (void)source, (void)result;
+    return 0;
 }
 
 void fsm_cpu_weight_update(const fsm_ops *self, fsm_weight *weight)

@@ -1,6 +1,8 @@
 /* oneDNN: dnnl_sgemm for products in general, and for few rows matmul primitives whose weights were reordered once an
  * optimizer step into the layout that oneDNN prefers (memory format "any"). On AVX-512 processors that layout is
- * blocked and worth up to 2 times for 16 rows; where oneDNN prefers plain rows, weight_create packs nothing. */
+ * blocked and worth up to 2 times for 16 rows; where oneDNN prefers plain rows, weight_create packs nothing.
+ * With a table of products (products.h) it is the table that says which way a product goes, and a packed copy may also be
+ * the plain rows turned, so that backward sums along rows as forward does: of few rows that is faster on AVX2. */
 #include "cpu/gemm.h"
 #include "cpu/slots.h"
 #include "cpu/threads.h"
@@ -8,6 +10,7 @@
 #include <math.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Row counts that have a primitive; n rows are cut into these, the rest goes to sgemm, as do all rows of a product so
  * large that packing no longer pays (measured on AVX-512 Xeon: 162 to 140 GF/s at 128 rows, equal at 512). */
@@ -23,9 +26,9 @@ typedef struct rows_matmul {
 /* result [rows, out] = source [rows, in] times packed [in, out] */
 typedef struct product {
     int64_t in, out;
-    dnnl_memory_t plain, packed;
-    dnnl_primitive_t reorder; /* plain to packed */
-    rows_matmul pieces[PIECES];
+    dnnl_memory_t plain, packed; /* plain: the weight itself, its handle set before each run */
+    dnnl_primitive_t reorder;    /* plain to packed */
+    rows_matmul pieces[PIECES], plain_pieces[PIECES];
 } product;
 
 typedef struct pack {
@@ -34,6 +37,7 @@ typedef struct pack {
     product forward, backward; /* by w^T, by w */
     bool blocked;              /* oneDNN prefers another layout than plain for one of them */
     bool stale;                /* the packed copies could not be renewed, and are not used until they are */
+    unsigned ways;             /* bits of fsm_product_way that there are */
 } pack;
 
 #define DNNL_TRY(call)                               \
@@ -50,6 +54,88 @@ static void spoil(int64_t rows, int64_t columns, float *c, int64_t ldc)
         for (int64_t j = 0; j < columns; j++) c[i * ldc + j] = NAN;
 }
 
+/* ---- operands whose rows lie a power of two apart ----
+ * For small m or n oneDNN's kernels of AVX2 read A and B where they lie. Rows a multiple of 512 bytes apart fall into few sets
+ * of the cache, and a product that goes down columns (of B, unless transposed, and of a transposed A) runs at half its speed
+ * or less. Copied into rows a line longer it does not; which kernel runs, and so every bit, does not depend on how far
+ * rows are apart (2.6's nocopy_checker_avx2 does not look at it, as that of AVX-512 does). */
+
+enum { BAD_ELEMS = 128, LINE_ELEMS = 16, LEAST_REUSE = 128, LEAST_COLUMNS = 384 };
+static const double SMALL = 0.0038, LEAST_WORK = 1 << 24; /* 1/m + 1/n from which kernels do not copy; m n k worth it */
+
+/* A row-major matrix in memory. */
+typedef struct operand {
+    const float *x;
+    int64_t rows, columns, ld;
+} operand;
+
+static bool reads_badly(const operand *o)
+{
+    return o->ld % BAD_ELEMS == 0 && o->rows > 1;
+}
+
+static int64_t spread_elems(const operand *o)
+{
+    return reads_badly(o) ? o->rows * (o->columns + LINE_ELEMS) : 0;
+}
+
+/* Copies this thread's share and, in all threads, makes *o the copy. */
+static void spread(operand *o, float *to)
+{
+    if (!reads_badly(o)) return;
+    const int64_t ld = o->columns + LINE_ELEMS;
+    fsm_cpu_share mine = fsm_cpu_my_share(o->rows, 1);
+    for (int64_t i = mine.begin; i < mine.begin + mine.count; i++)
+        memcpy(to + i * ld, o->x + i * o->ld, sizeof *to * (size_t)o->columns);
+}
+
+static void use_spread(operand *o, const float *copy)
+{
+    if (!reads_badly(o)) return;
+    *o = (operand){copy, o->rows, o->columns, o->columns + LINE_ELEMS};
+}
+
+/* Whether a product is one of those, and the instance's memory is large enough and nobody else's at the moment. What is
+ * copied is read again as often as the other operand has rows or columns, so few make it a loss. */
+static bool should_spread(const fsm_cpu *cpu, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
+                          int64_t elems)
+{
+    if (!cpu->spread || trans_b || omp_in_parallel()) return false;
+    bool pays = m >= LEAST_REUSE && n >= (trans_a ? LEAST_REUSE : LEAST_COLUMNS) &&
+                (double)m * (double)n * (double)k >= LEAST_WORK;
+    return pays && 1.0 / (double)m + 1.0 / (double)n >= SMALL && elems > 0 && elems <= cpu->spread_elems;
+}
+
+static void spread_both(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, operand *a,
+                        operand *b)
+{
+    const fsm_cpu *cpu = fsm_cpu_of(self);
+    const int64_t of_a = spread_elems(a), of_b = spread_elems(b);
+    if (!should_spread(cpu, trans_a, trans_b, m, n, k, of_a + of_b)) return;
+#pragma omp parallel num_threads(fsm_cpu_threads(self, of_a + of_b))
+    {
+        spread(a, cpu->spread);
+        spread(b, cpu->spread + of_a);
+    }
+    use_spread(a, cpu->spread);
+    use_spread(b, cpu->spread + of_a);
+}
+
+/* 6 M floats: experts' products of some thousand rows. Pages that no product needs are never touched. */
+void fsm_cpu_gemm_reserve(fsm_cpu *cpu)
+{
+#if defined(__x86_64__)
+    enum { ELEMS = 6 << 20 };
+    if (!__builtin_cpu_supports("avx2") || __builtin_cpu_supports("avx512f")) return;
+    cpu->spread = malloc(ELEMS * sizeof *cpu->spread); /* NULL: products are as they were */
+    cpu->spread_elems = ELEMS;
+#else
+    (void)cpu;
+#endif
+}
+
+/* ---- sgemm ---- */
+
 void fsm_cpu_sgemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
                    const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
 {
@@ -59,12 +145,16 @@ void fsm_cpu_sgemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, i
             for (int64_t j = 0; j < n; j++) c[i * ldc + j] = beta == 0 ? 0 : beta * c[i * ldc + j];
         return;
     }
+    operand left = {a, trans_a ? k : m, trans_a ? m : k, lda}, right = {b, trans_b ? n : k, trans_b ? k : n, ldb};
+    spread_both(self, trans_a, trans_b, m, n, k, &left, &right);
     int before = fsm_cpu_library_begin(self);
-    dnnl_status_t status =
-        dnnl_sgemm(trans_a ? 'T' : 'N', trans_b ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    dnnl_status_t status = dnnl_sgemm(trans_a ? 'T' : 'N', trans_b ? 'T' : 'N', m, n, k, alpha, left.x, left.ld,
+                                      right.x, right.ld, beta, c, ldc);
     fsm_cpu_library_end(self, before);
     if (status != dnnl_success) spoil(m, n, c, ldc);
 }
+
+/* ---- packed weights ---- */
 
 static dnnl_status_t describe(int64_t rows, int64_t columns, dnnl_format_tag_t tag, dnnl_memory_desc_t *layout)
 {
@@ -123,23 +213,37 @@ static dnnl_status_t prefer_layout(const pack *p, const product *m, dnnl_memory_
     return dnnl_primitive_desc_destroy(descriptor);
 }
 
-static dnnl_status_t create_product(pack *p, const dnnl_memory_desc_t *plain, product *m)
+static dnnl_status_t create_pieces(const pack *p, const product *m, const dnnl_memory_desc_t *weights,
+                                   rows_matmul pieces[PIECES])
+{
+    for (int i = 0; i < PIECES; i++) DNNL_TRY(create_piece(p, m, piece_rows[i], weights, &pieces[i]));
+    return dnnl_success;
+}
+
+/* turned: where the library has no layout of its own, columns of the plain one become rows. */
+static dnnl_status_t create_packed(pack *p, const dnnl_memory_desc_t *plain, bool turned, product *m)
 {
     dnnl_memory_desc_t packed;
     dnnl_primitive_desc_t reorder;
     DNNL_TRY(prefer_layout(p, m, &packed));
-    if (packed.format_kind != dnnl_blocked || packed.format_desc.blocking.inner_nblks > 0) p->blocked = true;
-    DNNL_TRY(dnnl_memory_create(&m->plain, plain, p->engine, DNNL_MEMORY_NONE));
+    bool blocked = packed.format_kind != dnnl_blocked || packed.format_desc.blocking.inner_nblks > 0;
+    if (blocked) p->blocked = true;
+    else if (turned) DNNL_TRY(describe(m->in, m->out, dnnl_ba, &packed));
     DNNL_TRY(dnnl_memory_create(&m->packed, &packed, p->engine, DNNL_MEMORY_ALLOCATE));
     DNNL_TRY(dnnl_reorder_primitive_desc_create(&reorder, plain, p->engine, &packed, p->engine, NULL));
     dnnl_status_t status = dnnl_primitive_create(&m->reorder, reorder);
     dnnl_primitive_desc_destroy(reorder);
-    for (int i = 0; i < PIECES && status == dnnl_success; i++)
-        status = create_piece(p, m, piece_rows[i], &packed, &m->pieces[i]);
-    return status;
+    return status == dnnl_success ? create_pieces(p, m, &packed, m->pieces) : status;
 }
 
-static dnnl_status_t create_pack(int64_t out, int64_t in, pack *p)
+static dnnl_status_t create_product(pack *p, const dnnl_memory_desc_t *plain, bool turned, product *m)
+{
+    DNNL_TRY(dnnl_memory_create(&m->plain, plain, p->engine, DNNL_MEMORY_NONE));
+    if (p->ways & 1U << FSM_PRODUCT_PLAIN) DNNL_TRY(create_pieces(p, m, plain, m->plain_pieces));
+    return p->ways & 1U << FSM_PRODUCT_PACKED ? create_packed(p, plain, turned, m) : dnnl_success;
+}
+
+static dnnl_status_t create_pack(int64_t out, int64_t in, bool turned, pack *p)
 {
     dnnl_memory_desc_t transposed, plain;
     DNNL_TRY(dnnl_engine_create(&p->engine, dnnl_cpu, 0));
@@ -148,18 +252,24 @@ static dnnl_status_t create_pack(int64_t out, int64_t in, pack *p)
     DNNL_TRY(describe(out, in, dnnl_ab, &plain));
     p->forward.in = p->backward.out = in;
     p->forward.out = p->backward.in = out;
-    DNNL_TRY(create_product(p, &transposed, &p->forward));
-    return create_product(p, &plain, &p->backward);
+    DNNL_TRY(create_product(p, &transposed, turned, &p->forward));
+    return create_product(p, &plain, turned, &p->backward);
+}
+
+static void destroy_pieces(rows_matmul pieces[PIECES])
+{
+    for (int i = 0; i < PIECES; i++) {
+        dnnl_primitive_destroy(pieces[i].run);
+        dnnl_memory_destroy(pieces[i].scratch);
+        dnnl_memory_destroy(pieces[i].result);
+        dnnl_memory_destroy(pieces[i].source);
+    }
 }
 
 static void destroy_product(product *m)
 {
-    for (int i = 0; i < PIECES; i++) {
-        dnnl_primitive_destroy(m->pieces[i].run);
-        dnnl_memory_destroy(m->pieces[i].scratch);
-        dnnl_memory_destroy(m->pieces[i].result);
-        dnnl_memory_destroy(m->pieces[i].source);
-    }
+    destroy_pieces(m->plain_pieces);
+    destroy_pieces(m->pieces);
     dnnl_primitive_destroy(m->reorder);
     dnnl_memory_destroy(m->packed);
     dnnl_memory_destroy(m->plain);
@@ -178,29 +288,38 @@ void fsm_cpu_weight_destroy(const fsm_ops *self, fsm_weight *weight)
     free(p);
 }
 
-static bool create_weight(const fsm_ops *self, fsm_weight *weight, bool forced)
+/* ways: bits of fsm_product_way. unless_plain: nothing where the library's best layout is the plain one. */
+static bool create_weight(const fsm_ops *self, fsm_weight *weight, unsigned ways, bool unless_plain)
 {
     weight->pack = NULL;
-    if (weight->out == 0 || weight->in == 0) return true;
+    if (weight->out == 0 || weight->in == 0 || ways == 0) return true;
     pack *p = calloc(1, sizeof *p);
     if (!p) return false;
+    p->ways = ways;
     weight->pack = p;
     int before = fsm_cpu_library_begin(self);
-    dnnl_status_t status = create_pack(weight->out, weight->in, p);
+    dnnl_status_t status = create_pack(weight->out, weight->in, !unless_plain, p);
     fsm_cpu_library_end(self, before);
-    if (status != dnnl_success || !(p->blocked || forced)) fsm_cpu_weight_destroy(self, weight);
+    if (status != dnnl_success || (unless_plain && !p->blocked)) fsm_cpu_weight_destroy(self, weight);
     else fsm_cpu_weight_update(self, weight);
     return status != dnnl_out_of_memory;
 }
 
 bool fsm_cpu_weight_create(const fsm_ops *self, fsm_weight *weight)
 {
-    return create_weight(self, weight, false);
+    const fsm_products *products = fsm_cpu_of(self)->products;
+    if (!products) return create_weight(self, weight, 1U << FSM_PRODUCT_PACKED, true);
+    return fsm_cpu_weight_create_ways(self, weight, fsm_products_ways(products, weight->out, weight->in));
+}
+
+bool fsm_cpu_weight_create_ways(const fsm_ops *self, fsm_weight *weight, unsigned ways)
+{
+    return create_weight(self, weight, ways & ~(1U << FSM_PRODUCT_SGEMM), false);
 }
 
 bool fsm_cpu_weight_create_forced(const fsm_ops *self, fsm_weight *weight)
 {
-    return create_weight(self, weight, true);
+    return fsm_cpu_weight_create_ways(self, weight, 1U << FSM_PRODUCT_PACKED);
 }
 
 static dnnl_status_t reorder(const pack *p, product *m, const float *w)
@@ -213,51 +332,70 @@ static dnnl_status_t reorder(const pack *p, product *m, const float *w)
 void fsm_cpu_weight_update(const fsm_ops *self, fsm_weight *weight)
 {
     pack *p = weight->pack;
-    if (!p) return;
+    if (!p || !(p->ways & 1U << FSM_PRODUCT_PACKED)) return;
     int before = fsm_cpu_library_begin(self);
     p->stale = reorder(p, &p->forward, weight->w) != dnnl_success ||
                reorder(p, &p->backward, weight->w) != dnnl_success || dnnl_stream_wait(p->stream) != dnnl_success;
     fsm_cpu_library_end(self, before);
 }
 
-static dnnl_status_t run_piece(const pack *p, const product *m, const rows_matmul *piece, const float *source,
+static dnnl_status_t run_piece(const pack *p, dnnl_memory_t weights, const rows_matmul *piece, const float *source,
                                float *result)
 {
     DNNL_TRY(dnnl_memory_set_data_handle(piece->source, (void *)source));
     DNNL_TRY(dnnl_memory_set_data_handle(piece->result, result));
     const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, piece->source},
-                                         {DNNL_ARG_WEIGHTS, m->packed},
+                                         {DNNL_ARG_WEIGHTS, weights},
                                          {DNNL_ARG_DST, piece->result},
                                          {DNNL_ARG_SCRATCHPAD, piece->scratch}};
     return dnnl_primitive_execute(piece->run, p->stream, 4, arguments);
 }
 
-static int64_t multiply_packed(const fsm_ops *self, int64_t n, const pack *p, const product *m, const float *source,
-                               float *result)
+/* Runs the pieces that fit into n rows; *done is how many rows those are. */
+static dnnl_status_t run_pieces(int64_t n, const pack *p, const product *m, fsm_product_way way, const float *w,
+                                const float *source, float *result, int64_t *done)
 {
-    if (n > MOST_PACKED_ROWS || p->stale) return 0;
-    int64_t done = 0;
-    dnnl_status_t status = dnnl_success;
-    int before = fsm_cpu_library_begin(self);
+    const rows_matmul *pieces = way == FSM_PRODUCT_PLAIN ? m->plain_pieces : m->pieces;
+    dnnl_memory_t weights = way == FSM_PRODUCT_PLAIN ? m->plain : m->packed;
+    dnnl_status_t status = way == FSM_PRODUCT_PLAIN ? dnnl_memory_set_data_handle(m->plain, (void *)w) : dnnl_success;
     for (int i = 0; i < PIECES; i++)
-        for (; m->pieces[i].run && n - done >= piece_rows[i]; done += piece_rows[i])
+        for (; pieces[i].run && n - *done >= piece_rows[i]; *done += piece_rows[i])
             if (status == dnnl_success)
-                status = run_piece(p, m, &m->pieces[i], source + done * m->in, result + done * m->out);
-    if (done > 0 && status == dnnl_success) status = dnnl_stream_wait(p->stream);
+                status = run_piece(p, weights, &pieces[i], source + *done * m->in, result + *done * m->out);
+    if (*done > 0 && status == dnnl_success) status = dnnl_stream_wait(p->stream);
+    return status;
+}
+
+int64_t fsm_cpu_multiply(const fsm_ops *self, fsm_product_way way, bool backward, int64_t n, const fsm_weight *weight,
+                         const float *source, float *result)
+{
+    const pack *p = weight->pack;
+    if (!p || way == FSM_PRODUCT_SGEMM || !(p->ways & 1U << way)) return 0;
+    if (way == FSM_PRODUCT_PACKED && p->stale) return 0;
+    const product *m = backward ? &p->backward : &p->forward;
+    int64_t done = 0;
+    int before = fsm_cpu_library_begin(self);
+    dnnl_status_t status = run_pieces(n, p, m, way, weight->w, source, result, &done);
     fsm_cpu_library_end(self, before);
     if (status != dnnl_success) spoil(done, m->out, result, m->out);
     return done;
 }
 
+/* The table's, or without one the packed copies where there are any and rows are few. */
+static fsm_product_way way_of(const fsm_ops *self, bool backward, int64_t n, const fsm_weight *weight)
+{
+    const fsm_products *products = fsm_cpu_of(self)->products;
+    if (products) return fsm_products_way(products, backward, n, weight->out, weight->in);
+    return n > MOST_PACKED_ROWS ? FSM_PRODUCT_SGEMM : FSM_PRODUCT_PACKED;
+}
+
 int64_t fsm_cpu_packed_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *x, float *y)
 {
-    const pack *p = weight->pack;
-    return p ? multiply_packed(self, n, p, &p->forward, x, y) : 0;
+    return fsm_cpu_multiply(self, way_of(self, false, n, weight), false, n, weight, x, y);
 }
 
 int64_t fsm_cpu_packed_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *dy,
                                       float *dx)
 {
-    const pack *p = weight->pack;
-    return p ? multiply_packed(self, n, p, &p->backward, dy, dx) : 0;
+    return fsm_cpu_multiply(self, way_of(self, true, n, weight), true, n, weight, dy, dx);
 }

@@ -6,13 +6,16 @@
 #ifndef FSM_CPU_INSTANCE_H
 #define FSM_CPU_INSTANCE_H
 
-#include "ops/ops.h"
+#include "cpu/products.h"
 
 typedef struct fsm_cpu {
     fsm_ops ops; /* first: all that callers see */
     int threads;
     float *attention_work; /* each thread's part after the other's */
     size_t attention_work_bytes;
+    float *spread; /* copies of a product's operands; NULL: none are made */
+    int64_t spread_elems;
+    fsm_products *products; /* its own; NULL: the choice of a build without measurements */
 } fsm_cpu;
 
 static inline const fsm_cpu *fsm_cpu_of(const fsm_ops *self)
