@@ -232,6 +232,23 @@ static void test_layer_a_kind_is_added_once(void **state)
     assert_int_equal(fsm_add_order(&fsm_order_tutel), FSMOE_ERROR_CONFIG);
 }
 
+/* Of a kind that was compiled against other contracts, nothing but the name can be known. */
+static void test_layer_a_kind_of_another_version_is_refused(void **state)
+{
+    enum { OTHER = FSM_EXTEND_VERSION + 1 };
+    const char *const name = "elsewhere"; /* where every kind's struct begins */
+    (void)state;
+    fsmoe_status refused[] = {
+        fsm_add_gate_v((const void *)&name, OTHER),   fsm_add_order_v((const void *)&name, OTHER),
+        fsm_add_expert_v((const void *)&name, OTHER), fsm_add_alltoall_v((const void *)&name, OTHER),
+        fsm_add_hook_v((const void *)&name, OTHER),
+    };
+    for (size_t i = 0; i < COUNT(refused); i++) assert_int_equal(refused[i], FSMOE_ERROR_CONFIG);
+    assert_non_null(strstr(fsmoe_last_error(), "elsewhere"));
+    assert_non_null(strstr(fsmoe_last_error(), "version 2"));
+    assert_null(fsm_gate_find("elsewhere"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_layer_conserves_tokens_over_random_layers),
         cmocka_unit_test(test_layer_configuration_knows_what_gates_have),
         cmocka_unit_test(test_layer_a_kind_is_added_once),
+        cmocka_unit_test(test_layer_a_kind_of_another_version_is_refused),
     };
     return cmocka_run_group_tests(tests, add_kinds, end_world);
 }

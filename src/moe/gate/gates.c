@@ -23,9 +23,9 @@ const fsm_gate_kind *fsm_gate_at(int index)
     return fsm_registry_at(&registry, index);
 }
 
-fsmoe_status fsm_add_gate(const fsm_gate_kind *kind)
+fsmoe_status fsm_add_gate_v(const fsm_gate_kind *kind, int version)
 {
-    return fsm_registry_add(&registry, kind);
+    return fsm_registry_add(&registry, kind, version);
 }
 
 fsmoe_status fsm_gate_select(const fsmoe_moe_config *config, fsm_gate *gate)
