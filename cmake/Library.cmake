@@ -24,6 +24,7 @@ endif()
 
 # Files that touch no tensor: to them tensors are opaque (src/ops/tensor.h). All others are still open.
 file(GLOB FSMOE_CLOSED CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/moe/gate/*.c)
+list(REMOVE_ITEM FSMOE_CLOSED ${PROJECT_SOURCE_DIR}/src/moe/gate/on_host.c) # its arrays are the host's
 set_source_files_properties(${FSMOE_CLOSED} PROPERTIES COMPILE_OPTIONS -UFSM_TENSORS_OPEN)
 
 add_library(fsmoe_objects OBJECT ${FSMOE_SOURCES})
