@@ -265,7 +265,7 @@ const fsm_param *fsm_params_find(const fsm_params *params, fsm_role role, int sl
 fsm_param_view fsm_params_view(const fsm_param *param, int64_t expert, float *values, float *grads)
 {
     int64_t at = param->offset + expert * param->expert_stride;
-    return (fsm_param_view){values + at, grads ? grads + at : NULL, param->rows, param->cols};
+    return (fsm_param_view){fsm_real_at(values, at), grads ? fsm_real_at(grads, at) : NULL, param->rows, param->cols};
 }
 
 void fsm_param_name(const fsm_param *param, int64_t expert, char name[160])

@@ -142,7 +142,7 @@ static void bind_expert(const fsm_layer_params *params, const fsmoe_config *conf
     for (int i = first; i < last; i++) {
         const fsm_layer_param *p = &params->items[i];
         int64_t at = e * stride_of(params, p);
-        views[i - first] = (fsm_param_view){p->value + at, p->grad + at, p->rows, p->cols};
+        views[i - first] = (fsm_param_view){fsm_real_at(p->value, at), fsm_real_at(p->grad, at), p->rows, p->cols};
     }
     fsm_expert_find(config->moe.expert)->bind(&config->moe, views, shard, weights);
 }
