@@ -30,7 +30,7 @@ test: $(BUILD)/CMakeCache.txt
 
 # `test`, all of it once more under AddressSanitizer and UBSan, threads under ThreadSanitizer, and the promises of the demo: some 20 minutes.
 test-long: test test-sanitize test-thread
-	@cd $(BUILD) && FSMOE_TEST_LONG=1 ctest --output-on-failure -R 'schedule_matrix|layer_combinations|lanes|comm_blocks|model_io|checkpoint_damage|signals'
+	@cd $(BUILD) && FSMOE_TEST_LONG=1 ctest --output-on-failure -R 'schedule_matrix|layer_combinations|lanes|issue_steps|comm_blocks|model_io|checkpoint_damage|signals'
 	@tests/faults/run . $(BUILD)/fsmoe $(BUILD)/tests 1
 	@tests/kill_training.sh . $(BUILD)/fsmoe 400 1
 	@tests/kill_training.sh . $(BUILD)/fsmoe 100 4
@@ -46,8 +46,8 @@ test-sanitize:
 test-thread:
 	@scripts/setup
 	@cmake -S . -B build-thread -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFSMOE_SANITIZE=thread > /dev/null
-	@cmake --build build-thread -j $(JOBS) --target test_exec test_thread_ranks test_side_by_side test_lanes
-	@cd build-thread && ctest --output-on-failure -R '^(test_exec|test_thread_ranks|test_side_by_side|test_lanes)$$'
+	@cmake --build build-thread -j $(JOBS) --target test_exec test_device test_thread_ranks test_side_by_side test_lanes
+	@cd build-thread && ctest --output-on-failure -R '^(test_exec|test_device|test_thread_ranks|test_side_by_side|test_lanes)$$'
 
 # Fuzzers of every parser, one after another; FUZZ_SECONDS and FUZZ_RUNS end each, FUZZERS="plan cluster" are only those.
 fuzz:

@@ -23,7 +23,7 @@ static const int64_t rows_of_pair[] = {1, 4, 16, 64, 256, MOST_ROWS};
 typedef struct bench {
     fsm_comm *comm;
     fsm_topo topo;
-    fsm_arena arena;
+    fsm_memory memory;
     fsm_alltoall alltoall[KINDS];
     float *send, *recv;
     int64_t counts[MOST_RANKS];
@@ -35,18 +35,18 @@ static int64_t between(const void *user, int from, int to)
     return *(const int64_t *)user;
 }
 
-static void take(bench *b, fsm_arena *arena)
+static void take(bench *b, fsm_memory *memory)
 {
     int64_t pair = MOST_ROWS * HIDDEN, rank = pair * b->comm->size;
-    b->send = FSM_ARENA_ARRAY(arena, float, rank);
-    b->recv = FSM_ARENA_ARRAY(arena, float, rank);
-    for (int k = 0; k < KINDS; k++) fsm_alltoall_take(arena, rank, pair, &b->alltoall[k]);
+    b->send = fsm_take_reals(memory, rank);
+    b->recv = fsm_take_reals(memory, rank);
+    for (int k = 0; k < KINDS; k++) fsm_alltoall_take(memory, FSM_COMM_FP32, rank, pair, &b->alltoall[k]);
 }
 
 static fsmoe_status prepare(bench *b)
 {
     fsmoe_config *config;
-    fsm_arena measure = {0};
+    fsm_memory measure = fsm_memory_measure(FSM_REAL_BYTES);
     FSM_TRY(fsmoe_config_create(&config));
     config->parallel.ep_size = b->comm->size;
     fsmoe_status status = b->comm->size > MOST_RANKS ? fsm_fail(FSMOE_ERROR_CONFIG, "at most %d ranks", MOST_RANKS)
@@ -56,8 +56,8 @@ static fsmoe_status prepare(bench *b)
         status = fsm_alltoall_select(kinds[k], &b->topo, b->comm, &b->alltoall[k]);
     if (status != FSMOE_OK) return status;
     take(b, &measure);
-    FSM_TRY(fsm_arena_create(measure.used, &b->arena));
-    take(b, &b->arena);
+    FSM_TRY(fsm_memory_create(&measure, &b->memory));
+    take(b, &b->memory);
     for (int64_t i = 0; i < MOST_ROWS * HIDDEN * b->comm->size; i++) b->send[i] = (float)i;
     return FSMOE_OK;
 }
@@ -70,7 +70,7 @@ static fsmoe_status exchange(bench *b, int kind, int64_t pair_elems)
                                         .recv = b->counts,
                                         .between = between,
                                         .user = &b->counts[0]};
-    FSM_TRY(fsm_alltoall_start(&b->alltoall[kind], &op, b->send, b->recv, &counts));
+    FSM_TRY(fsm_alltoall_start(&b->alltoall[kind], &op, FSM_COMM_FP32, b->send, b->recv, &counts));
     return fsm_comm_finish(&op);
 }
 
@@ -93,7 +93,7 @@ static fsmoe_status exchange_packed(bench *b, int64_t pair_rows)
 static fsmoe_status time_way(bench *b, int way, int64_t pair_rows, double *seconds)
 {
     double times[MOST_RANKS] = {0};
-    FSM_TRY(b->comm->table->barrier(b->comm));
+    FSM_TRY(b->comm->control->barrier(b->comm));
     double start = fsm_clock_s();
     FSM_TRY(way < KINDS ? exchange(b, way, pair_rows * HIDDEN) : exchange_packed(b, pair_rows));
     times[b->comm->rank] = fsm_clock_s() - start;
@@ -134,7 +134,7 @@ int main(void)
     for (size_t i = 0; status == FSMOE_OK && i < sizeof rows_of_pair / sizeof *rows_of_pair; i++)
         status = run_rows(&b, rows_of_pair[i]);
     if (status != FSMOE_OK) fprintf(stderr, "bench_alltoall: %s\n", fsmoe_last_error());
-    fsm_arena_destroy(&b.arena);
+    fsm_memory_destroy(&b.memory);
     if (world) fsmoe_world_destroy(world);
     return status == FSMOE_OK ? 0 : 1;
 }

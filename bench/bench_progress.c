@@ -29,7 +29,7 @@ typedef struct scene {
 
 static fsmoe_status advance_message(fsm_comm_op *op, bool *done)
 {
-    return op->comm->table->test(op->comm, 0, done);
+    return op->comm->data->test(op->comm, 0, done);
 }
 
 static fsmoe_status start_receive(void *object, const fsm_task *task, fsm_comm_op *op)
@@ -38,7 +38,7 @@ static fsmoe_status start_receive(void *object, const fsm_task *task, fsm_comm_o
     (void)task;
     *op = (fsm_comm_op){.comm = s->comm, .advance = advance_message};
     int from = (s->comm->rank + 1) % s->comm->size;
-    return s->comm->table->post_recv(s->comm, 0, from, &s->received, 1);
+    return s->comm->data->post_recv(s->comm, 0, from, FSM_COMM_FP32, &s->received, 1);
 }
 
 /* In the same slot as the message that is waited for, so that one test sees both. */
@@ -47,7 +47,7 @@ static fsmoe_status start_send(void *object, const fsm_task *task, fsm_comm_op *
     scene *s = object;
     (void)task, (void)op;
     int to = (s->comm->rank + s->comm->size - 1) % s->comm->size;
-    return s->comm->table->post_send(s->comm, 0, to, &s->sent, 1);
+    return s->comm->data->post_send(s->comm, 0, to, FSM_COMM_FP32, &s->sent, 1);
 }
 
 static double processor_s(clockid_t clock)
@@ -90,7 +90,7 @@ static fsmoe_status measure(fsm_comm *world, fsm_exec *exec, scene *s)
     build(&graph);
     fsmoe_status status = FSMOE_OK;
     for (int i = 0; i < ROUNDS && status == FSMOE_OK; i++) {
-        status = world->table->barrier(world);
+        status = world->control->barrier(world);
         if (status == FSMOE_OK) status = fsm_exec_run(exec, &graph, &table, s, NULL, 0);
         compute_s[i] = s->compute_s;
         share[i] = s->others_s / s->compute_s;

@@ -35,13 +35,13 @@ static inline bool enter_world(void)
 static inline bool all_true(bool mine)
 {
     double failures = !mine;
-    if (fsm_comm_all_reduce_double(world, &failures, 1) != FSMOE_OK) world->table->abort(world, 1);
+    if (fsm_comm_all_reduce_double(world, &failures, 1) != FSMOE_OK) world->control->abort(world, 1);
     return failures == 0;
 }
 
 static inline bool complain(const fsm_comm *comm, const char *what, int variant)
 {
-    fprintf(stderr, "rank %d of %d (%s): %s, variant %d: %s\n", comm->rank, comm->size, comm->table->name, what,
+    fprintf(stderr, "rank %d of %d (%s): %s, variant %d: %s\n", comm->rank, comm->size, comm->control->name, what,
             variant, fsmoe_last_error());
     return false;
 }
@@ -53,7 +53,7 @@ static inline void check_on_groups(bool (*check)(fsm_comm *comm))
     bool passed = check(world);
     for (size_t i = 0; i < sizeof colors / sizeof *colors; i++) {
         fsm_comm *group;
-        if (!all_true(world->table->split(world, colors[i], &group) == FSMOE_OK))
+        if (!all_true(world->control->split(world, colors[i], &group) == FSMOE_OK))
             fail_msg("split %zu: %s", i, fsmoe_last_error());
         passed &= check(group);
         fsm_comm_destroy(group);

@@ -151,6 +151,7 @@ static inline void take_outcome(fsm_stepper *s, outcome *out)
     fsm_model *m = s->model;
     fsm_model_sums sums = fsm_model_loss_sums(m, m->step_sums);
     size_t bytes = sizeof *out->grads * (size_t)m->params.elems;
+    fsm_optimizer_take_norm(&s->optimizer);
     *out = (outcome){sums.loss, sums.tokens, m->step_aux, m->step_z, 0, s->optimizer.grad_norm, malloc(bytes)};
     for (int i = 0; i < m->moe_layers; i++) out->dropped += *fsm_model_gate_sums(m, m->step_sums, i).dropped;
     memcpy(out->grads, m->grads, bytes);
@@ -160,7 +161,7 @@ static inline void take_outcome(fsm_stepper *s, outcome *out)
 static inline void start_values(fsm_stepper *s)
 {
     const fsm_params *params = &s->model->params;
-    fsm_stepper_reset(s);
+    assert_int_equal(fsm_stepper_reset(s), FSMOE_OK);
     model_case_randomize(params, 0.25f, s->model->values);
     for (int i = 0; i < params->count; i++)
         if (params->items[i].spec.init == FSM_INIT_TEMPERATURE) s->model->values[params->items[i].offset] = 0.4f;

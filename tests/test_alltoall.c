@@ -115,15 +115,15 @@ static uint32_t bits_of(int round, int s, int d, int64_t i)
 typedef struct rank {
     const plan *plan;
     fsm_comm *comm;
-    fsm_arena arena;
+    fsm_memory memory;
     fsm_alltoall alltoall[KINDS];
-    float *buffers[KINDS][FSM_ALLTOALL_BUFFERS]; /* each with GUARD elements behind it */
+    char *buffers[KINDS][FSM_ALLTOALL_BUFFERS]; /* each with GUARD bytes behind it */
     /* the present round */
     int round;
     bool under_way;
     fsm_comm_op op;
     int64_t send_counts[MOST_RANKS], recv_counts[MOST_RANKS];
-    float *send, *recv;
+    char *send, *recv;
 } rank;
 
 static fsm_topo topo_of(shape s, int ep, int esp, int index)
@@ -134,48 +134,60 @@ static fsm_topo topo_of(shape s, int ep, int esp, int index)
     return topo;
 }
 
-static float *guarded(int64_t n)
+/* Elements of rows: those of even seeds are floats, of odd ones halves. */
+static fsm_comm_type type_of(const rank *r)
 {
-    float *array = malloc(sizeof *array * (size_t)(n + GUARD));
+    return r->plan->seed % 2 ? FSM_COMM_BF16 : FSM_COMM_FP32;
+}
+
+static size_t bytes_of(const rank *r, int64_t elems)
+{
+    return fsm_comm_bytes(type_of(r), elems);
+}
+
+static char *guarded(size_t bytes)
+{
+    char *array = malloc(bytes + GUARD);
     if (!array) abort();
-    for (int64_t i = 0; i < n + GUARD; i++) array[i] = -1;
+    memset(array, 0x5a, bytes + GUARD);
     return array;
 }
 
-static bool guard_holds(const float *array, int64_t n)
+static bool guard_holds(const char *array, size_t bytes)
 {
-    for (int64_t i = n; i < n + GUARD; i++)
-        if (array[i] != -1) return false;
+    for (size_t i = bytes; i < bytes + GUARD; i++)
+        if (array[i] != 0x5a) return false;
     return true;
 }
 
-static void take(rank *r, fsm_arena *arena)
+static void take(rank *r, fsm_memory *memory)
 {
     int64_t rank_elems, pair_elems;
     find_most(r->plan, &rank_elems, &pair_elems);
-    for (int k = 0; k < KINDS; k++) fsm_alltoall_take(arena, rank_elems, pair_elems, &r->alltoall[k]);
+    for (int k = 0; k < KINDS; k++) fsm_alltoall_take(memory, type_of(r), rank_elems, pair_elems, &r->alltoall[k]);
 }
 
 static void create_rank(const plan *p, fsm_comm *comm, rank *r)
 {
-    fsm_arena measure = {0};
+    fsm_memory measure = fsm_memory_measure(FSM_REAL_BYTES);
     fsm_topo topo = topo_of(p->shape, comm->size, 1, comm->rank);
     *r = (rank){.plan = p, .comm = comm};
     for (int k = 0; k < KINDS; k++)
         if (fsm_alltoall_select(kind_names[k], &topo, comm, &r->alltoall[k]) != FSMOE_OK) abort();
     take(r, &measure);
-    if (fsm_arena_create(measure.used, &r->arena) != FSMOE_OK) abort();
-    take(r, &r->arena);
+    if (fsm_memory_create(&measure, &r->memory) != FSMOE_OK) abort();
+    take(r, &r->memory);
     for (int k = 0; k < KINDS; k++)
         for (int i = 0; i < FSM_ALLTOALL_BUFFERS && r->alltoall[k].kind->buffer_elems; i++)
-            r->alltoall[k].buffer[i] = r->buffers[k][i] = guarded(r->alltoall[k].kind->buffer_elems(&r->alltoall[k]));
+            r->alltoall[k].buffer[i] = r->buffers[k][i] =
+                guarded(bytes_of(r, r->alltoall[k].kind->buffer_elems(&r->alltoall[k])));
 }
 
 static void destroy_rank(rank *r)
 {
     for (int k = 0; k < KINDS; k++)
         for (int i = 0; i < FSM_ALLTOALL_BUFFERS; i++) free(r->buffers[k][i]);
-    fsm_arena_destroy(&r->arena);
+    fsm_memory_destroy(&r->memory);
 }
 
 static int64_t between(const void *user, int from, int to)
@@ -185,15 +197,15 @@ static int64_t between(const void *user, int from, int to)
 }
 
 /* Fills or checks the blocks of one direction; the other end of block i is rank i. */
-static int64_t each_elem(const rank *r, const int64_t *counts, bool sent, float *blocks, bool fill)
+static int64_t each_elem(const rank *r, const int64_t *counts, bool sent, char *blocks, bool fill)
 {
     int64_t at = 0, wrong = 0;
     for (int other = 0; other < r->comm->size; other++)
         for (int64_t i = 0; i < counts[other]; i++, at++) {
             uint32_t bits =
                 sent ? bits_of(r->round, r->comm->rank, other, i) : bits_of(r->round, other, r->comm->rank, i);
-            if (fill) memcpy(&blocks[at], &bits, sizeof bits);
-            else wrong += memcmp(&blocks[at], &bits, sizeof bits) != 0;
+            if (fill) memcpy(blocks + bytes_of(r, at), &bits, bytes_of(r, 1));
+            else wrong += memcmp(blocks + bytes_of(r, at), &bits, bytes_of(r, 1)) != 0;
         }
     return wrong;
 }
@@ -217,8 +229,8 @@ static void prepare_round(rank *r)
         r->send_counts[other] = elems_of(r->plan, r->round, r->comm->rank, other);
         r->recv_counts[other] = elems_of(r->plan, r->round, other, r->comm->rank);
     }
-    r->send = guarded(sum_of(r->send_counts, size));
-    r->recv = guarded(sum_of(r->recv_counts, size));
+    r->send = guarded(bytes_of(r, sum_of(r->send_counts, size)));
+    r->recv = guarded(bytes_of(r, sum_of(r->recv_counts, size)));
     each_elem(r, r->send_counts, true, r->send, true);
 }
 
@@ -226,7 +238,7 @@ static fsmoe_status start_round(rank *r)
 {
     const fsm_alltoall_counts counts = {r->send_counts, r->recv_counts, between, r};
     r->under_way = true;
-    return fsm_alltoall_start(alltoall_of(r), &r->op, r->send, r->recv, &counts);
+    return fsm_alltoall_start(alltoall_of(r), &r->op, type_of(r), r->send, r->recv, &counts);
 }
 
 static bool buffers_hold(rank *r)
@@ -234,7 +246,7 @@ static bool buffers_hold(rank *r)
     const fsm_alltoall *a = alltoall_of(r);
     bool hold = true;
     for (int i = 0; i < FSM_ALLTOALL_BUFFERS && a->kind->buffer_elems; i++)
-        hold &= guard_holds(a->buffer[i], a->kind->buffer_elems(a));
+        hold &= guard_holds(a->buffer[i], bytes_of(r, a->kind->buffer_elems(a)));
     return hold;
 }
 
@@ -243,8 +255,8 @@ static bool end_round(rank *r)
 {
     int64_t sent = sum_of(r->send_counts, r->comm->size), received = sum_of(r->recv_counts, r->comm->size);
     int64_t wrong = each_elem(r, r->recv_counts, false, r->recv, false);
-    bool good = wrong == 0 && guard_holds(r->recv, received) && buffers_hold(r) && guard_holds(r->send, sent) &&
-                each_elem(r, r->send_counts, true, r->send, false) == 0;
+    bool good = wrong == 0 && guard_holds(r->recv, bytes_of(r, received)) && buffers_hold(r) &&
+                guard_holds(r->send, bytes_of(r, sent)) && each_elem(r, r->send_counts, true, r->send, false) == 0;
     if (!good)
         fprintf(stderr, "rank %d, %d nodes of %d, seed %d, round %d, %s: %lld of %lld elements are wrong\n",
                 r->comm->rank, r->plan->shape.nodes, r->plan->shape.local, (int)r->plan->seed, r->round,
@@ -362,26 +374,35 @@ static void test_alltoall_ranks_as_processes(void **state)
     for (int local = 1; local <= world->size; local++)
         for (uint64_t seed = 0; seed < ALL_SEEDS && world->size % local == 0; seed++) {
             const plan p = {seed, {world->size / local, local}};
-            if (!run_rounds(&p, world)) world->table->abort(world, 1);
+            if (!run_rounds(&p, world)) world->control->abort(world, 1);
         }
 }
 
 /* ---- who sends to whom ---- */
 
 static int messages[MOST_RANKS][MOST_RANKS], collectives, messages_left; /* that do not fail */
+static int64_t sent_bytes[MOST_RANKS], copied_bytes[MOST_RANKS];
 
-static fsmoe_status spy_post_send(fsm_comm *comm, int slot, int to, const float *elems, int64_t count)
+static fsmoe_status spy_post_send(fsm_comm *comm, int slot, int to, fsm_comm_type type, const void *elems,
+                                  int64_t count)
 {
     if (messages_left-- == 0) return fsm_fail(FSMOE_ERROR_COMM, "the link is down");
     messages[comm->rank][to]++;
-    return thread_post_send(comm, slot, to, elems, count);
+    sent_bytes[comm->rank] += (int64_t)fsm_comm_bytes(type, count);
+    return thread_post_send(comm, slot, to, type, elems, count);
 }
 
-static fsmoe_status spy_start_all_to_all(fsm_comm *comm, const float *send, const int64_t *send_counts, float *recv,
-                                         const int64_t *recv_counts)
+static fsmoe_status spy_start_all_to_all(fsm_comm *comm, fsm_comm_type type, const void *send,
+                                         const int64_t *send_counts, void *recv, const int64_t *recv_counts)
 {
     collectives++;
-    return thread_start_all_to_all(comm, send, send_counts, recv, recv_counts);
+    return thread_start_all_to_all(comm, type, send, send_counts, recv, recv_counts);
+}
+
+static void spy_copy(fsm_comm *comm, void *to, const void *from, size_t bytes)
+{
+    copied_bytes[comm->rank] += (int64_t)bytes;
+    memcpy(to, from, bytes);
 }
 
 /* One operation of one kind with elements for everyone, until it is done or fails, which ranks are then left in. */
@@ -389,18 +410,21 @@ static fsmoe_status run_spied(shape s, int kind, int most_messages)
 {
     const plan p = {(uint64_t)(SORTS * kind + 7), s};
     int size = s.nodes * s.local, left = size;
-    fsm_comm_table spied = thread_comm_table;
+    fsm_data_table spied = thread_comm_data;
     thread_group *group = thread_group_create(size);
     rank ranks[MOST_RANKS];
     fsmoe_status status = FSMOE_OK;
     memset(messages, 0, sizeof messages);
+    memset(sent_bytes, 0, sizeof sent_bytes);
+    memset(copied_bytes, 0, sizeof copied_bytes);
     collectives = 0;
     messages_left = most_messages;
     spied.post_send = spy_post_send;
     spied.start_all_to_all = spy_start_all_to_all;
+    spied.copy = spy_copy;
     for (int i = 0; i < size; i++) {
         create_rank(&p, thread_comm_of(group, i), &ranks[i]);
-        ranks[i].comm->table = &spied;
+        ranks[i].comm->data = &spied;
         prepare_round(&ranks[i]);
         if (status == FSMOE_OK) status = start_round(&ranks[i]);
     }
@@ -457,6 +481,40 @@ static void test_alltoall_hierarchical_ones_cross_nodes_only_where_they_should(v
         }
 }
 
+/* Elements that a rank sends and copies on two nodes of two, by the definition of each algorithm; s -> d: count_of. */
+static int64_t elems_sent_2dh(const plan *p, int me)
+{
+    int64_t n = 0;
+    int node = me / 2, number = me % 2;
+    for (int m = 0; m < 2; m++) n += elems_of(p, 0, me, 2 * m + 1 - number);
+    for (int s = 2 * node; s < 2 * node + 2; s++) n += elems_of(p, 0, s, 2 * (1 - node) + number);
+    return n;
+}
+
+/* Every element is copied where it sets out, and once more where it is passed on. */
+static int64_t elems_copied_2dh(const plan *p, int me)
+{
+    int64_t n = 0;
+    for (int d = 0; d < 4; d++) n += elems_of(p, 0, me, d);
+    for (int s = me / 2 * 2; s < me / 2 * 2 + 2; s++)
+        for (int m = 0; m < 2; m++) n += elems_of(p, 0, s, 2 * m + me % 2);
+    return n;
+}
+
+/* Messages and copies are all that the transport sees, and the bytes are those of the type. */
+static void test_alltoall_costs_the_bytes_of_its_type(void **state)
+{
+    (void)state;
+    if (world->size > 1) skip();
+    const shape two_by_two = {2, 2};
+    const plan p = {7, two_by_two}; /* of 2dh; halves */
+    assert_int_equal(run_spied(two_by_two, 0, 1000), FSMOE_OK);
+    for (int r = 0; r < 4; r++) {
+        assert_int_equal(sent_bytes[r], 2 * elems_sent_2dh(&p, r));
+        assert_int_equal(copied_bytes[r], 2 * elems_copied_2dh(&p, r));
+    }
+}
+
 /* Every message made to fail in turn. */
 static void test_alltoall_failures_of_messages_are_passed_on(void **state)
 {
@@ -473,6 +531,32 @@ static void test_alltoall_failures_of_messages_are_passed_on(void **state)
 }
 
 /* ---- what is refused ---- */
+
+static void emit_many(fsm_alltoall *a, const fsm_alltoall_counts *counts, fsm_stages *stages)
+{
+    (void)a, (void)counts;
+    for (int i = 0; i < 9; i++) fsm_stages_wait(stages, 0);
+}
+
+/* A kind that has not said how many stages it needs has four a rank, and four more. */
+static void test_alltoall_more_stages_than_memory_are_refused(void **state)
+{
+    (void)state;
+    static const fsm_alltoall_kind many = {.name = "many", .emit = emit_many};
+    const int64_t none[1] = {0};
+    const fsm_alltoall_counts counts = {none, none, NULL, NULL};
+    fsm_memory measure = {0}, memory;
+    fsm_comm_op op;
+    fsm_alltoall a = {.kind = &many, .size = 1};
+    assert_int_equal(fsm_comm_create_self(&a.comm), FSMOE_OK);
+    fsm_alltoall_take(&measure, FSM_COMM_FP32, 1, 1, &a);
+    assert_int_equal(fsm_memory_create(&measure, &memory), FSMOE_OK);
+    fsm_alltoall_take(&memory, FSM_COMM_FP32, 1, 1, &a);
+    assert_int_equal(fsm_alltoall_start(&a, &op, FSM_COMM_FP32, NULL, NULL, &counts), FSMOE_ERROR_INTERNAL);
+    assert_non_null(strstr(fsmoe_last_error(), "9 stages, where memory is taken for 8"));
+    fsm_memory_destroy(&memory);
+    fsm_comm_destroy(a.comm);
+}
 
 static fsmoe_status select_on(const char *name, shape s, int ep, int esp, int index, fsm_alltoall *a)
 {
@@ -533,6 +617,8 @@ int main(void)
         cmocka_unit_test(test_alltoall_ranks_as_threads),
         cmocka_unit_test(test_alltoall_ranks_as_processes),
         cmocka_unit_test(test_alltoall_hierarchical_ones_cross_nodes_only_where_they_should),
+        cmocka_unit_test(test_alltoall_costs_the_bytes_of_its_type),
+        cmocka_unit_test(test_alltoall_more_stages_than_memory_are_refused),
         cmocka_unit_test(test_alltoall_failures_of_messages_are_passed_on),
         cmocka_unit_test(test_alltoall_uneven_nodes_are_refused_by_those_that_pass_on),
         cmocka_unit_test(test_alltoall_each_group_finds_its_own_nodes),

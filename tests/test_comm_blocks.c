@@ -27,7 +27,8 @@ static bool all_to_all(fsm_comm *comm, int variant)
     }
     float *send = make_blocks(send_counts, comm->size, &sent), *recv = make_blocks(recv_counts, comm->size, &received);
     for (int d = 0; d < comm->size; at += send_counts[d++]) fill_block(send + at, comm->rank, d, send_counts[d]);
-    bool good = finished(fsm_comm_start_all_to_all(&op, comm, send, send_counts, recv, recv_counts), &op);
+    bool good =
+        finished(fsm_comm_start_all_to_all(&op, comm, FSM_COMM_FP32, send, send_counts, recv, recv_counts), &op);
     at = 0;
     for (int s = 0; s < comm->size; at += recv_counts[s++]) good &= is_block(recv + at, s, comm->rank, recv_counts[s]);
     good &= recv[received] == -1;
@@ -54,7 +55,7 @@ static bool all_gather(fsm_comm *comm, int variant, bool in_place)
     float *recv = make_blocks(counts, comm->size, &total), *apart = make_blocks(counts, comm->size, &total);
     float *send = in_place ? recv + mine : apart;
     fill_block(send, comm->rank, 9, counts[comm->rank]);
-    bool good = finished(fsm_comm_start_all_gather(&op, comm, send, recv, counts), &op);
+    bool good = finished(fsm_comm_start_all_gather(&op, comm, FSM_COMM_FP32, send, recv, counts), &op);
     for (int s = 0; s < comm->size; at += counts[s++]) good &= is_block(recv + at, s, 9, counts[s]);
     good &= recv[total] == -1;
     free(recv);
@@ -92,7 +93,7 @@ static bool gather_bytes(fsm_comm *comm, int variant)
     unsigned char *send = calloc((size_t)mine + 1, 1), *recv = comm->rank == 0 ? malloc((size_t)total + 1) : NULL;
     if (!send || (comm->rank == 0 && !recv)) abort();
     for (int64_t i = 0; i < mine; i++) send[i] = (unsigned char)(comm->rank + i);
-    bool good = comm->table->gather_bytes(comm, send, mine, recv, comm->rank == 0 ? counts : NULL) == FSMOE_OK;
+    bool good = comm->control->gather_bytes(comm, send, mine, recv, comm->rank == 0 ? counts : NULL) == FSMOE_OK;
     const unsigned char *at = recv;
     for (int s = 0; s < comm->size && recv; s++)
         for (int64_t i = 0; i < counts[s]; i++) good &= *at++ == (unsigned char)(s + i);
@@ -135,7 +136,7 @@ static bool broadcast_all(fsm_comm *comm)
     for (int root = 0; root < comm->size; root++)
         for (int v = 0; v < 4; v++) {
             memset(buffer, comm->rank == root ? 'a' + root : '?', sizeof buffer);
-            good &= comm->table->broadcast_bytes(comm, buffer, sizes[v], root) == FSMOE_OK;
+            good &= comm->control->broadcast_bytes(comm, buffer, sizes[v], root) == FSMOE_OK;
             for (int64_t i = 0; i < sizes[v]; i++) good &= buffer[i] == 'a' + root;
             if (comm->rank != root) good &= buffer[sizes[v]] == '?';
         }
@@ -158,7 +159,7 @@ static bool wait_for_slot(fsm_comm *comm, int slot)
 {
     bool done = false;
     while (!done)
-        if (comm->table->test(comm, slot, &done) != FSMOE_OK) return false;
+        if (comm->data->test(comm, slot, &done) != FSMOE_OK) return false;
     return true;
 }
 
@@ -170,8 +171,8 @@ static bool post_messages(fsm_comm *comm, int slot, float *send, float *recv, in
         if (r == comm->rank) continue;
         fill_block(send + r * room, comm->rank, r + 20 * slot, out);
         recv[r * room + in] = -1;
-        good &= comm->table->post_recv(comm, slot, r, recv + r * room, in) == FSMOE_OK;
-        good &= comm->table->post_send(comm, slot, r, send + r * room, out) == FSMOE_OK;
+        good &= comm->data->post_recv(comm, slot, r, FSM_COMM_FP32, recv + r * room, in) == FSMOE_OK;
+        good &= comm->data->post_send(comm, slot, r, FSM_COMM_FP32, send + r * room, out) == FSMOE_OK;
     }
     return good;
 }
@@ -192,7 +193,7 @@ static bool check_messages(fsm_comm *comm)
 {
     if (comm->size == 1) { /* there is nobody to send to */
         bool done = false;
-        return comm->table->test(comm, 1, &done) == FSMOE_OK && done;
+        return comm->data->test(comm, 1, &done) == FSMOE_OK && done;
     }
     const int64_t room = 1000 * (MAX_RANKS + 1);
     float *memory = malloc(sizeof(float) * (size_t)(4 * room * comm->size));
@@ -250,12 +251,12 @@ static bool gather_and_broadcast_much(fsm_comm *comm)
     mine = counts[comm->rank];
     char *send = reserve(mine), *recv = reserve(beyond_int + 100);
     mark(send, mine, comm->rank);
-    bool good = comm->table->gather_bytes(comm, send, mine, recv, counts) == FSMOE_OK;
+    bool good = comm->control->gather_bytes(comm, send, mine, recv, counts) == FSMOE_OK;
     char *of_last = recv + (last > 0 ? counts[0] : 0);
     if (comm->rank == 0) good &= is_marked(recv, counts[0], 0) && is_marked(of_last, counts[last], last);
     char *back = comm->rank == 0 ? of_last : send;
     if (comm->rank != 0) memset(send, 0, 200);
-    good &= comm->table->broadcast_bytes(comm, back, beyond_int, 0) == FSMOE_OK;
+    good &= comm->control->broadcast_bytes(comm, back, beyond_int, 0) == FSMOE_OK;
     good &= is_marked(back, beyond_int, last);
     munmap(send, (size_t)mine);
     munmap(recv, (size_t)beyond_int + 100);
@@ -267,7 +268,7 @@ static void test_comm_bytes_beyond_int_arrive(void **state)
     (void)state;
     fsm_comm *pair;
     if (!getenv("FSMOE_TEST_LONG")) skip(); /* takes 4 GiB */
-    if (!all_true(world->table->split(world, world->rank / 2, &pair) == FSMOE_OK)) fail_msg("%s", fsmoe_last_error());
+    if (!all_true(world->control->split(world, world->rank / 2, &pair) == FSMOE_OK)) fail_msg("%s", fsmoe_last_error());
     bool good = world->rank > 1 || gather_and_broadcast_much(pair) || complain(pair, "2 GiB", 0);
     fsm_comm_destroy(pair);
     assert_true(all_true(good));
@@ -276,7 +277,7 @@ static void test_comm_bytes_beyond_int_arrive(void **state)
 /* MPI counts in ints: more is refused before anything is touched. A group of one has no such limit. */
 static bool check_count_limit(fsm_comm *comm)
 {
-    if (strcmp(comm->table->name, "mpi") != 0) return true;
+    if (strcmp(comm->control->name, "mpi") != 0) return true;
     fsm_comm_op op;
     int64_t many = (int64_t)INT_MAX + 1, counts[MAX_RANKS] = {0}, halves[MAX_RANKS] = {0};
     halves[0] = many / 2;
@@ -284,10 +285,10 @@ static bool check_count_limit(fsm_comm *comm)
     bool good = fsm_comm_all_gather_int64(comm, NULL, many, NULL) == FSMOE_ERROR_COMM;
     good &= strstr(fsmoe_last_error(), "2147483648") != NULL;
     good &= fsm_comm_all_reduce_double(comm, NULL, many) == FSMOE_ERROR_COMM;
-    good &= fsm_comm_start_all_to_all(&op, comm, NULL, halves, NULL, counts) == FSMOE_ERROR_COMM;
-    good &= fsm_comm_start_all_gather(&op, comm, NULL, NULL, halves) == FSMOE_ERROR_COMM;
-    good &= comm->table->post_send(comm, 1, 0, NULL, many) == FSMOE_ERROR_COMM;
-    good &= comm->table->post_recv(comm, 1, 0, NULL, many) == FSMOE_ERROR_COMM;
+    good &= fsm_comm_start_all_to_all(&op, comm, FSM_COMM_FP32, NULL, halves, NULL, counts) == FSMOE_ERROR_COMM;
+    good &= fsm_comm_start_all_gather(&op, comm, FSM_COMM_FP32, NULL, NULL, halves) == FSMOE_ERROR_COMM;
+    good &= comm->data->post_send(comm, 1, 0, FSM_COMM_FP32, NULL, many) == FSMOE_ERROR_COMM;
+    good &= comm->data->post_recv(comm, 1, 0, FSM_COMM_FP32, NULL, many) == FSMOE_ERROR_COMM;
     return good || complain(comm, "limit of counts", 0);
 }
 

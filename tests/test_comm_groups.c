@@ -19,7 +19,7 @@ static bool check_split_by(int color)
     fsm_comm *group;
     int64_t mine[2] = {color, world->rank}, all[2 * MAX_RANKS], members[MAX_RANKS];
     if (fsm_comm_all_gather_int64(world, mine, 2, all) != FSMOE_OK) return false;
-    if (world->table->split(world, color, &group) != FSMOE_OK) return false;
+    if (world->control->split(world, color, &group) != FSMOE_OK) return false;
     bool good = fsm_comm_all_gather_int64(group, &mine[1], 1, members) == FSMOE_OK;
     int n = 0;
     for (int r = 0; r < world->size; r++) {
@@ -82,7 +82,7 @@ static bool check_barrier(fsm_comm *comm)
     int64_t span_ns[2], all_ns[2 * MAX_RANKS];
     if (comm->rank == comm->size - 1) nanosleep(&late, NULL);
     span_ns[0] = (int64_t)(1e9 * fsm_clock_s());
-    bool good = comm->table->barrier(comm) == FSMOE_OK;
+    bool good = comm->control->barrier(comm) == FSMOE_OK;
     span_ns[1] = (int64_t)(1e9 * fsm_clock_s());
     good &= fsm_comm_all_gather_int64(comm, span_ns, 2, all_ns) == FSMOE_OK;
     for (int a = 0; a < comm->size; a++)
@@ -138,7 +138,7 @@ static bool check_find_nodes(fsm_comm *comm)
 static bool check_local_ranks(fsm_comm *comm)
 {
     int count, index;
-    bool good = comm->table->local_ranks(comm, &count, &index) == FSMOE_OK;
+    bool good = comm->control->local_ranks(comm, &count, &index) == FSMOE_OK;
     int64_t mine = index, all[MAX_RANKS];
     good &= count >= 1 && index >= 0 && index < count;
     good &= fsm_comm_all_gather_int64(comm, &mine, 1, all) == FSMOE_OK;
@@ -170,10 +170,12 @@ static bool exchange_crosswise(fsm_comm *a, fsm_comm *b)
     float sent[2] = {1, 2}, got[2] = {0};
     int to = (a->rank + 1) % a->size, from = (a->rank + a->size - 1) % a->size;
     bool good = true, done = false;
-    for (int i = 0; i < 2; i++) good &= order[i]->table->post_recv(order[i], 0, from, &got[i], 1) == FSMOE_OK;
-    for (int i = 1; i >= 0; i--) good &= order[i]->table->post_send(order[i], 0, to, &sent[i], 1) == FSMOE_OK;
+    for (int i = 0; i < 2; i++)
+        good &= order[i]->data->post_recv(order[i], 0, from, FSM_COMM_FP32, &got[i], 1) == FSMOE_OK;
+    for (int i = 1; i >= 0; i--)
+        good &= order[i]->data->post_send(order[i], 0, to, FSM_COMM_FP32, &sent[i], 1) == FSMOE_OK;
     for (int i = 0; i < 2 && good; i++)
-        for (done = false; !done && good;) good &= order[i]->table->test(order[i], 0, &done) == FSMOE_OK;
+        for (done = false; !done && good;) good &= order[i]->data->test(order[i], 0, &done) == FSMOE_OK;
     return good && got[0] == sent[0] && got[1] == sent[1];
 }
 

@@ -16,7 +16,7 @@ static bool reduce_scatter(fsm_comm *comm, int variant)
     for (int d = 0; d < comm->size; d++) counts[d] = count_of(comm, variant, 0, d);
     float *send = make_blocks(counts, comm->size, &total), *recv = make_blocks(counts, comm->size, &total);
     for (int d = 0; d < comm->size; at += counts[d++]) fill_block(send + at, comm->rank, d, counts[d]);
-    bool good = finished(fsm_comm_start_reduce_scatter(&op, comm, send, recv, counts), &op);
+    bool good = finished(fsm_comm_start_reduce_scatter(&op, comm, FSM_COMM_FP32, send, recv, counts), &op);
     for (int64_t i = 0; i < counts[comm->rank]; i++) {
         float sum = 0;
         for (int s = 0; s < comm->size; s++) sum += value_of(s, comm->rank, i);
@@ -67,7 +67,7 @@ static bool all_reduce(fsm_comm *comm, int64_t count)
     if (!floats) abort();
     for (int64_t i = 0; i < count; i++) floats[i] = (float)addend(comm->rank, i);
     floats[count] = -1;
-    bool good = finished(fsm_comm_start_all_reduce(&op, comm, floats, count), &op);
+    bool good = finished(fsm_comm_start_all_reduce(&op, comm, FSM_COMM_FP32, floats, count), &op);
     for (int64_t i = 0; i < count; i++) good &= floats[i] == sum_in_order(comm->size, i);
     good &= floats[count] == -1;
     free(floats);
@@ -123,7 +123,7 @@ static bool check_long_reduce_scatter(fsm_comm *comm)
     if (!recv) abort();
     recv[mine] = -1;
     for (int64_t i = 0; i < total; i++) send[i] = (float)addend(comm->rank, i);
-    bool good = finished(fsm_comm_start_reduce_scatter(&op, comm, send, recv, counts), &op);
+    bool good = finished(fsm_comm_start_reduce_scatter(&op, comm, FSM_COMM_FP32, send, recv, counts), &op);
     for (int64_t i = 0; i < mine; i++) good &= recv[i] == sum_in_order(comm->size, first + i);
     good &= recv[mine] == -1;
     for (int64_t i = 0; i < total; i++) good &= send[i] == (float)addend(comm->rank, i);
@@ -186,8 +186,8 @@ static void test_comm_operations_of_several_groups_are_under_way_at_once(void **
     fsm_comm *groups[GROUPS] = {world, NULL, NULL};
     fsm_comm_op ops[GROUPS];
     float *buffers[GROUPS];
-    bool good = world->table->split(world, world->rank * 2 / world->size, &groups[1]) == FSMOE_OK;
-    good &= world->table->split(world, world->rank % 2, &groups[2]) == FSMOE_OK;
+    bool good = world->control->split(world, world->rank * 2 / world->size, &groups[1]) == FSMOE_OK;
+    good &= world->control->split(world, world->rank % 2, &groups[2]) == FSMOE_OK;
     if (!all_true(good)) fail_msg("split: %s", fsmoe_last_error());
     for (int g = 0; g < GROUPS; g++) {
         buffers[g] = malloc(sizeof(float) * COUNT);
@@ -196,7 +196,7 @@ static void test_comm_operations_of_several_groups_are_under_way_at_once(void **
     }
     for (int i = 0; i < GROUPS; i++) { /* odd ranks the other way round */
         int g = world->rank % 2 ? GROUPS - 1 - i : i;
-        good &= fsm_comm_start_all_reduce(&ops[g], groups[g], buffers[g], COUNT) == FSMOE_OK;
+        good &= fsm_comm_start_all_reduce(&ops[g], groups[g], FSM_COMM_FP32, buffers[g], COUNT) == FSMOE_OK;
     }
     good = good && advance_all(ops, GROUPS);
     for (int g = 0; g < GROUPS; g++) {

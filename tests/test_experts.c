@@ -140,16 +140,16 @@ static void take_parts(fsm_arena *arena, const problem *p, int shards, int shard
 static fsm_expert_rows take_rows(fsm_arena *arena, const problem *p, int64_t width)
 {
     fsm_expert_rows rows = {.n = ROWS, .hidden = HIDDEN, .width = width};
-    rows.x = FSM_ARENA_ARRAY(arena, float, ELEMS);
-    rows.dy = FSM_ARENA_ARRAY(arena, float, ELEMS);
-    rows.y = FSM_ARENA_ARRAY(arena, float, ELEMS);
-    rows.dx = FSM_ARENA_ARRAY(arena, float, ELEMS);
+    rows.x = fsm_rows(FSM_ARENA_ARRAY(arena, float, ELEMS), HIDDEN);
+    rows.dy = fsm_rows(FSM_ARENA_ARRAY(arena, float, ELEMS), HIDDEN);
+    rows.y = fsm_rows(FSM_ARENA_ARRAY(arena, float, ELEMS), HIDDEN);
+    rows.dx = fsm_rows(FSM_ARENA_ARRAY(arena, float, ELEMS), HIDDEN);
     rows.pre = FSM_ARENA_ARRAY(arena, float, ROWS *width * p->kind->pre_width);
     rows.act = FSM_ARENA_ARRAY(arena, float, ROWS *width);
     rows.dact = FSM_ARENA_ARRAY(arena, float, ROWS *width);
     for (int i = 0; i < ELEMS; i++) {
-        rows.x[i] = (float)p->x[i];
-        rows.dy[i] = (float)p->dy[i];
+        ((float *)rows.x.at)[i] = (float)p->x[i];
+        ((float *)rows.dy.at)[i] = (float)p->dy[i];
     }
     return rows;
 }
@@ -158,8 +158,8 @@ static fsm_expert_rows take_rows(fsm_arena *arena, const problem *p, int64_t wid
 static void collect(const problem *p, int shard, const part *parts, const fsm_expert_rows *rows, results *got)
 {
     for (int i = 0; i < ELEMS; i++) {
-        got->y[i] += rows->y[i];
-        got->dx[i] += rows->dx[i];
+        got->y[i] += ((const float *)rows->y.at)[i];
+        got->dx[i] += ((const float *)rows->dx.at)[i];
     }
     for (int i = 0; i < p->spec_count; i++) {
         const fsm_param_view *view = &parts[i].view;

@@ -33,7 +33,7 @@ static void test_finite_finds_the_first_wherever_it_is(void **state)
 /* Every element of every tensor, one after another, has its own name and place. */
 static bool names_are_right(const fsm_params *params, float *values)
 {
-    bool good = fsm_params_check_finite(params, values, "m.") == FSMOE_OK;
+    bool good = fsm_params_check_finite(params, &fsm_ops_reference, values, "m.") == FSMOE_OK;
     for (int i = 0; i < params->count; i++) {
         const fsm_param *p = &params->items[i];
         for (int64_t at = 0; at < (p->experts > 0 ? p->experts : 1) * p->rows * p->cols; at++) {
@@ -45,7 +45,7 @@ static bool names_are_right(const fsm_params *params, float *values)
             else snprintf(place, sizeof place, "[%lld, %lld]", (long long)(p->row0 + row), (long long)(p->col0 + col));
             snprintf(want, sizeof want, "tensor 'm.%s' is not finite: it has -infinity at %s", name, place);
             *value = -INFINITY;
-            good &= fsm_params_check_finite(params, values, "m.") == FSMOE_ERROR_NUMERIC;
+            good &= fsm_params_check_finite(params, &fsm_ops_reference, values, "m.") == FSMOE_ERROR_NUMERIC;
             good &= strcmp(fsmoe_last_error(), want) == 0;
             *value = was;
         }
@@ -91,9 +91,9 @@ static void test_finite_looks_at_tensors_alone(void **state)
     fsm_params params = {.items = &item, .count = 1, .elems = 32};
     float values[32];
     for (int i = 0; i < 32; i++) values[i] = i >= 16 && i < 19 ? 1 : NAN;
-    assert_int_equal(fsm_params_check_finite(&params, values, ""), FSMOE_OK);
+    assert_int_equal(fsm_params_check_finite(&params, &fsm_ops_reference, values, ""), FSMOE_OK);
     values[18] = INFINITY;
-    assert_int_equal(fsm_params_check_finite(&params, values, ""), FSMOE_ERROR_NUMERIC);
+    assert_int_equal(fsm_params_check_finite(&params, &fsm_ops_reference, values, ""), FSMOE_ERROR_NUMERIC);
     assert_string_equal(fsmoe_last_error(), "tensor 'a' is not finite: it has infinity at [2]");
 }
 

@@ -131,7 +131,7 @@ static fsmoe_status run_case(const char *const *settings, const layout *l, fsm_c
     *out = (outcome){sums.loss / sums.tokens, s.model->step_aux, s.model->step_z, 0, s.optimizer.grad_norm};
     for (int i = 0; i < s.model->moe_layers; i++)
         out->dropped += *fsm_model_gate_sums(s.model, s.model->step_sums, i).dropped;
-    const fsm_named_array grads = {"", s.model->grads};
+    const fsm_named_array grads = {"", s.model->grads, s.ops};
     FSM_TRY(fsm_model_write(&s.model->params, &s.topo, part, &grads, 1, path, &hash));
     fsm_batches_destroy(&batches);
     fsm_stepper_destroy(&s);
@@ -260,7 +260,7 @@ static void check_case_as(const char *const *settings, expectation expect)
         if (l->ranks > world->size || (expect.canonical && !is_canonical(l))) continue;
         fsm_comm *part;
         bool member = world->rank < l->ranks, same = true;
-        assert_int_equal(world->table->split(world, member ? 0 : 1, &part), FSMOE_OK);
+        assert_int_equal(world->control->split(world, member ? 0 : 1, &part), FSMOE_OK);
         if (member) {
             fsmoe_status status = run_case(settings, l, part, f.tokens, f.a, &got);
             if (status != FSMOE_OK) fprintf(stderr, "%s: %s\n", l->name, fsmoe_last_error());

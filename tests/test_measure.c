@@ -44,31 +44,32 @@ static double sum_of(const int64_t *counts, int n)
     return sum;
 }
 
-static fsmoe_status fake_all_to_all(fsm_alltoall *a, fsm_comm_op *op, const float *send, float *recv,
-                                    const fsm_alltoall_counts *counts)
+/* Nothing is left to do. */
+static void fake_all_to_all(fsm_alltoall *a, const fsm_alltoall_counts *counts, fsm_stages *stages)
 {
-    (void)send, (void)recv;
-    *op = (fsm_comm_op){.comm = a->comm};
-    return spend(a->comm, sum_of(counts->send, a->comm->size));
+    (void)stages;
+    spend(a->comm, sum_of(counts->send, a->comm->size));
 }
 
-static fsmoe_status fake_all_gather(fsm_comm *comm, const float *send, float *recv, const int64_t *counts)
+static fsmoe_status fake_all_gather(fsm_comm *comm, fsm_comm_type type, const void *send, void *recv,
+                                    const int64_t *counts)
 {
-    (void)send, (void)recv;
+    (void)type, (void)send, (void)recv;
     return spend(comm, sum_of(counts, comm->size));
 }
 
 /* Of a reduce-scatter of two ranks: the block of the other one, half of all. */
-static fsmoe_status fake_post_send(fsm_comm *comm, int slot, int to, const float *elems, int64_t count)
+static fsmoe_status fake_post_send(fsm_comm *comm, int slot, int to, fsm_comm_type type, const void *elems,
+                                   int64_t count)
 {
-    (void)slot, (void)to, (void)elems;
+    (void)slot, (void)to, (void)type, (void)elems;
     return spend(comm, (double)(2 * count));
 }
 
-static fsmoe_status fake_post_recv(fsm_comm *comm, int slot, int from, float *elems, int64_t count)
+static fsmoe_status fake_post_recv(fsm_comm *comm, int slot, int from, fsm_comm_type type, void *elems, int64_t count)
 {
     (void)comm, (void)slot, (void)from;
-    for (int64_t i = 0; i < count; i++) elems[i] = 0;
+    memset(elems, 0, fsm_comm_bytes(type, count));
     return FSMOE_OK;
 }
 
@@ -101,14 +102,18 @@ static fsmoe_status fake_barrier(fsm_comm *comm)
     return FSMOE_OK;
 }
 
-static const fsm_comm_table fake_table = {
+static const fsm_data_table fake_data = {
     .name = "fake",
     .start_all_gather = fake_all_gather,
-    .start_all_gather_int64 = fake_all_gather_int64,
-    .start_all_reduce_double = fake_all_reduce_double,
     .post_send = fake_post_send,
     .post_recv = fake_post_recv,
     .test = fake_test,
+};
+
+static const fsm_control_table fake_control = {
+    .name = "fake",
+    .all_gather_int64 = fake_all_gather_int64,
+    .all_reduce_double = fake_all_reduce_double,
     .barrier = fake_barrier,
 };
 
@@ -117,12 +122,13 @@ enum { FAKE_SEGMENT_ELEMS = 1 << 14 }; /* no block is longer */
 static fake make_fake(int ranks)
 {
     static float scratch[FSM_COMM_SLOTS * 2 * FAKE_SEGMENT_ELEMS];
-    static int64_t even[2];
-    return (fake){.comm = {.table = &fake_table,
+    static int64_t blocks[2];
+    return (fake){.comm = {.control = &fake_control,
+                           .data = &fake_data,
                            .size = ranks,
                            .segment_elems = FAKE_SEGMENT_ELEMS,
-                           .scratch = scratch,
-                           .even = even}};
+                           .scratch = (char *)scratch,
+                           .blocks = blocks}};
 }
 
 /* ---- the timing loop ---- */
@@ -308,7 +314,7 @@ static void fake_linear(const fsm_ops *self, int64_t n, const fsm_weight *weight
 
 static fsm_measure_site make_site(fake *f, const fsm_ops *ops)
 {
-    static const fsm_alltoall_kind kind = {.name = "fake", .start = fake_all_to_all};
+    static const fsm_alltoall_kind kind = {.name = "fake", .emit = fake_all_to_all};
     f->alltoall = (fsm_alltoall){.kind = &kind, .comm = &f->comm};
     fsm_measure_site site = {
         .world = &f->comm, .ops = ops, .gemm_in = 24, .gemm_out = 40, .alltoall = &f->alltoall, .local_ranks = 1};

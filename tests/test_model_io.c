@@ -33,14 +33,14 @@ static int make_folder(void **state)
     (void)state;
     strcpy(folder, "/tmp/fsmoe-model-io-XXXXXX");
     bool made = world->rank != 0 || mkdtemp(folder);
-    if (world->table->broadcast_bytes(world, folder, sizeof folder, 0) != FSMOE_OK) return -1;
+    if (world->control->broadcast_bytes(world, folder, sizeof folder, 0) != FSMOE_OK) return -1;
     return made ? 0 : -1;
 }
 
 static int remove_folder(void **state)
 {
     (void)state;
-    if (world->table->barrier(world) != FSMOE_OK) return -1;
+    if (world->control->barrier(world) != FSMOE_OK) return -1;
     return world->rank != 0 || fsm_file_remove_tree(folder) == FSMOE_OK ? 0 : -1;
 }
 
@@ -89,7 +89,9 @@ static void drop_model(model *m)
 
 static bool write_model(const model *m, const char *name, uint64_t *hash)
 {
-    const fsm_named_array arrays[] = {{"", m->values}, {"m.", m->moments[0]}, {"v.", m->moments[1]}};
+    const fsm_named_array arrays[] = {{"", m->values, &fsm_ops_reference},
+                                      {"m.", m->moments[0], &fsm_ops_reference},
+                                      {"v.", m->moments[1], &fsm_ops_reference}};
     return fsm_model_write(&m->params, &m->topo, m->comm, arrays, 3, in_folder(name), hash) == FSMOE_OK;
 }
 
@@ -139,7 +141,9 @@ static bool read_back(const model *m, const char *name)
 {
     float *back[3];
     for (int i = 0; i < 3; i++) back[i] = calloc((size_t)m->params.elems, sizeof(float));
-    const fsm_named_array arrays[] = {{"", back[0]}, {"m.", back[1]}, {"v.", back[2]}};
+    const fsm_named_array arrays[] = {{"", back[0], &fsm_ops_reference},
+                                      {"m.", back[1], &fsm_ops_reference},
+                                      {"v.", back[2], &fsm_ops_reference}};
     bool good = fsm_model_read(&m->params, m->config, arrays, 3, in_folder(name)) == FSMOE_OK;
     size_t bytes = sizeof(float) * (size_t)m->params.elems;
     good = good && memcmp(back[0], m->values, bytes) == 0 && memcmp(back[1], m->moments[0], bytes) == 0 &&
@@ -187,7 +191,7 @@ static void test_model_io_names_what_is_not_finite_wherever_it_is_read(void **st
     fsmoe_config *config = model_case_config((const char *const[]){SHAPE, NULL});
     make_matrix(ROWS, COLS, &item, &params, &topo);
     float *values = calloc((size_t)params.elems, sizeof *values);
-    const fsm_named_array array = {"v.", values};
+    const fsm_named_array array = {"v.", values, &fsm_ops_reference};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         uint64_t hash;
         char want[256];
@@ -267,7 +271,7 @@ static void test_model_io_takes_a_tensor_of_more_than_two_gib(void **state)
         values[r * COLS] = marked(item.row0 + r, false);
         values[r * COLS + COLS - 1] = marked(item.row0 + r, true);
     }
-    const fsm_named_array array = {"", values};
+    const fsm_named_array array = {"", values, &fsm_ops_reference};
     bool good = fsm_model_write(&params, &topo, world, &array, 1, in_folder("large"), &hash) == FSMOE_OK;
     munmap(values, bytes);
     fsm_file_map map = {0};
@@ -275,7 +279,7 @@ static void test_model_io_takes_a_tensor_of_more_than_two_gib(void **state)
     good &= world->rank != 0 || (map.size > (size_t)1 << 31 && hash == XXH3_64bits(map.bytes, map.size));
     fsm_file_map_close(&map);
     fsmoe_config *config = model_case_config((const char *const[]){SHAPE, NULL});
-    const fsm_named_array back = {"", reserve(bytes)};
+    const fsm_named_array back = {"", reserve(bytes), &fsm_ops_reference};
     good = all_true(good) && fsm_model_read(&params, config, &back, 1, in_folder("large")) == FSMOE_OK;
     good &= is_marked(&item, back.elems, STEP);
     munmap(back.elems, bytes);

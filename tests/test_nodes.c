@@ -66,14 +66,14 @@ static fsmoe_status ranks_of_machine(fsm_comm *comm, int *count, int *index)
 /* Whether every rank finds its place; each of machines [size] is of that rank. */
 static bool fits(const int *machines, int size, int64_t nodes, int64_t ranks_per_node)
 {
-    static const fsm_comm_table table = {.name = "machines", .local_ranks = ranks_of_machine};
+    static const fsm_control_table table = {.name = "machines", .local_ranks = ranks_of_machine};
     fsmoe_config *config;
     assert_int_equal(fsmoe_config_create(&config), FSMOE_OK);
     config->parallel.nodes = nodes;
     config->parallel.ranks_per_node = ranks_per_node;
     bool all = true;
     for (int r = 0; r < size; r++) {
-        machine_comm c = {{.table = &table, .rank = r, .size = size}, machines};
+        machine_comm c = {{.control = &table, .rank = r, .size = size}, machines};
         fsm_topo topo;
         fsmoe_status status = fsm_place(config, &c.base, &topo);
         if (status != FSMOE_OK) assert_int_equal(status, FSMOE_ERROR_LAYOUT);

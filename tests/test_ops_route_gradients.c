@@ -41,7 +41,7 @@ static void prob_backward(const problem *p)
 static void sigmoid_weights_forward(const problem *p)
 {
     p->ops->route.pick(p->ops, TOKENS, EXPERTS, K, p->x[0], choice, p->saved);
-    p->ops->route.sigmoid_forward(p->ops, PAIRS, p->saved, p->y);
+    p->ops->sigmoid(p->ops, PAIRS, p->saved, p->y);
 }
 
 static void sigmoid_weights_backward(const problem *p)
@@ -205,12 +205,12 @@ static void columns_backward(const problem *p)
 
 static void sigmoid_forward(const problem *p)
 {
-    p->ops->route.sigmoid_forward(p->ops, SCORES, p->x[0], p->y);
+    p->ops->sigmoid(p->ops, SCORES, p->x[0], p->y);
 }
 
 static void sigmoid_backward(const problem *p)
 {
-    p->ops->route.sigmoid_backward(p->ops, SCORES, p->y, p->dy, p->dx[0]);
+    p->ops->sigmoid_backward(p->ops, SCORES, p->y, p->dy, p->dx[0]);
 }
 
 static void test_ops_route_gradients_of_scores(void **state)

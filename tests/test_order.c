@@ -95,10 +95,11 @@ static void assign(const fsm_order_kind *kind, const drawn *d, fsm_memory *memor
 {
     fsm_order_problem p = d->problem;
     fsm_memory measure = fsm_memory_measure(FSM_REAL_BYTES);
-    fsm_route_take(&measure, p.n, p.num_experts, p.choices, route);
+    fsm_route_take(&measure, p.n, p.num_experts, p.choices, p.by_weight, route);
     assert_int_equal(fsm_memory_create(&measure, memory), FSMOE_OK);
-    fsm_route_take(memory, p.n, p.num_experts, p.choices, route);
-    kind->assign(&p, d->choice, d->weight, route);
+    fsm_route_take(memory, p.n, p.num_experts, p.choices, p.by_weight, route);
+    kind->assign(&fsm_ops_reference, &p, d->choice, d->weight, route);
+    fsm_route_read(&fsm_ops_reference, p.num_experts, route);
 }
 
 /* Every pair is where the definition puts it; `stride`: rows that a group starts after the one before, 0: no gaps. */

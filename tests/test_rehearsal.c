@@ -188,32 +188,33 @@ static void count_collective(fsm_comm *comm, const int64_t *counts)
     if (elems > c->most) c->most = elems;
 }
 
-static fsmoe_status count_all_to_all(fsm_comm *comm, const float *send, const int64_t *send_counts, float *recv,
-                                     const int64_t *recv_counts)
+static fsmoe_status count_all_to_all(fsm_comm *comm, fsm_comm_type type, const void *send, const int64_t *send_counts,
+                                     void *recv, const int64_t *recv_counts)
 {
-    (void)send, (void)recv, (void)recv_counts;
+    (void)type, (void)send, (void)recv, (void)recv_counts;
     count_collective(comm, send_counts);
     return FSMOE_OK;
 }
 
-static fsmoe_status count_all_gather(fsm_comm *comm, const float *send, float *recv, const int64_t *counts)
+static fsmoe_status count_all_gather(fsm_comm *comm, fsm_comm_type type, const void *send, void *recv,
+                                     const int64_t *counts)
 {
-    (void)send, (void)recv;
+    (void)type, (void)send, (void)recv;
     count_collective(comm, counts);
     return FSMOE_OK;
 }
 
-static fsmoe_status count_send(fsm_comm *comm, int slot, int to, const float *elems, int64_t count)
+static fsmoe_status count_send(fsm_comm *comm, int slot, int to, fsm_comm_type type, const void *elems, int64_t count)
 {
-    (void)slot, (void)to, (void)elems;
+    (void)slot, (void)to, (void)type, (void)elems;
     ((counting_comm *)comm)->posted += count;
     return FSMOE_OK;
 }
 
-static fsmoe_status expect_message(fsm_comm *comm, int slot, int from, float *elems, int64_t count)
+static fsmoe_status expect_message(fsm_comm *comm, int slot, int from, fsm_comm_type type, void *elems, int64_t count)
 {
     (void)comm, (void)slot, (void)from;
-    memset(elems, 0, sizeof *elems * (size_t)count);
+    memset(elems, 0, fsm_comm_bytes(type, count));
     return FSMOE_OK;
 }
 
@@ -226,7 +227,7 @@ static fsmoe_status look(fsm_comm *comm, int slot, bool *done)
     return FSMOE_OK;
 }
 
-static const fsm_comm_table counting_table = {.name = "counting",
+static const fsm_data_table counting_table = {.name = "counting",
                                               .start_all_to_all = count_all_to_all,
                                               .start_all_gather = count_all_gather,
                                               .post_send = count_send,
@@ -236,7 +237,7 @@ static const fsm_comm_table counting_table = {.name = "counting",
 /* What it moved for that operation. */
 static counting_comm count_rounds(fsm_cost_op op, int64_t elems)
 {
-    counting_comm c = {.base = {.table = &counting_table, .size = 2}};
+    counting_comm c = {.base = {.data = &counting_table, .size = 2}};
     fsm_collective collective = {0};
     bool done = false;
     assert_int_equal(fsm_comm_scratch_create(&c.base), FSMOE_OK);

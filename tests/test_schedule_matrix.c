@@ -73,7 +73,7 @@ static fsmoe_status make_graph(rank_run *r, const fsm_step_shape *shape, int var
 static fsmoe_status train(fsm_stepper *s, int dp_samples, double losses[STEPS])
 {
     int32_t ids[8 * TOKENS], targets[8 * TOKENS];
-    fsm_stepper_reset(s);
+    assert_int_equal(fsm_stepper_reset(s), FSMOE_OK);
     model_case_randomize(&s->model->params, 0.2f, s->model->values);
     fsm_model_update_weights(s->model);
     for (int step = 0; step < STEPS; step++) {

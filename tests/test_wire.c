@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #define DRAW_SEED 23
+#include "cpu/cpu.h"
 #include "draws.h"
 #include "moe/layer.h"
 
@@ -38,6 +39,7 @@ typedef struct group_state {
     fsmoe_moe_config config;
     int64_t max_tokens, nominal_rows;
     bool by_source;
+    const fsm_ops *ops;
     rank_state ranks[MAX_RANKS];
     int64_t counts[MAX_RANKS * MAX_EXPERTS]; /* [rank, expert] */
 } group_state;
@@ -67,17 +69,20 @@ static void take_rank(const group_state *g, int index, rank_state *r)
     fsm_memory measure = fsm_memory_measure(FSM_REAL_BYTES);
     fsm_moe_shape(&g->config, g->ep, index / g->esp, g->esp, index % g->esp, g->max_tokens, &shape);
     shape.by_source = g->by_source;
-    fsm_route_take(&measure, g->max_tokens, g->config.num_experts, g->config.top_k, &r->route);
+    fsm_route_take(&measure, g->max_tokens, g->config.num_experts, g->config.top_k, false, &r->route);
     fsm_wire_take(&measure, &shape, &r->wire);
     assert_int_equal(fsm_memory_create(&measure, &r->memory), FSMOE_OK);
-    fsm_route_take(&r->memory, g->max_tokens, g->config.num_experts, g->config.top_k, &r->route);
+    fsm_route_take(&r->memory, g->max_tokens, g->config.num_experts, g->config.top_k, false, &r->route);
     fsm_wire_take(&r->memory, &shape, &r->wire);
 }
+
+static fsm_ops *fast; /* as the reference */
 
 static void create_group(group_state *g, int ep, int esp, load kind, bool by_source)
 {
     const double factors[] = {0, 0, 0.5, 1, 1.25};
     *g = (group_state){.ep = ep, .esp = esp, .by_source = by_source, .max_tokens = 1 + draw(MAX_TOKENS)};
+    g->ops = draw(2) ? fast : &fsm_ops_reference;
     g->config.num_experts = ep * (1 + draw(3));
     g->config.top_k = 1 + draw(g->config.num_experts < 3 ? g->config.num_experts : 3);
     g->config.capacity_factor = factors[draw(5)];
@@ -99,7 +104,7 @@ static void create_group(group_state *g, int ep, int esp, load kind, bool by_sou
                                      .choices = g->config.top_k,
                                      .group = g->config.capacity_group ? g->config.capacity_group : r->n,
                                      .capacity_factor = g->config.capacity_factor};
-        fsm_order_find(g->config.order)->assign(&problem, r->choice, NULL, &r->route);
+        fsm_order_find(g->config.order)->assign(&fsm_ops_reference, &problem, r->choice, NULL, &r->route);
         memcpy(g->counts + i * g->config.num_experts, r->route.rows, sizeof(int64_t) * (size_t)g->config.num_experts);
     }
     g->nominal_rows = g->ranks[0].wire.shape.nominal_rows;
@@ -317,7 +322,7 @@ static void check_group(group_state *g, int degree, bool even)
     for (int i = 0; i < ranks; i++) {
         rank_state *r = &g->ranks[i];
         cut_wire(chunks, cuts, &r->wire);
-        fsm_wire_build(r->n, g->config.top_k, r->choice, r->route.row, r->route.rows, g->counts, &r->wire);
+        fsm_wire_build(g->ops, r->n, g->config.top_k, r->choice, r->route.row, r->route.rows, g->counts, &r->wire);
         for (int c = 0; c < chunks; c++) assert_int_equal(fsm_wire_chunk(&r->wire, cuts[c]), c);
         assert_int_equal(r->wire.identity, ranks == 1 && chunks == 1);
         write_sent(g, i, r);
@@ -372,7 +377,7 @@ static void test_wire_without_tokens_nothing_is_sent(void **state)
     for (int i = 0; i < 4; i++) {
         rank_state *r = &g.ranks[i];
         fsm_wire_join(&r->wire);
-        fsm_wire_build(0, g.config.top_k, r->choice, r->route.row, r->route.rows, g.counts, &r->wire);
+        fsm_wire_build(g.ops, 0, g.config.top_k, r->choice, r->route.row, r->route.rows, g.counts, &r->wire);
         assert_int_equal(r->wire.send_total + r->wire.gather_total, 0);
     }
     destroy_group(&g);
@@ -400,5 +405,8 @@ int main(void)
         cmocka_unit_test(test_wire_without_tokens_nothing_is_sent),
         cmocka_unit_test(test_wire_by_source_keeps_the_order_of_tokens),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    if (fsm_cpu_ops_create(2, false, &fast) != FSMOE_OK) return 1;
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    fsm_ops_destroy(fast);
+    return failed;
 }

@@ -1,6 +1,6 @@
 /* A communicator whose ranks are threads of one process, so that a sanitizer sees all of them.
  * In:  a number of ranks; each thread takes one of the communicators.
- * Out: the whole contract of comm/comm.h. Everything is a message: a rank posts where its elements are, and whoever
+ * Out: both contracts of comm/comm.h. Everything is a message: a rank posts where its elements are, and whoever
  * receives them copies them from there. Nothing is copied early, so a sender that touches what is under way is a race.
  * A group's mailboxes have one mutex. What makes no sense aborts: tests make these calls.
  */
@@ -99,78 +99,66 @@ static inline void thread_comm_wait(fsm_comm *comm)
     pthread_mutex_unlock(&c->group->lock);
 }
 
-/* ---- the table ---- */
+/* ---- data ---- */
 
-static inline fsmoe_status thread_post_send(fsm_comm *comm, int slot, int to, const float *elems, int64_t count)
+static inline fsmoe_status thread_post_send(fsm_comm *comm, int slot, int to, fsm_comm_type type, const void *elems,
+                                            int64_t count)
 {
-    thread_comm_send(comm, slot, to, elems, sizeof *elems * (size_t)count);
+    thread_comm_send(comm, slot, to, elems, fsm_comm_bytes(type, count));
     return FSMOE_OK;
 }
 
-static inline fsmoe_status thread_post_recv(fsm_comm *comm, int slot, int from, float *elems, int64_t count)
+static inline fsmoe_status thread_post_recv(fsm_comm *comm, int slot, int from, fsm_comm_type type, void *elems,
+                                            int64_t count)
 {
-    thread_comm_receive(comm, slot, from, elems, sizeof *elems * (size_t)count);
+    thread_comm_receive(comm, slot, from, elems, fsm_comm_bytes(type, count));
     return FSMOE_OK;
 }
 
-static inline fsmoe_status thread_start_all_to_all(fsm_comm *comm, const float *send, const int64_t *send_counts,
-                                                   float *recv, const int64_t *recv_counts)
+static inline fsmoe_status thread_start_all_to_all(fsm_comm *comm, fsm_comm_type type, const void *send,
+                                                   const int64_t *send_counts, void *recv, const int64_t *recv_counts)
 {
+    const char *from = send;
+    char *to = recv;
     for (int r = 0; r < comm->size; r++) {
-        thread_comm_receive(comm, THREAD_COLLECTIVE, r, recv, sizeof *recv * (size_t)recv_counts[r]);
-        thread_comm_send(comm, THREAD_COLLECTIVE, r, send, sizeof *send * (size_t)send_counts[r]);
-        if (recv) recv += recv_counts[r];
-        if (send) send += send_counts[r];
+        thread_comm_receive(comm, THREAD_COLLECTIVE, r, to, fsm_comm_bytes(type, recv_counts[r]));
+        thread_comm_send(comm, THREAD_COLLECTIVE, r, from, fsm_comm_bytes(type, send_counts[r]));
+        if (to) to += fsm_comm_bytes(type, recv_counts[r]);
+        if (from) from += fsm_comm_bytes(type, send_counts[r]);
     }
     return FSMOE_OK;
 }
 
-static inline fsmoe_status thread_start_all_gather(fsm_comm *comm, const float *send, float *recv,
+static inline fsmoe_status thread_start_all_gather(fsm_comm *comm, fsm_comm_type type, const void *send, void *recv,
                                                    const int64_t *counts)
 {
+    char *to = recv;
     for (int r = 0; r < comm->size; r++) {
-        thread_comm_receive(comm, THREAD_COLLECTIVE, r, recv, sizeof *recv * (size_t)counts[r]);
-        thread_comm_send(comm, THREAD_COLLECTIVE, r, send, sizeof *send * (size_t)counts[comm->rank]);
-        if (recv) recv += counts[r];
+        thread_comm_receive(comm, THREAD_COLLECTIVE, r, to, fsm_comm_bytes(type, counts[r]));
+        thread_comm_send(comm, THREAD_COLLECTIVE, r, send, fsm_comm_bytes(type, counts[comm->rank]));
+        if (to) to += fsm_comm_bytes(type, counts[r]);
     }
     return FSMOE_OK;
 }
 
-/* `size` bytes of every rank to all */
-static inline void thread_gather_all(fsm_comm *comm, const void *send, size_t size, void *recv)
-{
-    for (int r = 0; r < comm->size; r++) {
-        thread_comm_receive(comm, THREAD_COLLECTIVE, r, (char *)recv + (size_t)r * size, size);
-        thread_comm_send(comm, THREAD_COLLECTIVE, r, send, size);
-    }
-}
-
-static inline fsmoe_status thread_start_all_gather_int64(fsm_comm *comm, const int64_t *send, int64_t count,
-                                                         int64_t *recv)
-{
-    thread_gather_all(comm, send, sizeof *send * (size_t)count, recv);
-    return FSMOE_OK;
-}
-
-static inline fsmoe_status thread_start_all_reduce_double(fsm_comm *comm, double *buffer, int64_t count)
+static inline fsmoe_status thread_start_all_reduce_double(fsm_comm *comm, void *buffer, int64_t count)
 {
     thread_comm *c = (thread_comm *)comm;
     c->parts = malloc(sizeof *c->parts * (size_t)(count * comm->size + 1));
     thread_comm_check(c->parts, "no memory");
     c->sum = buffer;
     c->sum_count = count;
-    thread_gather_all(comm, buffer, sizeof *buffer * (size_t)count, c->parts);
-    return FSMOE_OK;
+    for (int r = 0; r < comm->size; r++) comm->blocks[r] = count;
+    return thread_start_all_gather(comm, FSM_COMM_FP64, buffer, c->parts, comm->blocks);
 }
 
-static inline void thread_comm_add(thread_comm *c)
+/* sum [count] = that of parts [size, count], in the order of ranks */
+static inline void thread_comm_add(int size, int64_t count, const double *parts, double *sum)
 {
-    for (int64_t i = 0; i < c->sum_count; i++) {
-        c->sum[i] = 0;
-        for (int r = 0; r < c->base.size; r++) c->sum[i] += c->parts[r * c->sum_count + i];
+    for (int64_t i = 0; i < count; i++) {
+        sum[i] = 0;
+        for (int r = 0; r < size; r++) sum[i] += parts[r * count + i];
     }
-    free(c->parts);
-    c->parts = NULL;
 }
 
 static inline fsmoe_status thread_test(fsm_comm *comm, int slot, bool *done)
@@ -181,9 +169,25 @@ static inline fsmoe_status thread_test(fsm_comm *comm, int slot, bool *done)
     for (int channel = 0; channel <= THREAD_COLLECTIVE; channel++) taken[channel] = thread_comm_take(c, channel);
     pthread_mutex_unlock(&c->group->lock);
     *done = taken[slot] && (slot > 0 || taken[THREAD_COLLECTIVE]);
-    if (*done && slot == 0 && c->parts) thread_comm_add(c);
+    if (*done && slot == 0 && c->parts) {
+        thread_comm_add(comm->size, c->sum_count, c->parts, c->sum);
+        free(c->parts);
+        c->parts = NULL;
+    }
     return FSMOE_OK;
 }
+
+static const fsm_data_table thread_comm_data = {
+    .name = "threads",
+    .start_all_to_all = thread_start_all_to_all,
+    .start_all_gather = thread_start_all_gather,
+    .start_all_reduce_double = thread_start_all_reduce_double,
+    .post_send = thread_post_send,
+    .post_recv = thread_post_recv,
+    .test = thread_test,
+};
+
+/* ---- control ---- */
 
 static inline fsmoe_status thread_gather_bytes(fsm_comm *comm, const void *send, int64_t count, void *recv,
                                                const int64_t *counts)
@@ -213,6 +217,22 @@ static inline void thread_exchange(fsm_comm *comm, const void *send, size_t size
         thread_comm_send(comm, THREAD_BLOCKING, r, send, size);
     }
     thread_comm_wait(comm);
+}
+
+static inline fsmoe_status thread_all_gather_int64(fsm_comm *comm, const int64_t *send, int64_t count, int64_t *recv)
+{
+    thread_exchange(comm, send, sizeof *send * (size_t)count, recv);
+    return FSMOE_OK;
+}
+
+static inline fsmoe_status thread_all_reduce_double(fsm_comm *comm, double *buffer, int64_t count)
+{
+    double *parts = malloc(sizeof *parts * (size_t)(count * comm->size + 1));
+    thread_comm_check(parts, "no memory");
+    thread_exchange(comm, buffer, sizeof *buffer * (size_t)count, parts);
+    thread_comm_add(comm->size, count, parts, buffer);
+    free(parts);
+    return FSMOE_OK;
 }
 
 static inline fsmoe_status thread_barrier(fsm_comm *comm)
@@ -272,17 +292,12 @@ static inline void thread_destroy(fsm_comm *comm)
     free(c);
 }
 
-static const fsm_comm_table thread_comm_table = {
+static const fsm_control_table thread_comm_control = {
     .name = "threads",
-    .start_all_to_all = thread_start_all_to_all,
-    .start_all_gather = thread_start_all_gather,
-    .start_all_gather_int64 = thread_start_all_gather_int64,
-    .start_all_reduce_double = thread_start_all_reduce_double,
-    .post_send = thread_post_send,
-    .post_recv = thread_post_recv,
-    .test = thread_test,
     .gather_bytes = thread_gather_bytes,
     .broadcast_bytes = thread_broadcast_bytes,
+    .all_gather_int64 = thread_all_gather_int64,
+    .all_reduce_double = thread_all_reduce_double,
     .barrier = thread_barrier,
     .split = thread_split,
     .local_ranks = thread_local_ranks,
@@ -308,7 +323,8 @@ static inline fsm_comm *thread_comm_of(thread_group *group, int rank)
 {
     thread_comm *c = calloc(1, sizeof *c);
     thread_comm_check(c, "no memory");
-    c->base = (fsm_comm){.table = &thread_comm_table,
+    c->base = (fsm_comm){.control = &thread_comm_control,
+                         .data = &thread_comm_data,
                          .rank = rank,
                          .size = group->size,
                          .launched_as = rank,

@@ -24,33 +24,32 @@ static void bind(const fsmoe_moe_config *config, const fsm_param_view *views, in
 static void forward(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
 {
     int64_t width = r->width;
-    ops->linear_forward(ops, r->n, &w->in, NULL, fsm_reals(r->x, r->hidden), fsm_reals(r->pre, 2 * width));
+    ops->linear_forward(ops, r->n, &w->in, NULL, r->x, fsm_rows(r->pre, 2 * width));
     for (int64_t i = 0; i < r->n * width; i++) {
         const float *a = r->pre + i / width * 2 * width + i % width;
         r->act[i] = a[0] * a[width];
     }
-    ops->linear_forward(ops, r->n, &w->out, NULL, fsm_reals(r->act, width), fsm_reals(r->y, r->hidden));
+    ops->linear_forward(ops, r->n, &w->out, NULL, fsm_rows(r->act, width), r->y);
 }
 
 static void backward_input(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
 {
     int64_t width = r->width;
-    ops->linear_backward_input(ops, r->n, &w->out, fsm_reals(r->dy, r->hidden), 0, fsm_reals(r->dact, width));
+    ops->linear_backward_input(ops, r->n, &w->out, r->dy, 0, fsm_rows(r->dact, width));
     for (int64_t i = 0; i < r->n * width; i++) {
         int64_t at = i / width * 2 * width + i % width;
         float a = r->pre[at], b = r->pre[at + width];
         r->pre[at] = r->dact[i] * b;
         r->pre[at + width] = r->dact[i] * a;
     }
-    ops->linear_backward_input(ops, r->n, &w->in, fsm_reals(r->pre, 2 * width), 0, fsm_reals(r->dx, r->hidden));
+    ops->linear_backward_input(ops, r->n, &w->in, fsm_rows(r->pre, 2 * width), 0, r->dx);
 }
 
 static void backward_weight(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
 {
-    ops->linear_backward_weight(ops, r->n, r->hidden, r->width, fsm_reals(r->dy, r->hidden),
-                                fsm_reals(r->act, r->width), w->d_out, NULL);
-    ops->linear_backward_weight(ops, r->n, 2 * r->width, r->hidden, fsm_reals(r->pre, 2 * r->width),
-                                fsm_reals(r->x, r->hidden), w->d_in, NULL);
+    ops->linear_backward_weight(ops, r->n, r->hidden, r->width, r->dy, fsm_rows(r->act, r->width), w->d_out, NULL);
+    ops->linear_backward_weight(ops, r->n, 2 * r->width, r->hidden, fsm_rows(r->pre, 2 * r->width), r->x, w->d_in,
+                                NULL);
 }
 
 const fsm_expert_kind my_expert = {

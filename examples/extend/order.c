@@ -19,9 +19,10 @@ static int64_t max_rows_together(const fsm_order_problem *problem, int64_t exper
     return experts * max_rows(problem);
 }
 
-static void assign(const fsm_order_problem *problem, const int32_t *choice, const float *weight, fsm_route *route)
+static void assign(const fsm_ops *ops, const fsm_order_problem *problem, const fsm_index *choice,
+                   const fsm_real *weight, fsm_route *route)
 {
-    fsm_order_fill(problem, 0, choice, weight, route);
+    fsm_order_fill(ops, problem, 0, choice, weight, route);
     for (int64_t e = 0; e < problem->num_experts; e++) route->rows[e] = in_blocks(route->kept[e]);
 }
 

@@ -9,7 +9,7 @@ fsmoe_status fsm_groups_create(fsm_comm *world, const fsm_topo *topo, fsm_comm *
     for (int g = FSM_GROUP_WORLD + 1; g < FSM_GROUP_COUNT; g++) {
         fsmoe_status mine = fsm_topo_group_size(topo, (fsm_group)g) == 1
                                 ? fsm_comm_create_self(&groups[g])
-                                : world->table->split(world, fsm_topo_group_color(topo, (fsm_group)g), &groups[g]);
+                                : world->control->split(world, fsm_topo_group_color(topo, (fsm_group)g), &groups[g]);
         if (status == FSMOE_OK) status = mine;
     }
     if (status != FSMOE_OK) fsm_groups_destroy(groups);

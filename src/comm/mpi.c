@@ -3,6 +3,8 @@
  */
 #include "comm/op.h"
 
+#include "base/clock.h"
+
 #include <limits.h>
 #include <mpi.h>
 #include <stdatomic.h>
@@ -63,37 +65,42 @@ static MPI_Request *next_request(mpi_comm *c, int slot)
     return &c->requests[slot][c->request_count[slot]++];
 }
 
-static fsmoe_status mpi_start_all_to_all(fsm_comm *comm, const float *send, const int64_t *send_counts, float *recv,
-                                         const int64_t *recv_counts)
+/* ---- data ---- */
+
+/* bfloat16 only moves here (comm/sum.c adds). */
+static MPI_Datatype name_of(fsm_comm_type type)
+{
+    const MPI_Datatype names[FSM_COMM_TYPES] = {[FSM_COMM_FP32] = MPI_FLOAT,
+                                                [FSM_COMM_BF16] = MPI_UINT16_T,
+                                                [FSM_COMM_INT64] = MPI_INT64_T,
+                                                [FSM_COMM_FP64] = MPI_DOUBLE};
+    return names[type];
+}
+
+static fsmoe_status mpi_start_all_to_all(fsm_comm *comm, fsm_comm_type type, const void *send,
+                                         const int64_t *send_counts, void *recv, const int64_t *recv_counts)
 {
     mpi_comm *c = (mpi_comm *)comm;
     FSM_TRY(narrow(comm->size, send_counts, c->send_counts, c->send_offsets, "all-to-all"));
     FSM_TRY(narrow(comm->size, recv_counts, c->recv_counts, c->recv_offsets, "all-to-all"));
-    return translate(MPI_Ialltoallv(send, c->send_counts, c->send_offsets, MPI_FLOAT, recv, c->recv_counts,
-                                    c->recv_offsets, MPI_FLOAT, c->handle, next_request(c, 0)),
+    return translate(MPI_Ialltoallv(send, c->send_counts, c->send_offsets, name_of(type), recv, c->recv_counts,
+                                    c->recv_offsets, name_of(type), c->handle, next_request(c, 0)),
                      "all-to-all");
 }
 
-static fsmoe_status mpi_start_all_gather(fsm_comm *comm, const float *send, float *recv, const int64_t *counts)
+static fsmoe_status mpi_start_all_gather(fsm_comm *comm, fsm_comm_type type, const void *send, void *recv,
+                                         const int64_t *counts)
 {
     mpi_comm *c = (mpi_comm *)comm;
     FSM_TRY(narrow(comm->size, counts, c->recv_counts, c->recv_offsets, "all-gather"));
-    const void *from = send == recv + c->recv_offsets[comm->rank] ? MPI_IN_PLACE : (const void *)send;
-    return translate(MPI_Iallgatherv(from, c->recv_counts[comm->rank], MPI_FLOAT, recv, c->recv_counts, c->recv_offsets,
-                                     MPI_FLOAT, c->handle, next_request(c, 0)),
+    const char *mine = (const char *)recv + fsm_comm_bytes(type, c->recv_offsets[comm->rank]);
+    const void *from = send == mine ? MPI_IN_PLACE : send;
+    return translate(MPI_Iallgatherv(from, c->recv_counts[comm->rank], name_of(type), recv, c->recv_counts,
+                                     c->recv_offsets, name_of(type), c->handle, next_request(c, 0)),
                      "all-gather");
 }
 
-static fsmoe_status mpi_start_all_gather_int64(fsm_comm *comm, const int64_t *send, int64_t count, int64_t *recv)
-{
-    mpi_comm *c = (mpi_comm *)comm;
-    FSM_TRY(check_count(count, "all-gather"));
-    return translate(MPI_Iallgather(send, (int)count, MPI_INT64_T, recv, (int)count, MPI_INT64_T, c->handle,
-                                    next_request(c, 0)),
-                     "all-gather");
-}
-
-static fsmoe_status mpi_start_all_reduce_double(fsm_comm *comm, double *buffer, int64_t count)
+static fsmoe_status mpi_start_all_reduce_double(fsm_comm *comm, void *buffer, int64_t count)
 {
     mpi_comm *c = (mpi_comm *)comm;
     FSM_TRY(check_count(count, "all-reduce"));
@@ -102,18 +109,20 @@ static fsmoe_status mpi_start_all_reduce_double(fsm_comm *comm, double *buffer, 
                      "all-reduce");
 }
 
-static fsmoe_status mpi_post_send(fsm_comm *comm, int slot, int to, const float *elems, int64_t count)
+static fsmoe_status mpi_post_send(fsm_comm *comm, int slot, int to, fsm_comm_type type, const void *elems,
+                                  int64_t count)
 {
     mpi_comm *c = (mpi_comm *)comm;
     FSM_TRY(check_count(count, "send"));
-    return translate(MPI_Isend(elems, (int)count, MPI_FLOAT, to, slot, c->handle, next_request(c, slot)), "send");
+    return translate(MPI_Isend(elems, (int)count, name_of(type), to, slot, c->handle, next_request(c, slot)), "send");
 }
 
-static fsmoe_status mpi_post_recv(fsm_comm *comm, int slot, int from, float *elems, int64_t count)
+static fsmoe_status mpi_post_recv(fsm_comm *comm, int slot, int from, fsm_comm_type type, void *elems, int64_t count)
 {
     mpi_comm *c = (mpi_comm *)comm;
     FSM_TRY(check_count(count, "receive"));
-    return translate(MPI_Irecv(elems, (int)count, MPI_FLOAT, from, slot, c->handle, next_request(c, slot)), "receive");
+    return translate(MPI_Irecv(elems, (int)count, name_of(type), from, slot, c->handle, next_request(c, slot)),
+                     "receive");
 }
 
 static fsmoe_status mpi_test(fsm_comm *comm, int slot, bool *done)
@@ -126,7 +135,48 @@ static fsmoe_status mpi_test(fsm_comm *comm, int slot, bool *done)
     return FSMOE_OK;
 }
 
-/* ---- bytes, in pieces ---- */
+static const fsm_data_table mpi_data = {
+    .name = "mpi",
+    .start_all_to_all = mpi_start_all_to_all,
+    .start_all_gather = mpi_start_all_gather,
+    .start_all_reduce_double = mpi_start_all_reduce_double,
+    .post_send = mpi_post_send,
+    .post_recv = mpi_post_recv,
+    .test = mpi_test,
+};
+
+/* ---- control: numbers ---- */
+
+/* Blocking calls of MPI would spin, on a core that another rank may need. */
+static fsmoe_status wait_napping(fsm_comm *comm)
+{
+    bool done;
+    double start_s = fsm_clock_s();
+    FSM_TRY(mpi_test(comm, 0, &done));
+    while (!done) {
+        fsm_comm_nap(start_s);
+        FSM_TRY(mpi_test(comm, 0, &done));
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_status mpi_all_gather_int64(fsm_comm *comm, const int64_t *send, int64_t count, int64_t *recv)
+{
+    mpi_comm *c = (mpi_comm *)comm;
+    FSM_TRY(check_count(count, "all-gather"));
+    FSM_TRY(translate(MPI_Iallgather(send, (int)count, MPI_INT64_T, recv, (int)count, MPI_INT64_T, c->handle,
+                                     next_request(c, 0)),
+                      "all-gather"));
+    return wait_napping(comm);
+}
+
+static fsmoe_status mpi_all_reduce_double(fsm_comm *comm, double *buffer, int64_t count)
+{
+    FSM_TRY(mpi_start_all_reduce_double(comm, buffer, count));
+    return wait_napping(comm);
+}
+
+/* ---- control: bytes, in pieces ---- */
 
 enum { GATHER_TAG = FSM_COMM_SLOTS }; /* other messages have the numbers of slots */
 
@@ -227,17 +277,12 @@ static void mpi_abort(fsm_comm *comm, int exit_code)
     _exit(exit_code);
 }
 
-static const fsm_comm_table mpi_table = {
+static const fsm_control_table mpi_control = {
     .name = "mpi",
-    .start_all_to_all = mpi_start_all_to_all,
-    .start_all_gather = mpi_start_all_gather,
-    .start_all_gather_int64 = mpi_start_all_gather_int64,
-    .start_all_reduce_double = mpi_start_all_reduce_double,
-    .post_send = mpi_post_send,
-    .post_recv = mpi_post_recv,
-    .test = mpi_test,
     .gather_bytes = mpi_gather_bytes,
     .broadcast_bytes = mpi_broadcast_bytes,
+    .all_gather_int64 = mpi_all_gather_int64,
+    .all_reduce_double = mpi_all_reduce_double,
     .barrier = mpi_barrier,
     .split = mpi_split,
     .local_ranks = mpi_local_ranks,
@@ -264,7 +309,8 @@ static fsmoe_status wrap(MPI_Comm mpi, int is_world, int node, fsm_comm **comm)
     int level = MPI_THREAD_SINGLE;
     mpi_comm *c = calloc(1, sizeof *c);
     if (!c) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a communicator");
-    c->base.table = &mpi_table;
+    c->base.control = &mpi_control;
+    c->base.data = &mpi_data;
     c->handle = mpi;
     c->is_world = is_world;
     c->node = node;

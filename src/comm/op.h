@@ -1,10 +1,13 @@
-/* Collectives under way: each is begun, moved along from time to time, and is there when it says so.
- * In:  a group and arrays, which stay as they are until the end.
- * Out: the collective's result. Nothing waits: an operation does what can be done now and returns, so one thread moves
+/* Operations under way: each is begun, moved along from time to time, and is there when it says so.
+ * In:  a group, arrays and the type of their elements, which stay as they are until the end.
+ * Out: the operation's result. Nothing waits: an operation does what can be done now and returns, so one thread moves
  *      several of different groups at once. A group has one operation under way at a time.
- * All-to-all and all-gather are the transport's. Sums are made here of messages, direct exchange in segments: every rank
- * receives its block's parts from all others and adds them in the order of ranks, so that the bits depend on nothing
- * else; the next segment travels meanwhile. A rank sends (p - 1) / p of the elements, as a ring does, in one round.
+ * All-to-all and all-gather are the transport's. Sums are made here of messages (comm/sum.c), unless the transport has its own:
+ * direct exchange in segments: every rank receives its block's parts from all others and adds them in the order of ranks, so
+ * that the bits depend on nothing else; the next segment travels meanwhile. A rank sends (p - 1) / p of the elements, as a ring
+ * does, in one round.
+ * What sums are made in: FP32 in float, each addition rounded; BF16 in float too, in the same order, and the sum rounded once, to
+ * the nearest, ties to even; FP64 in double, by the transport, in an order of its own. Every rank gets the same bits.
  */
 #ifndef FSM_COMM_OP_H
 #define FSM_COMM_OP_H
@@ -19,8 +22,9 @@ struct fsm_comm_op {
     fsm_comm *comm;
     fsmoe_status (*advance)(fsm_comm_op *op, bool *done); /* NULL: there was nothing to do */
     /* of sums */
-    const float *send;
-    float *recv;
+    fsm_comm_type type;
+    const char *send;
+    char *recv;
     const int64_t *counts; /* of blocks */
     int64_t posted, added; /* segments */
     /* of an all-reduce, which is done part after part */
@@ -29,27 +33,29 @@ struct fsm_comm_op {
     float *tree; /* of tree sums */
     int64_t *tree_counts;
     void *object; /* of an operation that another module makes of messages: what its advance works on */
-    double wakes_s; /* and when it has something to do whatever has arrived (fsm_clock_s); 0: it waits for others alone */
+    double
+        wakes_s; /* and when it has something to do whatever has arrived (fsm_clock_s); 0: it waits for others alone */
 };
 
 /* recv block s = what rank s sent to me; send block d goes to rank d. ERROR_COMM, as of all of these. */
-FSMOE_API fsmoe_status fsm_comm_start_all_to_all(fsm_comm_op *op, fsm_comm *comm, const float *send,
-                                                 const int64_t *send_counts, float *recv, const int64_t *recv_counts);
+FSMOE_API fsmoe_status fsm_comm_start_all_to_all(fsm_comm_op *op, fsm_comm *comm, fsm_comm_type type, const void *send,
+                                                 const int64_t *send_counts, void *recv, const int64_t *recv_counts);
 /* recv = the blocks of all ranks; send may be its own place in recv. */
-fsmoe_status fsm_comm_start_all_gather(fsm_comm_op *op, fsm_comm *comm, const float *send, float *recv,
-                                       const int64_t *counts);
-fsmoe_status fsm_comm_start_all_gather_int64(fsm_comm_op *op, fsm_comm *comm, const int64_t *send, int64_t count,
-                                             int64_t *recv);
-/* recv = block `rank` of the sum over ranks of send; recv is no part of send unless the group has one rank. */
-fsmoe_status fsm_comm_start_reduce_scatter(fsm_comm_op *op, fsm_comm *comm, const float *send, float *recv,
-                                           const int64_t *counts);
-/* buffer = sum over ranks, the same bits on every rank. */
-fsmoe_status fsm_comm_start_all_reduce(fsm_comm_op *op, fsm_comm *comm, float *buffer, int64_t count);
-fsmoe_status fsm_comm_start_all_reduce_double(fsm_comm_op *op, fsm_comm *comm, double *buffer, int64_t count);
-/* The same, added as a balanced binary tree over the ranks in order: the bits that one rank gets by adding their parts
- * that way itself. tree: comm->size * FSM_TREE_ELEMS floats, tree_counts: comm->size, both scratch. */
+fsmoe_status fsm_comm_start_all_gather(fsm_comm_op *op, fsm_comm *comm, fsm_comm_type type, const void *send,
+                                       void *recv, const int64_t *counts);
+/* The same with `count` elements of every rank. */
+fsmoe_status fsm_comm_start_all_gather_even(fsm_comm_op *op, fsm_comm *comm, fsm_comm_type type, const void *send,
+                                            int64_t count, void *recv);
+/* recv = block `rank` of the sum over ranks of send; recv is no part of send unless the group has one rank. FP32, BF16. */
+fsmoe_status fsm_comm_start_reduce_scatter(fsm_comm_op *op, fsm_comm *comm, fsm_comm_type type, const void *send,
+                                           void *recv, const int64_t *counts);
+/* buffer = sum over ranks, the same bits on every rank. FP32, BF16; FP64: few numbers. */
+fsmoe_status fsm_comm_start_all_reduce(fsm_comm_op *op, fsm_comm *comm, fsm_comm_type type, void *buffer,
+                                       int64_t count);
+/* The sum of FP32, added as a balanced binary tree over the ranks in order: the bits that one rank gets by adding their parts
+ * that way itself. In host memory. tree: comm->size * FSM_TREE_ELEMS floats, tree_counts: comm->size, both scratch. */
 enum { FSM_TREE_ELEMS = 65536 };
-fsmoe_status fsm_comm_start_all_reduce_tree(fsm_comm_op *op, fsm_comm *comm, float *buffer, int64_t count, float *tree,
+fsmoe_status fsm_comm_start_all_reduce_tree(fsm_comm_op *op, fsm_comm *comm, void *buffer, int64_t count, float *tree,
                                             int64_t *tree_counts);
 
 /* Moves the operation along; *done: its result is there. Not again after that. */
@@ -58,11 +64,11 @@ FSMOE_API fsmoe_status fsm_comm_advance(fsm_comm_op *op, bool *done);
 /* Waits for it, napping. */
 fsmoe_status fsm_comm_finish(fsm_comm_op *op);
 
-/* Start and finish in one, outside of steps. */
-fsmoe_status fsm_comm_all_gather_int64(fsm_comm *comm, const int64_t *send, int64_t count, int64_t *recv);
-fsmoe_status fsm_comm_all_reduce_double(fsm_comm *comm, double *buffer, int64_t count);
+/* What a wait that began at start_s does between two looks: at first it only lets others run, since what is small arrives soon;
+ * then it sleeps, so that who computes can. */
+void fsm_comm_nap(double start_s);
 
-/* Memory for the sums of a group of more than one rank; a transport calls it for each of its groups. ERROR_MEMORY. */
+/* Memory for the counts and sums of a group; a transport calls it for each of its groups. ERROR_MEMORY. */
 fsmoe_status fsm_comm_scratch_create(fsm_comm *comm);
 void fsm_comm_scratch_destroy(fsm_comm *comm);
 

@@ -4,34 +4,35 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef struct self_comm {
+    fsm_comm base; /* first */
+    int64_t blocks[1];
+} self_comm;
+
 static void copy(void *to, const void *from, size_t bytes)
 {
     if (to != from && bytes > 0) memmove(to, from, bytes);
 }
 
-static fsmoe_status self_start_all_to_all(fsm_comm *comm, const float *send, const int64_t *send_counts, float *recv,
-                                          const int64_t *recv_counts)
+/* ---- data ---- */
+
+static fsmoe_status self_start_all_to_all(fsm_comm *comm, fsm_comm_type type, const void *send,
+                                          const int64_t *send_counts, void *recv, const int64_t *recv_counts)
 {
     (void)comm, (void)recv_counts;
-    copy(recv, send, sizeof(float) * (size_t)send_counts[0]);
+    copy(recv, send, fsm_comm_bytes(type, send_counts[0]));
     return FSMOE_OK;
 }
 
-static fsmoe_status self_start_all_gather(fsm_comm *comm, const float *send, float *recv, const int64_t *counts)
+static fsmoe_status self_start_all_gather(fsm_comm *comm, fsm_comm_type type, const void *send, void *recv,
+                                          const int64_t *counts)
 {
     (void)comm;
-    copy(recv, send, sizeof(float) * (size_t)counts[0]);
+    copy(recv, send, fsm_comm_bytes(type, counts[0]));
     return FSMOE_OK;
 }
 
-static fsmoe_status self_start_all_gather_int64(fsm_comm *comm, const int64_t *send, int64_t count, int64_t *recv)
-{
-    (void)comm;
-    copy(recv, send, sizeof(int64_t) * (size_t)count);
-    return FSMOE_OK;
-}
-
-static fsmoe_status self_start_all_reduce_double(fsm_comm *comm, double *buffer, int64_t count)
+static fsmoe_status self_start_all_reduce_double(fsm_comm *comm, void *buffer, int64_t count)
 {
     (void)comm, (void)buffer, (void)count;
     return FSMOE_OK;
@@ -43,15 +44,16 @@ static fsmoe_status self_message(fsm_comm *comm)
     return fsm_fail(FSMOE_ERROR_INTERNAL, "a group of one rank has nobody to send to");
 }
 
-static fsmoe_status self_post_send(fsm_comm *comm, int slot, int to, const float *elems, int64_t count)
+static fsmoe_status self_post_send(fsm_comm *comm, int slot, int to, fsm_comm_type type, const void *elems,
+                                   int64_t count)
 {
-    (void)slot, (void)to, (void)elems, (void)count;
+    (void)slot, (void)to, (void)type, (void)elems, (void)count;
     return self_message(comm);
 }
 
-static fsmoe_status self_post_recv(fsm_comm *comm, int slot, int from, float *elems, int64_t count)
+static fsmoe_status self_post_recv(fsm_comm *comm, int slot, int from, fsm_comm_type type, void *elems, int64_t count)
 {
-    (void)slot, (void)from, (void)elems, (void)count;
+    (void)slot, (void)from, (void)type, (void)elems, (void)count;
     return self_message(comm);
 }
 
@@ -61,6 +63,18 @@ static fsmoe_status self_test(fsm_comm *comm, int slot, bool *done)
     *done = true;
     return FSMOE_OK;
 }
+
+static const fsm_data_table self_data = {
+    .name = "self",
+    .start_all_to_all = self_start_all_to_all,
+    .start_all_gather = self_start_all_gather,
+    .start_all_reduce_double = self_start_all_reduce_double,
+    .post_send = self_post_send,
+    .post_recv = self_post_recv,
+    .test = self_test,
+};
+
+/* ---- control ---- */
 
 static fsmoe_status self_gather_bytes(fsm_comm *comm, const void *send, int64_t count, void *recv,
                                       const int64_t *counts)
@@ -73,6 +87,19 @@ static fsmoe_status self_gather_bytes(fsm_comm *comm, const void *send, int64_t 
 static fsmoe_status self_broadcast_bytes(fsm_comm *comm, void *buffer, int64_t count, int root)
 {
     (void)comm, (void)buffer, (void)count, (void)root;
+    return FSMOE_OK;
+}
+
+static fsmoe_status self_all_gather_int64(fsm_comm *comm, const int64_t *send, int64_t count, int64_t *recv)
+{
+    (void)comm;
+    copy(recv, send, sizeof *recv * (size_t)count);
+    return FSMOE_OK;
+}
+
+static fsmoe_status self_all_reduce_double(fsm_comm *comm, double *buffer, int64_t count)
+{
+    (void)comm, (void)buffer, (void)count;
     return FSMOE_OK;
 }
 
@@ -107,17 +134,12 @@ static void self_destroy(fsm_comm *comm)
     free(comm);
 }
 
-static const fsm_comm_table self_table = {
+static const fsm_control_table self_control = {
     .name = "self",
-    .start_all_to_all = self_start_all_to_all,
-    .start_all_gather = self_start_all_gather,
-    .start_all_gather_int64 = self_start_all_gather_int64,
-    .start_all_reduce_double = self_start_all_reduce_double,
-    .post_send = self_post_send,
-    .post_recv = self_post_recv,
-    .test = self_test,
     .gather_bytes = self_gather_bytes,
     .broadcast_bytes = self_broadcast_bytes,
+    .all_gather_int64 = self_all_gather_int64,
+    .all_reduce_double = self_all_reduce_double,
     .barrier = self_barrier,
     .split = self_split,
     .local_ranks = self_local_ranks,
@@ -127,10 +149,15 @@ static const fsm_comm_table self_table = {
 
 fsmoe_status fsm_comm_create_self(fsm_comm **self)
 {
-    fsm_comm *comm = malloc(sizeof *comm);
+    self_comm *comm = malloc(sizeof *comm);
     if (!comm) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a communicator");
-    *comm =
-        (fsm_comm){.table = &self_table, .rank = 0, .size = 1, .any_thread = true, .piece_bytes = FSM_COMM_PIECE_BYTES};
-    *self = comm;
+    comm->base = (fsm_comm){.control = &self_control,
+                            .data = &self_data,
+                            .rank = 0,
+                            .size = 1,
+                            .any_thread = true,
+                            .piece_bytes = FSM_COMM_PIECE_BYTES,
+                            .blocks = comm->blocks};
+    *self = &comm->base;
     return FSMOE_OK;
 }

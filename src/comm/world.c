@@ -36,5 +36,5 @@ fsmoe_status fsmoe_world_agree(fsmoe_world *world, fsmoe_status status)
 
 void fsmoe_world_abort(fsmoe_world *world, int exit_code)
 {
-    world->comm->table->abort(world->comm, exit_code);
+    world->comm->control->abort(world->comm, exit_code);
 }

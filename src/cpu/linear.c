@@ -12,6 +12,35 @@ FSM_CPU_BODY void add_bias_body(int64_t n, int64_t out, const float *bias, float
 }
 FSM_CPU_KERNEL(add_bias, (int64_t n, int64_t out, const float *bias, float *y, int64_t ld_y), (n, out, bias, y, ld_y))
 
+void fsm_cpu_add_bias(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *bias, fsm_real *y)
+{
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n *width))
+    {
+        fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
+        add_bias(mine.count, width, bias, y + mine.begin * width, width);
+    }
+}
+
+FSM_CPU_BODY void add_rows_body(int64_t n, int64_t columns, const float *y, int64_t ld_y, float *sum)
+{
+    for (int64_t i = 0; i < n; i++, y += ld_y) {
+#pragma omp simd
+        for (int64_t j = 0; j < columns; j++) sum[j] += y[j];
+    }
+}
+FSM_CPU_KERNEL(add_rows, (int64_t n, int64_t columns, const float *y, int64_t ld_y, float *sum),
+               (n, columns, y, ld_y, sum))
+
+/* Threads share columns: rows are added in their order. */
+void fsm_cpu_add_bias_backward(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *y, fsm_real *bias)
+{
+#pragma omp parallel num_threads(fsm_cpu_threads(self, n *width))
+    {
+        fsm_cpu_share mine = fsm_cpu_my_share(width, 16);
+        add_rows(n, mine.count, y + mine.begin, width, bias + mine.begin);
+    }
+}
+
 void fsm_cpu_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
                   const fsm_real *alpha, fsm_matrix a, fsm_matrix b, float beta, fsm_matrix c)
 {

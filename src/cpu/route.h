@@ -63,19 +63,18 @@ void fsm_cpu_group_backward(const fsm_ops *self, const fsm_group_shape *shape, c
 #define FSM_CPU_ROUTE_SLOTS                                                                                         \
     {                                                                                                               \
         .add_columns = fsm_cpu_add_columns, .add_choices = fsm_ref_add_choices, .add_squares = fsm_ref_add_squares, \
-        .add_constant = fsm_ref_add_constant, .fill = fsm_cpu_fill, .pick = fsm_cpu_pick,                           \
-        .choose_by_columns = fsm_cpu_choose_by_columns, .choose_modulo = fsm_cpu_choose_modulo,                     \
-        .choose_hashed = fsm_cpu_choose_hashed, .softmax_weights_backward = fsm_cpu_softmax_weights_backward,       \
+        .fill = fsm_cpu_fill, .pick = fsm_cpu_pick, .choose_by_columns = fsm_cpu_choose_by_columns,                 \
+        .choose_modulo = fsm_cpu_choose_modulo, .choose_hashed = fsm_cpu_choose_hashed,                             \
+        .softmax_weights_backward = fsm_cpu_softmax_weights_backward,                                               \
         .prob_weights_backward = fsm_cpu_prob_weights_backward,                                                     \
         .sigmoid_weights_backward = fsm_cpu_sigmoid_weights_backward,                                               \
         .chosen_prob_backward = fsm_cpu_chosen_prob_backward, .losses_backward = fsm_cpu_losses_backward,           \
         .z_backward = fsm_cpu_z_backward, .add_share = fsm_cpu_add_share, .product_loss = fsm_ref_product_loss,     \
-        .variation_loss = fsm_ref_variation_loss, .z_loss = fsm_ref_z_loss, .normal = fsm_cpu_normal,               \
-        .noise_forward = fsm_cpu_noise_forward, .noise_backward = fsm_cpu_noise_backward,                           \
-        .jitter_forward = fsm_cpu_jitter_forward, .jitter_backward = fsm_cpu_jitter_backward,                       \
-        .unit_forward = fsm_cpu_unit_forward, .unit_backward = fsm_cpu_unit_backward, .inverse = fsm_ref_inverse,   \
-        .temperature_backward = fsm_ref_temperature_backward, .sigmoid_forward = fsm_cpu_sigmoid_forward,           \
-        .sigmoid_backward = fsm_cpu_sigmoid_backward, .group_scores = fsm_cpu_group_scores,                         \
+        .variation_loss = fsm_ref_variation_loss, .normal = fsm_cpu_normal, .noise_forward = fsm_cpu_noise_forward, \
+        .noise_backward = fsm_cpu_noise_backward, .jitter_forward = fsm_cpu_jitter_forward,                         \
+        .jitter_backward = fsm_cpu_jitter_backward, .unit_forward = fsm_cpu_unit_forward,                           \
+        .unit_backward = fsm_cpu_unit_backward, .inverse = fsm_ref_inverse,                                         \
+        .temperature_backward = fsm_ref_temperature_backward, .group_scores = fsm_cpu_group_scores,                 \
         .close_groups = fsm_cpu_close_groups, .group_weights = fsm_cpu_group_weights,                               \
         .group_backward = fsm_cpu_group_backward, .move_bias = fsm_ref_move_bias                                    \
     }

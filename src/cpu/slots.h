@@ -82,12 +82,23 @@ void fsm_cpu_for_rows(const fsm_ops *self, int64_t n, int64_t width, fsm_rows_bo
 void fsm_cpu_cross_entropy(const fsm_ops *self, int64_t n, int64_t vocab, float *logits, const int32_t *target,
                            float scale, bool gradient, double *loss);
 
+void fsm_cpu_add_bias(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *bias, fsm_real *y);
+void fsm_cpu_add_bias_backward(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *y, fsm_real *bias);
+void fsm_cpu_check_finite(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_sum *sum);
 void fsm_cpu_add(const fsm_ops *self, int64_t n, const float *x, float *y);
 void fsm_cpu_scale(const fsm_ops *self, int64_t n, float a, float *y);
 void fsm_cpu_zero(const fsm_ops *self, int64_t n, float *y);
 void fsm_cpu_zero_rows(const fsm_ops *self, int64_t n, fsm_row *y);
 void fsm_cpu_sum_squares(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_sum *sum);
 void fsm_cpu_adamw(const fsm_ops *self, int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p);
+
+void fsm_cpu_map_source(const fsm_ops *self, const fsm_source_map *map, int64_t n, int64_t k, const fsm_index *choice,
+                        const fsm_index *row, int64_t send_total, fsm_index *send_row, fsm_index *token);
+void fsm_cpu_map_experts(const fsm_ops *self, const fsm_expert_map *map, fsm_index *wire_of_row,
+                         fsm_index *row_of_wire);
+void fsm_cpu_set_one_hot(const fsm_ops *self, const fsm_one_hot *one_hot, const fsm_real *weight, float value,
+                         fsm_real *matrix);
+void fsm_cpu_get_one_hot(const fsm_ops *self, const fsm_one_hot *one_hot, const fsm_real *matrix, fsm_real *weight);
 
 extern const fsm_ops fsm_cpu_canonical_table;
 
@@ -110,6 +121,18 @@ extern const fsm_ops fsm_cpu_canonical_table;
     .softmax_columns = fsm_cpu_softmax_columns, .softmax_columns_backward = fsm_cpu_softmax_columns_backward,       \
     .top_k = fsm_cpu_top_k, .for_rows = fsm_cpu_for_rows, .gather_rows = fsm_cpu_gather_rows,                       \
     .combine_rows = fsm_cpu_combine_rows, .combine_rows_backward = fsm_cpu_combine_rows_backward,                   \
-    .sum_squares = fsm_cpu_sum_squares, .adamw = fsm_cpu_adamw
+    .sum_squares = fsm_cpu_sum_squares, .add_to_sums = fsm_ref_add_to_sums, .add_bias = fsm_cpu_add_bias,           \
+    .add_bias_backward = fsm_cpu_add_bias_backward, .sigmoid = fsm_cpu_sigmoid_forward,                             \
+    .sigmoid_backward = fsm_cpu_sigmoid_backward, .count_from = fsm_ref_count_from, .copy_rows = fsm_ref_copy_rows, \
+    .check_finite = fsm_cpu_check_finite, .zero_sums = fsm_ref_zero_sums, .add_sums = fsm_ref_add_sums,             \
+    .ratio = fsm_ref_ratio, .adamw = fsm_cpu_adamw,                                                                 \
+    .place = {.keep = fsm_ref_keep,                                                                                 \
+              .number = fsm_ref_number,                                                                             \
+              .map_source = fsm_cpu_map_source,                                                                     \
+              .map_experts = fsm_cpu_map_experts,                                                                   \
+              .number_slots = fsm_ref_number_slots,                                                                 \
+              .set_one_hot = fsm_cpu_set_one_hot,                                                                   \
+              .get_one_hot = fsm_cpu_get_one_hot,                                                                   \
+              .add_counts = fsm_ref_add_counts}
 
 #endif

@@ -51,6 +51,30 @@ void fsm_cpu_zero_rows(const fsm_ops *self, int64_t n, fsm_row *y)
     fsm_cpu_zero(self, n, y);
 }
 
+/* On bits, which no option of a compiler makes finite, and without a branch an element. */
+FSM_CPU_BODY void any_not_finite_body(int64_t n, const float *x, uint32_t *any)
+{
+    const uint32_t exponent = 0x7f800000u;
+    uint32_t found = 0;
+#pragma omp simd reduction(| : found)
+    for (int64_t i = 0; i < n; i++) found |= (fsm_cpu_bits_of_float(x[i]) & exponent) == exponent;
+    *any = found;
+}
+FSM_CPU_KERNEL(any_not_finite, (int64_t n, const float *x, uint32_t *any), (n, x, any))
+
+void fsm_cpu_check_finite(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_sum *sum)
+{
+    uint32_t any = 0;
+#pragma omp parallel reduction(| : any) num_threads(fsm_cpu_threads(self, n))
+    {
+        fsm_cpu_share mine = fsm_cpu_my_share(n, LINE_ELEMS);
+        uint32_t own;
+        any_not_finite(mine.count, x + mine.begin, &own);
+        any |= own;
+    }
+    if (any) *sum = NAN;
+}
+
 /* Many sums side by side: one alone would wait for the latency of every addition. */
 FSM_CPU_BODY void sum_squares_body(int64_t n, const float *x, double *sum)
 {

@@ -185,7 +185,7 @@ fsmoe_status fsm_trace_write(const fsm_trace *trace, fsm_comm *world, const char
     if (world->rank == 0 && !(slices = malloc((size_t)total + 1)))
         status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory to gather the trace");
     FSM_TRY_GOTO(status, fsm_comm_agree(world, status), done);
-    FSM_TRY_GOTO(status, world->table->gather_bytes(world, trace->slices, mine, slices, bytes), done);
+    FSM_TRY_GOTO(status, world->control->gather_bytes(world, trace->slices, mine, slices, bytes), done);
     if (world->rank == 0) status = print_all(trace, slices, bytes, world->size, path);
     status = fsm_comm_agree(world, status);
 done:

@@ -2,7 +2,6 @@
 #include "model/model_parts.h"
 
 #include <math.h>
-#include <string.h>
 
 void fsm_pass_norm_forward(fsm_pass *pass, int layer)
 {
@@ -14,7 +13,7 @@ void fsm_pass_norm_forward(fsm_pass *pass, int layer)
 fsmoe_status fsm_pass_start_mp_allgather_forward(fsm_pass *pass, int layer, fsm_comm_op *op)
 {
     fsm_layer_pass *saved = &pass->layers[layer];
-    return fsm_mp_start_allgather(pass, op, fsm_own_rows(pass, saved->h1), saved->h1);
+    return fsm_mp_start_gather_rows(pass, op, fsm_own_rows(pass, saved->h1), saved->h1);
 }
 
 static fsm_attention_shape attention_shape(const fsm_pass *pass)
@@ -36,7 +35,7 @@ static fsm_attention_shape attention_shape(const fsm_pass *pass)
     };
 }
 
-static void rotate(const fsm_pass *pass, int direction, float *qkv)
+static void rotate(const fsm_pass *pass, int direction, fsm_row *qkv)
 {
     const fsm_model *m = pass->model;
     if (m->params.family->learned_positions) return;
@@ -49,11 +48,11 @@ static void attend_cached(const fsm_pass *pass, const fsm_layer *l, const fsm_la
 {
     const fsm_model *m = pass->model;
     int64_t kv_width = m->kv_heads * m->head_dim, k_at = m->heads * m->head_dim;
-    for (int64_t i = 0; i < pass->n_group; i++) {
-        const float *k = saved->qkv_out + i * m->qkv_width + k_at;
-        memcpy(l->cache_k + (m->past + i) * kv_width, k, sizeof(float) * (size_t)kv_width);
-        memcpy(l->cache_v + (m->past + i) * kv_width, k + kv_width, sizeof(float) * (size_t)kv_width);
-    }
+    const fsm_row *k = fsm_pass_at(pass, saved->qkv_out, k_at), *v = fsm_pass_at(pass, k, kv_width);
+    m->ops->copy_rows(m->ops, pass->n_group, kv_width, k, m->qkv_width,
+                      fsm_pass_at(pass, l->cache_k, m->past * kv_width), kv_width);
+    m->ops->copy_rows(m->ops, pass->n_group, kv_width, v, m->qkv_width,
+                      fsm_pass_at(pass, l->cache_v, m->past * kv_width), kv_width);
     fsm_attention_shape shape = attention_shape(pass);
     shape.k_len = m->past + pass->n_group;
     shape.ld_k = shape.ld_v = kv_width;
@@ -65,7 +64,8 @@ static void attend(const fsm_pass *pass, const fsm_layer_pass *saved)
 {
     const fsm_model *m = pass->model;
     fsm_attention_shape shape = attention_shape(pass);
-    const float *q = saved->qkv_out, *k = q + m->heads * m->head_dim, *v = k + m->kv_heads * m->head_dim;
+    const fsm_row *q = saved->qkv_out, *k = fsm_pass_at(pass, q, m->heads * m->head_dim);
+    const fsm_row *v = fsm_pass_at(pass, k, m->kv_heads * m->head_dim);
     m->ops->attention_forward(m->ops, &shape, q, k, v, saved->attended, saved->lse);
 }
 
@@ -76,23 +76,23 @@ void fsm_pass_attention_forward(fsm_pass *pass, int layer)
     const fsm_layer *l = &m->layers[layer];
     fsm_layer_pass *saved = &pass->layers[layer];
     int64_t hidden = fsm_pass_hidden(pass), attended_width = m->heads * m->head_dim, n = pass->n_group;
-    m->ops->linear_forward(m->ops, n, &l->qkv, l->qkv_bias.value, fsm_reals(saved->h1, hidden),
-                           fsm_reals(saved->qkv_out, m->qkv_width));
+    m->ops->linear_forward(m->ops, n, &l->qkv, l->qkv_bias.value, fsm_rows(saved->h1, hidden),
+                           fsm_rows(saved->qkv_out, m->qkv_width));
     rotate(pass, +1, saved->qkv_out);
     if (m->options.cache) attend_cached(pass, l, saved);
     else attend(pass, saved);
-    m->ops->linear_forward(m->ops, n, &l->o, NULL, fsm_reals(saved->attended, attended_width),
+    m->ops->linear_forward(m->ops, n, &l->o, NULL, fsm_rows(saved->attended, attended_width),
                            fsm_reals(fsm_between_ranks(pass, pass->full, saved->x2), hidden));
 }
 
 void fsm_add_attention_residual(fsm_pass *pass, int layer)
 {
     const fsm_ops *ops = pass->model->ops;
-    const float *bias = pass->model->layers[layer].o_bias.value;
+    const fsm_real *bias = pass->model->layers[layer].o_bias.value;
     fsm_layer_pass *saved = &pass->layers[layer];
     int64_t hidden = fsm_pass_hidden(pass);
     ops->add(ops, pass->n_local * hidden, saved->x1, saved->x2);
-    for (int64_t i = 0; i < pass->n_local && bias; i++) ops->add(ops, hidden, bias, saved->x2 + i * hidden);
+    if (bias) ops->add_bias(ops, pass->n_local, hidden, bias, saved->x2);
 }
 
 fsmoe_status fsm_pass_start_mp_reducescatter_forward(fsm_pass *pass, int layer, fsm_comm_op *op)
@@ -111,7 +111,7 @@ fsmoe_status fsm_pass_start_mp_allgather_backward(fsm_pass *pass, int layer, fsm
 static void clear_key_bias_gradient(const fsm_model *m, const fsm_layer *l)
 {
     if (l->qkv_bias.grad && m->params.family->learned_positions)
-        m->ops->zero(m->ops, m->kv_heads * m->head_dim, l->qkv_bias.grad + m->heads * m->head_dim);
+        m->ops->zero(m->ops, m->kv_heads * m->head_dim, fsm_real_at(l->qkv_bias.grad, m->heads * m->head_dim));
 }
 
 static void attend_backward(const fsm_pass *pass, const fsm_layer_pass *saved)
@@ -119,9 +119,9 @@ static void attend_backward(const fsm_pass *pass, const fsm_layer_pass *saved)
     const fsm_model *m = pass->model;
     fsm_attention_shape shape = attention_shape(pass);
     int64_t k_at = m->heads * m->head_dim, v_at = k_at + m->kv_heads * m->head_dim;
-    const float *qkv = saved->qkv_out;
-    m->ops->attention_backward(m->ops, &shape, qkv, qkv + k_at, qkv + v_at, saved->attended, saved->lse, m->dattended,
-                               m->dqkv, m->dqkv + k_at, m->dqkv + v_at);
+    const fsm_row *q = saved->qkv_out, *k = fsm_pass_at(pass, q, k_at), *v = fsm_pass_at(pass, q, v_at);
+    m->ops->attention_backward(m->ops, &shape, q, k, v, saved->attended, saved->lse, m->dattended, m->dqkv,
+                               fsm_pass_at(pass, m->dqkv, k_at), fsm_pass_at(pass, m->dqkv, v_at));
 }
 
 /* dattended, and the gradients of the output's projection. */
@@ -130,12 +130,11 @@ static void output_backward(const fsm_pass *pass, const fsm_layer *l, const fsm_
     const fsm_model *m = pass->model;
     const fsm_ops *ops = m->ops;
     int64_t hidden = fsm_pass_hidden(pass), attended_width = m->heads * m->head_dim, n = pass->n_group;
-    const float *dy = fsm_between_ranks(pass, pass->full, pass->dx);
-    for (int64_t i = 0; i < pass->n_local && l->o_bias.grad; i++)
-        ops->add(ops, hidden, pass->dx + i * hidden, l->o_bias.grad);
-    ops->linear_backward_input(ops, n, &l->o, fsm_reals(dy, hidden), 0.0f, fsm_reals(m->dattended, attended_width));
+    const fsm_real *dy = fsm_between_ranks(pass, pass->full, pass->dx);
+    if (l->o_bias.grad) ops->add_bias_backward(ops, pass->n_local, hidden, pass->dx, l->o_bias.grad);
+    ops->linear_backward_input(ops, n, &l->o, fsm_reals(dy, hidden), 0.0f, fsm_rows(m->dattended, attended_width));
     ops->linear_backward_weight(ops, n, hidden, attended_width, fsm_reals(dy, hidden),
-                                fsm_reals(saved->attended, attended_width), l->o_grad.grad, NULL);
+                                fsm_rows(saved->attended, attended_width), l->o_grad.grad, NULL);
 }
 
 /* dh, and the gradients of the projection to queries, keys and values, from dqkv. */
@@ -146,10 +145,10 @@ static void input_backward(const fsm_pass *pass, const fsm_layer *l, const fsm_l
     /* heads are split over ranks: a key/value head with its queries is the least part */
     int64_t kv = m->kv_heads * m->head_dim, queries = attended_width / m->kv_heads;
     const int64_t part_rows[3] = {attended_width, kv, kv}, leaf_rows[3] = {queries, m->head_dim, m->head_dim};
-    m->ops->linear_backward_joined(m->ops, n, &l->qkv, 3, part_rows, leaf_rows, fsm_reals(m->dqkv, m->qkv_width),
+    m->ops->linear_backward_joined(m->ops, n, &l->qkv, 3, part_rows, leaf_rows, fsm_rows(m->dqkv, m->qkv_width),
                                    fsm_reals(fsm_between_ranks(pass, pass->dh_full, pass->dh), hidden));
-    m->ops->linear_backward_weight(m->ops, n, m->qkv_width, hidden, fsm_reals(m->dqkv, m->qkv_width),
-                                   fsm_reals(saved->h1, hidden), l->qkv_grad.grad, l->qkv_bias.grad);
+    m->ops->linear_backward_weight(m->ops, n, m->qkv_width, hidden, fsm_rows(m->dqkv, m->qkv_width),
+                                   fsm_rows(saved->h1, hidden), l->qkv_grad.grad, l->qkv_bias.grad);
     clear_key_bias_gradient(m, l);
 }
 

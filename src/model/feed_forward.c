@@ -1,20 +1,13 @@
 /* The second half of a layer: experts (moe/layer.h does the work) or a dense feed-forward split over MP. */
 #include "model/model_parts.h"
 
-#include <string.h>
-
-static void copy(float *to, const float *from, int64_t elems)
-{
-    memcpy(to, from, sizeof(float) * (size_t)elems);
-}
-
 static int moe_index_of(const fsm_pass *pass, int layer)
 {
     return fsm_layer_moe_index(pass->model->config->model.moe_every, layer);
 }
 
 /* Residual of attention, and the norm into `h` at this rank's rows. */
-static void norm2_forward(fsm_pass *pass, int layer, float *h)
+static void norm2_forward(fsm_pass *pass, int layer, fsm_row *h)
 {
     const fsm_layer_pass *saved = &pass->layers[layer];
     fsm_add_attention_residual(pass, layer);
@@ -35,21 +28,23 @@ void fsm_pass_gate_forward(fsm_pass *pass, int layer)
     fsm_gate_input input = {
         .n = pass->n_local,
         .x = saved->h2,
-        .ids = pass->batch.ids + pass->local_first,
+        .ids = fsm_index_at(pass->ids, pass->local_first),
         .training = pass->training,
         .seed = (uint64_t)m->config->train.seed,
         .layer = (uint32_t)layer,
         .first_token = pass->batch.first_token + (uint64_t)pass->local_first,
     };
     fsm_gate_sums sums = fsm_model_gate_sums(m, pass->sums->sums, moe_index_of(pass, layer));
+    saved->moe.tokens = fsm_pass_expert_tokens(pass);
     /* nothing is dropped in evaluation: what a model says of a token must not depend on the tokens beside it */
     fsm_moe_gate_forward(&saved->moe, &input, pass->training, &sums);
 }
 
 void fsm_pass_iorder_forward(fsm_pass *pass, int layer)
 {
-    float *out = fsm_layer_output(pass, layer);
-    copy(out, pass->layers[layer].x2, pass->n_local * fsm_pass_hidden(pass));
+    const fsm_ops *ops = pass->model->ops;
+    fsm_real *out = fsm_layer_output(pass, layer);
+    ops->copy(ops, (size_t)(pass->n_local * fsm_pass_hidden(pass) * FSM_REAL_BYTES), pass->layers[layer].x2, out);
     fsm_moe_iorder_forward(&pass->layers[layer].moe, out);
 }
 
@@ -77,17 +72,18 @@ void fsm_pass_gate_backward(fsm_pass *pass, int layer)
 static fsm_expert_rows ffn_rows(const fsm_pass *pass, int layer)
 {
     const fsm_layer_pass *saved = &pass->layers[layer];
+    int64_t hidden = fsm_pass_hidden(pass);
     return (fsm_expert_rows){
         .n = pass->n_group,
-        .hidden = fsm_pass_hidden(pass),
+        .hidden = hidden,
         .width = pass->model->ffn_width,
-        .x = saved->h2,
+        .x = fsm_rows(saved->h2, hidden),
         .pre = saved->pre,
         .act = saved->act,
-        .y = fsm_between_ranks(pass, pass->full, fsm_layer_output(pass, layer)),
-        .dy = fsm_between_ranks(pass, pass->full, pass->dx),
+        .y = fsm_reals(fsm_between_ranks(pass, pass->full, fsm_layer_output(pass, layer)), hidden),
+        .dy = fsm_reals(fsm_between_ranks(pass, pass->full, pass->dx), hidden),
         .dact = pass->model->dact,
-        .dx = fsm_between_ranks(pass, pass->dh_full, pass->dh),
+        .dx = fsm_reals(fsm_between_ranks(pass, pass->dh_full, pass->dh), hidden),
     };
 }
 
@@ -103,8 +99,8 @@ void fsm_pass_ffn_norm_forward(fsm_pass *pass, int layer)
 
 fsmoe_status fsm_pass_start_ffn_allgather_forward(fsm_pass *pass, int layer, fsm_comm_op *op)
 {
-    float *h2 = pass->layers[layer].h2;
-    return fsm_mp_start_allgather(pass, op, fsm_own_rows(pass, h2), h2);
+    fsm_row *h2 = pass->layers[layer].h2;
+    return fsm_mp_start_gather_rows(pass, op, fsm_own_rows(pass, h2), h2);
 }
 
 void fsm_pass_ffn_forward(fsm_pass *pass, int layer)

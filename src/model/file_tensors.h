@@ -11,7 +11,8 @@
 /* An array and what its tensors' names begin with in the file ("" for the values themselves). */
 typedef struct fsm_named_array {
     const char *prefix;
-    float *elems; /* [params.elems]; not needed where only names and shapes are */
+    fsm_real *elems;    /* [params.elems]; not needed where only names and shapes are */
+    const fsm_ops *ops; /* that read and write them */
 } fsm_named_array;
 
 /* One tensor of a file: which parameter, which expert of all, in which array. */

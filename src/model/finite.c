@@ -3,9 +3,10 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { SPAN_ELEMS = 4096 };
+enum { SPAN_ELEMS = 4096, PIECE_ELEMS = 1 << 16 };
 
 static const uint32_t exponent_mask = 0x7f800000u;
 
@@ -56,16 +57,37 @@ fsmoe_status fsm_param_check_finite(const fsm_param *param, const char *name, co
     return fsm_fail_not_finite(name, elems[at], row, param->col0 + at % param->cols);
 }
 
-fsmoe_status fsm_params_check_finite(const fsm_params *params, const float *array, const char *prefix)
+/* Rows of one block, looked at where the host sees them. */
+static fsmoe_status check_block(const fsm_param *p, const fsm_ops *ops, const char *name, const fsm_real *block,
+                                float *piece, int64_t most)
 {
-    for (int i = 0; i < params->count; i++) {
-        const fsm_param *p = &params->items[i];
-        for (int64_t e = 0; e == 0 || e < p->experts; e++) {
-            char name[160], full[192];
-            fsm_param_name(p, p->first_expert + e, name);
-            snprintf(full, sizeof full, "%s%s", prefix, name);
-            FSM_TRY(fsm_param_check_finite(p, full, array + p->offset + e * p->expert_stride, 0, p->rows));
-        }
+    for (int64_t row = 0; row < p->rows; row += most) {
+        int64_t rows = p->rows - row < most ? p->rows - row : most;
+        ops->read(ops, sizeof *piece * (size_t)(rows * p->cols), fsm_real_at(block, row * p->cols), piece);
+        FSM_TRY(fsm_param_check_finite(p, name, piece, row, rows));
     }
+    return FSMOE_OK;
+}
+
+static fsmoe_status check_param(const fsm_param *p, const fsm_ops *ops, const fsm_real *array, const char *prefix)
+{
+    int64_t most = p->cols > 0 && p->cols < PIECE_ELEMS ? PIECE_ELEMS / p->cols : 1;
+    fsmoe_status status = FSMOE_OK;
+    float *piece = malloc(sizeof *piece * (size_t)(most * p->cols + 1));
+    if (!piece) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to look at %s%s", prefix, p->name);
+    for (int64_t e = 0; status == FSMOE_OK && (e == 0 || e < p->experts); e++) {
+        char name[160], full[192];
+        fsm_param_name(p, p->first_expert + e, name);
+        snprintf(full, sizeof full, "%s%s", prefix, name);
+        status = check_block(p, ops, full, fsm_real_at(array, p->offset + e * p->expert_stride), piece, most);
+    }
+    free(piece);
+    return status;
+}
+
+fsmoe_status fsm_params_check_finite(const fsm_params *params, const fsm_ops *ops, const fsm_real *array,
+                                     const char *prefix)
+{
+    for (int i = 0; i < params->count; i++) FSM_TRY(check_param(&params->items[i], ops, array, prefix));
     return FSMOE_OK;
 }

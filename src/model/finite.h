@@ -20,7 +20,8 @@ fsmoe_status fsm_param_check_finite(const fsm_param *param, const char *name, co
 
 /* All of this rank's shards in array[params.elems], the values or one of the moments, whose tensors' names begin with
  * `prefix` ("", "m.", "v."). ERROR_NUMERIC: the sentence says which tensor, where and what. Not collective: a rank sees
- * its own shards, so ranks agree afterwards (fsm_comm_agree). Allocates nothing; reads the array once. */
-fsmoe_status fsm_params_check_finite(const fsm_params *params, const float *array, const char *prefix);
+ * its own shards, so ranks agree afterwards (fsm_comm_agree). Reads the array once; ERROR_MEMORY. */
+fsmoe_status fsm_params_check_finite(const fsm_params *params, const fsm_ops *ops, const fsm_real *array,
+                                     const char *prefix);
 
 #endif

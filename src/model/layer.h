@@ -20,24 +20,24 @@ typedef struct fsm_layer {
     fsm_param_view qkv_bias, o_bias; /* value NULL without biases */
     fsm_expert_weights ffn;          /* a layer without experts */
     fsm_moe moe;                     /* a layer with experts */
-    float *cache_k, *cache_v;        /* [max_seq_len, kv_heads head_dim] when generating */
+    fsm_row *cache_k, *cache_v;      /* [max_seq_len, kv_heads head_dim] when generating */
 } fsm_layer;
 
 typedef struct fsm_norm_pass {
-    float *mean, *rstd; /* [n_local] */
+    fsm_real *mean, *rstd; /* [n_local] */
 } fsm_norm_pass;
 
 typedef struct fsm_layer_pass {
     fsm_norm_pass norm1, norm2;
-    float *x1;        /* [n_local, M] into the layer */
-    float *x2;        /* [n_local, M] between attention and feed-forward */
-    float *h1;        /* [n_group, M] norm1(x1), gathered */
-    float *h2;        /* [n_local, M] norm2(x2); [n_group, M] gathered without experts */
-    float *qkv_out;   /* [n_group, (heads + 2 kv_heads) head_dim] after rotation */
-    float *attended;  /* [n_group, heads head_dim] */
-    float *lse;       /* [samples, heads, L] */
-    float *pre, *act; /* dense feed-forward */
-    fsm_moe_pass moe; /* of a layer with experts */
+    fsm_real *x1;       /* [n_local, M] into the layer */
+    fsm_real *x2;       /* [n_local, M] between attention and feed-forward */
+    fsm_row *h1;        /* [n_group, M] norm1(x1), gathered */
+    fsm_row *h2;        /* [n_local, M] norm2(x2); [n_group, M] gathered without experts */
+    fsm_row *qkv_out;   /* [n_group, (heads + 2 kv_heads) head_dim] after rotation */
+    fsm_row *attended;  /* [n_group, heads head_dim] */
+    fsm_real *lse;      /* [samples, heads, L] */
+    fsm_row *pre, *act; /* dense feed-forward */
+    fsm_moe_pass moe;   /* of a layer with experts */
 } fsm_layer_pass;
 
 #endif

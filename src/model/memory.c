@@ -21,6 +21,7 @@ static void take_cache(fsm_memory *memory, const fsm_model *m, fsm_layer *l)
 static void take_sums(fsm_memory *memory, fsm_model *m)
 {
     m->step_sums = fsm_take_sums(memory, m->sum_count);
+    m->totals = FSM_TAKE_HOST(memory, double, m->sum_count);
     for (int i = 0; i < FSM_MAX_LANES; i++) {
         fsm_micro_sums *s = &m->micro_sums[i];
         s->sums = fsm_take_sums(memory, m->sum_count);

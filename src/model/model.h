@@ -17,9 +17,9 @@ enum { FSM_HEAD_BLOCK = 512 }; /* tokens whose logits exist at once */
 
 /* Sums over the tokens of one micro-batch, which all its passes add to, and what its losses send back to them. */
 typedef struct fsm_micro_sums {
-    double *sums;          /* [moe layers, sums a layer] then loss, tokens; zeros again once they are taken */
-    double *loss_grads;    /* [moe layers, 2, E] fsm_gate_loss_grad's share and load */
-    double *log_sum_coeff; /* [moe layers] and its log_sum_coeff */
+    fsm_sum *sums;          /* [moe layers, sums a layer] then loss, tokens; zeros again once they are taken */
+    fsm_sum *loss_grads;    /* [moe layers, 2, E] fsm_gate_loss_grad's share and load */
+    fsm_sum *log_sum_coeff; /* [moe layers] and its log_sum_coeff */
 } fsm_micro_sums;
 
 /* Sums of one step or evaluation over all ranks. */
@@ -41,12 +41,12 @@ struct fsm_model {
     fsm_comm *groups[FSM_GROUP_COUNT];
     fsm_model_options options;
     fsm_params params;
-    float *values, *grads; /* [params.elems] */
+    fsm_real *values, *grads; /* [params.elems] */
     fsm_layer *layers;
     int moe_layers;
     fsm_norm final_norm;
     fsm_weight head;
-    float *head_grad, *embedding, *embedding_grad, *positions, *positions_grad;
+    fsm_real *head_grad, *embedding, *embedding_grad, *positions, *positions_grad;
     int64_t heads, kv_heads, head_dim, qkv_width, ffn_width; /* of this rank */
     fsm_memory param_memory, memory, pass_memory;
     fsm_layer_pass *layer_passes;   /* [FSM_MAX_LANES, num_layers] of passes */
@@ -57,19 +57,20 @@ struct fsm_model {
     double loss_scale;              /* d objective / d loss of one token: 1 / tokens of the step */
     double aux_scale;               /* weight of a micro-batch's aux losses: 1 / micro-batches */
 
-    float *cosine, *sine; /* [max_seq_len, head_dim / 2] */
+    fsm_real *cosine, *sine; /* [max_seq_len, head_dim / 2] */
     fsm_hooks hooks;
     fsm_alltoall alltoall; /* between the ranks of EP */
 
     /* scratch of one task: all passes and layers have the same */
-    float *logits;           /* [head block, V] */
-    float *dqkv, *dattended; /* [n_group, …] as qkv_out, attended */
-    float *dact;             /* [n_group, local H] dense feed-forward */
+    fsm_real *logits;          /* [head block, V] */
+    fsm_row *dqkv, *dattended; /* [n_group, …] as qkv_out, attended */
+    fsm_row *dact;             /* [n_group, local H] dense feed-forward */
     fsm_moe_scratch moe_scratch;
 
     fsm_micro_sums
         micro_sums[FSM_MAX_LANES]; /* of the micro-batches that are side by side: number m's is m mod of them */
-    double *step_sums;             /* sums of all ranks, added over the micro-batches since fsm_model_begin_step */
+    fsm_sum *step_sums;            /* sums of all ranks, added over the micro-batches since fsm_model_begin_step */
+    double *totals;                /* [sum_count] step_sums on the host: fsm_model_read_sums */
     int64_t sum_count;
     double step_aux, step_z; /* aux and z losses added over layers, averaged over micro-batches, without coefficients */
 };
@@ -119,13 +120,23 @@ fsmoe_status fsm_model_start_sums(fsm_model *model, int micro, fsm_comm_op *op);
 void fsm_model_take_sums(fsm_model *model, int micro);
 
 /* The sums of MoE layer `index` (0, 1, …) in an array laid out like fsm_micro_sums.sums. */
-fsm_gate_sums fsm_model_gate_sums(const fsm_model *model, double *sums, int moe_index);
+fsm_gate_sums fsm_model_gate_sums(const fsm_model *model, fsm_sum *sums, int moe_index);
 
 /* What gates change after a step besides their gradients (DeepSeek's bias): the same on all ranks, from step_sums. */
 void fsm_model_after_step(fsm_model *model);
 
 /* What a micro-batch's losses send back into the gate of that layer, after fsm_model_take_sums. */
 fsm_gate_loss_grad fsm_model_loss_grad(const fsm_model *model, const fsm_micro_sums *sums, int moe_index);
-fsm_model_sums fsm_model_loss_sums(const fsm_model *model, const double *sums);
+
+/* After a step or an evaluation: totals, and what the losses were. */
+void fsm_model_read_sums(fsm_model *model);
+
+/* What totals, or a copy of them, say: of the loss, and of the pairs of MoE layer `index`. */
+fsm_model_sums fsm_model_loss_sums(const fsm_model *model, const double *totals);
+typedef struct fsm_layer_load {
+    const double *kept; /* [E] */
+    double dropped;
+} fsm_layer_load;
+fsm_layer_load fsm_model_layer_load(const fsm_model *model, const double *totals, int moe_index);
 
 #endif

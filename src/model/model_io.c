@@ -53,6 +53,7 @@ static block block_within(const fsm_file_tensor *t, const fsm_topo *topo, int ra
 }
 
 typedef struct gather_buffers {
+    float *mine;           /* what this rank sends */
     float *blocks, *piece; /* rank 0 only: those of all ranks one after another, and put together */
     int64_t *counts;
 } gather_buffers;
@@ -75,13 +76,15 @@ static fsmoe_status gather_piece(const fsm_file_tensor *t, const fsm_topo *topo,
     const fsm_param *p = t->param;
     int64_t local = p->experts > 0 ? t->expert % p->experts : 0;
     block mine = block_within(t, topo, topo->rank, row0, rows);
-    const float *send = t->array->elems + p->offset + local * p->expert_stride;
-    if (mine.rows > 0) send += (mine.row0 - block_of(t, topo, topo->rank).row0) * mine.cols;
+    int64_t at = p->offset + local * p->expert_stride;
+    if (mine.rows > 0) at += (mine.row0 - block_of(t, topo, topo->rank).row0) * mine.cols;
     for (int rank = 0; rank < topo->ranks; rank++) {
         block b = block_within(t, topo, rank, row0, rows);
         buffers->counts[rank] = b.rows * b.cols * (int64_t)sizeof(float);
     }
-    FSM_TRY(world->table->gather_bytes(world, send, buffers->counts[topo->rank], buffers->blocks, buffers->counts));
+    int64_t bytes = buffers->counts[topo->rank];
+    t->array->ops->read(t->array->ops, (size_t)bytes, fsm_real_at(t->array->elems, at), buffers->mine);
+    FSM_TRY(world->control->gather_bytes(world, buffers->mine, bytes, buffers->blocks, buffers->counts));
     if (world->rank == 0) assemble(t, topo, row0, rows, buffers);
     return FSMOE_OK;
 }
@@ -124,12 +127,13 @@ static fsmoe_status take_buffers(const fsm_file_tensors *list, fsm_comm *world, 
         int64_t elems = spec->cols * least(spec->rows, rows_a_piece(spec->cols, world->piece_bytes));
         if (elems > most) most = elems;
     }
-    *buffers = (gather_buffers){.counts = calloc((size_t)world->size, sizeof(int64_t))};
+    *buffers = (gather_buffers){.counts = calloc((size_t)world->size, sizeof(int64_t)),
+                                .mine = malloc(sizeof(float) * (size_t)(most + 1))};
     if (world->rank == 0) {
         buffers->blocks = malloc(sizeof(float) * (size_t)(most + 1));
         buffers->piece = malloc(sizeof(float) * (size_t)(most + 1));
     }
-    if (!buffers->counts || (world->rank == 0 && (!buffers->blocks || !buffers->piece)))
+    if (!buffers->counts || !buffers->mine || (world->rank == 0 && (!buffers->blocks || !buffers->piece)))
         return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to gather %lld elements of a tensor", (long long)most);
     return FSMOE_OK;
 }
@@ -154,6 +158,7 @@ fsmoe_status fsm_model_write(const fsm_params *params, const fsm_topo *topo, fsm
     status = fsm_comm_agree(world, written);
 done:
     fsm_safetensors_writer_abort(writer);
+    free(buffers.mine);
     free(buffers.blocks);
     free(buffers.piece);
     free(buffers.counts);
@@ -170,22 +175,34 @@ static fsmoe_status check_tensor(const fsm_safetensors *file, const fsm_file_ten
     return fsm_safetensors_read_block(file, t->name, t->param->spec.rank, shape, 0, 0, 0, 0, &nothing, 0);
 }
 
-static fsmoe_status read_tensor(const fsm_safetensors *file, const fsm_file_tensor *t, const char *path)
+static fsmoe_status read_tensor(const fsm_safetensors *file, const fsm_file_tensor *t, const char *path, float *piece)
 {
     const fsm_param *p = t->param;
+    const fsm_ops *ops = t->array->ops;
     int64_t shape[2], local = p->experts > 0 ? t->expert - p->first_expert : 0;
     int64_t most = rows_a_piece(p->cols, READ_PIECE_BYTES);
     fsm_param_shape(p, shape);
     if (local < 0 || (p->experts > 0 && local >= p->experts)) return check_tensor(file, t, shape);
-    float *to = t->array->elems + p->offset + local * p->expert_stride;
-    for (int64_t row = 0; row < p->rows; row += most, to += most * p->cols) {
-        int64_t rows = least(most, p->rows - row);
+    for (int64_t row = 0; row < p->rows; row += most) {
+        int64_t rows = least(most, p->rows - row), at = p->offset + local * p->expert_stride + row * p->cols;
         FSM_TRY(fsm_safetensors_read_block(file, t->name, p->spec.rank, shape, p->row0 + row, rows, p->col0, p->cols,
-                                           to, p->cols));
-        fsmoe_status status = fsm_param_check_finite(p, t->name, to, row, rows);
+                                           piece, p->cols));
+        fsmoe_status status = fsm_param_check_finite(p, t->name, piece, row, rows);
         if (status != FSMOE_OK) return fsm_fail_within(status, "'%s'", path);
+        ops->write(ops, sizeof *piece * (size_t)(rows * p->cols), piece, fsm_real_at(t->array->elems, at));
     }
     return FSMOE_OK;
+}
+
+/* Room for the largest piece that is read. */
+static float *new_piece(const fsm_params *params)
+{
+    int64_t most = 0;
+    for (int i = 0; i < params->count; i++) {
+        int64_t elems = params->items[i].cols * rows_a_piece(params->items[i].cols, READ_PIECE_BYTES);
+        if (elems > most) most = elems;
+    }
+    return malloc(sizeof(float) * (size_t)(most + 1));
 }
 
 fsmoe_status fsm_model_read(const fsm_params *params, const fsmoe_config *config, const fsm_named_array *arrays,
@@ -193,16 +210,19 @@ fsmoe_status fsm_model_read(const fsm_params *params, const fsmoe_config *config
 {
     fsm_file_tensors list = {0};
     fsm_safetensors *file = NULL;
+    float *piece = new_piece(params);
     int ep = 1;
-    fsmoe_status status = FSMOE_OK;
+    fsmoe_status status = piece ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", path);
     for (int i = 0; i < params->count; i++)
         if (params->items[i].experts > 0) ep = (int)(config->moe.num_experts / params->items[i].experts);
+    FSM_TRY_GOTO(status, status, done);
     FSM_TRY_GOTO(status, fsm_safetensors_open(path, &file), done);
     FSM_TRY_GOTO(status, fsm_file_tensors_list(params, ep, arrays, n_arrays, &list), done);
-    for (size_t i = 0; i < list.count; i++) FSM_TRY_GOTO(status, read_tensor(file, &list.items[i], path), done);
+    for (size_t i = 0; i < list.count; i++) FSM_TRY_GOTO(status, read_tensor(file, &list.items[i], path, piece), done);
     status = fsm_file_tensors_check_no_other(file, config, &list, path);
 done:
     fsm_safetensors_close(file);
+    free(piece);
     fsm_file_tensors_destroy(&list);
     return status;
 }

@@ -7,10 +7,11 @@
 #include "model/model.h"
 
 /* y = norm(x), rows [n_local] */
-void fsm_norm_forward(const fsm_pass *pass, const fsm_norm *norm, const fsm_norm_pass *saved, const float *x, float *y);
+void fsm_norm_forward(const fsm_pass *pass, const fsm_norm *norm, const fsm_norm_pass *saved, const fsm_real *x,
+                      fsm_row *y);
 /* dx += backward of norm at x */
-void fsm_norm_backward(const fsm_pass *pass, const fsm_norm *norm, const fsm_norm_pass *saved, const float *x,
-                       const float *dy, float *dx);
+void fsm_norm_backward(const fsm_pass *pass, const fsm_norm *norm, const fsm_norm_pass *saved, const fsm_real *x,
+                       const fsm_real *dy, fsm_real *dx);
 
 static inline int64_t fsm_pass_hidden(const fsm_pass *pass)
 {
@@ -18,19 +19,24 @@ static inline int64_t fsm_pass_hidden(const fsm_pass *pass)
 }
 
 /* Where the layer's output goes: x1 of the next layer, or x_out. */
-static inline float *fsm_layer_output(const fsm_pass *pass, int layer)
+static inline fsm_real *fsm_layer_output(const fsm_pass *pass, int layer)
 {
     return layer + 1 < pass->model->config->model.num_layers ? pass->layers[layer + 1].x1 : pass->x_out;
 }
 
-/* This rank's rows of a [n_group, M] array. */
-static inline float *fsm_own_rows(const fsm_pass *pass, float *full)
+/* A tensor of rows `n` elements further on; this rank's rows of a [n_group, M] one. */
+static inline fsm_row *fsm_pass_at(const fsm_pass *pass, const fsm_row *rows, int64_t n)
 {
-    return full + pass->local_first * fsm_pass_hidden(pass);
+    return fsm_row_at(rows, pass->model->ops->row_bytes, n);
+}
+
+static inline fsm_row *fsm_own_rows(const fsm_pass *pass, const fsm_row *full)
+{
+    return fsm_pass_at(pass, full, pass->local_first * fsm_pass_hidden(pass));
 }
 
 /* What a task leaves where MP's ranks are to add to it, or reads where they have: `local` where MP has one rank. */
-static inline float *fsm_between_ranks(const fsm_pass *pass, float *full, float *local)
+static inline fsm_real *fsm_between_ranks(const fsm_pass *pass, fsm_real *full, fsm_real *local)
 {
     return pass->model->topo.mp > 1 ? full : local;
 }
@@ -40,9 +46,10 @@ static inline float *fsm_between_ranks(const fsm_pass *pass, float *full, float 
 void fsm_add_attention_residual(fsm_pass *pass, int layer);
 void fsm_add_ffn_residual(fsm_pass *pass, int layer);
 
-/* MP collectives on [n_group, M] arrays: local rows <-> all rows. */
-fsmoe_status fsm_mp_start_allgather(const fsm_pass *pass, fsm_comm_op *op, const float *local, float *full);
-fsmoe_status fsm_mp_start_reducescatter(const fsm_pass *pass, fsm_comm_op *op, const float *full, float *local);
+/* MP collectives on [n_group, M] tensors: of this rank's tokens to those of all, rows or fp32; and the sum of all ranks' back. */
+fsmoe_status fsm_mp_start_gather_rows(const fsm_pass *pass, fsm_comm_op *op, const fsm_row *local, fsm_row *full);
+fsmoe_status fsm_mp_start_allgather(const fsm_pass *pass, fsm_comm_op *op, const fsm_real *local, fsm_real *full);
+fsmoe_status fsm_mp_start_reducescatter(const fsm_pass *pass, fsm_comm_op *op, const fsm_real *full, fsm_real *local);
 
 /* Memory (measured or real). A pass over at most so many samples of the group: forward, or also back, with `spare` as
  * fsm_model_use_lanes has it. The scratch that passes over at most so many share. */

@@ -262,7 +262,7 @@ const fsm_param *fsm_params_find(const fsm_params *params, fsm_role role, int sl
     return NULL;
 }
 
-fsm_param_view fsm_params_view(const fsm_param *param, int64_t expert, float *values, float *grads)
+fsm_param_view fsm_params_view(const fsm_param *param, int64_t expert, fsm_real *values, fsm_real *grads)
 {
     int64_t at = param->offset + expert * param->expert_stride;
     return (fsm_param_view){fsm_real_at(values, at), grads ? fsm_real_at(grads, at) : NULL, param->rows, param->cols};
@@ -291,23 +291,40 @@ static double init_value(const fsm_param *p, double std, uint64_t seed, uint64_t
     }
 }
 
-void fsm_params_init(const fsm_params *params, const fsmoe_config *config, float *values)
+/* Row r of the block of local expert e. */
+static void init_row(const fsm_param *p, double std, uint64_t seed, int64_t e, int64_t r, float *values)
 {
+    int64_t row = (p->first_expert + e) * p->spec.rows + p->row0 + r;
+    for (int64_t c = 0; c < p->cols; c++)
+        values[c] = (float)init_value(p, std, seed, (uint64_t)(row * p->spec.cols + p->col0 + c));
+}
+
+static int64_t widest_row(const fsm_params *params)
+{
+    int64_t widest = 0;
+    for (int i = 0; i < params->count; i++)
+        if (params->items[i].cols > widest) widest = params->items[i].cols;
+    return widest;
+}
+
+fsmoe_status fsm_params_init(const fsm_params *params, const fsmoe_config *config, const fsm_ops *ops, fsm_real *values)
+{
+    size_t bytes = sizeof(float) * (size_t)widest_row(params);
+    float *row = malloc(bytes + 1);
+    if (!row) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %zu bytes of initial values", bytes);
     for (int i = 0; i < params->count; i++) {
         const fsm_param *p = &params->items[i];
         double std = config->model.init_std;
         if (p->spec.init == FSM_INIT_NORMAL_RESIDUAL) std /= sqrt(2.0 * (double)config->model.num_layers);
-        for (int64_t e = 0; e == 0 || e < p->experts; e++) {
-            float *block = values + p->offset + e * p->expert_stride;
+        for (int64_t e = 0; e == 0 || e < p->experts; e++)
             for (int64_t r = 0; r < p->rows; r++) {
-                for (int64_t c = 0; c < p->cols; c++) {
-                    int64_t row = (p->first_expert + e) * p->spec.rows + p->row0 + r;
-                    uint64_t index = (uint64_t)(row * p->spec.cols + p->col0 + c);
-                    block[r * p->cols + c] = (float)init_value(p, std, (uint64_t)config->train.seed, index);
-                }
+                init_row(p, std, (uint64_t)config->train.seed, e, r, row);
+                ops->write(ops, sizeof *row * (size_t)p->cols, row,
+                           fsm_real_at(values, p->offset + e * p->expert_stride + r * p->cols));
             }
-        }
     }
+    free(row);
+    return FSMOE_OK;
 }
 
 void fsm_params_totals(const fsm_params *params, const fsmoe_config *config, int64_t *total, int64_t *active)

@@ -55,14 +55,15 @@ void fsm_params_destroy(fsm_params *params);
 const fsm_param *fsm_params_find(const fsm_params *params, fsm_role role, int slot, int layer);
 
 /* The block of `param` that local expert `expert` (0 for others) has in an array. */
-fsm_param_view fsm_params_view(const fsm_param *param, int64_t expert, float *values, float *grads);
+fsm_param_view fsm_params_view(const fsm_param *param, int64_t expert, fsm_real *values, fsm_real *grads);
 
 /* The tensor's full name for global expert `expert` (ignored when it is not an expert's). */
 void fsm_param_name(const fsm_param *param, int64_t expert, char name[160]);
 
 /* Initial values of this rank's shards: element i of a tensor depends on the seed and i alone, not on the layout.
- * Weights N(0, init_std^2), those that write into the residual stream divided by sqrt(2 num_layers) (GPT-2). */
-void fsm_params_init(const fsm_params *params, const fsmoe_config *config, float *values);
+ * Weights N(0, init_std^2), those that write into the residual stream divided by sqrt(2 num_layers) (GPT-2). ERROR_MEMORY. */
+fsmoe_status fsm_params_init(const fsm_params *params, const fsmoe_config *config, const fsm_ops *ops,
+                             fsm_real *values);
 
 /* Parameters of the whole model, and those one token goes through: where the gate mixes, all. */
 void fsm_params_totals(const fsm_params *params, const fsmoe_config *config, int64_t *total, int64_t *active);

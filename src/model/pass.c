@@ -1,6 +1,8 @@
 #include "model/lanes.h"
 #include "model/model_parts.h"
 
+#include <assert.h>
+
 /* ---- memory ---- */
 
 /* The most tokens of any of its batches: of this rank's group, and of any rank; rows of its MoE layers. */
@@ -63,9 +65,9 @@ static void take_expert_dy(fsm_memory *memory, const pass_sizes *sizes, int spar
     for (int k = 0; k < pass->model->moe_layers; k++) {
         int behind = k - spare - 1;
         const fsm_moe_pass *done = behind >= 0 ? entered(pass, behind / 2) : NULL;
-        float *left = !done             ? fsm_moe_take_dy(memory, fsm_first_moe(pass->model), &sizes->wire)
-                      : behind % 2 == 0 ? done->expert_dy
-                                        : done->x;
+        fsm_row *left = !done             ? fsm_moe_take_dy(memory, fsm_first_moe(pass->model), &sizes->wire)
+                        : behind % 2 == 0 ? done->expert_dy
+                                          : done->x;
         entered(pass, k)->expert_dy = left;
     }
 }
@@ -85,6 +87,9 @@ void fsm_pass_take(fsm_memory *memory, int64_t samples, bool back, int spare, fs
     int64_t hidden = fsm_pass_hidden(pass);
     pass_sizes sizes = sizes_of(m, samples);
     pass->position = fsm_take_indices(memory, sizes.group);
+    pass->ids = fsm_take_indices(memory, sizes.group);
+    pass->targets = fsm_take_indices(memory, sizes.group);
+    pass->expert_tokens = FSM_TAKE_HOST(memory, int64_t, m->topo.ep * m->topo.esp);
     pass->x_out = fsm_take_reals(memory, sizes.local * hidden);
     pass->h_final = fsm_take_rows(memory, sizes.local * hidden);
     pass->full = fsm_take_reals(memory, sizes.group * hidden);
@@ -120,7 +125,10 @@ fsm_batch fsm_batch_part(const fsm_batch *batch, int parts, int part)
                        .seq_len = batch->seq_len,
                        .first_token = batch->first_token + (uint64_t)at,
                        .ids = batch->ids + at,
-                       .targets = batch->targets ? batch->targets + at : NULL};
+                       .targets = batch->targets ? batch->targets + at : NULL,
+                       .micro_samples = batch->micro_samples,
+                       .parts = parts,
+                       .part = part};
 }
 
 /* This rank's share of the group's tokens, and everybody's. */
@@ -137,11 +145,42 @@ static void split_tokens(fsm_pass *pass)
     }
 }
 
+/* n_local of any rank, whose data-parallel group takes the same part of its share. */
+static int64_t tokens_of(const fsm_pass *pass, int rank)
+{
+    const fsm_batch *batch = &pass->batch;
+    fsm_topo topo = fsm_topo_at(&pass->model->topo, rank);
+    int64_t first, last;
+    fsm_lanes_part(batch->micro_samples, topo.dp, topo.dp_index, &first, &last);
+    fsm_lanes_part(last - first, batch->parts, batch->part, &first, &last);
+    fsm_topo_split((last - first) * batch->seq_len, fsm_token_unit(pass->model->config), topo.mp, topo.mp_index, &first,
+                   &last);
+    return last - first;
+}
+
+static void find_expert_tokens(fsm_pass *pass)
+{
+    const fsm_topo *topo = &pass->model->topo;
+    int ranks = topo->ep * topo->esp, first = topo->edp_index * ranks;
+    for (int i = 0; i < ranks; i++) pass->expert_tokens[i] = tokens_of(pass, first + i);
+    assert(pass->expert_tokens[topo->rank - first] == pass->n_local);
+}
+
+const int64_t *fsm_pass_expert_tokens(const fsm_pass *pass)
+{
+    return pass->batch.micro_samples > 0 ? pass->expert_tokens : NULL;
+}
+
 void fsm_pass_begin(fsm_pass *pass, const fsm_batch *batch, bool training)
 {
     pass->batch = *batch;
     pass->training = training;
     pass->n_group = batch->samples * batch->seq_len;
     split_tokens(pass);
-    for (int64_t i = 0; i < pass->n_group; i++) pass->position[i] = (int32_t)(pass->model->past + i % batch->seq_len);
+    if (batch->micro_samples > 0) find_expert_tokens(pass);
+    const fsm_ops *ops = pass->model->ops;
+    size_t bytes = (size_t)(pass->n_group * FSM_INDEX_BYTES);
+    ops->write(ops, bytes, batch->ids, pass->ids);
+    if (batch->targets) ops->write(ops, bytes, batch->targets, pass->targets);
+    ops->count_from(ops, pass->n_group, pass->model->past, batch->seq_len, pass->position);
 }

@@ -16,12 +16,16 @@ typedef struct fsm_model fsm_model;
 
 enum { FSM_MAX_MP = 64 };
 
-/* What a pass takes in; ids and targets are the group's, flattened [samples, L]. */
+/* What a pass takes in, on the host; ids and targets are the group's, flattened [samples, L]. */
 typedef struct fsm_batch {
     int64_t samples, seq_len;
     uint64_t first_token;   /* number in the whole run of the group's first token */
     const int32_t *ids;     /* [samples, L] */
     const int32_t *targets; /* [samples, L]; NULL when only logits are wanted */
+    /* Of the micro-batch, samples of all data-parallel groups, of which each has its share (fsm_lanes_part), and of its share this
+     * is one part. 0: what others have is not known. Alike on all ranks. */
+    int64_t micro_samples;
+    int parts, part;
 } fsm_batch;
 
 typedef struct fsm_pass {
@@ -35,21 +39,26 @@ typedef struct fsm_pass {
     bool training;                         /* noise, gradients */
     int64_t n_group, n_local, local_first; /* my tokens are [local_first, local_first + n_local) of the group's */
     int64_t group_elems[FSM_MAX_MP];       /* n_local M of each MP rank */
+    int64_t *expert_tokens;                /* [ep * esp] n_local of each rank of the expert group, where it is known */
 
     /* buffers that it takes from layer to layer */
-    int32_t *position; /* [n_group] */
-    float *x_out;      /* [n_local, M] after the last layer */
-    float *h_final;    /* [n_local, M] */
-    float *full;       /* [n_group, M] before a reduce-scatter, after an all-gather */
-    float *dx, *dh;    /* [n_local, M] gradient of the residual stream, of a norm's output */
-    float *dh_full;    /* [n_group, M] */
+    fsm_index *ids, *targets; /* [n_group] the batch's; targets are set where it has them */
+    fsm_index *position;      /* [n_group] */
+    fsm_real *x_out;          /* [n_local, M] after the last layer */
+    fsm_row *h_final;         /* [n_local, M] */
+    fsm_real *full;           /* [n_group, M] before a reduce-scatter, after an all-gather */
+    fsm_real *dx, *dh;        /* [n_local, M] gradient of the residual stream, of a norm's output */
+    fsm_real *dh_full;        /* [n_group, M] */
     fsm_moe_staging staging;
 } fsm_pass;
 
 /* The samples of one of `parts` parts (lanes.h), as a batch of their own. */
 fsm_batch fsm_batch_part(const fsm_batch *batch, int parts, int part);
 
-/* Starts on a batch, which is copied; its arrays are borrowed until the pass ends. */
+/* n_local of each rank of the expert group; NULL: what others have is not known. */
+const int64_t *fsm_pass_expert_tokens(const fsm_pass *pass);
+
+/* Starts on a batch, whose arrays are copied to the device. */
 void fsm_pass_begin(fsm_pass *pass, const fsm_batch *batch, bool training);
 
 /* Tasks of a forward pass, in this order; per layer: norm … reducescatter, then either the moe ones or the ffn ones.
@@ -85,6 +94,6 @@ void fsm_pass_norm_backward(fsm_pass *pass, int layer);
 void fsm_pass_embedding_backward(fsm_pass *pass);
 
 /* Logits of this rank's last token, [V], after a forward pass without targets (generation: one process). */
-const float *fsm_pass_last_logits(fsm_pass *pass);
+const fsm_real *fsm_pass_last_logits(fsm_pass *pass);
 
 #endif

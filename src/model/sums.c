@@ -8,10 +8,23 @@
 
 #include <string.h>
 
-fsm_gate_sums fsm_model_gate_sums(const fsm_model *model, double *sums, int moe_index)
+fsm_gate_sums fsm_model_gate_sums(const fsm_model *model, fsm_sum *sums, int moe_index)
 {
     int64_t num_experts = model->config->moe.num_experts;
-    return fsm_gate_sums_at(sums + moe_index * FSM_GATE_SUMS_COUNT(num_experts), num_experts);
+    return fsm_gate_sums_at(fsm_sum_at(sums, moe_index * FSM_GATE_SUMS_COUNT(num_experts)), num_experts);
+}
+
+void fsm_model_read_sums(fsm_model *m)
+{
+    m->ops->read(m->ops, sizeof *m->totals * (size_t)m->sum_count, m->step_sums, m->totals);
+}
+
+fsm_layer_load fsm_model_layer_load(const fsm_model *model, const double *totals, int moe_index)
+{
+    int64_t num_experts = model->config->moe.num_experts;
+    const double *layer = totals + moe_index * FSM_GATE_SUMS_COUNT(num_experts);
+    return (fsm_layer_load){.kept = layer + FSM_GATE_SUMS_KEPT(num_experts),
+                            .dropped = layer[FSM_GATE_SUMS_DROPPED(num_experts)]};
 }
 
 static double *layer_gradients(const fsm_model *model, const fsm_micro_sums *s, int moe_index)
@@ -27,9 +40,9 @@ fsm_gate_loss_grad fsm_model_loss_grad(const fsm_model *model, const fsm_micro_s
                                 .z = s->log_sum_coeff + moe_index};
 }
 
-fsm_model_sums fsm_model_loss_sums(const fsm_model *model, const double *sums)
+fsm_model_sums fsm_model_loss_sums(const fsm_model *model, const double *totals)
 {
-    return (fsm_model_sums){.loss = sums[model->sum_count - 2], .tokens = sums[model->sum_count - 1]};
+    return (fsm_model_sums){.loss = totals[model->sum_count - 2], .tokens = totals[model->sum_count - 1]};
 }
 
 /* A layer's loss of the tokens that its sums are of, and what it sends back; both times `scale`. */
@@ -82,7 +95,7 @@ fsmoe_status fsm_model_start_sums(fsm_model *model, int micro, fsm_comm_op *op)
 {
     fsm_micro_sums *s = sums_of(model, micro);
     if (by_rank(model)) balance_own(model, s);
-    return fsm_comm_start_all_reduce_double(op, model->groups[FSM_GROUP_WORLD], s->sums, model->sum_count);
+    return fsm_comm_start_all_reduce(op, model->groups[FSM_GROUP_WORLD], FSM_COMM_FP64, s->sums, model->sum_count);
 }
 
 void fsm_model_take_sums(fsm_model *model, int micro)

@@ -1,10 +1,11 @@
-/* What of a layer travels: counts, dispatch, all-gather, reduce-scatter, combine, and the hooks on the way. */
+/* What of a layer travels: dispatch, all-gather, reduce-scatter, combine, and the hooks on the way. */
+#include "comm/rows.h"
 #include "moe/layer_parts.h"
 
 #include <assert.h>
 
 /* With one source and one chunk the wire order is the expert order, so rows are written where experts read them. */
-float *fsm_moe_send_buffer(const fsm_moe_pass *pass, fsm_phase phase)
+fsm_row *fsm_moe_send_buffer(const fsm_moe_pass *pass, fsm_phase phase)
 {
     if (!pass->wire[phase].identity) return pass->staging->send;
     return phase == FSM_FORWARD ? pass->x : pass->expert_dy;
@@ -12,9 +13,16 @@ float *fsm_moe_send_buffer(const fsm_moe_pass *pass, fsm_phase phase)
 
 /* ---- hooks ---- */
 
-/* Tells the hooks of rows [n, M] at a point; returns what a row takes now. */
+/* The pairs that each expert gets, where they must be known. */
+static const int64_t *kept_of(const fsm_moe_pass *pass)
+{
+    if (pass->gate.gate->kind->mixes) return pass->route.rows;
+    fsm_route_read(pass->moe->ops, pass->gate.gate->num_experts, (fsm_route *)&pass->route);
+    return pass->route.kept;
+}
+
 int64_t fsm_moe_tell(const fsm_moe_pass *pass, fsm_hook_point point, fsm_phase phase, int chunk, int64_t rows,
-                     float *data, int64_t width)
+                     fsm_matrix data, int64_t width)
 {
     if (pass->moe->hooks->count == 0) return width;
     fsm_hook_call call = {.point = point,
@@ -25,10 +33,10 @@ int64_t fsm_moe_tell(const fsm_moe_pass *pass, fsm_hook_point point, fsm_phase p
                           .chunk = chunk,
                           .rows = rows,
                           .hidden = pass->moe->hidden,
-                          .data = data,
+                          .data = data.at,
                           .width = width,
                           .num_experts = pass->gate.gate->num_experts,
-                          .kept = pass->gate.gate->kind->mixes ? pass->route.rows : pass->route.kept};
+                          .kept = point == FSM_HOOK_BEFORE_MOE_START && phase == FSM_FORWARD ? NULL : kept_of(pass)};
     fsm_hooks_call(pass->moe->hooks, &call);
     assert(call.width > 0 && call.width <= pass->moe->hidden);
     return call.width;
@@ -40,38 +48,39 @@ static int64_t rows_between(const int64_t *first, int chunk)
     return first[chunk + 1] - first[chunk];
 }
 
-static float *sent_rows(const fsm_moe_pass *pass, fsm_phase phase, int chunk)
+static fsm_row *sent_rows(const fsm_moe_pass *pass, fsm_phase phase, int chunk)
 {
-    return fsm_moe_send_buffer(pass, phase) + pass->wire[phase].send_first[chunk] * pass->moe->hidden;
+    return fsm_moe_at(pass, fsm_moe_send_buffer(pass, phase), pass->wire[phase].send_first[chunk] * pass->moe->hidden);
 }
 
-static float *received_rows(const fsm_moe_pass *pass, fsm_phase phase, int chunk)
+static fsm_row *received_rows(const fsm_moe_pass *pass, fsm_phase phase, int chunk)
 {
     const fsm_wire *wire = &pass->wire[phase];
     if (wire->identity) return fsm_moe_send_buffer(pass, phase);
-    return pass->staging->recv + wire->recv_first[chunk] * pass->moe->hidden;
+    return fsm_moe_at(pass, pass->staging->recv, wire->recv_first[chunk] * pass->moe->hidden);
 }
 
 /* Experts' results of the chunk before and after they have gone back. */
-static float *leaving_rows(const fsm_moe_pass *pass, fsm_phase phase, int chunk)
+static fsm_row *leaving_rows(const fsm_moe_pass *pass, fsm_phase phase, int chunk)
 {
     const fsm_wire *wire = &pass->wire[phase];
     if (wire->identity) return phase == FSM_FORWARD ? pass->returned : pass->staging->y;
-    return pass->staging->recv + wire->recv_first[chunk] * pass->moe->hidden;
+    return fsm_moe_at(pass, pass->staging->recv, wire->recv_first[chunk] * pass->moe->hidden);
 }
 
-static float *returned_rows(const fsm_moe_pass *pass, fsm_phase phase, int chunk)
+static fsm_row *returned_rows(const fsm_moe_pass *pass, fsm_phase phase, int chunk)
 {
     const fsm_wire *wire = &pass->wire[phase];
     if (wire->identity) return leaving_rows(pass, phase, chunk);
-    return (phase == FSM_FORWARD ? pass->returned : pass->staging->send) + wire->send_first[chunk] * pass->moe->hidden;
+    return fsm_moe_at(pass, phase == FSM_FORWARD ? pass->returned : pass->staging->send,
+                      wire->send_first[chunk] * pass->moe->hidden);
 }
 
 static void before_dispatch(fsm_moe_pass *pass, fsm_phase phase, int chunk)
 {
     pass->wire_width[phase][0][chunk] =
         fsm_moe_tell(pass, FSM_HOOK_BEFORE_DISPATCH, phase, chunk, rows_between(pass->wire[phase].send_first, chunk),
-                     sent_rows(pass, phase, chunk), pass->moe->hidden);
+                     fsm_rows(sent_rows(pass, phase, chunk), pass->moe->hidden), pass->moe->hidden);
 }
 
 /* Where the rows of a chunk are first looked at; without an exchange they have only now set out. */
@@ -79,30 +88,29 @@ void fsm_moe_after_dispatch(fsm_moe_pass *pass, fsm_phase phase, int chunk)
 {
     if (pass->moe->ep->size == 1) before_dispatch(pass, phase, chunk);
     fsm_moe_tell(pass, FSM_HOOK_AFTER_DISPATCH, phase, chunk, rows_between(pass->wire[phase].recv_first, chunk),
-                 received_rows(pass, phase, chunk), pass->wire_width[phase][0][chunk]);
+                 fsm_rows(received_rows(pass, phase, chunk), pass->moe->hidden), pass->wire_width[phase][0][chunk]);
 }
 
 static void before_combine(fsm_moe_pass *pass, fsm_phase phase, int chunk)
 {
     pass->wire_width[phase][1][chunk] =
         fsm_moe_tell(pass, FSM_HOOK_BEFORE_COMBINE, phase, chunk, rows_between(pass->wire[phase].recv_first, chunk),
-                     leaving_rows(pass, phase, chunk), pass->moe->hidden);
+                     fsm_rows(leaving_rows(pass, phase, chunk), pass->moe->hidden), pass->moe->hidden);
 }
 
 void fsm_moe_after_combine(fsm_moe_pass *pass, fsm_phase phase)
 {
     for (int c = 0; c < pass->wire[phase].chunks; c++)
         fsm_moe_tell(pass, FSM_HOOK_AFTER_COMBINE, phase, c, rows_between(pass->wire[phase].send_first, c),
-                     returned_rows(pass, phase, c), pass->wire_width[phase][1][c]);
-}
-
-fsmoe_status fsm_moe_start_counts(fsm_moe_pass *pass, fsm_comm_op *op)
-{
-    return fsm_comm_start_all_gather_int64(op, pass->moe->expert_group, pass->route.rows, pass->gate.gate->num_experts,
-                                           pass->counts);
+                     fsm_rows(returned_rows(pass, phase, c), pass->moe->hidden), pass->wire_width[phase][1][c]);
 }
 
 /* ---- exchanges ---- */
+
+static fsm_comm_type row_type(const fsm_moe_pass *pass)
+{
+    return fsm_row_type(pass->moe->ops->row_bytes);
+}
 
 static void rows_to_elems(const int64_t *rows, int n, int64_t width, int64_t *elems)
 {
@@ -140,8 +148,9 @@ fsmoe_status fsm_moe_start_dispatch(fsm_moe_pass *pass, fsm_phase phase, int64_t
     rows_to_elems(wire->recv_counts + c * ep, ep, width, pass->recv_elems);
     const chunk_rows rows = {pass, wire, c, width};
     const fsm_alltoall_counts counts = {pass->send_elems, pass->recv_elems, dispatched_between, &rows};
-    return fsm_alltoall_start(pass->moe->alltoall, op, pass->staging->send + wire->send_first[c] * pass->moe->hidden,
-                              pass->staging->recv + wire->recv_first[c] * pass->moe->hidden, &counts);
+    return fsm_alltoall_start(pass->moe->alltoall, op, row_type(pass),
+                              fsm_moe_at(pass, pass->staging->send, wire->send_first[c] * pass->moe->hidden),
+                              fsm_moe_at(pass, pass->staging->recv, wire->recv_first[c] * pass->moe->hidden), &counts);
 }
 
 fsmoe_status fsm_moe_start_allgather(fsm_moe_pass *pass, fsm_phase phase, int64_t first, fsm_comm_op *op)
@@ -151,8 +160,9 @@ fsmoe_status fsm_moe_start_allgather(fsm_moe_pass *pass, fsm_phase phase, int64_
     int c = fsm_wire_chunk(wire, first), esp = pass->moe->esp->size;
     fsm_moe_after_dispatch(pass, phase, c);
     rows_to_elems(wire->gather_counts + c * esp, esp, pass->moe->hidden, pass->gather_elems);
-    return fsm_comm_start_all_gather(op, pass->moe->esp, pass->staging->recv + wire->recv_first[c] * pass->moe->hidden,
-                                     pass->staging->gather + wire->gather_first[c] * pass->moe->hidden,
+    return fsm_comm_start_all_gather(op, pass->moe->esp, row_type(pass),
+                                     fsm_moe_at(pass, pass->staging->recv, wire->recv_first[c] * pass->moe->hidden),
+                                     fsm_moe_at(pass, pass->staging->gather, wire->gather_first[c] * pass->moe->hidden),
                                      pass->gather_elems);
 }
 
@@ -162,9 +172,10 @@ fsmoe_status fsm_moe_start_reducescatter(fsm_moe_pass *pass, fsm_phase phase, in
     if (pass->moe->esp->size == 1) return FSMOE_OK;
     int c = fsm_wire_chunk(wire, first), esp = pass->moe->esp->size;
     rows_to_elems(wire->gather_counts + c * esp, esp, pass->moe->hidden, pass->gather_elems);
-    return fsm_comm_start_reduce_scatter(op, pass->moe->esp,
-                                         pass->staging->gather + wire->gather_first[c] * pass->moe->hidden,
-                                         pass->staging->recv + wire->recv_first[c] * pass->moe->hidden,
+    return fsm_comm_start_reduce_scatter(op, pass->moe->esp, row_type(pass),
+                                         fsm_moe_at(pass, pass->staging->gather,
+                                                    wire->gather_first[c] * pass->moe->hidden),
+                                         fsm_moe_at(pass, pass->staging->recv, wire->recv_first[c] * pass->moe->hidden),
                                          pass->gather_elems);
 }
 
@@ -176,11 +187,12 @@ fsmoe_status fsm_moe_start_combine(fsm_moe_pass *pass, fsm_phase phase, int64_t 
     before_combine(pass, phase, c);
     if (wire->identity) return FSMOE_OK;
     int64_t width = pass->wire_width[phase][1][c];
-    float *back = phase == FSM_FORWARD ? pass->returned : pass->staging->send;
+    fsm_row *back = phase == FSM_FORWARD ? pass->returned : pass->staging->send;
     rows_to_elems(wire->recv_counts + c * ep, ep, width, pass->send_elems);
     rows_to_elems(wire->send_counts + c * ep, ep, width, pass->recv_elems);
     const chunk_rows rows = {pass, wire, c, width};
     const fsm_alltoall_counts counts = {pass->send_elems, pass->recv_elems, combined_between, &rows};
-    return fsm_alltoall_start(pass->moe->alltoall, op, pass->staging->recv + wire->recv_first[c] * pass->moe->hidden,
-                              back + wire->send_first[c] * pass->moe->hidden, &counts);
+    return fsm_alltoall_start(pass->moe->alltoall, op, row_type(pass),
+                              fsm_moe_at(pass, pass->staging->recv, wire->recv_first[c] * pass->moe->hidden),
+                              fsm_moe_at(pass, back, wire->send_first[c] * pass->moe->hidden), &counts);
 }

@@ -37,18 +37,18 @@ typedef struct fsm_moe {
 
 /* Scratch of one task: all passes of all layers have the same. */
 typedef struct fsm_moe_scratch {
-    float *dlogits; /* [max_tokens, E] */
-    float *dact;    /* [max_expert_rows, H] */
+    fsm_real *dlogits; /* [max_tokens, E] */
+    fsm_row *dact;     /* [max_expert_rows, H] */
     fsm_shared_scratch shared;
     fsm_mixing_scratch mixing;
 } fsm_moe_scratch;
 
 /* Buffers that a pass of tokens takes from layer to layer, since it is in one at a time. Rows of width M. */
 typedef struct fsm_moe_staging {
-    float *send;   /* [max_rows] wire order at the source */
-    float *recv;   /* rows received from my EP group */
-    float *gather; /* [max_expert_rows] rows gathered from my ESP group */
-    float *y;      /* [max_expert_rows] experts' output (backward: dx), expert order */
+    fsm_row *send;   /* [max_rows] wire order at the source */
+    fsm_row *recv;   /* rows received from my EP group */
+    fsm_row *gather; /* [max_expert_rows] rows gathered from my ESP group */
+    fsm_row *y;      /* [max_expert_rows] experts' output (backward: dx), expert order */
     fsm_mixing_grads mixing;
 } fsm_moe_staging;
 
@@ -56,22 +56,25 @@ typedef struct fsm_moe_pass {
     const fsm_moe *moe;
     const fsm_moe_scratch *scratch;
     const fsm_moe_staging *staging;
-    int lane; /* for hooks */
+    int lane;              /* for hooks */
+    const int64_t *tokens; /* [ep * esp] n of every member of the expert group in this forward; NULL: it is not known */
     fsm_gate_pass gate;
     fsm_route route;
     fsm_mixing mixing;
     fsm_shared_pass shared;
-    const float *dy;                          /* of the present backward */
+    const fsm_real *dy;                       /* of the present backward */
+    bool drops;                               /* in forward places were given by capacity */
     bool by_products;                         /* in forward tokens became rows by products with matrices */
     int64_t *counts;                          /* [ep * esp, E] rows each member sends to each expert */
     fsm_wire wire[2];                         /* by phase */
     int64_t wire_width[2][2][FSM_MAX_CHUNKS]; /* floats of a row under way: by phase, dispatched and combined, chunk */
     /* counts of what is under way: [ep] of the all-to-all's, [esp] of the ESP group's */
     int64_t *send_elems, *recv_elems, *gather_elems;
-    float *x, *pre, *act; /* expert order, saved for backward */
-    float *expert_dy; /* [max_expert_rows, M] expert order, kept until the weights' gradients; set by whoever owns it */
-    float *returned;  /* [max_rows] experts' outputs back at the source, forward wire order, saved */
-    float *dweight;   /* [N, choices] */
+    fsm_row *x, *pre, *act; /* expert order, saved for backward */
+    fsm_row
+        *expert_dy; /* [max_expert_rows, M] expert order, kept until the weights' gradients; set by whoever owns it */
+    fsm_row *returned; /* [max_rows] experts' outputs back at the source, forward wire order, saved */
+    fsm_real *dweight; /* [N, choices] */
 } fsm_moe_pass;
 
 /* Static sizes of a layer for ranks that hold at most max_tokens. */
@@ -99,7 +102,7 @@ void fsm_moe_staging_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire
                           fsm_moe_staging *staging);
 void fsm_moe_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape, const fsm_moe_scratch *scratch,
                   const fsm_moe_staging *staging, fsm_moe_pass *pass);
-float *fsm_moe_take_dy(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape); /* a pass's expert_dy */
+fsm_row *fsm_moe_take_dy(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape); /* a pass's expert_dy */
 
 /* The memory of the all-to-alls, which layers share. */
 void fsm_moe_alltoall_take(fsm_memory *memory, const fsm_wire_shape *shape, int64_t hidden, fsm_alltoall *alltoall);
@@ -108,6 +111,7 @@ void fsm_moe_alltoall_take(fsm_memory *memory, const fsm_wire_shape *shape, int6
 /* Gate and row assignment. Places are given by capacity in training, and else if `drops`. input->group and capacity are
  * set here. */
 void fsm_moe_gate_forward(fsm_moe_pass *pass, const fsm_gate_input *input, bool drops, fsm_gate_sums *sums);
+/* What each member sends to each expert: exchanged, unless `tokens` and the order say it beforehand; then nothing is begun. */
 fsmoe_status fsm_moe_start_counts(fsm_moe_pass *pass, fsm_comm_op *op); /* EP x ESP */
 void fsm_moe_order_forward(fsm_moe_pass *pass);
 /* both phases, one chunk */
@@ -119,10 +123,10 @@ void fsm_moe_expert_forward(fsm_moe_pass *pass, int64_t first);
 void fsm_moe_expert_backward(fsm_moe_pass *pass, int64_t first);
 void fsm_moe_weight_grad(fsm_moe_pass *pass, int64_t first);
 /* y [n, M] += */
-void fsm_moe_iorder_forward(fsm_moe_pass *pass, float *y);
+void fsm_moe_iorder_forward(fsm_moe_pass *pass, fsm_real *y);
 /* backward */
-void fsm_moe_iorder_backward(fsm_moe_pass *pass, const float *dy);
-void fsm_moe_order_backward(fsm_moe_pass *pass, float *dx); /* dx [n, M] += */
-void fsm_moe_gate_backward(fsm_moe_pass *pass, const fsm_gate_loss_grad *loss, float *dx);
+void fsm_moe_iorder_backward(fsm_moe_pass *pass, const fsm_real *dy);
+void fsm_moe_order_backward(fsm_moe_pass *pass, fsm_real *dx); /* dx [n, M] += */
+void fsm_moe_gate_backward(fsm_moe_pass *pass, const fsm_gate_loss_grad *loss, fsm_real *dx);
 
 #endif

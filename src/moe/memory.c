@@ -1,4 +1,5 @@
 /* What an MoE layer is made of and how large it is: kinds by name, shapes, memory. */
+#include "comm/rows.h"
 #include "moe/layer_parts.h"
 
 #include <string.h>
@@ -142,9 +143,9 @@ void fsm_moe_staging_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire
     if (mixing.slots > 0) fsm_mixing_grads_take(memory, &moe->gate, &mixing, &staging->mixing);
 }
 
-float *fsm_moe_take_dy(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape)
+fsm_row *fsm_moe_take_dy(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape)
 {
-    return fsm_take_reals(memory, shape->max_expert_rows * moe->hidden);
+    return fsm_take_rows(memory, shape->max_expert_rows * moe->hidden);
 }
 
 static void take_wires(fsm_memory *memory, const fsm_wire_shape *shape, fsm_moe_pass *pass)
@@ -166,7 +167,8 @@ void fsm_moe_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *
     int64_t rows = shape->max_expert_rows;
     *pass = (fsm_moe_pass){.moe = moe, .scratch = scratch, .staging = staging};
     fsm_gate_take(memory, &moe->gate, shape->max_tokens, scratch->dlogits, &pass->gate);
-    fsm_route_take(memory, shape->max_tokens, shape->num_experts, moe->gate.choices, &pass->route);
+    fsm_route_take(memory, shape->max_tokens, shape->num_experts, moe->gate.choices,
+                   strcmp(moe->config->drop_policy, "probs") == 0, &pass->route);
     if (mixing.slots > 0)
         fsm_mixing_take(memory, &moe->gate, &mixing, &scratch->mixing, &staging->mixing, &pass->mixing);
     take_wires(memory, shape, pass);
@@ -181,5 +183,5 @@ void fsm_moe_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *
 void fsm_moe_alltoall_take(fsm_memory *memory, const fsm_wire_shape *shape, int64_t hidden, fsm_alltoall *alltoall)
 {
     int64_t pair_rows = shape->max_expert_rows / (shape->ep * shape->esp);
-    fsm_alltoall_take(&memory->host, shape->max_rows * hidden, pair_rows * hidden, alltoall);
+    fsm_alltoall_take(memory, fsm_row_type(memory->row_bytes), shape->max_rows * hidden, pair_rows * hidden, alltoall);
 }

@@ -1,7 +1,5 @@
 #include "moe/shared.h"
 
-#include "base/sigmoid.h"
-
 void fsm_shared_scratch_take(fsm_memory *memory, const fsm_shared *s, int64_t max_tokens, fsm_shared_scratch *scratch)
 {
     int64_t elems = max_tokens * s->hidden;
@@ -29,80 +27,90 @@ void fsm_shared_take(fsm_memory *memory, const fsm_shared *s, int64_t max_tokens
     pass->open = s->gated ? fsm_take_reals(memory, rows) : NULL;
 }
 
-/* x is only read: the block keeps it for its weights' gradient. */
-static fsm_expert_rows rows_of(const fsm_shared_pass *pass, int i, int64_t n, const float *x)
+/* Tensors of block i, of n tokens. */
+static fsm_row *rows_at(const fsm_shared_pass *pass, const fsm_row *of_all, int i, int64_t width)
+{
+    return fsm_row_at(of_all, pass->shared->ops->row_bytes, i * pass->max_tokens * width);
+}
+
+static fsm_expert_rows rows_of(const fsm_shared_pass *pass, int i, int64_t n, const fsm_row *x)
 {
     const fsm_shared *s = pass->shared;
     const fsm_shared_scratch *scratch = pass->scratch;
-    int64_t at = i * pass->max_tokens;
+    int64_t hidden = s->hidden;
     return (fsm_expert_rows){.n = n,
-                             .hidden = s->hidden,
+                             .hidden = hidden,
                              .width = s->width,
-                             .x = (float *)x,
-                             .pre = pass->pre + at * s->width * s->kind->pre_width,
-                             .act = pass->act + at * s->width,
-                             .y = s->gated ? pass->out + at * s->hidden : scratch->out,
-                             .dy = scratch->dy,
+                             .x = fsm_rows(x, hidden),
+                             .pre = rows_at(pass, pass->pre, i, s->width * s->kind->pre_width),
+                             .act = rows_at(pass, pass->act, i, s->width),
+                             .y = s->gated ? fsm_rows(rows_at(pass, pass->out, i, hidden), hidden)
+                                           : fsm_reals(scratch->out, hidden),
                              .dact = scratch->dact,
-                             .dx = scratch->dx};
+                             .dx = fsm_reals(scratch->dx, hidden)};
 }
 
-static void number_rows(const fsm_shared_pass *pass, int64_t n)
+static fsm_real *open_of(const fsm_shared_pass *pass, int i)
 {
-    for (int64_t t = 0; t < n; t++) pass->scratch->row[t] = (int32_t)t;
+    return fsm_real_at(pass->open, i * pass->max_tokens);
+}
+
+static fsm_matrix gate_of(const fsm_shared *s, int i)
+{
+    return fsm_reals(fsm_real_at(s->gate.value, i * s->hidden), s->hidden);
 }
 
 /* y += sigmoid(x . g) out */
-static void add_gated(const fsm_shared_pass *pass, int i, const fsm_expert_rows *rows, float *y)
+static void add_gated(const fsm_shared_pass *pass, int i, const fsm_expert_rows *rows, fsm_real *y)
 {
     const fsm_shared *s = pass->shared;
+    const fsm_ops *ops = s->ops;
     int64_t n = rows->n, hidden = s->hidden;
-    float *open = pass->open + i * pass->max_tokens;
-    s->ops->gemm(s->ops, false, true, n, 1, hidden, NULL, fsm_reals(rows->x, hidden),
-                 fsm_reals(s->gate.value + i * hidden, hidden), 0, fsm_reals(open, 1));
-    for (int64_t t = 0; t < n; t++) open[t] = fsm_sigmoid(open[t]);
-    number_rows(pass, n);
-    s->ops->combine_rows(s->ops, n, 1, hidden, pass->scratch->row, open, rows->y, y);
+    fsm_real *open = open_of(pass, i);
+    ops->gemm(ops, false, true, n, 1, hidden, NULL, rows->x, gate_of(s, i), 0, fsm_reals(open, 1));
+    ops->sigmoid(ops, n, open, open);
+    ops->count_from(ops, n, 0, n, pass->scratch->row);
+    ops->combine_rows(ops, n, 1, hidden, pass->scratch->row, open, rows->y.at, y);
 }
 
-void fsm_shared_forward(const fsm_shared_pass *pass, int64_t n, const float *x, float *y)
+void fsm_shared_forward(const fsm_shared_pass *pass, int64_t n, const fsm_row *x, fsm_real *y)
 {
     const fsm_shared *s = pass->shared;
     for (int i = 0; i < s->count; i++) {
         fsm_expert_rows rows = rows_of(pass, i, n, x);
         s->kind->forward(s->ops, &s->experts[i], &rows);
         if (s->gated) add_gated(pass, i, &rows, y);
-        else s->ops->add(s->ops, n * s->hidden, rows.y, y);
+        else s->ops->add(s->ops, n * s->hidden, rows.y.at, y);
     }
 }
 
 /* dy of the block, and what its gate gets. */
-static void gate_backward(const fsm_shared_pass *pass, int i, const fsm_expert_rows *rows, const float *x,
-                          const float *dy, float *dx)
+static void gate_backward(const fsm_shared_pass *pass, int i, const fsm_expert_rows *rows, const fsm_real *dy,
+                          fsm_real *dx)
 {
     const fsm_shared *s = pass->shared;
+    const fsm_ops *ops = s->ops;
     int64_t n = rows->n, hidden = s->hidden;
-    const float *open = pass->open + i * pass->max_tokens;
-    float *dopen = pass->scratch->dopen;
-    const int32_t *row = pass->scratch->row;
-    number_rows(pass, n);
-    s->ops->combine_rows_backward(s->ops, n, 1, hidden, row, row, open, rows->y, dy, rows->dy, dopen);
-    for (int64_t t = 0; t < n; t++) dopen[t] *= open[t] * (1 - open[t]);
-    s->ops->gemm(s->ops, false, false, n, hidden, 1, NULL, fsm_reals(dopen, 1),
-                 fsm_reals(s->gate.value + i * hidden, hidden), 1, fsm_reals(dx, hidden));
-    s->ops->gemm(s->ops, true, false, 1, hidden, n, NULL, fsm_reals(dopen, 1), fsm_reals(x, hidden), 1,
-                 fsm_reals(s->gate.grad + i * hidden, hidden));
+    const fsm_real *open = open_of(pass, i);
+    fsm_real *dopen = pass->scratch->dopen;
+    const fsm_index *row = pass->scratch->row;
+    ops->count_from(ops, n, 0, n, pass->scratch->row);
+    ops->combine_rows_backward(ops, n, 1, hidden, row, row, open, rows->y.at, dy, pass->scratch->dy, dopen);
+    ops->sigmoid_backward(ops, n, open, dopen, dopen);
+    ops->gemm(ops, false, false, n, hidden, 1, NULL, fsm_reals(dopen, 1), gate_of(s, i), 1, fsm_reals(dx, hidden));
+    ops->gemm(ops, true, false, 1, hidden, n, NULL, fsm_reals(dopen, 1), rows->x, 1,
+              fsm_reals(fsm_real_at(s->gate.grad, i * hidden), hidden));
 }
 
-void fsm_shared_backward(const fsm_shared_pass *pass, int64_t n, const float *x, const float *dy, float *dx)
+void fsm_shared_backward(const fsm_shared_pass *pass, int64_t n, const fsm_row *x, const fsm_real *dy, fsm_real *dx)
 {
     const fsm_shared *s = pass->shared;
     for (int i = 0; i < s->count; i++) {
         fsm_expert_rows rows = rows_of(pass, i, n, x);
-        if (s->gated) gate_backward(pass, i, &rows, x, dy, dx);
-        else rows.dy = (float *)dy; /* which is only read, too */
+        if (s->gated) gate_backward(pass, i, &rows, dy, dx);
+        rows.dy = s->gated ? fsm_rows(pass->scratch->dy, s->hidden) : fsm_reals(dy, s->hidden);
         s->kind->backward_input(s->ops, &s->experts[i], &rows);
         s->kind->backward_weight(s->ops, &s->experts[i], &rows);
-        s->ops->add(s->ops, n * s->hidden, rows.dx, dx);
+        s->ops->add(s->ops, n * s->hidden, rows.dx.at, dx);
     }
 }

@@ -21,11 +21,12 @@ typedef struct fsm_shared {
 
 /* Scratch of one call: all passes of all layers have the same. */
 typedef struct fsm_shared_scratch {
-    float *out;     /* [N, M] of one block, unless gated */
-    float *dopen;   /* [N], if gated */
-    int32_t *row;   /* [N] i: for ops that take rows by index, if gated */
-    float *dy, *dx; /* [N, M]; dy if gated */
-    float *dact;    /* [N, H] */
+    fsm_real *out;   /* [N, M] of one block, unless gated */
+    fsm_real *dopen; /* [N], if gated */
+    fsm_index *row;  /* [N] i: for ops that take rows by index, if gated */
+    fsm_row *dy;     /* [N, M], if gated */
+    fsm_real *dx;    /* [N, M] */
+    fsm_row *dact;   /* [N, H] */
 } fsm_shared_scratch;
 
 /* What a pass of tokens saves for backward. */
@@ -33,9 +34,9 @@ typedef struct fsm_shared_pass {
     const fsm_shared *shared;
     const fsm_shared_scratch *scratch;
     int64_t max_tokens;
-    float *pre, *act; /* [count, N, H or 2H], [count, N, H] */
-    float *out;       /* [count, N, M], if gated */
-    float *open;      /* [count, N] sigmoids, if gated */
+    fsm_row *pre, *act; /* [count, N, H or 2H], [count, N, H] */
+    fsm_row *out;       /* [count, N, M], if gated */
+    fsm_real *open;     /* [count, N] sigmoids, if gated */
 } fsm_shared_pass;
 
 void fsm_shared_scratch_take(fsm_memory *memory, const fsm_shared *shared, int64_t max_tokens,
@@ -43,7 +44,7 @@ void fsm_shared_scratch_take(fsm_memory *memory, const fsm_shared *shared, int64
 void fsm_shared_take(fsm_memory *memory, const fsm_shared *shared, int64_t max_tokens,
                      const fsm_shared_scratch *scratch, fsm_shared_pass *pass);
 
-void fsm_shared_forward(const fsm_shared_pass *pass, int64_t n, const float *x, float *y);
-void fsm_shared_backward(const fsm_shared_pass *pass, int64_t n, const float *x, const float *dy, float *dx);
+void fsm_shared_forward(const fsm_shared_pass *pass, int64_t n, const fsm_row *x, fsm_real *y);
+void fsm_shared_backward(const fsm_shared_pass *pass, int64_t n, const fsm_row *x, const fsm_real *dy, fsm_real *dx);
 
 #endif

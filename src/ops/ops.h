@@ -12,6 +12,7 @@
 #ifndef FSM_OPS_OPS_H
 #define FSM_OPS_OPS_H
 
+#include "ops/place.h"
 #include "ops/route.h"
 #include "ops/tensor.h"
 
@@ -160,6 +161,28 @@ struct fsm_ops {
     void (*zero)(const fsm_ops *self, int64_t n, fsm_real *y);
     void (*zero_rows)(const fsm_ops *self, int64_t n, fsm_row *y);
 
+    /* y [n, width] += bias in every row;  bias [width] += the rows of y, in their order */
+    void (*add_bias)(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *bias, fsm_real *y);
+    void (*add_bias_backward)(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *y, fsm_real *bias);
+    /* y = 1 / (1 + e^-x);  dx = dy y (1 - y), y that of forward. y may be x, dx may be dy. */
+    void (*sigmoid)(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_real *y);
+    void (*sigmoid_backward)(const fsm_ops *self, int64_t n, const fsm_real *y, const fsm_real *dy, fsm_real *dx);
+    /* y[i] = first + i % period */
+    void (*count_from)(const fsm_ops *self, int64_t n, int64_t first, int64_t period, fsm_index *y);
+    /* n rows of `width` elements, ld apart, to where they are ld_y apart */
+    void (*copy_rows)(const fsm_ops *self, int64_t n, int64_t width, const fsm_row *x, int64_t ld_x, fsm_row *y,
+                      int64_t ld_y);
+    /* *sum becomes NaN if an element is not finite */
+    void (*check_finite)(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_sum *sum);
+
+    /* Sums: y [n] = 0;  y += x;  y = beta y + a x / d, x NULL meaning 1, and d meaning 1 where it is not
+     * above 0; one element */
+    void (*zero_sums)(const fsm_ops *self, int64_t n, fsm_sum *y);
+    void (*add_sums)(const fsm_ops *self, int64_t n, const fsm_sum *x, fsm_sum *y);
+    void (*ratio)(const fsm_ops *self, double a, const fsm_sum *x, const fsm_sum *d, double beta, fsm_sum *y);
+    /* y [n] += value */
+    void (*add_to_sums)(const fsm_ops *self, int64_t n, double value, fsm_sum *y);
+
     /* Row softmax of x [n, width]; y may alias x. lse [n] (or NULL) = logsumexp of the row. */
     void (*softmax)(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *x, fsm_real *y, fsm_real *lse);
     /* Its backward: dx = y (dy - sum over the row of y dy) + beta dx, beta 0 or 1; with 0 dx may alias dy. */
@@ -186,6 +209,8 @@ struct fsm_ops {
     void (*combine_rows_backward)(const fsm_ops *self, int64_t n, int64_t k, int64_t width, const fsm_index *from,
                                   const fsm_index *to, const fsm_real *weight, const fsm_row *x, const fsm_real *dy,
                                   fsm_row *dx, fsm_real *dweight);
+
+    fsm_place_ops place;
 
     /* Calls body for runs of rows that together are all n, at once on a rank's threads; a row touches `width` elements
      * and no row what another writes. For the loops over tokens that are no operation of their own. */

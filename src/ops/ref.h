@@ -1,7 +1,7 @@
 /* The slots of fsm_ops_reference by name, so that a backend's table can inherit the ones it does not override.
  * In:  as ops.h says for each slot; nothing is checked.
  * Out: as ops.h says. One thread, scalar loops, sums in double: slow, and obviously right.
- * Files: ref_linear.c, ref_norm.c, ref_attention.c, ref_activation.c, ref_rows.c, ref_softmax.c, ref_vector.c, ref_route*.c;
+ * Files: ref_place.c, ref_linear.c, ref_norm.c, ref_attention.c, ref_activation.c, ref_rows.c, ref_softmax.c, ref_vector.c, ref_route*.c;
  * reference.c is the table.
  */
 #ifndef FSM_OPS_REF_H
@@ -90,10 +90,39 @@ void fsm_ref_cross_entropy(const fsm_ops *self, int64_t n, int64_t vocab, float 
 void fsm_ref_add(const fsm_ops *self, int64_t n, const float *x, float *y);
 void fsm_ref_scale(const fsm_ops *self, int64_t n, float a, float *y);
 void fsm_ref_zero(const fsm_ops *self, int64_t n, float *y);
+void fsm_ref_add_bias(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *bias, fsm_real *y);
+void fsm_ref_add_bias_backward(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *y, fsm_real *bias);
+void fsm_ref_sigmoid(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_real *y);
+void fsm_ref_sigmoid_backward(const fsm_ops *self, int64_t n, const fsm_real *y, const fsm_real *dy, fsm_real *dx);
+void fsm_ref_count_from(const fsm_ops *self, int64_t n, int64_t first, int64_t period, fsm_index *y);
+void fsm_ref_copy_rows(const fsm_ops *self, int64_t n, int64_t width, const fsm_row *x, int64_t ld_x, fsm_row *y,
+                       int64_t ld_y);
+void fsm_ref_check_finite(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_sum *sum);
+void fsm_ref_zero_sums(const fsm_ops *self, int64_t n, fsm_sum *y);
+void fsm_ref_add_sums(const fsm_ops *self, int64_t n, const fsm_sum *x, fsm_sum *y);
+void fsm_ref_ratio(const fsm_ops *self, double a, const fsm_sum *x, const fsm_sum *d, double beta, fsm_sum *y);
+void fsm_ref_add_to_sums(const fsm_ops *self, int64_t n, double value, fsm_sum *y);
 void fsm_ref_zero_rows(const fsm_ops *self, int64_t n, fsm_row *y);
 void fsm_ref_sum_squares(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_sum *sum);
 /* What gradients are multiplied by; false: nothing may change. */
 bool fsm_adamw_scale(const fsm_adamw *step, float *scale);
 void fsm_ref_adamw(const fsm_ops *self, int64_t n, const fsm_adamw *step, const float *g, float *m, float *v, float *p);
+
+void fsm_ref_keep(const fsm_ops *self, const fsm_places *places, const fsm_index *choice, fsm_index *row,
+                  fsm_index *filling, fsm_index *dropped);
+void fsm_ref_number(const fsm_ops *self, const fsm_places *places, const fsm_index *choice, fsm_index *row,
+                    fsm_index *filling, fsm_index *kept);
+void fsm_ref_map_source(const fsm_ops *self, const fsm_source_map *map, int64_t n, int64_t k, const fsm_index *choice,
+                        const fsm_index *row, int64_t send_total, fsm_index *send_row, fsm_index *token);
+void fsm_ref_map_experts(const fsm_ops *self, const fsm_expert_map *map, fsm_index *wire_of_row,
+                         fsm_index *row_of_wire);
+/* of one expert */
+void fsm_ref_map_expert(const fsm_expert_map *map, int64_t expert, fsm_index *wire_of_row, fsm_index *row_of_wire);
+void fsm_ref_number_slots(const fsm_ops *self, int64_t count, int64_t num_experts, int64_t slots, fsm_index *choice,
+                          fsm_index *row);
+void fsm_ref_set_one_hot(const fsm_ops *self, const fsm_one_hot *one_hot, const fsm_real *weight, float value,
+                         fsm_real *matrix);
+void fsm_ref_get_one_hot(const fsm_ops *self, const fsm_one_hot *one_hot, const fsm_real *matrix, fsm_real *weight);
+void fsm_ref_add_counts(const fsm_ops *self, int64_t n, const fsm_index *count, fsm_sum *sum);
 
 #endif

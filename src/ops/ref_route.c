@@ -28,12 +28,6 @@ void fsm_ref_add_squares(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_
     for (int64_t i = 0; i < n; i++) *sum += (double)x[i] * x[i];
 }
 
-void fsm_ref_add_constant(const fsm_ops *self, double value, fsm_sum *sum)
-{
-    (void)self;
-    *sum += value;
-}
-
 /* ---- choices and weights ---- */
 
 void fsm_ref_fill(const fsm_ops *self, int64_t n, float value, fsm_real *y)
@@ -234,12 +228,4 @@ void fsm_ref_variation_loss(const fsm_ops *self, const fsm_balance_sums *s)
     (void)self;
     double of_share = squared_variation(s->experts, s->share, s->grad_scale, s->dshare);
     *s->loss += s->loss_scale * (of_share + squared_variation(s->experts, s->load, s->grad_scale, s->dload));
-}
-
-void fsm_ref_z_loss(const fsm_ops *self, const fsm_sum *squares, const fsm_sum *tokens, double loss_scale,
-                    double grad_scale, fsm_sum *loss, fsm_sum *z)
-{
-    (void)self;
-    *loss += loss_scale * *squares / tokens_of(tokens);
-    *z = grad_scale / tokens_of(tokens);
 }

@@ -1,3 +1,4 @@
+#include "base/sigmoid.h"
 #include "ops/ref.h"
 
 #include <math.h>
@@ -43,6 +44,75 @@ void fsm_ref_zero_rows(const fsm_ops *self, int64_t n, fsm_row *y)
 {
     (void)self;
     for (int64_t i = 0; i < n; i++) y[i] = 0;
+}
+
+void fsm_ref_add_bias(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *bias, fsm_real *y)
+{
+    for (int64_t i = 0; i < n; i++) fsm_ref_add(self, width, bias, y + i * width);
+}
+
+void fsm_ref_add_bias_backward(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *y, fsm_real *bias)
+{
+    for (int64_t i = 0; i < n; i++) fsm_ref_add(self, width, y + i * width, bias);
+}
+
+void fsm_ref_sigmoid(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_real *y)
+{
+    (void)self;
+    for (int64_t i = 0; i < n; i++) y[i] = fsm_sigmoid(x[i]);
+}
+
+void fsm_ref_sigmoid_backward(const fsm_ops *self, int64_t n, const fsm_real *y, const fsm_real *dy, fsm_real *dx)
+{
+    (void)self;
+    for (int64_t i = 0; i < n; i++) dx[i] = dy[i] * (y[i] * (1 - y[i]));
+}
+
+void fsm_ref_count_from(const fsm_ops *self, int64_t n, int64_t first, int64_t period, fsm_index *y)
+{
+    (void)self;
+    for (int64_t i = 0; i < n; i++) y[i] = (fsm_index)(first + i % period);
+}
+
+void fsm_ref_copy_rows(const fsm_ops *self, int64_t n, int64_t width, const fsm_row *x, int64_t ld_x, fsm_row *y,
+                       int64_t ld_y)
+{
+    (void)self;
+    for (int64_t i = 0; i < n; i++) memcpy(y + i * ld_y, x + i * ld_x, sizeof *y * (size_t)width);
+}
+
+void fsm_ref_check_finite(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_sum *sum)
+{
+    (void)self;
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(x[i])) *sum = NAN;
+}
+
+/* ---- sums ---- */
+
+void fsm_ref_zero_sums(const fsm_ops *self, int64_t n, fsm_sum *y)
+{
+    (void)self;
+    for (int64_t i = 0; i < n; i++) y[i] = 0;
+}
+
+void fsm_ref_add_sums(const fsm_ops *self, int64_t n, const fsm_sum *x, fsm_sum *y)
+{
+    (void)self;
+    for (int64_t i = 0; i < n; i++) y[i] += x[i];
+}
+
+void fsm_ref_ratio(const fsm_ops *self, double a, const fsm_sum *x, const fsm_sum *d, double beta, fsm_sum *y)
+{
+    (void)self;
+    double ratio = a * (x ? *x : 1) / (*d > 0 ? *d : 1);
+    *y = beta == 0 ? ratio : beta * *y + ratio;
+}
+
+void fsm_ref_add_to_sums(const fsm_ops *self, int64_t n, double value, fsm_sum *y)
+{
+    (void)self;
+    for (int64_t i = 0; i < n; i++) y[i] += value;
 }
 
 void fsm_ref_sum_squares(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_sum *sum)

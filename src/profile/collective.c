@@ -41,13 +41,13 @@ fsmoe_status fsm_collective_start(fsm_collective *c, fsm_comm *group, fsm_cost_o
     fsm_collective_cut(c, group, elems);
     switch (op) {
     case FSM_COST_ALLTOALL:
-        return fsm_comm_start_all_to_all(under_way, group, c->from, c->counts, c->to, c->mine);
+        return fsm_comm_start_all_to_all(under_way, group, FSM_COMM_FP32, c->from, c->counts, c->to, c->mine);
     case FSM_COST_ALLGATHER:
-        return fsm_comm_start_all_gather(under_way, group, c->from, c->to, c->counts);
+        return fsm_comm_start_all_gather(under_way, group, FSM_COMM_FP32, c->from, c->to, c->counts);
     case FSM_COST_REDUCESCATTER:
-        return fsm_comm_start_reduce_scatter(under_way, group, c->from, c->to, c->counts);
+        return fsm_comm_start_reduce_scatter(under_way, group, FSM_COMM_FP32, c->from, c->to, c->counts);
     case FSM_COST_ALLREDUCE:
-        return fsm_comm_start_all_reduce(under_way, group, c->from, elems);
+        return fsm_comm_start_all_reduce(under_way, group, FSM_COMM_FP32, c->from, elems);
     default:
         return fsm_fail(FSMOE_ERROR_INTERNAL, "%s is no collective", fsm_cost_op_name(op));
     }

@@ -42,7 +42,7 @@ int fsm_geometric_sizes(int64_t min, int64_t max, int points, int64_t sizes[FSM_
 static fsmoe_status time_once(const fsm_timing_loop *loop, fsm_timed_run run, void *object, int64_t n, double *time_s)
 {
     double least_s;
-    FSM_TRY(loop->world->table->barrier(loop->world));
+    FSM_TRY(loop->world->control->barrier(loop->world));
     double start_s = fsm_clock_now_s(&loop->clock);
     FSM_TRY(run(object, n));
     FSM_TRY(fsm_ranks_range(loop->world, fsm_clock_now_s(&loop->clock) - start_s, &least_s, time_s));

@@ -19,7 +19,7 @@ typedef struct operation {
     float *from, *to, *values; /* a GEMM's rows and results, and its weight */
     fsm_weight weight;
     fsm_alltoall alltoall;
-    fsm_arena arena; /* its memory */
+    fsm_memory memory;
     int in_a_row;
     int64_t most; /* largest size */
 } operation;
@@ -67,7 +67,7 @@ static fsmoe_status start_collective(operation *o, int64_t n, fsm_comm_op *op)
     const fsm_alltoall_counts counts = {c->counts, c->mine, elems_between, o};
     if (o->op == FSM_COST_ALLTOALL) {
         fsm_collective_cut(c, o->group, n);
-        return fsm_alltoall_start(&o->alltoall, op, c->from, c->to, &counts);
+        return fsm_alltoall_start(&o->alltoall, op, FSM_COMM_FP32, c->from, c->to, &counts);
     }
     if (o->op == FSM_COST_ALLREDUCE && s->tree_scratch)
         return fsm_comm_start_all_reduce_tree(op, o->group, c->from, n, s->tree_scratch, s->tree_counts);
@@ -109,7 +109,7 @@ static void destroy_operation(operation *o)
     free(o->to);
     free(o->values);
     fsm_collective_destroy(&o->collective);
-    fsm_arena_destroy(&o->arena);
+    fsm_memory_destroy(&o->memory);
 }
 
 static bool create_gemm(operation *o, int64_t most_rows)
@@ -126,12 +126,12 @@ static bool create_gemm(operation *o, int64_t most_rows)
 
 static bool create_alltoall(operation *o, int64_t most_elems)
 {
-    fsm_arena measure = {0};
+    fsm_memory measure = fsm_memory_measure(FSM_REAL_BYTES);
     int64_t pair_elems = most_elems / o->group->size + 1;
     o->alltoall = *o->site->alltoall;
-    fsm_alltoall_take(&measure, most_elems, pair_elems, &o->alltoall);
-    if (fsm_arena_create(measure.used, &o->arena) != FSMOE_OK) return false;
-    fsm_alltoall_take(&o->arena, most_elems, pair_elems, &o->alltoall);
+    fsm_alltoall_take(&measure, FSM_COMM_FP32, most_elems, pair_elems, &o->alltoall);
+    if (fsm_memory_create(&measure, &o->memory) != FSMOE_OK) return false;
+    fsm_alltoall_take(&o->memory, FSM_COMM_FP32, most_elems, pair_elems, &o->alltoall);
     return true;
 }
 
@@ -233,7 +233,7 @@ static fsmoe_status find_latency(const measurement *m, operation *o, double *lat
     *latency_s = *used_s = 0;
     for (int i = 0; i < TRIES && o->in_a_row > 1; i++) {
         double least_s, slowest_s;
-        FSM_TRY(m->site->world->table->barrier(m->site->world));
+        FSM_TRY(m->site->world->control->barrier(m->site->world));
         double start_s = fsm_clock_now_s(&m->options->clock);
         for (int k = 0; k < IN_A_ROW; k++) FSM_TRY(run_one(o, o->group->size));
         FSM_TRY(fsm_ranks_range(m->site->world, fsm_clock_now_s(&m->options->clock) - start_s, &least_s, &slowest_s));

@@ -64,8 +64,8 @@ static fsmoe_status start_exchange(fsm_rehearsed_part *part, fsm_comm_op *op)
 {
     int64_t n = (int64_t)part->task->size, *numbers = part->numbers;
     if (part->task->kind == FSM_TASK_COUNTS)
-        return fsm_comm_start_all_gather_int64(op, group_of(part), numbers, n, numbers + n);
-    return fsm_comm_start_all_reduce_double(op, group_of(part), (double *)(void *)numbers, n);
+        return fsm_comm_start_all_gather_even(op, group_of(part), FSM_COMM_INT64, numbers, n, numbers + n);
+    return fsm_comm_start_all_reduce(op, group_of(part), FSM_COMM_FP64, numbers, n);
 }
 
 static fsmoe_status begin(fsm_rehearsed_part *part)
@@ -223,7 +223,7 @@ fsmoe_status fsm_rehearsed_step_run(fsm_rehearsed_step *step, const fsm_score *s
 {
     fsm_comm *world = step->links->world;
     step->score = score;
-    FSM_TRY(world->table->barrier(world));
+    FSM_TRY(world->control->barrier(world));
     urgency usual = hurry();
     double start_s = fsm_clock_s();
     for (int r = 0; r < FSM_RESOURCE_COUNT; r++) step->free_s[r] = start_s;

@@ -43,7 +43,7 @@ static double machine_share(const fsm_usage *from, double now_s)
 fsmoe_status fsm_usage_rest(fsm_comm *world, fsm_usage *usage)
 {
     const double rest_s = 0.3; /* the system counts in hundredths */
-    FSM_TRY(world->table->barrier(world));
+    FSM_TRY(world->control->barrier(world));
     fsm_usage_begin(usage);
     fsm_clock_sleep(rest_s);
     usage->resting = machine_share(usage, fsm_clock_s());

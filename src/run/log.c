@@ -157,12 +157,12 @@ fsmoe_status fsm_run_log_open(const char *dir, int64_t step, fsm_run_log *log, f
 /* ---- a line a step ---- */
 
 /* Each layer's share of kept pairs by expert. */
-static json_t *load_by_layer(const fsm_model *model, double *sums, bool *failed)
+static json_t *load_by_layer(const fsm_model *model, const double *sums, bool *failed)
 {
     json_t *layers = json_array();
     int64_t num_experts = model->config->moe.num_experts;
     for (int i = 0; i < model->moe_layers; i++) {
-        fsm_gate_sums layer = fsm_model_gate_sums(model, sums, i);
+        fsm_layer_load layer = fsm_model_layer_load(model, sums, i);
         double total = 0;
         for (int64_t e = 0; e < num_experts; e++) total += layer.kept[e];
         json_t *shares = json_array();
@@ -194,8 +194,8 @@ static json_t *describe_step(const fsmoe_train_progress *p, bool *failed)
     return line;
 }
 
-fsmoe_status fsm_run_log_step(fsm_run_log *log, const fsmoe_train_progress *p, const fsm_model *model, double *sums,
-                              const char *warning)
+fsmoe_status fsm_run_log_step(fsm_run_log *log, const fsmoe_train_progress *p, const fsm_model *model,
+                              const double *sums, const char *warning)
 {
     bool failed = false;
     char *text;

@@ -28,7 +28,7 @@ fsmoe_status fsm_run_log_open(const char *dir, int64_t step, fsm_run_log *log, f
 
 /* One line. `sums`: of the step, all ranks; warning: a sentence about the step, or NULL. */
 fsmoe_status fsm_run_log_step(fsm_run_log *log, const fsmoe_train_progress *progress, const fsm_model *model,
-                              double *sums, const char *warning);
+                              const double *sums, const char *warning);
 
 /* Until it returns, lines may be lost should the machine stop. */
 fsmoe_status fsm_run_log_sync(fsm_run_log *log);

@@ -50,6 +50,9 @@ fsmoe_status fsm_batches_load(fsm_batches *b, int64_t first, int64_t n, int part
         .first_token = (uint64_t)((first + mine + from) * seq_len),
         .ids = b->ids + at,
         .targets = b->targets + at,
+        .micro_samples = n,
+        .parts = parts,
+        .part = lane % parts,
     };
     for (int64_t i = mine + from; i < mine + to; i++, at += seq_len) {
         int64_t sample = fsm_sampler_sample(&b->sampler, first + i);

@@ -53,12 +53,16 @@ static fsmoe_status run_step(measured *m, double *step_s)
 {
     fsm_stepper *s = &m->stepper;
     int64_t length = s->config->data.seq_len, n = m->samples * length;
-    const fsm_batch batch = {.samples = m->samples, .seq_len = length, .ids = m->ids, .targets = m->ids + n};
+    const fsm_batch batch = {.samples = m->samples,
+                             .seq_len = length,
+                             .ids = m->ids,
+                             .targets = m->ids + n,
+                             .micro_samples = m->samples * s->topo.dp};
     fsmoe_status status;
     if (m->options->layer) {
         status = fsm_stepper_run_experts(s, &batch, step_s);
     } else {
-        FSM_TRY(s->world->table->barrier(s->world));
+        FSM_TRY(s->world->control->barrier(s->world));
         double start_s = fsm_clock_s();
         status = fsm_stepper_train_batch(s, &batch, n * s->topo.dp);
         *step_s = fsm_clock_s() - start_s;

@@ -70,7 +70,7 @@ static fsmoe_status list(const char *run_dir, int64_t **numbers, size_t *count)
 static fsmoe_status write_weights(fsm_stepper *s, const char *folder, uint64_t *hash)
 {
     char path[FSM_PATH_BYTES];
-    const fsm_named_array values = {"", s->model->values};
+    const fsm_named_array values = {"", s->model->values, s->ops};
     fsmoe_status status = fsm_file_path(folder, model_file, path);
     if (status == FSMOE_OK && s->world->rank == 0)
         status = fsm_hf_config_write(folder, &s->config->model, &s->config->moe);
@@ -84,7 +84,7 @@ static fsmoe_status begin(const fsm_stepper *s, const char *folder, const fsm_ru
 {
     memset(temporary, 0, FSM_PATH_BYTES);
     FSM_TRY(fsm_comm_agree(s->world, s->world->rank == 0 ? fsm_owned_begin(folder, run, temporary) : FSMOE_OK));
-    return s->world->table->broadcast_bytes(s->world, temporary, FSM_PATH_BYTES, 0);
+    return s->world->control->broadcast_bytes(s->world, temporary, FSM_PATH_BYTES, 0);
 }
 
 /* A folder that could not be finished, for want of space most likely, is taken away. */
@@ -109,7 +109,7 @@ fsmoe_status fsm_checkpoint_write_model(fsm_stepper *s, const char *folder, cons
 static fsmoe_status write_files(fsm_stepper *s, const char *folder, const fsm_run_state *state, fsm_seal_known known[2])
 {
     char path[FSM_PATH_BYTES];
-    const fsm_named_array moments[2] = {{"m.", s->optimizer.m}, {"v.", s->optimizer.v}};
+    const fsm_named_array moments[2] = {{"m.", s->optimizer.m, s->ops}, {"v.", s->optimizer.v, s->ops}};
     known[0].name = model_file;
     known[1].name = optimizer_file;
     FSM_TRY(fsm_file_path(folder, optimizer_file, path));
@@ -136,9 +136,9 @@ static fsmoe_status remove_older(const char *run_dir, const fsm_run_id *run, int
 
 fsmoe_status fsm_checkpoint_check_finite(const fsm_stepper *s)
 {
-    fsmoe_status status = fsm_params_check_finite(&s->model->params, s->model->values, "");
-    if (status == FSMOE_OK) status = fsm_params_check_finite(&s->model->params, s->optimizer.m, "m.");
-    if (status == FSMOE_OK) status = fsm_params_check_finite(&s->model->params, s->optimizer.v, "v.");
+    fsmoe_status status = fsm_params_check_finite(&s->model->params, s->ops, s->model->values, "");
+    if (status == FSMOE_OK) status = fsm_params_check_finite(&s->model->params, s->ops, s->optimizer.m, "m.");
+    if (status == FSMOE_OK) status = fsm_params_check_finite(&s->model->params, s->ops, s->optimizer.v, "v.");
     return fsm_comm_agree(s->world, status);
 }
 
@@ -259,7 +259,7 @@ fsmoe_status fsm_checkpoint_supersede(const char *run_dir, const fsm_run_id *run
 
 fsmoe_status fsm_checkpoint_check_model(const fsmoe_config *config, const char *folder)
 {
-    const fsm_named_array values = {"", NULL};
+    const fsm_named_array values = {"", NULL, NULL};
     FSM_TRY(fsm_file_tensors_check(config, &values, 1, folder));
     return fsm_seal_check_file(folder, model_file);
 }
@@ -267,7 +267,7 @@ fsmoe_status fsm_checkpoint_check_model(const fsmoe_config *config, const char *
 fsmoe_status fsm_checkpoint_check_tensors(const fsmoe_config *config, const char *folder)
 {
     char path[FSM_PATH_BYTES];
-    const fsm_named_array values = {"", NULL}, moments[2] = {{"m.", NULL}, {"v.", NULL}};
+    const fsm_named_array values = {"", NULL, NULL}, moments[2] = {{"m.", NULL, NULL}, {"v.", NULL, NULL}};
     FSM_TRY(fsm_file_tensors_check(config, &values, 1, folder));
     FSM_TRY(fsm_file_path(folder, optimizer_file, path));
     return fsm_file_tensors_check(config, moments, 2, path);
@@ -275,7 +275,7 @@ fsmoe_status fsm_checkpoint_check_tensors(const fsmoe_config *config, const char
 
 static fsmoe_status read_weights(fsm_stepper *s, const char *folder)
 {
-    const fsm_named_array values = {"", s->model->values};
+    const fsm_named_array values = {"", s->model->values, s->ops};
     FSM_TRY(fsm_model_read(&s->model->params, s->config, &values, 1, folder));
     fsm_model_update_weights(s->model);
     return FSMOE_OK;
@@ -299,7 +299,7 @@ fsmoe_status fsm_checkpoint_read_state(const fsm_stepper *s, const char *folder,
 static fsmoe_status load(fsm_stepper *s, const char *folder, int64_t step)
 {
     char path[FSM_PATH_BYTES];
-    const fsm_named_array moments[2] = {{"m.", s->optimizer.m}, {"v.", s->optimizer.v}};
+    const fsm_named_array moments[2] = {{"m.", s->optimizer.m, s->ops}, {"v.", s->optimizer.v, s->ops}};
     FSM_TRY(fsm_file_path(folder, optimizer_file, path));
     FSM_TRY(read_weights(s, folder));
     FSM_TRY(fsm_model_read(&s->model->params, s->config, moments, 2, path));

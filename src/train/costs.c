@@ -22,7 +22,7 @@ fsmoe_status fsm_costs_share(fsm_comm *world, fsm_cluster *cluster)
     if (world->rank != 0 && !(text = malloc((size_t)sizes[0])))
         status = fsm_fail(FSMOE_ERROR_MEMORY, "no memory to share costs");
     FSM_TRY_GOTO(status, fsm_comm_agree(world, status), done);
-    FSM_TRY_GOTO(status, world->table->broadcast_bytes(world, text, sizes[0], 0), done);
+    FSM_TRY_GOTO(status, world->control->broadcast_bytes(world, text, sizes[0], 0), done);
     fsm_cluster_destroy(cluster);
     status = fsm_comm_agree(world, fsm_cluster_from_json(text, "the cluster", cluster));
 done:
@@ -81,7 +81,7 @@ fsmoe_status fsm_costs_read_kept(const fsm_stepper *s, const char *path, fsm_clu
     *hold = false;
     FSM_TRY(fsm_costs_read(s->world, "the run's costs", path, cluster));
     int64_t verdict = s->world->rank == 0 && do_hold(s, cluster, why); /* machines may differ from rank to rank */
-    FSM_TRY(s->world->table->broadcast_bytes(s->world, &verdict, sizeof verdict, 0));
+    FSM_TRY(s->world->control->broadcast_bytes(s->world, &verdict, sizeof verdict, 0));
     *hold = verdict;
     if (!*hold) fsm_cluster_destroy(cluster);
     return FSMOE_OK;

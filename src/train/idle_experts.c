@@ -31,14 +31,14 @@ static size_t name_expert(char *sentence, size_t used, int layer, bool first_of_
     return n > 0 && (size_t)n < left ? used + (size_t)n : used;
 }
 
-bool fsm_idle_experts_count(fsm_idle_experts *experts, const fsm_model *model, double *sums,
+bool fsm_idle_experts_count(fsm_idle_experts *experts, const fsm_model *model, const double *sums,
                             char sentence[FSM_IDLE_SENTENCE_BYTES])
 {
     char names[FSM_IDLE_SENTENCE_BYTES] = "";
     int64_t num_experts = model->config->moe.num_experts, every = model->config->model.moe_every, found = 0;
     size_t used = 0;
     for (int i = 0; experts->idle && i < model->moe_layers; i++) {
-        const double *kept = fsm_model_gate_sums(model, sums, i).kept;
+        const double *kept = fsm_model_layer_load(model, sums, i).kept;
         bool first = true;
         for (int64_t e = 0; e < num_experts; e++) {
             int64_t *idle = &experts->idle[i * num_experts + e];

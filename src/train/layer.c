@@ -34,14 +34,18 @@ static fsmoe_status check_groups(const fsm_layer_run *r)
         moe->balanced ? "balanced" : "a capacity_factor", moe->balanced ? "chosen" : "dropped");
 }
 
+static int64_t tokens_of(const fsm_layer_run *r, int rank)
+{
+    int64_t first, last;
+    fsm_topo_split(r->total, fsm_token_unit(r->config), r->world->size, rank, &first, &last);
+    return last - first;
+}
+
 static int64_t most_tokens(const fsm_layer_run *r)
 {
     int64_t most = 0;
-    for (int i = 0; i < r->world->size; i++) {
-        int64_t first, last;
-        fsm_topo_split(r->total, fsm_token_unit(r->config), r->world->size, i, &first, &last);
-        if (last - first > most) most = last - first;
-    }
+    for (int i = 0; i < r->world->size; i++)
+        if (tokens_of(r, i) > most) most = tokens_of(r, i);
     return most;
 }
 
@@ -56,12 +60,14 @@ static void take_all(fsm_memory *memory, fsm_layer_run *r, bool has_noise)
     r->y = fsm_take_reals(memory, elems);
     r->dx = fsm_take_reals(memory, elems);
     r->noise = has_noise ? fsm_take_reals(memory, r->n * experts) : NULL;
+    r->tokens = FSM_TAKE_HOST(memory, int64_t, r->topo.ep * r->topo.esp);
     r->sums = fsm_take_sums(memory, FSM_GATE_SUMS_COUNT(experts));
     r->loss_grads = fsm_take_sums(memory, 2 * experts + 1);
     fsm_moe_weights_take(memory, &r->moe);
     fsm_moe_scratch_take(memory, &r->moe, &wire, &r->scratch);
     fsm_moe_staging_take(memory, &r->moe, &wire, &r->staging);
     fsm_moe_take(memory, &r->moe, &wire, &r->scratch, &r->staging, &r->pass);
+    r->pass.tokens = r->tokens;
     r->pass.expert_dy = fsm_moe_take_dy(memory, &r->moe, &wire);
     fsm_moe_alltoall_take(memory, &wire, hidden, &r->alltoall);
     fsm_layer_params_take(memory, &r->params);
@@ -84,6 +90,8 @@ static fsmoe_status build(fsm_layer_run *r, bool has_noise)
     take_all(&measure, r, has_noise);
     FSM_TRY(fsm_memory_create(&measure, &r->memory));
     take_all(&r->memory, r, has_noise);
+    for (int i = 0; i < r->topo.ep * r->topo.esp; i++)
+        r->tokens[i] = tokens_of(r, r->topo.edp_index * r->topo.ep * r->topo.esp + i);
     fsm_layer_params_bind(&r->params, r->config, moe);
     bool thread = r->world->size > 1 && r->world->any_thread;
     return fsm_exec_create(thread ? FSM_PROGRESS_THREAD : FSM_PROGRESS_TASKS, &r->exec);
@@ -148,7 +156,8 @@ static fsmoe_status start_sums(void *object, const fsm_task *t, fsm_comm_op *op)
 {
     fsm_layer_run *r = object;
     (void)t;
-    return fsm_comm_start_all_reduce_double(op, r->world, r->sums, FSM_GATE_SUMS_COUNT(r->config->moe.num_experts));
+    return fsm_comm_start_all_reduce(op, r->world, FSM_COMM_FP64, r->sums,
+                                     FSM_GATE_SUMS_COUNT(r->config->moe.num_experts));
 }
 
 static fsmoe_status take_sums(void *object, const fsm_task *t)
@@ -159,8 +168,8 @@ static fsmoe_status take_sums(void *object, const fsm_task *t)
     const fsm_balance *balance = r->moe.gate.balance;
     (void)t;
     r->z = r->aux = 0;
-    r->ops->route.z_loss(r->ops, sums.log_sum_sq, sums.tokens, 1, 2 * moe->z_loss_coeff, &r->z,
-                         r->loss_grads + 2 * moe->num_experts);
+    r->ops->ratio(r->ops, 1, sums.log_sum_sq, sums.tokens, 0, &r->z);
+    r->ops->ratio(r->ops, 2 * moe->z_loss_coeff, NULL, sums.tokens, 0, r->loss_grads + 2 * moe->num_experts);
     if (balance)
         balance->loss(r->ops, moe->num_experts, &sums, 1, moe->aux_loss_coeff, &r->aux, r->loss_grads,
                       r->loss_grads + moe->num_experts);

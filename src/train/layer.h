@@ -18,6 +18,7 @@ typedef struct fsm_layer_run {
     bool training;    /* noise */
     int64_t n, first; /* this rank's tokens among all */
     int64_t total;    /* tokens of all ranks */
+    int64_t *tokens;  /* [ep * esp] n of each rank of the expert group */
     float *x, *dy;    /* [n, M] */
     float *noise;     /* [n, E]; NULL: drawn */
     float *y, *dx;    /* [n, M] */

@@ -197,7 +197,7 @@ static fsmoe_status no_memory(void)
 static fsmoe_status sum_parts(const job *j, float *whole, int64_t elems)
 {
     fsm_comm_op op;
-    FSM_TRY(fsm_comm_start_all_reduce(&op, j->world, whole, elems));
+    FSM_TRY(fsm_comm_start_all_reduce(&op, j->world, FSM_COMM_FP32, whole, elems));
     return fsm_comm_finish(&op);
 }
 

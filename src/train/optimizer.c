@@ -1,25 +1,31 @@
 #include "train/optimizer.h"
 
 #include <math.h>
-#include <string.h>
+
+static void take(fsm_memory *memory, fsm_optimizer *optimizer)
+{
+    optimizer->m = fsm_take_reals(memory, optimizer->params->elems);
+    optimizer->v = fsm_take_reals(memory, optimizer->params->elems);
+    optimizer->squares = fsm_take_sums(memory, 1);
+}
 
 fsmoe_status fsm_optimizer_create(const fsm_params *params, const fsm_ops *ops, const fsmoe_train_config *config,
                                   fsm_optimizer *optimizer)
 {
-    size_t bytes = sizeof(float) * (size_t)params->elems;
+    fsm_memory measure = fsm_memory_measure(ops->row_bytes);
     *optimizer = (fsm_optimizer){.params = params, .ops = ops, .config = config};
-    FSM_TRY(fsm_arena_create(2 * (bytes + 64), &optimizer->arena));
-    optimizer->m = fsm_arena_take(&optimizer->arena, bytes);
-    optimizer->v = fsm_arena_take(&optimizer->arena, bytes);
+    take(&measure, optimizer);
+    FSM_TRY(fsm_memory_create(&measure, &optimizer->memory));
+    take(&optimizer->memory, optimizer);
     optimizer->lr = fsm_learning_rate(config, 0);
     return FSMOE_OK;
 }
 
 void fsm_optimizer_reset(fsm_optimizer *optimizer)
 {
-    size_t bytes = sizeof(float) * (size_t)optimizer->params->elems;
-    memset(optimizer->m, 0, bytes);
-    memset(optimizer->v, 0, bytes);
+    const fsm_ops *ops = optimizer->ops;
+    ops->zero(ops, optimizer->params->elems, optimizer->m);
+    ops->zero(ops, optimizer->params->elems, optimizer->v);
     optimizer->step = 0;
     optimizer->lr = fsm_learning_rate(optimizer->config, 0);
     optimizer->grad_norm = 0;
@@ -27,7 +33,7 @@ void fsm_optimizer_reset(fsm_optimizer *optimizer)
 
 void fsm_optimizer_destroy(fsm_optimizer *optimizer)
 {
-    fsm_arena_destroy(&optimizer->arena);
+    fsm_memory_destroy(&optimizer->memory);
 }
 
 double fsm_learning_rate(const fsmoe_train_config *config, int64_t step)
@@ -39,29 +45,33 @@ double fsm_learning_rate(const fsmoe_train_config *config, int64_t step)
     return config->min_lr + (config->lr - config->min_lr) * 0.5 * (1 + cos(3.14159265358979323846 * progress));
 }
 
-void fsm_optimizer_add_squares(fsm_optimizer *optimizer, const float *grads)
+void fsm_optimizer_add_squares(fsm_optimizer *optimizer, const fsm_real *grads)
 {
-    optimizer->squares = 0;
+    const fsm_ops *ops = optimizer->ops;
+    ops->zero_sums(ops, 1, optimizer->squares);
     for (int i = 0; i < optimizer->params->count; i++) {
         const fsm_param *p = &optimizer->params->items[i];
         if (!p->owned) continue;
         for (int64_t e = 0; e == 0 || e < p->experts; e++)
-            optimizer->ops->sum_squares(optimizer->ops, p->rows * p->cols, grads + p->offset + e * p->expert_stride,
-                                        &optimizer->squares);
+            ops->sum_squares(ops, p->rows * p->cols, fsm_real_at(grads, p->offset + e * p->expert_stride),
+                             optimizer->squares);
     }
 }
 
 fsmoe_status fsm_optimizer_start_norm(fsm_optimizer *optimizer, fsm_comm *world, fsm_comm_op *op)
 {
-    return fsm_comm_start_all_reduce_double(op, world, &optimizer->squares, 1);
+    return fsm_comm_start_all_reduce(op, world, FSM_COMM_FP64, optimizer->squares, 1);
 }
 
 void fsm_optimizer_take_norm(fsm_optimizer *optimizer)
 {
-    optimizer->grad_norm = sqrt(optimizer->squares);
+    double squares;
+    optimizer->ops->read(optimizer->ops, sizeof squares, optimizer->squares, &squares);
+    optimizer->grad_norm = sqrt(squares);
 }
 
-void fsm_optimizer_update(fsm_optimizer *optimizer, int64_t first, int64_t last, const float *grads, float *values)
+void fsm_optimizer_update(fsm_optimizer *optimizer, int64_t first, int64_t last, const fsm_real *grads,
+                          const fsm_sum *loss, fsm_real *values)
 {
     const fsmoe_train_config *c = optimizer->config;
     double t = (double)(optimizer->step + 1);
@@ -73,7 +83,8 @@ void fsm_optimizer_update(fsm_optimizer *optimizer, int64_t first, int64_t last,
         .correction1 = (float)(1 - pow(c->beta1, t)),
         .correction2 = (float)(1 - pow(c->beta2, t)),
         .clip = c->clip_grad,
-        .squares = c->clip_grad > 0 ? &optimizer->squares : NULL,
+        .squares = c->clip_grad > 0 ? optimizer->squares : NULL,
+        .loss = loss,
     };
     for (int i = 0; i < optimizer->params->count; i++) {
         const fsm_param *p = &optimizer->params->items[i];
@@ -83,8 +94,9 @@ void fsm_optimizer_update(fsm_optimizer *optimizer, int64_t first, int64_t last,
             if (at < first) at = first;
             if (end > last) end = last;
             if (at < end)
-                optimizer->ops->adamw(optimizer->ops, end - at, &step, grads + at, optimizer->m + at, optimizer->v + at,
-                                      values + at);
+                optimizer->ops->adamw(optimizer->ops, end - at, &step, fsm_real_at(grads, at),
+                                      fsm_real_at(optimizer->m, at), fsm_real_at(optimizer->v, at),
+                                      fsm_real_at(values, at));
         }
     }
 }

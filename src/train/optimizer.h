@@ -5,19 +5,19 @@
 #ifndef FSM_TRAIN_OPTIMIZER_H
 #define FSM_TRAIN_OPTIMIZER_H
 
-#include "base/arena.h"
 #include "comm/op.h"
 #include "model/params.h"
+#include "ops/memory.h"
 
 typedef struct fsm_optimizer {
     const fsm_params *params;
     const fsm_ops *ops;
     const fsmoe_train_config *config;
-    float *m, *v; /* [params.elems] first and second moment */
-    fsm_arena arena;
+    fsm_real *m, *v;  /* [params.elems] first and second moment */
+    fsm_sum *squares; /* [1] of the present step's gradients, of this rank's parameters, then of all */
+    fsm_memory memory;
     int64_t step;     /* updates done */
     double lr;        /* of the present step */
-    double squares;   /* of the present step's gradients, of this rank's parameters, then of all */
     double grad_norm; /* of the present step, before clipping */
 } fsm_optimizer;
 
@@ -33,13 +33,15 @@ void fsm_optimizer_destroy(fsm_optimizer *optimizer);
 double fsm_learning_rate(const fsmoe_train_config *config, int64_t step);
 
 /* grad_norm = sqrt of the sum of squares of every parameter's gradient, each counted once whatever the layout: this
- * rank's squares, their sum over the world (begun), its root. */
-void fsm_optimizer_add_squares(fsm_optimizer *optimizer, const float *grads);
+ * rank's squares, their sum over the world (begun), its root once that has ended. */
+void fsm_optimizer_add_squares(fsm_optimizer *optimizer, const fsm_real *grads);
 fsmoe_status fsm_optimizer_start_norm(fsm_optimizer *optimizer, fsm_comm *world, fsm_comm_op *op);
 void fsm_optimizer_take_norm(fsm_optimizer *optimizer);
 
-/* Updates the parameters of elements [first, last), clipped to config->clip_grad. Call once a slice; then finish. */
-void fsm_optimizer_update(fsm_optimizer *optimizer, int64_t first, int64_t last, const float *grads, float *values);
+/* Updates the parameters of elements [first, last), clipped to config->clip_grad. Call once a slice; then finish. Nothing is
+ * changed where the norm that clips, or `loss` (the step's, or NULL), is not finite: all ranks have the same. */
+void fsm_optimizer_update(fsm_optimizer *optimizer, int64_t first, int64_t last, const fsm_real *grads,
+                          const fsm_sum *loss, fsm_real *values);
 void fsm_optimizer_finish(fsm_optimizer *optimizer);
 
 #endif

@@ -24,7 +24,7 @@ int fsm_threads_of(const fsmoe_config *config, int local_ranks)
 fsmoe_status fsm_count_threads(const fsmoe_config *config, fsm_comm *world, int *threads)
 {
     int local_ranks = 1, index;
-    if (config->parallel.threads == 0) FSM_TRY(world->table->local_ranks(world, &local_ranks, &index));
+    if (config->parallel.threads == 0) FSM_TRY(world->control->local_ranks(world, &local_ranks, &index));
     *threads = fsm_threads_of(config, local_ranks);
     return FSMOE_OK;
 }
@@ -39,7 +39,7 @@ fsm_progress fsm_progress_of(const fsmoe_config *config, const fsm_comm *world)
 static fsmoe_status check_machines(fsm_comm *world, int nodes, int ranks_per_node)
 {
     int count, index, first = world->rank / ranks_per_node * ranks_per_node;
-    FSM_TRY(world->table->local_ranks(world, &count, &index));
+    FSM_TRY(world->control->local_ranks(world, &count, &index));
     int machine_first = world->rank - index;
     if (first >= machine_first && first + ranks_per_node <= machine_first + count) return FSMOE_OK;
     return fsm_fail(

@@ -86,8 +86,7 @@ static fsmoe_status measure_first(fsm_planning *p, fsm_stepper *s, fsm_batches *
     fsm_profile_options options = {.budget_s = FIRST_BUDGET_S, .points = 7, .repeats = 5};
     FSM_TRY(fsm_profile_fit_sizes(s, &options));
     FSM_TRY(fsm_costs_measure(s, schedule_of(s), &options, run_first_steps, &first, &p->cluster));
-    fsm_stepper_reset(s);
-    return FSMOE_OK;
+    return fsm_stepper_reset(s);
 }
 
 /* What an earlier part of the run has left in its folder, if this one is like it. */
@@ -97,7 +96,7 @@ static fsmoe_status take_kept(fsm_planning *p, const fsm_stepper *s, bool *taken
     FSM_TRY(fsm_comm_agree(s->world, fsm_file_path(s->config->run.dir, "cluster.json", path)));
     int64_t kept = s->world->rank == 0 && fsm_file_exists(path);
     *taken = false;
-    FSM_TRY(s->world->table->broadcast_bytes(s->world, &kept, sizeof kept, 0));
+    FSM_TRY(s->world->control->broadcast_bytes(s->world, &kept, sizeof kept, 0));
     if (!kept) return FSMOE_OK;
     FSM_TRY(fsm_costs_read_kept(s, path, &p->cluster, taken, why));
     if (*taken) snprintf(from, FROM_BYTES, "the costs of the run's beginning");
@@ -186,11 +185,12 @@ static fsmoe_status choose(fsm_planning *p, fsm_stepper *s, fsm_plan *plan, fsm_
     fsm_cluster_destroy(&p->cluster);
     p->cluster = *cluster;
     *cluster = (fsm_cluster){0};
-    snprintf(p->message, sizeof p->message,
-             "step %lld: plan changed, lanes %d -> %d, degrees %d/%d -> %d/%d: %s takes %.2f times what it took; %.4g s a "
-             "step expected instead of %.4g s",
-             (long long)step, old_lanes, fsm_graph_lanes(&s->train_graph), old[0], old[1], p->degree[0], p->degree[1], op,
-             factor, new_s, kept_s);
+    snprintf(
+        p->message, sizeof p->message,
+        "step %lld: plan changed, lanes %d -> %d, degrees %d/%d -> %d/%d: %s takes %.2f times what it took; %.4g s a "
+        "step expected instead of %.4g s",
+        (long long)step, old_lanes, fsm_graph_lanes(&s->train_graph), old[0], old[1], p->degree[0], p->degree[1], op,
+        factor, new_s, kept_s);
     return FSMOE_OK;
 }
 

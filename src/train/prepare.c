@@ -177,7 +177,7 @@ static fsmoe_status claim_folder(fsm_trainer *t, char from[FSM_PATH_BYTES])
     if (t->folder.unlockable)
         fsm_trainer_say(t, "the file system of '%s' has no locks: nothing keeps another run out of it",
                         t->config->run.dir);
-    return t->world->table->broadcast_bytes(t->world, from, FSM_PATH_BYTES, 0);
+    return t->world->control->broadcast_bytes(t->world, from, FSM_PATH_BYTES, 0);
 }
 
 static fsmoe_status begin_folder(fsm_trainer *t)
@@ -260,7 +260,7 @@ static fsmoe_status go_on(fsm_trainer *t, const char *folder)
 {
     if (!t->options->resume) return FSMOE_OK;
     FSM_TRY(fsm_comm_agree(t->world, take_state(t, folder)));
-    return t->world->table->broadcast_bytes(t->world, &t->state.best_loss, sizeof t->state.best_loss, 0);
+    return t->world->control->broadcast_bytes(t->world, &t->state.best_loss, sizeof t->state.best_loss, 0);
 }
 
 fsmoe_status fsm_trainer_prepare(fsm_trainer *t)

@@ -39,7 +39,7 @@ static fsmoe_status find_site(fsm_stepper *s, fsm_measure_site *site)
                                .tree_counts = s->tree_counts};
     for (int op = 0; op < FSM_COST_OP_COUNT; op++)
         site->group[op] = s->groups[fsm_profile_group(&s->topo, (fsm_cost_op)op)];
-    return s->world->table->local_ranks(s->world, &site->local_ranks, &index);
+    return s->world->control->local_ranks(s->world, &site->local_ranks, &index);
 }
 
 /* With defaults for what is 0. */

@@ -63,7 +63,8 @@ static fsmoe_status step(profile *p)
     const fsm_batch batch = {.samples = p->samples,
                              .seq_len = p->config->data.seq_len,
                              .ids = p->ids,
-                             .targets = p->ids + n};
+                             .targets = p->ids + n,
+                             .micro_samples = p->samples * p->stepper.topo.dp};
     return fsm_step_failed(p->world, fsm_stepper_train_batch(&p->stepper, &batch, n * p->stepper.topo.dp));
 }
 

@@ -59,14 +59,14 @@ fsmoe_status fsm_trainer_evaluate(fsm_trainer *t)
 /* ---- the log ---- */
 
 /* Shares of kept pairs over all experts and layers. */
-static void read_load(const fsm_trainer *t, double *sums, fsmoe_train_progress *p)
+static void read_load(const fsm_trainer *t, const double *sums, fsmoe_train_progress *p)
 {
     const fsm_model *m = t->stepper.model;
     int64_t num_experts = t->config->moe.num_experts;
     double dropped = 0, kept = 0;
     p->load_min = m->moe_layers > 0 ? INFINITY : 0;
     for (int i = 0; i < m->moe_layers; i++) {
-        fsm_gate_sums layer = fsm_model_gate_sums(m, sums, i);
+        fsm_layer_load layer = fsm_model_layer_load(m, sums, i);
         double total = 0;
         for (int64_t e = 0; e < num_experts; e++) total += layer.kept[e];
         for (int64_t e = 0; e < num_experts; e++) {
@@ -76,7 +76,7 @@ static void read_load(const fsm_trainer *t, double *sums, fsmoe_train_progress *
             p->load_mean += share / (double)(num_experts * m->moe_layers);
         }
         kept += total;
-        dropped += *layer.dropped;
+        dropped += layer.dropped;
     }
     p->dropped_frac = kept + dropped > 0 ? dropped / (kept + dropped) : 0;
 }

@@ -42,7 +42,7 @@ fsmoe_status fsm_step_record_write(const fsm_stepper *s, const fsm_planning *pla
     if (status == FSMOE_OK) {
         since_start(&s->latest, mine);
         for (int rank = 0; rank < world->size; rank++) bytes[rank] = (int64_t)(times * sizeof *mine);
-        status = world->table->gather_bytes(world, mine, bytes[0], all, bytes);
+        status = world->control->gather_bytes(world, mine, bytes[0], all, bytes);
         if (status == FSMOE_OK && world->rank == 0) status = write_all(s, planning, step, all, path);
         status = fsm_comm_agree(world, status);
     }

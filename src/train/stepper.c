@@ -48,16 +48,18 @@ static fsmoe_status build_graphs(fsm_stepper *s, bool training)
     return training ? fsm_stepper_use_order(s) : FSMOE_OK;
 }
 
-static void set_values(fsm_stepper *s)
+static fsmoe_status set_values(fsm_stepper *s)
 {
-    fsm_params_init(&s->model->params, s->config, s->model->values);
+    FSM_TRY(fsm_params_init(&s->model->params, s->config, s->ops, s->model->values));
     fsm_model_update_weights(s->model);
+    return FSMOE_OK;
 }
 
-void fsm_stepper_reset(fsm_stepper *stepper)
+fsmoe_status fsm_stepper_reset(fsm_stepper *stepper)
 {
-    set_values(stepper);
+    FSM_TRY(set_values(stepper));
     fsm_optimizer_reset(&stepper->optimizer);
+    return FSMOE_OK;
 }
 
 static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
@@ -70,7 +72,7 @@ static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
         if (!s->tree_scratch || !s->tree_counts) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for sums over ranks");
     }
     FSM_TRY(fsm_model_create(s->config, s->ops, &s->topo, s->groups, options, &s->model));
-    set_values(s);
+    FSM_TRY(set_values(s));
     if (options->training) FSM_TRY(fsm_optimizer_create(&s->model->params, s->ops, &s->config->train, &s->optimizer));
     s->max_samples = options->max_samples;
     s->progress = fsm_progress_of(s->config, s->world);
@@ -181,9 +183,16 @@ static fsmoe_status run_train_graph(fsm_stepper *s)
     return fsm_exec_run(s->exec, &s->train_graph, &fsm_stepper_tasks, s, observers, n);
 }
 
+bool fsm_stepper_is_finite(const fsm_stepper *s)
+{
+    return isfinite(fsm_model_loss_sums(s->model, s->model->totals).loss) && isfinite(s->optimizer.grad_norm);
+}
+
 static fsmoe_status run_training_step(fsm_stepper *s)
 {
     FSM_TRY(run_train_graph(s));
+    fsm_model_read_sums(s->model);
+    fsm_optimizer_take_norm(&s->optimizer);
     if (!fsm_stepper_is_finite(s))
         return fsm_fail(FSMOE_ERROR_NUMERIC, "%s is not finite",
                         isfinite(s->optimizer.grad_norm) ? "the loss" : "the gradient norm");
@@ -237,7 +246,7 @@ fsmoe_status fsm_stepper_run_experts(fsm_stepper *s, const fsm_batch *batch, dou
         const fsm_batch own = fsm_batch_part(batch, s->parts, part);
         begin_experts(s->model, &s->model->passes[part], &own);
     }
-    FSM_TRY(s->world->table->barrier(s->world));
+    FSM_TRY(s->world->control->barrier(s->world));
     double start_s = fsm_clock_s();
     FSM_TRY(run_train_graph(s));
     *step_s = fsm_clock_s() - start_s;
@@ -255,7 +264,8 @@ fsmoe_status fsm_stepper_evaluate(fsm_stepper *s, fsm_batches *batches, int64_t 
         s->micro_batch = n - at < s->config->train.micro_batch ? n - at : s->config->train.micro_batch;
         FSM_TRY(fsm_exec_run(s->exec, &s->forward_graph, &fsm_stepper_tasks, s, NULL, 0));
     }
-    *sums = fsm_model_loss_sums(s->model, s->model->step_sums);
+    fsm_model_read_sums(s->model);
+    *sums = fsm_model_loss_sums(s->model, s->model->totals);
     return FSMOE_OK;
 }
 

@@ -55,8 +55,8 @@ void fsm_stepper_destroy(fsm_stepper *stepper);
 /* The training step as rank 0 sees it, so that every rank plans the same. Destroy the shape. ERROR_MEMORY. */
 fsmoe_status fsm_stepper_shape(const fsm_stepper *stepper, fsm_step_shape *shape);
 
-/* Values from the seed and an optimizer that has done nothing, as after fsm_stepper_create. */
-void fsm_stepper_reset(fsm_stepper *stepper);
+/* Values from the seed and an optimizer that has done nothing, as after fsm_stepper_create. ERROR_MEMORY. */
+fsmoe_status fsm_stepper_reset(fsm_stepper *stepper);
 
 /* The training graph and *graph change places, with the memory that passes then take; for steps of several graphs in turn.
  * Memory that was enough for one is kept for the others. ERROR_MEMORY: they have changed places, but no step may run. */
@@ -96,7 +96,7 @@ fsmoe_status fsm_stepper_evaluate(fsm_stepper *stepper, fsm_batches *batches, in
 /* One forward pass of a given batch (this rank's share), nothing exchanged but what the layout needs. */
 fsmoe_status fsm_stepper_forward(fsm_stepper *stepper, const fsm_batch *batch);
 
-/* Whether the loss and the gradient norm of the present step are numbers. */
+/* Whether the loss and the gradient norm of the latest step are numbers. */
 bool fsm_stepper_is_finite(const fsm_stepper *stepper);
 
 extern const fsm_task_table fsm_stepper_tasks;

@@ -7,7 +7,7 @@ static fsmoe_status find_reason(fsm_comm *world, int mine, int *reason)
     *reason = 0;
     for (int rank = 0; rank < world->size && *reason == 0; rank++) {
         int64_t of_rank = mine;
-        FSM_TRY(world->table->broadcast_bytes(world, &of_rank, sizeof of_rank, rank));
+        FSM_TRY(world->control->broadcast_bytes(world, &of_rank, sizeof of_rank, rank));
         *reason = (int)of_rank;
     }
     return FSMOE_OK;

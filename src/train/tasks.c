@@ -1,8 +1,6 @@
 /* The one table from a task's (kind, phase) to the function that does it. */
 #include "train/stepper.h"
 
-#include <math.h>
-
 static fsm_pass *pass_of(fsm_stepper *s, const fsm_task *t)
 {
     return &s->model->passes[fsm_task_lane(t)];
@@ -127,9 +125,9 @@ static fsmoe_status start_allreduce(void *object, const fsm_task *t, fsm_comm_op
 {
     fsm_stepper *s = object;
     fsm_comm *group = s->groups[t->group];
-    float *grads = s->model->grads + t->slice_first;
+    fsm_real *grads = fsm_real_at(s->model->grads, t->slice_first);
     int64_t elems = t->slice_last - t->slice_first;
-    if (!s->config->parallel.canonical_sums) return fsm_comm_start_all_reduce(op, group, grads, elems);
+    if (!s->config->parallel.canonical_sums) return fsm_comm_start_all_reduce(op, group, FSM_COMM_FP32, grads, elems);
     return fsm_comm_start_all_reduce_tree(op, group, grads, elems, s->tree_scratch, s->tree_counts);
 }
 
@@ -148,32 +146,12 @@ static fsmoe_status start_grad_norm(void *object, const fsm_task *t, fsm_comm_op
     return fsm_optimizer_start_norm(&s->optimizer, s->world, op);
 }
 
-static fsmoe_status take_grad_norm(void *object, const fsm_task *t)
-{
-    (void)t;
-    fsm_optimizer_take_norm(&((fsm_stepper *)object)->optimizer);
-    return FSMOE_OK;
-}
-
-/* Every rank has the same sums, so all of them leave their parameters as they are. */
-bool fsm_stepper_is_finite(const fsm_stepper *s)
-{
-    fsm_model_sums sums = fsm_model_loss_sums(s->model, s->model->step_sums);
-    return isfinite(sums.loss) && isfinite(s->optimizer.grad_norm);
-}
-
-/* An update that waits for no norm must not look at it either: it may be under way. */
-static bool may_update(const fsm_stepper *s)
-{
-    if (s->config->train.clip_grad > 0) return fsm_stepper_is_finite(s);
-    return isfinite(fsm_model_loss_sums(s->model, s->model->step_sums).loss);
-}
-
+/* Every rank has the same sums, so where they are not finite all of them leave their parameters as they are. */
 static fsmoe_status run_optimizer(void *object, const fsm_task *t)
 {
     fsm_stepper *s = object;
-    if (!may_update(s)) return FSMOE_OK; /* fsm_stepper_train says so */
-    fsm_optimizer_update(&s->optimizer, t->slice_first, t->slice_last, s->model->grads, s->model->values);
+    const fsm_sum *loss = fsm_sum_at(s->model->step_sums, s->model->sum_count - 2);
+    fsm_optimizer_update(&s->optimizer, t->slice_first, t->slice_last, s->model->grads, loss, s->model->values);
     return FSMOE_OK;
 }
 
@@ -214,5 +192,4 @@ const fsm_task_table fsm_stepper_tasks = {.run =
                                               },
                                           .finish = {
                                               [FSM_TASK_SUMS] = {[FSM_FORWARD] = take_sums},
-                                              [FSM_TASK_GRAD_NORM] = {[FSM_UPDATE] = take_grad_norm},
                                           }};

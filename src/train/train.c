@@ -16,7 +16,7 @@ static fsmoe_status step(fsm_trainer *t)
     FSM_TRY(status);
     t->state.step++;
     t->step_s = fsm_clock_s() - start_s;
-    memcpy(t->sums, s->model->step_sums, sizeof *t->sums * (size_t)s->model->sum_count);
+    memcpy(t->sums, s->model->totals, sizeof *t->sums * (size_t)s->model->sum_count);
     return fsm_trainer_end_step(t, lr);
 }
 

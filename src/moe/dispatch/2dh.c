@@ -8,7 +8,8 @@
 
 #include <assert.h>
 
-enum { WITHIN, BETWEEN }; /* stages, and the slots of their messages */
+enum { SORTED = FSM_REGION_BUFFER, ARRIVED };
+enum { WITHIN, BETWEEN }; /* slots of messages */
 
 static int node_of(const fsm_alltoall *a)
 {
@@ -26,10 +27,16 @@ static int64_t buffer_elems(const fsm_alltoall *a)
     return fsm_alltoall_most(a, 1, a->nodes * a->local); /* a model may be measured before there is a comm */
 }
 
-/* What I send to all ranks of a number. */
-static int64_t to_number(const fsm_alltoall *a, int l)
+/* Receives of both exchanges, and what is sorted and sent for either. */
+static int64_t most_stages(const fsm_alltoall *a)
 {
-    return fsm_blocks_sum(a->send_counts + l, a->nodes, a->local);
+    return 2 * a->size + 2 * a->local + 2 * a->nodes + 2;
+}
+
+/* What I send to all ranks of a number. */
+static int64_t to_number(const fsm_alltoall *a, const fsm_alltoall_counts *counts, int l)
+{
+    return fsm_blocks_sum(counts->send + l, a->nodes, a->local);
 }
 
 /* What I send on to a node. */
@@ -44,88 +51,72 @@ static void find_passing(fsm_alltoall *a, const fsm_alltoall_counts *counts)
     for (int l = 0; l < a->local; l++)
         for (int m = 0; m < a->nodes; m++)
             a->passing[0][l * a->nodes + m] = counts->between(counts->user, first + l, m * a->local + mine);
-    assert(fsm_blocks_sum(a->passing[0], a->comm->size, 1) <= buffer_elems(a));
-    assert(fsm_blocks_sum(a->send_counts, a->comm->size, 1) <= buffer_elems(a));
+    assert(fsm_blocks_sum(a->passing[0], a->size, 1) <= buffer_elems(a));
+    assert(fsm_blocks_sum(counts->send, a->size, 1) <= buffer_elems(a));
 }
 
-/* Receives of both stages. What comes from within lies in buffer 1 by number, my own part too; what comes from other
- * nodes is in its place at once, since the ranks of a node are neighbours. */
-static fsmoe_status post_receives(fsm_alltoall *a)
+/* What comes from within lies by number, my own part too; what comes from other nodes is in its place at once, since the ranks of
+ * a node are neighbours. */
+static void receive(const fsm_alltoall *a, const fsm_alltoall_counts *counts, fsm_stages *stages)
 {
-    float *at = a->buffer[1];
+    fsm_spot to = {ARRIVED, 0};
     for (int l = 0; l < a->local; l++) {
         int64_t n = fsm_blocks_sum(a->passing[0] + l * a->nodes, a->nodes, 1);
-        if (l == number_of(a)) a->place[l] = at;
-        else FSM_TRY(fsm_blocks_recv(a, WITHIN, node_of(a) * a->local + l, at, n));
-        at += n;
+        if (l == number_of(a)) a->place[l] = to;
+        else fsm_stages_recv(stages, WITHIN, node_of(a) * a->local + l, to, n);
+        to.at += n;
     }
-    at = a->recv;
+    to = (fsm_spot){FSM_REGION_RECV, 0};
     for (int m = 0; m < a->nodes; m++) {
-        int64_t n = fsm_blocks_sum(a->recv_counts + m * a->local, a->local, 1);
-        if (m != node_of(a)) FSM_TRY(fsm_blocks_recv(a, BETWEEN, m * a->local + number_of(a), at, n));
-        at += n;
+        int64_t n = fsm_blocks_sum(counts->recv + m * a->local, a->local, 1);
+        if (m != node_of(a)) fsm_stages_recv(stages, BETWEEN, m * a->local + number_of(a), to, n);
+        to.at += n;
     }
-    return FSMOE_OK;
 }
 
 /* Sorts what I send by number, and sends it to the node's others. */
-static fsmoe_status send_within(fsm_alltoall *a)
+static void send_within(const fsm_alltoall *a, const fsm_alltoall_counts *counts, fsm_stages *stages)
 {
-    float *at = a->buffer[0];
-    const float *from = a->send;
+    fsm_spot from = {FSM_REGION_SEND, 0}, to = {SORTED, 0};
     int first = node_of(a) * a->local, mine = number_of(a);
     for (int l = 0; l < a->local; l++) {
         if (l == mine) continue;
-        a->place[l] = at;
-        at += to_number(a, l);
+        a->place[l] = to;
+        to.at += to_number(a, counts, l);
     }
-    for (int d = 0; d < a->comm->size; d++) fsm_block_move(&from, &a->place[d % a->local], a->send_counts[d]);
+    for (int d = 0; d < a->size; d++) fsm_stages_copy(stages, &from, &a->place[d % a->local], counts->send[d]);
     for (int i = 1; i < a->local; i++) {
         int l = (mine + i) % a->local;
-        int64_t n = to_number(a, l);
-        FSM_TRY(fsm_blocks_send(a, WITHIN, first + l, a->place[l] - n, n));
+        int64_t n = to_number(a, counts, l);
+        fsm_stages_send(stages, WITHIN, first + l, fsm_spot_before(a->place[l], n), n);
     }
-    return FSMOE_OK;
+    fsm_stages_wait(stages, WITHIN);
 }
 
 /* Sorts what came from within by node, and sends it there; my own node's part is in its place. */
-static fsmoe_status send_between(fsm_alltoall *a)
+static void send_between(const fsm_alltoall *a, const fsm_alltoall_counts *counts, fsm_stages *stages)
 {
-    float *at = a->buffer[0];
-    const float *from = a->buffer[1];
+    fsm_spot from = {ARRIVED, 0}, to = {SORTED, 0};
     int mine = node_of(a);
     for (int m = 0; m < a->nodes; m++) {
-        a->place[m] = m == mine ? a->recv + fsm_blocks_sum(a->recv_counts, mine * a->local, 1) : at;
-        if (m != mine) at += to_node(a, m);
+        a->place[m] = m == mine ? (fsm_spot){FSM_REGION_RECV, fsm_blocks_sum(counts->recv, mine * a->local, 1)} : to;
+        if (m != mine) to.at += to_node(a, m);
     }
-    for (int i = 0; i < a->comm->size; i++) fsm_block_move(&from, &a->place[i % a->nodes], a->passing[0][i]);
+    for (int i = 0; i < a->size; i++) fsm_stages_copy(stages, &from, &a->place[i % a->nodes], a->passing[0][i]);
     for (int i = 1; i < a->nodes; i++) {
         int m = (mine + i) % a->nodes;
         int64_t n = to_node(a, m);
-        FSM_TRY(fsm_blocks_send(a, BETWEEN, m * a->local + number_of(a), a->place[m] - n, n));
+        fsm_stages_send(stages, BETWEEN, m * a->local + number_of(a), fsm_spot_before(a->place[m], n), n);
     }
-    return FSMOE_OK;
+    fsm_stages_wait(stages, BETWEEN);
 }
 
-static fsmoe_status advance(fsm_comm_op *op, bool *done)
+static void emit(fsm_alltoall *a, const fsm_alltoall_counts *counts, fsm_stages *stages)
 {
-    fsm_alltoall *a = op->object;
-    if (a->stage == WITHIN) {
-        FSM_TRY(a->comm->table->test(a->comm, WITHIN, done));
-        if (!*done) return FSMOE_OK;
-        FSM_TRY(send_between(a));
-        a->stage = BETWEEN;
-    }
-    return a->comm->table->test(a->comm, BETWEEN, done);
-}
-
-static fsmoe_status start(fsm_alltoall *a, fsm_comm_op *op, const float *send, float *recv,
-                          const fsm_alltoall_counts *counts)
-{
-    fsm_blocks_begin(a, op, send, recv, counts, advance);
     find_passing(a, counts);
-    FSM_TRY(post_receives(a));
-    return send_within(a);
+    receive(a, counts, stages);
+    send_within(a, counts, stages);
+    send_between(a, counts, stages);
 }
 
 const fsm_alltoall_kind fsm_alltoall_2dh = {
@@ -133,5 +124,6 @@ const fsm_alltoall_kind fsm_alltoall_2dh = {
     .description = "an exchange inside nodes, then one between ranks of the same number on their nodes",
     .source = "Tutel, MLSys 2023; DeepSpeed-MoE, ICML 2022",
     .buffer_elems = buffer_elems,
-    .start = start,
+    .most_stages = most_stages,
+    .emit = emit,
 };

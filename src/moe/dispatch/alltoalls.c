@@ -4,7 +4,7 @@
 #include "moe/extend.h"
 #include "moe/registry.h"
 
-#include <string.h>
+#include <assert.h>
 
 static const fsm_alltoall_kind *const alltoalls[] = {
     &fsm_alltoall_direct,
@@ -54,7 +54,7 @@ static fsmoe_status find_nodes(const char *name, const fsm_topo *topo, fsm_allto
 
 fsmoe_status fsm_alltoall_select(const char *name, const fsm_topo *topo, fsm_comm *ep, fsm_alltoall *alltoall)
 {
-    *alltoall = (fsm_alltoall){.kind = fsm_alltoall_find(name), .comm = ep};
+    *alltoall = (fsm_alltoall){.kind = fsm_alltoall_find(name), .comm = ep, .size = topo->ep};
     if (!alltoall->kind) return fsm_fail(FSMOE_ERROR_CONFIG, "moe.alltoall: no all-to-all is named '%s'", name);
     if (!alltoall->kind->buffer_elems) return FSMOE_OK;
     FSM_TRY(find_nodes(name, topo, alltoall));
@@ -73,20 +73,32 @@ int64_t fsm_alltoall_most(const fsm_alltoall *alltoall, int sources, int destina
     return smaller(more * alltoall->rank_elems, (int64_t)sources * destinations * alltoall->pair_elems);
 }
 
-void fsm_alltoall_take(fsm_arena *arena, int64_t rank_elems, int64_t pair_elems, fsm_alltoall *alltoall)
+static int64_t most_stages(const fsm_alltoall *a)
 {
-    int64_t size = (int64_t)alltoall->nodes * alltoall->local;
-    alltoall->rank_elems = rank_elems;
-    alltoall->pair_elems = pair_elems;
-    if (!alltoall->kind->buffer_elems) return;
-    for (int i = 0; i < FSM_ALLTOALL_BUFFERS; i++)
-        alltoall->buffer[i] = FSM_ARENA_ARRAY(arena, float, alltoall->kind->buffer_elems(alltoall));
-    for (int i = 0; i < 2; i++) alltoall->passing[i] = FSM_ARENA_ARRAY(arena, int64_t, alltoall->local * size);
-    alltoall->place = FSM_ARENA_ARRAY(arena, float *, size);
+    return a->kind->most_stages ? a->kind->most_stages(a) : FSM_ALLTOALL_STAGES * (int64_t)(a->size + 1);
 }
 
-fsmoe_status fsm_alltoall_start(fsm_alltoall *alltoall, fsm_comm_op *op, const float *send, float *recv,
-                                const fsm_alltoall_counts *counts)
+void fsm_alltoall_take(fsm_memory *memory, fsm_comm_type type, int64_t rank_elems, int64_t pair_elems,
+                       fsm_alltoall *alltoall)
 {
-    return alltoall->kind->start(alltoall, op, send, recv, counts);
+    alltoall->type = type;
+    alltoall->rank_elems = rank_elems;
+    alltoall->pair_elems = pair_elems;
+    fsm_stages_take(&memory->host, most_stages(alltoall), &alltoall->stages);
+    if (!alltoall->kind->buffer_elems) return;
+    int64_t bytes = (int64_t)fsm_comm_bytes(type, alltoall->kind->buffer_elems(alltoall));
+    for (int i = 0; i < FSM_ALLTOALL_BUFFERS; i++) alltoall->buffer[i] = fsm_arena_take(&memory->device, (size_t)bytes);
+    for (int i = 0; i < 2; i++)
+        alltoall->passing[i] = FSM_TAKE_HOST(memory, int64_t, (int64_t)alltoall->local * alltoall->size);
+    alltoall->place = FSM_TAKE_HOST(memory, fsm_spot, alltoall->size);
+}
+
+fsmoe_status fsm_alltoall_start(fsm_alltoall *alltoall, fsm_comm_op *op, fsm_comm_type type, const void *send,
+                                void *recv, const fsm_alltoall_counts *counts)
+{
+    const fsm_stages_arrays arrays = {type, send, recv, alltoall->buffer, counts->send, counts->recv};
+    assert(fsm_comm_bytes(type, 1) <= fsm_comm_bytes(alltoall->type, 1));
+    alltoall->stages.count = 0;
+    alltoall->kind->emit(alltoall, counts, &alltoall->stages);
+    return fsm_stages_start(&alltoall->stages, op, alltoall->comm, &arrays);
 }

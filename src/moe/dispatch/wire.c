@@ -1,11 +1,19 @@
 #include "moe/dispatch/wire.h"
 
 #include <assert.h>
-#include <string.h>
 
 static int64_t local_experts(const fsm_wire_shape *shape)
 {
     return shape->num_experts / shape->ep;
+}
+
+/* The larger of what the two maps need. */
+static int64_t table_elems(const fsm_wire_shape *shape)
+{
+    int64_t local = local_experts(shape), pairs = shape->ep * shape->esp * local;
+    int64_t source = (2 * FSM_MAX_CHUNKS + 1) * shape->num_experts;
+    int64_t experts = (2 * FSM_MAX_CHUNKS + 2) * pairs + local;
+    return source > experts ? source : experts;
 }
 
 void fsm_wire_take(fsm_memory *memory, const fsm_wire_shape *shape, fsm_wire *wire)
@@ -23,8 +31,8 @@ void fsm_wire_take(fsm_memory *memory, const fsm_wire_shape *shape, fsm_wire *wi
     wire->expert_first = FSM_TAKE_HOST(memory, int64_t, (chunks + 1) * local_experts(shape));
     wire->wire_of_row = fsm_take_indices(memory, shape->max_expert_rows);
     wire->row_of_wire = fsm_take_indices(memory, shape->max_expert_rows);
-    wire->base = FSM_TAKE_HOST(memory, int64_t, shape->num_experts);
-    wire->merge = FSM_TAKE_HOST(memory, fsm_wire_cursor, shape->ep * shape->esp);
+    wire->host_table = FSM_TAKE_HOST(memory, int32_t, table_elems(shape));
+    wire->table = fsm_take_indices(memory, table_elems(shape));
 }
 
 void fsm_wire_join(fsm_wire *wire)
@@ -96,28 +104,39 @@ static void count_chunks(const int64_t *counts, fsm_wire *wire)
     wire->identity = s->ep * s->esp == 1 && wire->chunks == 1;
 }
 
-/* The wire row of each row of each expert at the source, chunk by chunk: send_row and its inverse. */
-static void map_source(int64_t n, int64_t k, const int32_t *choice, const int32_t *row, const int64_t *rows,
-                       fsm_wire *wire)
+/* Begins the tables anew: the next n elements of both; written together by write_table. */
+static int32_t *next_table(fsm_wire *wire, int64_t n, int64_t *used, const fsm_index **there)
 {
-    int64_t num_experts = wire->shape.num_experts;
-    memset(wire->token, -1, sizeof *wire->token * (size_t)wire->send_total);
-    for (int64_t i = 0; i < n * k; i++) wire->send_row[i] = -1;
+    int32_t *here = wire->host_table + *used;
+    *there = fsm_index_at(wire->table, *used);
+    *used += n;
+    return here;
+}
+
+static void write_table(const fsm_ops *ops, const fsm_wire *wire, int64_t used)
+{
+    ops->write(ops, (size_t)(used * FSM_INDEX_BYTES), wire->host_table, wire->table);
+}
+
+/* The wire row of each row of each expert at the source, chunk by chunk: send_row and its inverse. */
+static void map_source(const fsm_ops *ops, int64_t n, int64_t k, const fsm_index *choice, const fsm_index *row,
+                       const int64_t *rows, fsm_wire *wire)
+{
+    int64_t experts = wire->shape.num_experts, used = 0;
+    fsm_source_map map = {.num_experts = experts, .chunks = wire->chunks};
+    int32_t *first = next_table(wire, (wire->chunks + 1) * experts, &used, &map.first);
+    int32_t *base = next_table(wire, wire->chunks * experts, &used, &map.base);
+    for (int c = 0; c <= wire->chunks; c++)
+        for (int64_t e = 0; e < experts; e++) first[c * experts + e] = (int32_t)boundary(wire, c, rows[e]);
     for (int c = 0; c < wire->chunks; c++) {
         int64_t at = wire->send_first[c];
-        for (int64_t e = 0; e < num_experts; e++) {
-            /* row t of expert e lies at base[e] + t while t is in this chunk */
-            wire->base[e] = at - boundary(wire, c, rows[e]);
+        for (int64_t e = 0; e < experts; e++) {
+            base[c * experts + e] = (int32_t)(at - boundary(wire, c, rows[e]));
             at += chunk_rows(wire, c, rows[e]);
         }
-        for (int64_t i = 0; i < n * k; i++) {
-            if (row[i] < 0) continue;
-            int32_t e = choice[i];
-            if (row[i] < boundary(wire, c, rows[e]) || row[i] >= boundary(wire, c + 1, rows[e])) continue;
-            wire->send_row[i] = (int32_t)(wire->base[e] + row[i]);
-            wire->token[wire->send_row[i]] = (int32_t)(i / k);
-        }
     }
+    write_table(ops, wire, used);
+    ops->place.map_source(ops, &map, n, k, choice, row, wire->send_total, wire->send_row, wire->token);
 }
 
 /* Where row 0 of (source, local expert) would lie where gathered, were the chunk to start with it: start of the chunk,
@@ -134,67 +153,59 @@ static int64_t gathered_base(const fsm_wire *wire, const int64_t *counts, int ch
     return at - boundary(wire, chunk, rows[mine + local_expert]);
 }
 
-/* Loads the cursors of one expert's sources for one chunk. */
-static void start_merge(const int64_t *counts, int64_t local_expert, int chunk, fsm_wire *wire)
+/* expert_first: the blocks of every chunk and expert, one after the other. */
+static void place_blocks(const int64_t *counts, fsm_wire *wire)
 {
     const fsm_wire_shape *s = &wire->shape;
-    int64_t expert = s->ep_index * local_experts(s) + local_expert;
-    for (int src = 0; src < s->ep * s->esp; src++) {
-        int64_t n = counts[src * s->num_experts + expert];
-        wire->merge[src] = (fsm_wire_cursor){
-            .rows = n,
-            .next = boundary(wire, chunk, n),
-            .last = boundary(wire, chunk + 1, n),
-            .base = gathered_base(wire, counts, chunk, src / s->esp, src % s->esp, local_expert),
-        };
-    }
-}
-
-/* The source whose next row comes first in expert order, by (t + 1) / n, ties to the lower source; NULL at the end. */
-static fsm_wire_cursor *first_cursor(fsm_wire_cursor *cursors, int sources, bool by_source)
-{
-    fsm_wire_cursor *best = NULL;
-    for (fsm_wire_cursor *c = cursors; c < cursors + sources; c++) {
-        if (c->next == c->last) continue;
-        if (by_source) return c;
-        if (!best || (c->next + 1) * best->rows < (best->next + 1) * c->rows) best = c;
-    }
-    return best;
-}
-
-/* Merges one chunk of one expert into expert order from row `at` on; returns the row after it. */
-static int64_t map_expert(const int64_t *counts, int64_t local_expert, int chunk, int64_t at, fsm_wire *wire)
-{
-    int sources = wire->shape.ep * wire->shape.esp;
-    fsm_wire_cursor *cursor;
-    start_merge(counts, local_expert, chunk, wire);
-    while ((cursor = first_cursor(wire->merge, sources, wire->shape.by_source))) {
-        int64_t from = cursor->base + cursor->next++;
-        wire->wire_of_row[at] = (int32_t)from;
-        wire->row_of_wire[from] = (int32_t)at;
-        at++;
-    }
-    return at;
-}
-
-static void map_experts(const int64_t *counts, fsm_wire *wire)
-{
-    int64_t local = local_experts(&wire->shape), at = 0;
+    int64_t local = local_experts(s), at = 0;
     for (int64_t e = 0; e < local; e++) {
         for (int c = 0; c < wire->chunks; c++) {
             wire->expert_first[c * local + e] = at;
-            at = map_expert(counts, e, c, at, wire);
+            for (int src = 0; src < s->ep * s->esp; src++)
+                at += chunk_rows(wire, c, counts[src * s->num_experts + s->ep_index * local + e]);
         }
         wire->expert_first[wire->chunks * local + e] = at;
     }
 }
 
-void fsm_wire_build(int64_t n, int64_t choices, const int32_t *choice, const int32_t *row, const int64_t *rows,
-                    const int64_t *counts, fsm_wire *wire)
+/* The tables of one source and local expert, pair number `pair` of `pairs`. */
+static void describe_pair(const fsm_wire *wire, const int64_t *counts, int64_t pair, int64_t pairs, int32_t *first,
+                          int32_t *base)
+{
+    const fsm_wire_shape *s = &wire->shape;
+    int64_t local = local_experts(s), src = pair / local, e = pair % local;
+    int64_t n = counts[src * s->num_experts + s->ep_index * local + e];
+    for (int c = 0; c <= wire->chunks; c++) first[c * pairs + pair] = (int32_t)boundary(wire, c, n);
+    for (int c = 0; c < wire->chunks; c++)
+        base[c * pairs + pair] = (int32_t)gathered_base(wire, counts, c, (int)(src / s->esp), (int)(src % s->esp), e);
+}
+
+static void map_experts(const fsm_ops *ops, const int64_t *counts, fsm_wire *wire)
+{
+    const fsm_wire_shape *s = &wire->shape;
+    int64_t sources = s->ep * s->esp, local = local_experts(s), pairs = sources * local, used = 0;
+    fsm_expert_map map = {.sources = sources, .num_experts = local, .chunks = wire->chunks, .by_source = s->by_source};
+    int32_t *rows = next_table(wire, pairs, &used, &map.rows);
+    int32_t *first = next_table(wire, (wire->chunks + 1) * pairs, &used, &map.first);
+    int32_t *base = next_table(wire, wire->chunks * pairs, &used, &map.base);
+    int32_t *begin = next_table(wire, local, &used, &map.begin);
+    for (int64_t pair = 0; pair < pairs; pair++) {
+        describe_pair(wire, counts, pair, pairs, first, base);
+        rows[pair] = first[wire->chunks * pairs + pair];
+        if (map.most_rows < rows[pair]) map.most_rows = rows[pair];
+    }
+    for (int64_t e = 0; e < local; e++) begin[e] = (int32_t)wire->expert_first[e];
+    write_table(ops, wire, used);
+    ops->place.map_experts(ops, &map, wire->wire_of_row, wire->row_of_wire);
+}
+
+void fsm_wire_build(const fsm_ops *ops, int64_t n, int64_t choices, const fsm_index *choice, const fsm_index *row,
+                    const int64_t *rows, const int64_t *counts, fsm_wire *wire)
 {
     count_chunks(counts, wire);
-    map_source(n, choices, choice, row, rows, wire);
-    map_experts(counts, wire);
+    place_blocks(counts, wire);
+    map_source(ops, n, choices, choice, row, rows, wire);
+    map_experts(ops, counts, wire);
 }
 
 int64_t fsm_wire_rows_between(const fsm_wire *wire, const int64_t *counts, int chunk, int from, int to)

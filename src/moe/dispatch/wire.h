@@ -1,6 +1,6 @@
 /* The wire: where every row of a layer lies while it travels, for one way of cutting the rows into chunks.
  * In:  rows[e] this rank sends to each expert; the same numbers of every rank of the expert group; the cuts.
- * Out: index maps between three orders of the same rows, and the counts of each chunk's collectives.
+ * Out: index maps between three orders of the same rows, on the device, and the counts of each chunk's collectives.
  *
  * Orders of rows:
  *   choice   (token, choice) at the source
@@ -16,6 +16,7 @@
 #define FSM_MOE_WIRE_H
 
 #include "ops/memory.h"
+#include "ops/ops.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,13 +36,6 @@ typedef struct fsm_wire_shape {
                               Chunks are then not contiguous, so there must be one */
 } fsm_wire_shape;
 
-/* One source's rows of one expert and chunk, while they are merged into expert order. */
-typedef struct fsm_wire_cursor {
-    int64_t rows;       /* n, of all chunks */
-    int64_t next, last; /* rows still to come in this chunk */
-    int64_t base;       /* gathered wire row of row t is base + t */
-} fsm_wire_cursor;
-
 typedef struct fsm_wire {
     fsm_wire_shape shape;
     int chunks;
@@ -49,8 +43,8 @@ typedef struct fsm_wire {
     bool identity;                    /* wire order = expert order: one source and one chunk */
     int64_t send_total, gather_total; /* rows in all */
     /* at the source */
-    int32_t *send_row;    /* [N, choices] wire row of a choice, -1 when dropped */
-    int32_t *token;       /* [send_total] token of a wire row, -1: padding */
+    fsm_index *send_row;  /* [N, choices] wire row of a choice, -1 when dropped */
+    fsm_index *token;     /* [send_total] token of a wire row, -1: padding */
     int64_t *send_first;  /* [chunks + 1] */
     int64_t *send_counts; /* [chunks, ep] rows for each destination */
     int64_t *recv_first;  /* [chunks + 1] rows before a chunk where received */
@@ -59,11 +53,11 @@ typedef struct fsm_wire {
     int64_t *gather_first;  /* [chunks + 1] */
     int64_t *gather_counts; /* [chunks, esp] rows from each member of my ESP group */
     int64_t *expert_first;  /* [chunks + 1, E_local] first expert-order row of a chunk, absolute */
-    int32_t *wire_of_row;   /* [gather_total] expert order -> wire order (gathered) */
-    int32_t *row_of_wire;   /* [gather_total] its inverse */
-    /* scratch */
-    int64_t *base;          /* [E] */
-    fsm_wire_cursor *merge; /* [ep * esp] */
+    fsm_index *wire_of_row; /* [gather_total] expert order -> wire order (gathered) */
+    fsm_index *row_of_wire; /* [gather_total] its inverse */
+    /* what the maps are made from, worked out on the host and written to the device (ops/place.h) */
+    int32_t *host_table;
+    fsm_index *table;
 } fsm_wire;
 
 void fsm_wire_take(fsm_memory *memory, const fsm_wire_shape *shape, fsm_wire *wire);
@@ -74,8 +68,8 @@ void fsm_wire_cut_at(int64_t row, fsm_wire *wire);
 
 /* Builds maps and counts. choice, row [n, choices] and rows [E] of this rank (fsm_route); counts [ep * esp, E]: rows of every
  * member of the expert group, in its rank order (ep_index * esp + esp_index). */
-void fsm_wire_build(int64_t n, int64_t choices, const int32_t *choice, const int32_t *row, const int64_t *rows,
-                    const int64_t *counts, fsm_wire *wire);
+void fsm_wire_build(const fsm_ops *ops, int64_t n, int64_t choices, const fsm_index *choice, const fsm_index *row,
+                    const int64_t *rows, const int64_t *counts, fsm_wire *wire);
 
 /* Rows of the chunk that one rank of my EP group sends to another: what send_counts and recv_counts say of this rank,
  * of any two. counts: as of fsm_wire_build. */

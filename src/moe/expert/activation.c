@@ -3,15 +3,15 @@
 #include <string.h>
 
 /* The two functions of an activation from the operations of its name and the sizes that these take. */
-#define ACTIVATION(op, ...)                                                                                      \
-    static void forward_##op(const fsm_ops *ops, int64_t n, int64_t width, const float *pre, float *act)         \
-    {                                                                                                            \
-        ops->op##_forward(ops, __VA_ARGS__, pre, act);                                                           \
-    }                                                                                                            \
-    static void backward_##op(const fsm_ops *ops, int64_t n, int64_t width, const float *pre, const float *dact, \
-                              float *dpre)                                                                       \
-    {                                                                                                            \
-        ops->op##_backward(ops, __VA_ARGS__, pre, dact, dpre);                                                   \
+#define ACTIVATION(op, ...)                                                                                          \
+    static void forward_##op(const fsm_ops *ops, int64_t n, int64_t width, const fsm_row *pre, fsm_row *act)         \
+    {                                                                                                                \
+        ops->op##_forward(ops, __VA_ARGS__, pre, act);                                                               \
+    }                                                                                                                \
+    static void backward_##op(const fsm_ops *ops, int64_t n, int64_t width, const fsm_row *pre, const fsm_row *dact, \
+                              fsm_row *dpre)                                                                         \
+    {                                                                                                                \
+        ops->op##_backward(ops, __VA_ARGS__, pre, dact, dpre);                                                       \
     }
 
 ACTIVATION(gelu, n *width)

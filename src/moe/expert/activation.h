@@ -13,8 +13,9 @@
 typedef struct fsm_activation {
     const char *name;
     bool gated;
-    void (*forward)(const fsm_ops *ops, int64_t n, int64_t width, const float *pre, float *act);
-    void (*backward)(const fsm_ops *ops, int64_t n, int64_t width, const float *pre, const float *dact, float *dpre);
+    void (*forward)(const fsm_ops *ops, int64_t n, int64_t width, const fsm_row *pre, fsm_row *act);
+    void (*backward)(const fsm_ops *ops, int64_t n, int64_t width, const fsm_row *pre, const fsm_row *dact,
+                     fsm_row *dpre);
 } fsm_activation;
 
 FSMOE_API const fsm_activation *fsm_activation_find(const char *name);

@@ -15,24 +15,25 @@
 
 typedef struct fsm_expert_weights {
     const fsm_activation *activation;
-    fsm_weight in;         /* [H or 2H, M] */
-    fsm_weight out;        /* [M, H] */
-    const float *bias_in;  /* [H] or NULL */
-    const float *bias_out; /* [M] or NULL */
-    float *d_in, *d_out, *d_bias_in, *d_bias_out;
+    fsm_weight in;            /* [H or 2H, M] */
+    fsm_weight out;           /* [M, H] */
+    const fsm_real *bias_in;  /* [H] or NULL */
+    const fsm_real *bias_out; /* [M] or NULL */
+    fsm_real *d_in, *d_out, *d_bias_in, *d_bias_out;
     bool add_bias_out; /* true on one shard, so that the sum over shards has it once */
 } fsm_expert_weights;
 
-/* Rows of one expert, all arrays starting at its first row. */
+/* Rows of one expert, all tensors starting at its first row. What comes in and goes out may be rows or, of a block that the
+ * residual stream goes through, fp32. */
 typedef struct fsm_expert_rows {
     int64_t n, hidden, width; /* M, local H */
-    float *x;                 /* [n, M] saved */
-    float *pre;               /* [n, H or 2H] before the activation, saved; from backward_input on its gradient */
-    float *act;               /* [n, H] saved */
-    float *y;                 /* [n, M] */
-    float *dy;                /* [n, M] kept until backward_weight; only read, others may read it too */
-    float *dact;              /* [n, H] scratch */
-    float *dx;                /* [n, M] */
+    fsm_matrix x;             /* [n, M] saved */
+    fsm_row *pre;             /* [n, H or 2H] before the activation, saved; from backward_input on its gradient */
+    fsm_row *act;             /* [n, H] saved */
+    fsm_matrix y;             /* [n, M] */
+    fsm_matrix dy;            /* [n, M] kept until backward_weight; only read, others may read it too */
+    fsm_row *dact;            /* [n, H] scratch */
+    fsm_matrix dx;            /* [n, M] */
 } fsm_expert_rows;
 
 typedef struct fsm_expert_kind {

@@ -47,26 +47,25 @@ static void bind_gpt(const fsmoe_moe_config *config, const fsm_param_view *views
 
 static void forward_gpt(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
 {
-    ops->linear_forward(ops, r->n, &w->in, w->bias_in, fsm_reals(r->x, r->hidden), fsm_reals(r->pre, r->width));
+    ops->linear_forward(ops, r->n, &w->in, w->bias_in, r->x, fsm_rows(r->pre, r->width));
     w->activation->forward(ops, r->n, r->width, r->pre, r->act);
-    ops->linear_forward(ops, r->n, &w->out, w->add_bias_out ? w->bias_out : NULL, fsm_reals(r->act, r->width),
-                        fsm_reals(r->y, r->hidden));
+    ops->linear_forward(ops, r->n, &w->out, w->add_bias_out ? w->bias_out : NULL, fsm_rows(r->act, r->width), r->y);
 }
 
 static void backward_input_gpt(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
 {
-    ops->linear_backward_input(ops, r->n, &w->out, fsm_reals(r->dy, r->hidden), 0.0f, fsm_reals(r->dact, r->width));
+    ops->linear_backward_input(ops, r->n, &w->out, r->dy, 0.0f, fsm_rows(r->dact, r->width));
     w->activation->backward(ops, r->n, r->width, r->pre, r->dact, r->pre);
-    ops->linear_backward_input(ops, r->n, &w->in, fsm_reals(r->pre, r->width), 0.0f, fsm_reals(r->dx, r->hidden));
+    ops->linear_backward_input(ops, r->n, &w->in, fsm_rows(r->pre, r->width), 0.0f, r->dx);
 }
 
 /* Every shard sees all rows' dy, so each computes the whole bias gradient and the replicas agree. */
 static void backward_weight_gpt(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
 {
-    ops->linear_backward_weight(ops, r->n, r->hidden, r->width, fsm_reals(r->dy, r->hidden),
-                                fsm_reals(r->act, r->width), w->d_out, w->d_bias_out);
-    ops->linear_backward_weight(ops, r->n, r->width, r->hidden, fsm_reals(r->pre, r->width), fsm_reals(r->x, r->hidden),
-                                w->d_in, w->d_bias_in);
+    ops->linear_backward_weight(ops, r->n, r->hidden, r->width, r->dy, fsm_rows(r->act, r->width), w->d_out,
+                                w->d_bias_out);
+    ops->linear_backward_weight(ops, r->n, r->width, r->hidden, fsm_rows(r->pre, r->width), r->x, w->d_in,
+                                w->d_bias_in);
 }
 
 const fsm_expert_kind fsm_expert_gpt = {

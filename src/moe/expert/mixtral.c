@@ -30,26 +30,24 @@ static void bind_mixtral(const fsmoe_moe_config *config, const fsm_param_view *v
 
 static void forward_mixtral(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
 {
-    ops->linear_forward(ops, r->n, &w->in, NULL, fsm_reals(r->x, r->hidden), fsm_reals(r->pre, 2 * r->width));
+    ops->linear_forward(ops, r->n, &w->in, NULL, r->x, fsm_rows(r->pre, 2 * r->width));
     w->activation->forward(ops, r->n, r->width, r->pre, r->act);
-    ops->linear_forward(ops, r->n, &w->out, NULL, fsm_reals(r->act, r->width), fsm_reals(r->y, r->hidden));
+    ops->linear_forward(ops, r->n, &w->out, NULL, fsm_rows(r->act, r->width), r->y);
 }
 
 static void backward_input_mixtral(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
 {
-    ops->linear_backward_input(ops, r->n, &w->out, fsm_reals(r->dy, r->hidden), 0.0f, fsm_reals(r->dact, r->width));
+    ops->linear_backward_input(ops, r->n, &w->out, r->dy, 0.0f, fsm_rows(r->dact, r->width));
     w->activation->backward(ops, r->n, r->width, r->pre, r->dact, r->pre);
     const int64_t part_rows[2] = {r->width, r->width}, leaf_rows[2] = {LEAF, LEAF};
-    ops->linear_backward_joined(ops, r->n, &w->in, 2, part_rows, leaf_rows, fsm_reals(r->pre, 2 * r->width),
-                                fsm_reals(r->dx, r->hidden));
+    ops->linear_backward_joined(ops, r->n, &w->in, 2, part_rows, leaf_rows, fsm_rows(r->pre, 2 * r->width), r->dx);
 }
 
 static void backward_weight_mixtral(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
 {
-    ops->linear_backward_weight(ops, r->n, r->hidden, r->width, fsm_reals(r->dy, r->hidden),
-                                fsm_reals(r->act, r->width), w->d_out, NULL);
-    ops->linear_backward_weight(ops, r->n, 2 * r->width, r->hidden, fsm_reals(r->pre, 2 * r->width),
-                                fsm_reals(r->x, r->hidden), w->d_in, NULL);
+    ops->linear_backward_weight(ops, r->n, r->hidden, r->width, r->dy, fsm_rows(r->act, r->width), w->d_out, NULL);
+    ops->linear_backward_weight(ops, r->n, 2 * r->width, r->hidden, fsm_rows(r->pre, 2 * r->width), r->x, w->d_in,
+                                NULL);
 }
 
 const fsm_expert_kind fsm_expert_mixtral = {

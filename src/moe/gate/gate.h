@@ -28,6 +28,8 @@ typedef struct fsm_gate_sums {
 
 /* The sums in an array of so many doubles, in this order. */
 #define FSM_GATE_SUMS_COUNT(num_experts) (4 * (num_experts) + 4)
+#define FSM_GATE_SUMS_KEPT(num_experts) (3 * (num_experts))
+#define FSM_GATE_SUMS_DROPPED(num_experts) (4 * (num_experts) + 1)
 fsm_gate_sums fsm_gate_sums_at(fsm_sum *sums, int64_t num_experts);
 
 /* What the losses send back, per unit of the sums. */

@@ -99,7 +99,7 @@ void fsm_gate_forward(fsm_gate_pass *pass, fsm_gate_sums *sums)
     if (gate->kind->has_logits) ops->route.add_squares(ops, n, pass->lse, sums->log_sum_sq);
     ops->route.add_choices(ops, n, k, k, pass->choice, NULL, 1, sums->chosen);
     if (gate->balance) gate->balance->add(pass, sums);
-    ops->route.add_constant(ops, (double)n, sums->tokens);
+    ops->add_to_sums(ops, 1, (double)n, sums->tokens);
 }
 
 void fsm_gate_backward(fsm_gate_pass *pass, fsm_real *dweight, const fsm_gate_loss_grad *loss, fsm_real *dx)

@@ -58,7 +58,7 @@ static void forward_sigmoid(fsm_gate_pass *pass)
     fsm_router_softmax(pass);
     if (pass->own && pass->input.training) choose_on_host(pass);
     else fsm_router_choose(pass, pass->logits);
-    ops->route.sigmoid_forward(ops, pass->input.n * pass->gate->choices, pass->score, pass->weight);
+    ops->sigmoid(ops, pass->input.n * pass->gate->choices, pass->score, pass->weight);
 }
 
 static void backward_sigmoid(fsm_gate_pass *pass)

@@ -46,7 +46,8 @@ typedef struct fsm_hook_call {
      * M apart. Elsewhere it is M. */
     int64_t width;
     int64_t num_experts;
-    const int64_t *kept; /* [E] (token, choice) pairs of this rank that an expert gets in this pass */
+    const int64_t *
+        kept; /* [E] (token, choice) pairs of this rank that an expert gets in this pass; NULL before the gate has run */
 } fsm_hook_call;
 
 typedef struct fsm_hook_kind {

@@ -2,23 +2,9 @@
  * ties to even; gradients pass as if nothing had been rounded. */
 #include "moe/hook/hook.h"
 
+#include "base/bf16.h"
+
 #include <string.h>
-
-static uint16_t to_bf16(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, quiet = bits >> 16 | 0x40; /* a NaN stays one */
-    return (uint16_t)(value != value ? quiet : rounded);
-}
-
-static float from_bf16(uint16_t half)
-{
-    uint32_t bits = (uint32_t)half << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
 
 /* Elements converted at a time, by way of a buffer: in place, a loop could not be vectorised. */
 enum { RUN = 256 };
@@ -39,7 +25,7 @@ static void pack(fsm_hook_call *call)
         for (int64_t first = 0; first < call->hidden; first += RUN) {
             uint16_t halves[RUN];
             int64_t n = call->hidden - first < RUN ? call->hidden - first : RUN;
-            for (int64_t m = 0; m < n; m++) halves[m] = to_bf16(from[first + m]);
+            for (int64_t m = 0; m < n; m++) halves[m] = fsm_to_bf16(from[first + m]);
             memcpy(to + 2 * first, halves, 2 * (size_t)n);
         }
     }
@@ -56,7 +42,7 @@ static void unpack(fsm_hook_call *call)
             uint16_t halves[RUN];
             int64_t n = call->hidden - first < RUN ? call->hidden - first : RUN;
             memcpy(halves, from + 2 * first, 2 * (size_t)n);
-            for (int64_t m = 0; m < n; m++) to[first + m] = from_bf16(halves[m]);
+            for (int64_t m = 0; m < n; m++) to[first + m] = fsm_from_bf16(halves[m]);
         }
     }
     call->width = call->hidden;

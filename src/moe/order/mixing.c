@@ -5,6 +5,11 @@ static int64_t groups_in(int64_t tokens, int64_t group)
     return group > 0 ? (tokens + group - 1) / group : 0;
 }
 
+static int64_t row_bytes_of(const fsm_gate *gate)
+{
+    return gate->ops->row_bytes;
+}
+
 /* ---- memory ---- */
 
 static int64_t columns_of(const fsm_gate *gate, const fsm_mixing_sizes *sizes)
@@ -75,114 +80,107 @@ static int64_t groups_of(const fsm_mixing *m, const fsm_gate_pass *gate)
     return groups_in(gate->input.n, m->group);
 }
 
+/* The matrices of a gate that mixes, of one group. */
+static void make_matrices(const fsm_mixing *m, fsm_gate_pass *gate, const part *p)
+{
+    const fsm_row *x = fsm_row_at(gate->input.x, row_bytes_of(gate->gate), p->first * gate->gate->hidden);
+    gate->gate->kind->mix(gate, p->tokens, x, fsm_real_at(m->dispatch, p->cell), fsm_real_at(m->combine, p->cell));
+}
+
+int64_t fsm_mixing_rows(const fsm_mixing *mixing, int64_t n)
+{
+    return groups_in(n, mixing->group) * mixing->slots;
+}
+
 void fsm_mixing_begin(fsm_mixing *m, fsm_gate_pass *gate, int64_t *rows)
 {
+    const fsm_ops *ops = gate->gate->ops;
     int64_t num_experts = gate->gate->num_experts, groups = groups_of(m, gate);
     m->count = groups * m->columns;
-    for (int64_t p = 0; p < m->count; p++) {
-        m->choice[p] = (int32_t)(p / m->slots % num_experts);
-        m->row[p] = (int32_t)(p / m->columns * m->slots + p % m->slots);
-    }
-    for (int64_t e = 0; e < num_experts; e++) rows[e] = groups * m->slots;
+    ops->place.number_slots(ops, m->count, num_experts, m->slots, m->choice, m->row);
+    for (int64_t e = 0; e < num_experts; e++) rows[e] = fsm_mixing_rows(m, gate->input.n);
     for (int64_t g = 0; gate->gate->kind->mixes && g < groups; g++) {
         part p = part_of(m, gate, g);
-        gate->gate->kind->mix(gate, p.tokens, gate->input.x + p.first * gate->gate->hidden, m->dispatch + p.cell,
-                              m->combine + p.cell);
+        make_matrices(m, gate, &p);
     }
 }
 
 /* ---- a route as matrices ---- */
 
-/* The column of a (token, choice) pair in its group's matrices; -1: dropped. */
-static int64_t column_of(const fsm_mixing *m, const fsm_gate_pass *gate, const fsm_route *route, int64_t pair)
+static fsm_one_hot one_hot_of(const fsm_mixing *m, const fsm_gate_pass *gate, const fsm_route *route, const part *p)
 {
-    if (route->row[pair] < 0) return -1;
-    return gate->choice[pair] * m->slots + route->row[pair] % m->slots;
+    int64_t first = p->first * gate->gate->choices;
+    return (fsm_one_hot){.tokens = p->tokens,
+                         .choices = gate->gate->choices,
+                         .slots = m->slots,
+                         .columns = m->columns,
+                         .choice = fsm_index_at(gate->choice, first),
+                         .row = fsm_index_at(route->row, first)};
 }
 
 typedef enum entries { ZEROS, ONES, WEIGHTS } entries;
-
-/* A loop over a group's tokens: entries are written, or gradients read. */
-typedef struct token_loop {
-    const fsm_mixing *mixing;
-    const fsm_gate_pass *gate;
-    const fsm_route *route;
-    const part *part;
-    entries kind;
-    float *dweight;
-} token_loop;
-
-/* Elements that a random access to a large matrix takes as long as. */
-enum { ACCESS_ELEMS = 64 };
-
-static void over_tokens(token_loop *loop, fsm_rows_body *body)
-{
-    const fsm_gate *gate = loop->gate->gate;
-    gate->ops->for_rows(gate->ops, loop->part->tokens, gate->choices * ACCESS_ELEMS, body, loop);
-}
-
-static void set_rows(void *context, int64_t first, int64_t count)
-{
-    const token_loop *a = context;
-    int64_t k = a->gate->gate->choices;
-    for (int64_t at = first * k; at < (first + count) * k; at++) {
-        int64_t pair = a->part->first * k + at, column = column_of(a->mixing, a->gate, a->route, pair);
-        float entry = a->kind == WEIGHTS ? a->gate->weight[pair] : a->kind == ONES ? 1 : 0;
-        if (column >= 0) a->mixing->scratch->matrix[at / k * a->mixing->columns + column] = entry;
-    }
-}
 
 /* One-hot rows of a group's tokens; zeros again when they have been used, for the next group. */
 static void set_matrix(const fsm_mixing *m, const fsm_gate_pass *gate, const fsm_route *route, const part *p,
                        entries kind)
 {
-    token_loop loop = {.mixing = m, .gate = gate, .route = route, .part = p, .kind = kind};
-    if (route) over_tokens(&loop, set_rows); /* a gate's own matrix stays */
-}
-
-static void read_rows(void *context, int64_t first, int64_t count)
-{
-    const token_loop *a = context;
-    int64_t k = a->gate->gate->choices;
-    for (int64_t at = first * k; at < (first + count) * k; at++) {
-        int64_t pair = a->part->first * k + at, column = column_of(a->mixing, a->gate, a->route, pair);
-        a->dweight[pair] = column < 0 ? 0 : a->mixing->scratch->d_matrix[at / k * a->mixing->columns + column];
-    }
+    const fsm_ops *ops = gate->gate->ops;
+    if (!route) return; /* a gate's own matrix stays */
+    fsm_one_hot one_hot = one_hot_of(m, gate, route, p);
+    const fsm_real *weight = fsm_real_at(gate->weight, p->first * gate->gate->choices);
+    ops->place.set_one_hot(ops, &one_hot, kind == WEIGHTS ? weight : NULL, kind == ONES, m->scratch->matrix);
 }
 
 static void read_weights(const fsm_mixing *m, const fsm_gate_pass *gate, const fsm_route *route, const part *p,
-                         float *dweight)
+                         fsm_real *dweight)
 {
-    token_loop loop = {.mixing = m, .gate = gate, .route = route, .part = p, .dweight = dweight};
-    over_tokens(&loop, read_rows);
+    const fsm_ops *ops = gate->gate->ops;
+    fsm_one_hot one_hot = one_hot_of(m, gate, route, p);
+    ops->place.get_one_hot(ops, &one_hot, m->scratch->d_matrix, fsm_real_at(dweight, p->first * gate->gate->choices));
 }
 
 /* ---- products ---- */
 
-/* slots = matrix^T rows */
-static void into_slots(const fsm_mixing *m, const fsm_gate *gate, const part *p, const float *matrix, const float *rows)
+/* A group's part of tokens [n, M] of either kind, of slots, of matrices. */
+static fsm_matrix tokens_of(const fsm_gate *gate, const part *p, fsm_matrix tokens)
 {
-    gate->ops->gemm(gate->ops, true, false, m->columns, gate->hidden, p->tokens, NULL,
-                    fsm_reals(matrix + p->cell, m->columns), fsm_reals(rows + p->first * gate->hidden, gate->hidden), 0,
-                    fsm_reals(m->scratch->slots + p->slot, gate->hidden));
+    int64_t bytes = tokens.elem == FSM_ELEM_ROW ? row_bytes_of(gate) : FSM_REAL_BYTES;
+    tokens.at = (char *)tokens.at + p->first * gate->hidden * bytes;
+    return tokens;
 }
 
-/* rows += matrix slots */
-static void from_slots(const fsm_mixing *m, const fsm_gate *gate, const part *p, const float *matrix,
-                       const float *slots, float *rows)
+static fsm_matrix slots_at(const fsm_gate *gate, const part *p, const fsm_row *slots)
 {
-    gate->ops->gemm(gate->ops, false, false, p->tokens, gate->hidden, m->columns, NULL,
-                    fsm_reals(matrix + p->cell, m->columns), fsm_reals(slots + p->slot, gate->hidden), 1,
-                    fsm_reals(rows + p->first * gate->hidden, gate->hidden));
+    return fsm_rows(fsm_row_at(slots, row_bytes_of(gate), p->slot), gate->hidden);
 }
 
-/* d matrix = rows slots^T */
-static void matrix_backward(const fsm_mixing *m, const fsm_gate *gate, const part *p, const float *rows,
-                            const float *slots, float *dmatrix)
+static fsm_matrix matrix_at(const fsm_mixing *m, const part *p, const fsm_real *matrix)
 {
-    gate->ops->gemm(gate->ops, false, true, p->tokens, m->columns, gate->hidden, NULL,
-                    fsm_reals(rows + p->first * gate->hidden, gate->hidden), fsm_reals(slots + p->slot, gate->hidden),
-                    0, fsm_reals(dmatrix + p->cell, m->columns));
+    return fsm_reals(fsm_real_at(matrix, p->cell), m->columns);
+}
+
+/* slots = matrix^T tokens */
+static void into_slots(const fsm_mixing *m, const fsm_gate *gate, const part *p, const fsm_real *matrix,
+                       fsm_matrix tokens)
+{
+    gate->ops->gemm(gate->ops, true, false, m->columns, gate->hidden, p->tokens, NULL, matrix_at(m, p, matrix),
+                    tokens_of(gate, p, tokens), 0, slots_at(gate, p, m->scratch->slots));
+}
+
+/* tokens += matrix slots */
+static void from_slots(const fsm_mixing *m, const fsm_gate *gate, const part *p, const fsm_real *matrix,
+                       const fsm_row *slots, fsm_real *tokens)
+{
+    gate->ops->gemm(gate->ops, false, false, p->tokens, gate->hidden, m->columns, NULL, matrix_at(m, p, matrix),
+                    slots_at(gate, p, slots), 1, tokens_of(gate, p, fsm_reals(tokens, gate->hidden)));
+}
+
+/* d matrix = tokens slots^T */
+static void matrix_backward(const fsm_mixing *m, const fsm_gate *gate, const part *p, fsm_matrix tokens,
+                            const fsm_row *slots, fsm_real *dmatrix)
+{
+    gate->ops->gemm(gate->ops, false, true, p->tokens, m->columns, gate->hidden, NULL, tokens_of(gate, p, tokens),
+                    slots_at(gate, p, slots), 0, matrix_at(m, p, dmatrix));
 }
 
 void fsm_mixing_dispatch(const fsm_mixing *m, const fsm_gate_pass *gate, const fsm_route *route)
@@ -190,12 +188,13 @@ void fsm_mixing_dispatch(const fsm_mixing *m, const fsm_gate_pass *gate, const f
     for (int64_t g = 0; g < groups_of(m, gate); g++) {
         part p = part_of(m, gate, g);
         set_matrix(m, gate, route, &p, ONES);
-        into_slots(m, gate->gate, &p, route ? m->scratch->matrix : m->dispatch, gate->input.x);
+        into_slots(m, gate->gate, &p, route ? m->scratch->matrix : m->dispatch,
+                   fsm_rows(gate->input.x, gate->gate->hidden));
         set_matrix(m, gate, route, &p, ZEROS);
     }
 }
 
-void fsm_mixing_combine(const fsm_mixing *m, const fsm_gate_pass *gate, const fsm_route *route, float *y)
+void fsm_mixing_combine(const fsm_mixing *m, const fsm_gate_pass *gate, const fsm_route *route, fsm_real *y)
 {
     for (int64_t g = 0; g < groups_of(m, gate); g++) {
         part p = part_of(m, gate, g);
@@ -206,35 +205,40 @@ void fsm_mixing_combine(const fsm_mixing *m, const fsm_gate_pass *gate, const fs
 }
 
 void fsm_mixing_combine_backward(const fsm_mixing *m, const fsm_gate_pass *gate, const fsm_route *route,
-                                 const float *dy, float *dweight)
+                                 const fsm_real *dy, fsm_real *dweight)
 {
     for (int64_t g = 0; g < groups_of(m, gate); g++) {
         part p = part_of(m, gate, g);
         set_matrix(m, gate, route, &p, WEIGHTS);
-        into_slots(m, gate->gate, &p, route ? m->scratch->matrix : m->combine, dy);
+        into_slots(m, gate->gate, &p, route ? m->scratch->matrix : m->combine, fsm_reals(dy, gate->gate->hidden));
         set_matrix(m, gate, route, &p, ZEROS);
-        matrix_backward(m, gate->gate, &p, dy, m->out, route ? m->scratch->d_matrix : m->grads->d_combine);
+        matrix_backward(m, gate->gate, &p, fsm_reals(dy, gate->gate->hidden), m->out,
+                        route ? m->scratch->d_matrix : m->grads->d_combine);
         if (route) read_weights(m, gate, route, &p, dweight);
     }
 }
 
-void fsm_mixing_dispatch_backward(const fsm_mixing *m, const fsm_gate_pass *gate, const fsm_route *route, float *dx)
+void fsm_mixing_dispatch_backward(const fsm_mixing *m, const fsm_gate_pass *gate, const fsm_route *route, fsm_real *dx)
 {
     for (int64_t g = 0; g < groups_of(m, gate); g++) {
         part p = part_of(m, gate, g);
         set_matrix(m, gate, route, &p, ONES);
         from_slots(m, gate->gate, &p, route ? m->scratch->matrix : m->dispatch, m->scratch->slots, dx);
         set_matrix(m, gate, route, &p, ZEROS);
-        if (!route) matrix_backward(m, gate->gate, &p, gate->input.x, m->scratch->slots, m->grads->d_dispatch);
+        if (!route)
+            matrix_backward(m, gate->gate, &p, fsm_rows(gate->input.x, gate->gate->hidden), m->scratch->slots,
+                            m->grads->d_dispatch);
     }
 }
 
-void fsm_mixing_gate_backward(const fsm_mixing *m, fsm_gate_pass *gate, float *dx)
+void fsm_mixing_gate_backward(const fsm_mixing *m, fsm_gate_pass *gate, fsm_real *dx)
 {
     for (int64_t g = 0; g < groups_of(m, gate); g++) {
         part p = part_of(m, gate, g);
         int64_t at = p.first * gate->gate->hidden;
-        gate->gate->kind->mix_backward(gate, p.tokens, gate->input.x + at, m->dispatch + p.cell, m->combine + p.cell,
-                                       m->grads->d_dispatch + p.cell, m->grads->d_combine + p.cell, dx + at);
+        gate->gate->kind->mix_backward(gate, p.tokens, fsm_row_at(gate->input.x, row_bytes_of(gate->gate), at),
+                                       fsm_real_at(m->dispatch, p.cell), fsm_real_at(m->combine, p.cell),
+                                       fsm_real_at(m->grads->d_dispatch, p.cell),
+                                       fsm_real_at(m->grads->d_combine, p.cell), fsm_real_at(dx, at));
     }
 }

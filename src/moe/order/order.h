@@ -1,24 +1,29 @@
 /* The order: which row of an expert's input each (token, choice) takes, and how many rows each expert is sent.
  * In:  choices [n, choices] of the gate, -1 where there is none; their weights.
- * Out: a route: rows by expert. Copying tokens into rows and back is the same for all kinds (gather_rows, combine_rows).
+ * Out: a route: rows by expert, on the device; how many, on the host where that must be known. Copying tokens into rows and back is the same for all kinds (gather_rows, combine_rows).
  * Capacity is counted in groups of `group` tokens (GShard's groups): T = ceil(k f G / E), at most G, rows a group.
  */
 #ifndef FSM_MOE_ORDER_H
 #define FSM_MOE_ORDER_H
 
 #include "ops/memory.h"
+#include "ops/ops.h"
 
 #include <fsmoe/config.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 typedef struct fsm_route {
-    int32_t *row;     /* [n, choices] row within the chosen expert, counted on this rank; -1: dropped */
-    int64_t *kept;    /* [E] rows that hold a token */
-    int64_t *rows;    /* [E] rows sent: kept, or more where the kind pads */
-    int64_t *filling; /* [E] scratch */
-    int32_t *ranking; /* [n choices] scratch of drop policy probs: choices of a group, the heaviest first */
-    int64_t dropped;  /* (token, choice) pairs without a row */
+    fsm_index *row;     /* [n, choices] row within the chosen expert, counted on this rank; -1: dropped */
+    fsm_index *counts;  /* [E + 1] rows that hold a token; (token, choice) pairs without a row */
+    fsm_index *filling; /* [E] scratch */
+    int64_t *rows;      /* [E] rows sent: kept, or more where the kind pads */
+    /* on the host once they have been read (fsm_route_read) */
+    bool is_read;
+    int64_t *kept;               /* [E] the first of counts */
+    int64_t dropped;             /* and the last */
+    int32_t *read;               /* [E + 1] scratch */
+    struct fsm_ranking *ranking; /* of drop policy probs, which is the host's; NULL without */
 } fsm_route;
 
 typedef struct fsm_order_problem {
@@ -36,7 +41,11 @@ typedef struct fsm_order_kind {
     int64_t (*max_rows)(const fsm_order_problem *problem);
     /* most rows that any `experts` of the experts can be sent together by one rank */
     int64_t (*max_rows_together)(const fsm_order_problem *problem, int64_t experts);
-    void (*assign)(const fsm_order_problem *problem, const int32_t *choice, const float *weight, fsm_route *route);
+    /* all of the route; what fsm_order_fill counts it has read, fsm_order_place leaves it on the device */
+    void (*assign)(const fsm_ops *ops, const fsm_order_problem *problem, const fsm_index *choice,
+                   const fsm_real *weight, fsm_route *route);
+    /* rows that a rank sends to every expert, where n and the capacity alone say it; NULL, or -1 for every n: choices say it too */
+    int64_t (*fixed_rows)(const fsm_order_problem *problem);
     bool dense; /* tokens become rows, and rows tokens, by products with one-hot matrices */
 } fsm_order_kind;
 
@@ -46,12 +55,21 @@ extern const fsm_order_kind fsm_order_tutel, fsm_order_gshard, fsm_order_sorted;
 /* T of one group: ceil(k f G / E) clamped to [1, G]; G when dropless. */
 FSMOE_API int64_t fsm_order_capacity(const fsm_order_problem *problem);
 
-void fsm_route_take(fsm_memory *memory, int64_t max_tokens, int64_t num_experts, int64_t choices, fsm_route *route);
+/* by_weight: with what drop policy probs needs. */
+void fsm_route_take(fsm_memory *memory, int64_t max_tokens, int64_t num_experts, int64_t choices, bool by_weight,
+                    fsm_route *route);
 
 /* Drops group by group what lacks a place, and numbers the rest in order of tokens. Row = base + place within the
- * group, where base is `stride` rows a group, or the rows filled so far (stride 0). Fills row, kept, dropped. weight is
+ * group, where base is `stride` rows a group, or the rows filled so far (stride 0). Fills row and counts; weight is
  * read by_weight alone. */
-FSMOE_API void fsm_order_fill(const fsm_order_problem *problem, int64_t stride, const int32_t *choice,
-                              const float *weight, fsm_route *route);
+void fsm_order_place(const fsm_ops *ops, const fsm_order_problem *problem, int64_t stride, const fsm_index *choice,
+                     const fsm_real *weight, fsm_route *route);
+
+/* kept and dropped, once. */
+void fsm_route_read(const fsm_ops *ops, int64_t num_experts, fsm_route *route);
+
+/* Both. */
+FSMOE_API void fsm_order_fill(const fsm_ops *ops, const fsm_order_problem *problem, int64_t stride,
+                              const fsm_index *choice, const fsm_real *weight, fsm_route *route);
 
 #endif

@@ -36,34 +36,39 @@ int64_t fsm_order_capacity(const fsm_order_problem *problem)
     return capacity < problem->group ? capacity : problem->group;
 }
 
-void fsm_route_take(fsm_memory *memory, int64_t max_tokens, int64_t num_experts, int64_t choices, fsm_route *route)
+/* Of what drop policy probs sorts, on the host. */
+struct fsm_ranking {
+    int32_t *choice, *row; /* [n, choices] */
+    float *weight;         /* [n, choices] */
+    int32_t *order;        /* [n choices] choices of a group, the heaviest first */
+    int64_t *filling;      /* [E] */
+};
+
+static struct fsm_ranking *take_ranking(fsm_memory *memory, int64_t pairs, int64_t num_experts)
 {
-    route->row = fsm_take_indices(memory, max_tokens * choices);
-    route->kept = FSM_TAKE_HOST(memory, int64_t, num_experts);
-    route->rows = FSM_TAKE_HOST(memory, int64_t, num_experts);
-    route->filling = FSM_TAKE_HOST(memory, int64_t, num_experts);
-    route->ranking = fsm_take_indices(memory, max_tokens * choices);
+    struct fsm_ranking *ranking = FSM_TAKE_HOST(memory, struct fsm_ranking, 1);
+    struct fsm_ranking arrays = {.choice = FSM_TAKE_HOST(memory, int32_t, pairs),
+                                 .row = FSM_TAKE_HOST(memory, int32_t, pairs),
+                                 .weight = FSM_TAKE_HOST(memory, float, pairs),
+                                 .order = FSM_TAKE_HOST(memory, int32_t, pairs),
+                                 .filling = FSM_TAKE_HOST(memory, int64_t, num_experts)};
+    if (ranking) *ranking = arrays; /* not while memory is only measured */
+    return ranking;
 }
 
-/* ---- who keeps a place in the group of tokens [first, last); others get row -1 ---- */
-
-static void keep_or_drop_one(int64_t at, int64_t capacity, const int32_t *choice, fsm_route *route)
+void fsm_route_take(fsm_memory *memory, int64_t max_tokens, int64_t num_experts, int64_t choices, bool by_weight,
+                    fsm_route *route)
 {
-    route->row[at] = -1;
-    if (choice[at] < 0) return;
-    bool kept = route->filling[choice[at]] < capacity;
-    route->filling[choice[at]] += kept;
-    route->dropped += !kept;
-    if (kept) route->row[at] = 0;
+    *route = (fsm_route){.row = fsm_take_indices(memory, max_tokens * choices),
+                         .counts = fsm_take_indices(memory, num_experts + 1),
+                         .filling = fsm_take_indices(memory, num_experts),
+                         .rows = FSM_TAKE_HOST(memory, int64_t, num_experts),
+                         .kept = FSM_TAKE_HOST(memory, int64_t, num_experts),
+                         .read = FSM_TAKE_HOST(memory, int32_t, num_experts + 1)};
+    if (by_weight) route->ranking = take_ranking(memory, max_tokens * choices, num_experts);
 }
 
-static void keep_by_position(const fsm_order_problem *p, int64_t first, int64_t last, const int32_t *choice,
-                             fsm_route *route)
-{
-    int64_t capacity = fsm_order_capacity(p);
-    for (int64_t j = 0; j < p->choices; j++)
-        for (int64_t i = first; i < last; i++) keep_or_drop_one(i * p->choices + j, capacity, choice, route);
-}
+/* ---- who keeps a place by weight: row 0, others get -1 ---- */
 
 /* Whether choice a comes before b: heavier, or as by position. */
 static bool is_before(int64_t k, const float *weight, int32_t a, int32_t b)
@@ -96,34 +101,69 @@ static void rank(int64_t k, const float *weight, int32_t *items, int64_t n)
     }
 }
 
-static void keep_by_weight(const fsm_order_problem *p, int64_t first, int64_t last, const int32_t *choice,
-                           const float *weight, fsm_route *route)
+/* The tokens [first, last) are a group; returns how many pairs it dropped. */
+static int32_t keep_in_group(const fsm_order_problem *p, int64_t first, int64_t last, struct fsm_ranking *r)
 {
     int64_t n = (last - first) * p->choices, capacity = fsm_order_capacity(p);
-    for (int64_t i = 0; i < n; i++) route->ranking[i] = (int32_t)(first * p->choices + i);
-    rank(p->choices, weight, route->ranking, n);
-    for (int64_t i = 0; i < n; i++) keep_or_drop_one(route->ranking[i], capacity, choice, route);
+    int32_t dropped = 0;
+    for (int64_t i = 0; i < n; i++) r->order[i] = (int32_t)(first * p->choices + i);
+    rank(p->choices, r->weight, r->order, n);
+    memset(r->filling, 0, sizeof *r->filling * (size_t)p->num_experts);
+    for (int64_t i = 0; i < n; i++) {
+        int32_t at = r->order[i], expert = r->choice[at];
+        r->row[at] = -1;
+        if (expert < 0) continue;
+        bool kept = r->filling[expert] < capacity;
+        r->filling[expert] += kept;
+        dropped += !kept;
+        if (kept) r->row[at] = 0;
+    }
+    return dropped;
+}
+
+static void keep_by_weight(const fsm_ops *ops, const fsm_order_problem *p, const fsm_index *choice,
+                           const fsm_real *weight, fsm_route *route)
+{
+    struct fsm_ranking *r = route->ranking;
+    size_t pairs = (size_t)(p->n * p->choices);
+    int32_t dropped = 0;
+    ops->read(ops, pairs * sizeof *r->choice, choice, r->choice);
+    ops->read(ops, pairs * sizeof *r->weight, weight, r->weight);
+    for (int64_t first = 0; first < p->n; first += p->group)
+        dropped += keep_in_group(p, first, first + p->group < p->n ? first + p->group : p->n, r);
+    ops->write(ops, pairs * sizeof *r->row, r->row, route->row);
+    ops->write(ops, sizeof dropped, &dropped, fsm_index_at(route->counts, p->num_experts));
 }
 
 /* ---- rows ---- */
 
-void fsm_order_fill(const fsm_order_problem *p, int64_t stride, const int32_t *choice, const float *weight,
-                    fsm_route *route)
+void fsm_order_place(const fsm_ops *ops, const fsm_order_problem *p, int64_t stride, const fsm_index *choice,
+                     const fsm_real *weight, fsm_route *route)
 {
-    memset(route->kept, 0, sizeof *route->kept * (size_t)p->num_experts);
-    route->dropped = 0;
-    for (int64_t first = 0, group = 0; first < p->n; first += p->group, group++) {
-        int64_t last = first + p->group < p->n ? first + p->group : p->n;
-        memset(route->filling, 0, sizeof *route->filling * (size_t)p->num_experts);
-        if (p->by_weight) keep_by_weight(p, first, last, choice, weight, route);
-        else keep_by_position(p, first, last, choice, route);
-        memset(route->filling, 0, sizeof *route->filling * (size_t)p->num_experts);
-        for (int64_t at = first * p->choices; at < last * p->choices; at++) {
-            if (route->row[at] < 0) continue;
-            int32_t expert = choice[at];
-            route->row[at] = (int32_t)(stride > 0 ? group * stride + route->filling[expert] : route->kept[expert]);
-            route->filling[expert]++;
-            route->kept[expert]++;
-        }
-    }
+    const fsm_places places = {.n = p->n,
+                               .choices = p->choices,
+                               .num_experts = p->num_experts,
+                               .group = p->group,
+                               .capacity = fsm_order_capacity(p),
+                               .stride = stride};
+    route->is_read = false;
+    if (p->by_weight) keep_by_weight(ops, p, choice, weight, route);
+    else ops->place.keep(ops, &places, choice, route->row, route->filling, fsm_index_at(route->counts, p->num_experts));
+    ops->place.number(ops, &places, choice, route->row, route->filling, route->counts);
+}
+
+void fsm_route_read(const fsm_ops *ops, int64_t num_experts, fsm_route *route)
+{
+    if (route->is_read) return;
+    ops->read(ops, (size_t)(num_experts + 1) * sizeof *route->read, route->counts, route->read);
+    for (int64_t e = 0; e < num_experts; e++) route->kept[e] = route->read[e];
+    route->dropped = route->read[num_experts];
+    route->is_read = true;
+}
+
+void fsm_order_fill(const fsm_ops *ops, const fsm_order_problem *p, int64_t stride, const fsm_index *choice,
+                    const fsm_real *weight, fsm_route *route)
+{
+    fsm_order_place(ops, p, stride, choice, weight, route);
+    fsm_route_read(ops, p->num_experts, route);
 }

@@ -18,11 +18,19 @@ static int64_t max_rows_together_padded(const fsm_order_problem *problem, int64_
     return experts * max_rows_padded(problem);
 }
 
-static void assign_padded(const fsm_order_problem *p, const int32_t *choice, const float *weight, fsm_route *route)
+static int64_t fixed_rows_padded(const fsm_order_problem *p)
 {
-    bool dropless = p->capacity_factor == 0;
-    fsm_order_fill(p, dropless ? 0 : fsm_order_capacity(p), choice, weight, route);
-    int64_t rows = dropless ? 0 : max_rows_padded(p);
+    return p->capacity_factor == 0 ? -1 : max_rows_padded(p);
+}
+
+/* With a capacity nobody on the host need know how many rows hold a token. */
+static void assign_padded(const fsm_ops *ops, const fsm_order_problem *p, const fsm_index *choice,
+                          const fsm_real *weight, fsm_route *route)
+{
+    int64_t rows = fixed_rows_padded(p);
+    bool dropless = rows < 0;
+    fsm_order_place(ops, p, dropless ? 0 : fsm_order_capacity(p), choice, weight, route);
+    if (dropless) fsm_route_read(ops, p->num_experts, route);
     for (int64_t e = 0; dropless && e < p->num_experts; e++)
         if (route->kept[e] > rows) rows = route->kept[e];
     for (int64_t e = 0; e < p->num_experts; e++) route->rows[e] = rows;
@@ -35,6 +43,7 @@ const fsm_order_kind fsm_order_tutel = {
     .max_rows = max_rows_padded,
     .max_rows_together = max_rows_together_padded,
     .assign = assign_padded,
+    .fixed_rows = fixed_rows_padded,
 };
 
 const fsm_order_kind fsm_order_gshard = {
@@ -44,5 +53,6 @@ const fsm_order_kind fsm_order_gshard = {
     .max_rows = max_rows_padded,
     .max_rows_together = max_rows_together_padded,
     .assign = assign_padded,
+    .fixed_rows = fixed_rows_padded,
     .dense = true,
 };

@@ -19,9 +19,10 @@ static int64_t max_rows_together_sorted(const fsm_order_problem *p, int64_t expe
     return by_expert < by_token ? by_expert : by_token;
 }
 
-static void assign_sorted(const fsm_order_problem *p, const int32_t *choice, const float *weight, fsm_route *route)
+static void assign_sorted(const fsm_ops *ops, const fsm_order_problem *p, const fsm_index *choice,
+                          const fsm_real *weight, fsm_route *route)
 {
-    fsm_order_fill(p, 0, choice, weight, route);
+    fsm_order_fill(ops, p, 0, choice, weight, route);
     memcpy(route->rows, route->kept, sizeof *route->rows * (size_t)p->num_experts);
 }
 
