@@ -232,6 +232,47 @@ static void test_layer_a_kind_is_added_once(void **state)
     assert_int_equal(fsm_add_order(&fsm_order_tutel), FSMOE_ERROR_CONFIG);
 }
 
+/* Of a kind that was compiled against other contracts, nothing but the name can be known. */
+static void test_layer_a_kind_of_another_version_is_refused(void **state)
+{
+    enum { OTHER = FSM_EXTEND_VERSION + 1 };
+    const char *const name = "elsewhere"; /* where every kind's struct begins */
+    (void)state;
+    fsmoe_status refused[] = {
+        fsm_add_gate_v((const void *)&name, OTHER),   fsm_add_order_v((const void *)&name, OTHER),
+        fsm_add_expert_v((const void *)&name, OTHER), fsm_add_alltoall_v((const void *)&name, OTHER),
+        fsm_add_hook_v((const void *)&name, OTHER),
+    };
+    for (size_t i = 0; i < COUNT(refused); i++) assert_int_equal(refused[i], FSMOE_ERROR_CONFIG);
+    assert_non_null(strstr(fsmoe_last_error(), "elsewhere"));
+    assert_non_null(strstr(fsmoe_last_error(), "version 2"));
+    assert_null(fsm_gate_find("elsewhere"));
+}
+
+/* Says what copies its tensors to the host, and only under the configuration that does. */
+static void test_layer_gates_say_what_runs_on_the_host(void **state)
+{
+    static const struct {
+        const char *settings[MOST_SETTINGS], *what;
+    } cases[] = {
+        {{"gate=gshard"}, NULL},
+        {{"gate=gshard", "noisy=true"}, NULL},
+        {{"gate=gshard", "noisy=true", "aux_loss=importance_load"}, "smooth load"},
+        {{"gate=sigmoid"}, NULL},
+        {{"gate=sigmoid", "balanced=true"}, "balanced assignment"},
+        {{"gate=deepseek"}, NULL},
+        {{"gate=tanh"}, "tanh"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        fsmoe_config *config = make_config(cases[i].settings, TOKENS);
+        const char *what = fsm_gate_on_host(&config->moe);
+        assert_true(!what == !cases[i].what);
+        if (what) assert_non_null(strstr(what, cases[i].what));
+        fsmoe_config_destroy(config);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +284,8 @@ int main(void)
         cmocka_unit_test(test_layer_conserves_tokens_over_random_layers),
         cmocka_unit_test(test_layer_configuration_knows_what_gates_have),
         cmocka_unit_test(test_layer_a_kind_is_added_once),
+        cmocka_unit_test(test_layer_a_kind_of_another_version_is_refused),
+        cmocka_unit_test(test_layer_gates_say_what_runs_on_the_host),
     };
     return cmocka_run_group_tests(tests, add_kinds, end_world);
 }

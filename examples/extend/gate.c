@@ -1,17 +1,13 @@
-/* A gate: the k best logits, each weighed by (1 + tanh(logit)) / 2. */
+/* A gate: the k best logits, each weighed by (1 + tanh(logit)) / 2. It runs on the host. */
 #include "extend.h"
 
 #include <math.h>
 
-static int list_params(const fsmoe_moe_config *config, int64_t hidden, fsm_param_spec *specs)
+static float weight_of(float logit, float *slope)
 {
-    specs[0] = fsm_router_weight_spec(config, hidden);
-    return 1;
-}
-
-static int64_t logit_of(const fsm_gate_pass *pass, int64_t pair)
-{
-    return pair / pass->gate->choices * pass->gate->num_experts + pass->choice[pair];
+    float weight = 0.5f * (1 + tanhf(logit));
+    *slope = 2 * weight * (1 - weight);
+    return weight;
 }
 
 static void forward(fsm_gate_pass *pass)
@@ -19,15 +15,13 @@ static void forward(fsm_gate_pass *pass)
     fsm_router_project(pass, pass->input.x);
     fsm_router_softmax(pass); /* for the losses */
     fsm_router_choose(pass, pass->logits);
-    for (int64_t i = 0; i < pass->input.n * pass->gate->choices; i++)
-        pass->weight[i] = 0.5f * (1 + tanhf(pass->logits[logit_of(pass, i)]));
+    fsm_router_weigh(pass, weight_of);
 }
 
 static void backward(fsm_gate_pass *pass)
 {
     fsm_router_losses_backward(pass);
-    for (int64_t i = 0; i < pass->input.n * pass->gate->choices; i++)
-        pass->dlogits[logit_of(pass, i)] += pass->dweight[i] * 2 * pass->weight[i] * (1 - pass->weight[i]);
+    fsm_router_weigh_backward(pass, weight_of);
     fsm_router_project_backward(pass);
 }
 
@@ -35,10 +29,11 @@ const fsm_gate_kind my_gate = {
     .name = "tanh",
     .description = "top-k, (1 + tanh(logit)) / 2",
     .source = "examples/extend",
+    .runs_on_host = true,
     .has_logits = true,
     .has_probability = true,
     .has_weights = true,
-    .list_params = list_params,
+    .list_params = fsm_router_list_weight,
     .forward = forward,
     .backward = backward,
 };

@@ -313,7 +313,7 @@ void fsm_cpu_sigmoid_forward(const fsm_ops *self, int64_t n, const fsm_real *x, 
 #pragma omp parallel num_threads(fsm_cpu_threads(self, n))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, 16);
-        fsm_ref_sigmoid_forward(self, mine.count, x + mine.begin, y + mine.begin);
+        fsm_ref_sigmoid(self, mine.count, x + mine.begin, y + mine.begin);
     }
 }
 

@@ -70,12 +70,11 @@ void fsm_cpu_group_backward(const fsm_ops *self, const fsm_group_shape *shape, c
         .sigmoid_weights_backward = fsm_cpu_sigmoid_weights_backward,                                               \
         .chosen_prob_backward = fsm_cpu_chosen_prob_backward, .losses_backward = fsm_cpu_losses_backward,           \
         .z_backward = fsm_cpu_z_backward, .add_share = fsm_cpu_add_share, .product_loss = fsm_ref_product_loss,     \
-        .variation_loss = fsm_ref_variation_loss, .z_loss = fsm_ref_z_loss, .normal = fsm_cpu_normal,               \
-        .noise_forward = fsm_cpu_noise_forward, .noise_backward = fsm_cpu_noise_backward,                           \
-        .jitter_forward = fsm_cpu_jitter_forward, .jitter_backward = fsm_cpu_jitter_backward,                       \
-        .unit_forward = fsm_cpu_unit_forward, .unit_backward = fsm_cpu_unit_backward, .inverse = fsm_ref_inverse,   \
-        .temperature_backward = fsm_ref_temperature_backward, .sigmoid_forward = fsm_cpu_sigmoid_forward,           \
-        .sigmoid_backward = fsm_cpu_sigmoid_backward, .group_scores = fsm_cpu_group_scores,                         \
+        .variation_loss = fsm_ref_variation_loss, .normal = fsm_cpu_normal, .noise_forward = fsm_cpu_noise_forward, \
+        .noise_backward = fsm_cpu_noise_backward, .jitter_forward = fsm_cpu_jitter_forward,                         \
+        .jitter_backward = fsm_cpu_jitter_backward, .unit_forward = fsm_cpu_unit_forward,                           \
+        .unit_backward = fsm_cpu_unit_backward, .inverse = fsm_ref_inverse,                                         \
+        .temperature_backward = fsm_ref_temperature_backward, .group_scores = fsm_cpu_group_scores,                 \
         .close_groups = fsm_cpu_close_groups, .group_weights = fsm_cpu_group_weights,                               \
         .group_backward = fsm_cpu_group_backward, .move_bias = fsm_ref_move_bias                                    \
     }

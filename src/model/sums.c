@@ -86,10 +86,11 @@ static void take_layer_sums(fsm_model *model, const fsm_gate *gate, int moe_inde
     const fsm_ops *ops = model->link_ops;
     fsm_gate_sums sums = fsm_model_gate_sums(model, s->sums, moe_index);
     fsm_sum *aux = model->step_losses, *z = fsm_sum_at(model->step_losses, 1);
-    ops->route.z_loss(ops, sums.log_sum_sq, sums.tokens, model->aux_scale,
-                      2.0 * model->config->moe.z_loss_coeff * model->aux_scale, z, fsm_sum_at(s->z_coeff, moe_index));
+    ops->ratio(ops, model->aux_scale, sums.log_sum_sq, sums.tokens, 1, z);
+    ops->ratio(ops, 2.0 * model->config->moe.z_loss_coeff * model->aux_scale, NULL, sums.tokens, 0,
+               fsm_sum_at(s->z_coeff, moe_index));
     if (!gate->balance) return; /* the gradients stay zero */
-    if (by_rank(model)) ops->add_scaled_sum(ops, model->aux_scale, sums.aux, aux);
+    if (by_rank(model)) ops->ratio(ops, model->aux_scale, sums.aux, NULL, 1, aux);
     else balance(model, gate, moe_index, s, 1, model->aux_scale, aux);
 }
 

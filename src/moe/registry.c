@@ -1,6 +1,7 @@
 #include "moe/registry.h"
 
 #include "config/config.h"
+#include "moe/extend.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -24,8 +25,18 @@ const void *fsm_registry_find(const fsm_registry *registry, const char *name)
     return NULL;
 }
 
-fsmoe_status fsm_registry_add(fsm_registry *registry, const void *kind)
+fsmoe_status fsm_registry_check(const fsm_registry *registry, const void *kind, int version)
 {
+    if (version != FSM_EXTEND_VERSION)
+        return fsm_fail(FSMOE_ERROR_CONFIG,
+                        "%s: '%s' was compiled against version %d of the contracts, this library has %d", registry->key,
+                        name_of(kind), version, FSM_EXTEND_VERSION);
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_registry_add(fsm_registry *registry, const void *kind, int version)
+{
+    FSM_TRY(fsm_registry_check(registry, kind, version));
     if (fsm_registry_find(registry, name_of(kind)))
         return fsm_fail(FSMOE_ERROR_CONFIG, "%s: there is a '%s' already", registry->key, name_of(kind));
     if (registry->added_count == FSM_MOST_ADDED)

@@ -68,7 +68,7 @@ static void add_gated(const fsm_shared_pass *pass, int i, const fsm_expert_rows 
     int64_t n = rows->n, hidden = s->hidden;
     fsm_real *open = open_of(pass, i);
     ops->gemm(ops, false, true, n, 1, hidden, NULL, rows->x, gate_of(s, i), 0, fsm_reals(open, 1));
-    ops->route.sigmoid_forward(ops, n, open, open);
+    ops->sigmoid(ops, n, open, open);
     ops->count_from(ops, n, 0, n, pass->scratch->row);
     ops->combine_rows(ops, n, 1, hidden, pass->scratch->row, open, rows->y.at, y);
 }
@@ -96,7 +96,7 @@ static void gate_backward(const fsm_shared_pass *pass, int i, const fsm_expert_r
     const fsm_index *row = pass->scratch->row;
     ops->count_from(ops, n, 0, n, pass->scratch->row);
     ops->combine_rows_backward(ops, n, 1, hidden, row, row, open, rows->y.at, dy, pass->scratch->dy, dopen);
-    ops->route.sigmoid_backward(ops, n, open, dopen, dopen);
+    ops->sigmoid_backward(ops, n, open, dopen, dopen);
     ops->gemm(ops, false, false, n, hidden, 1, NULL, fsm_reals(dopen, 1), gate_of(s, i), 1, fsm_reals(dx, hidden));
     ops->gemm(ops, true, false, 1, hidden, n, NULL, fsm_reals(dopen, 1), rows->x, 1,
               fsm_reals(fsm_real_at(s->gate.grad, i * hidden), hidden));

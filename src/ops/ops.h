@@ -164,6 +164,9 @@ struct fsm_ops {
     /* y [n, width] += bias in every row;  bias [width] += the rows of y, in their order */
     void (*add_bias)(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *bias, fsm_real *y);
     void (*add_bias_backward)(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *y, fsm_real *bias);
+    /* y = 1 / (1 + e^-x);  dx = dy y (1 - y), y that of forward. y may be x, dx may be dy. */
+    void (*sigmoid)(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_real *y);
+    void (*sigmoid_backward)(const fsm_ops *self, int64_t n, const fsm_real *y, const fsm_real *dy, fsm_real *dx);
     /* y[i] = first + i % period */
     void (*count_from)(const fsm_ops *self, int64_t n, int64_t first, int64_t period, fsm_index *y);
     /* n rows of `width` elements, ld apart, to where they are ld_y apart */
@@ -172,10 +175,10 @@ struct fsm_ops {
     /* *sum becomes NaN if an element is not finite */
     void (*check_finite)(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_sum *sum);
 
-    /* Sums: y [n] = 0;  y [n] += x;  *y += a x */
+    /* Sums: y [n] = 0;  y [n] += x;  y = beta y + a x / d of one, x and d being 1 where they are NULL or d is not above 0 */
     void (*zero_sums)(const fsm_ops *self, int64_t n, fsm_sum *y);
     void (*add_sums)(const fsm_ops *self, int64_t n, const fsm_sum *x, fsm_sum *y);
-    void (*add_scaled_sum)(const fsm_ops *self, double a, const fsm_sum *x, fsm_sum *y);
+    void (*ratio)(const fsm_ops *self, double a, const fsm_sum *x, const fsm_sum *d, double beta, fsm_sum *y);
     /* y [n] += value */
     void (*add_to_sums)(const fsm_ops *self, int64_t n, double value, fsm_sum *y);
 

@@ -92,13 +92,15 @@ void fsm_ref_scale(const fsm_ops *self, int64_t n, float a, float *y);
 void fsm_ref_zero(const fsm_ops *self, int64_t n, float *y);
 void fsm_ref_add_bias(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *bias, fsm_real *y);
 void fsm_ref_add_bias_backward(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *y, fsm_real *bias);
+void fsm_ref_sigmoid(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_real *y);
+void fsm_ref_sigmoid_backward(const fsm_ops *self, int64_t n, const fsm_real *y, const fsm_real *dy, fsm_real *dx);
 void fsm_ref_count_from(const fsm_ops *self, int64_t n, int64_t first, int64_t period, fsm_index *y);
 void fsm_ref_copy_rows(const fsm_ops *self, int64_t n, int64_t width, const fsm_row *x, int64_t ld_x, fsm_row *y,
                        int64_t ld_y);
 void fsm_ref_check_finite(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_sum *sum);
 void fsm_ref_zero_sums(const fsm_ops *self, int64_t n, fsm_sum *y);
 void fsm_ref_add_sums(const fsm_ops *self, int64_t n, const fsm_sum *x, fsm_sum *y);
-void fsm_ref_add_scaled_sum(const fsm_ops *self, double a, const fsm_sum *x, fsm_sum *y);
+void fsm_ref_ratio(const fsm_ops *self, double a, const fsm_sum *x, const fsm_sum *d, double beta, fsm_sum *y);
 void fsm_ref_add_to_sums(const fsm_ops *self, int64_t n, double value, fsm_sum *y);
 void fsm_ref_zero_rows(const fsm_ops *self, int64_t n, fsm_row *y);
 void fsm_ref_sum_squares(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_sum *sum);

@@ -229,11 +229,3 @@ void fsm_ref_variation_loss(const fsm_ops *self, const fsm_balance_sums *s)
     double of_share = squared_variation(s->experts, s->share, s->grad_scale, s->dshare);
     *s->loss += s->loss_scale * (of_share + squared_variation(s->experts, s->load, s->grad_scale, s->dload));
 }
-
-void fsm_ref_z_loss(const fsm_ops *self, const fsm_sum *squares, const fsm_sum *tokens, double loss_scale,
-                    double grad_scale, fsm_sum *loss, fsm_sum *z)
-{
-    (void)self;
-    *loss += loss_scale * *squares / tokens_of(tokens);
-    *z = grad_scale / tokens_of(tokens);
-}

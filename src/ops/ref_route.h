@@ -1,7 +1,7 @@
 /* The slots of fsm_ops_reference.route by name, so that a backend's table can inherit the ones it does not override, and run
  * the others on a thread's share of tokens.
  * In, out: as route.h says for each slot. One thread, scalar loops. Files: ref_route.c (sums, choices, weights, losses),
- * ref_route_scores.c (noise, directions, sigmoid, groups).
+ * ref_route_scores.c (noise, directions, groups).
  */
 #ifndef FSM_OPS_REF_ROUTE_H
 #define FSM_OPS_REF_ROUTE_H
@@ -41,8 +41,6 @@ void fsm_ref_add_share(const fsm_ops *self, int64_t n, int64_t k, const fsm_inde
                        fsm_real *dweight);
 void fsm_ref_product_loss(const fsm_ops *self, const fsm_balance_sums *sums);
 void fsm_ref_variation_loss(const fsm_ops *self, const fsm_balance_sums *sums);
-void fsm_ref_z_loss(const fsm_ops *self, const fsm_sum *squares, const fsm_sum *tokens, double loss_scale,
-                    double grad_scale, fsm_sum *loss, fsm_sum *z);
 void fsm_ref_normal(const fsm_ops *self, int64_t n, const fsm_draw *draw, fsm_real *x);
 void fsm_ref_noise_forward(const fsm_ops *self, int64_t n, const fsm_real *drawn, const fsm_real *spread,
                            fsm_real *logits);
@@ -58,8 +56,6 @@ void fsm_ref_unit_backward(const fsm_ops *self, const fsm_vectors *vectors, int6
 void fsm_ref_inverse(const fsm_ops *self, int64_t n, float least, const fsm_real *x, fsm_real *y);
 void fsm_ref_temperature_backward(const fsm_ops *self, int64_t n, float least, const fsm_real *tau,
                                   const fsm_real *logits, const fsm_real *dlogits, fsm_real *dtau);
-void fsm_ref_sigmoid_forward(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_real *y);
-void fsm_ref_sigmoid_backward(const fsm_ops *self, int64_t n, const fsm_real *y, const fsm_real *dy, fsm_real *dx);
 void fsm_ref_group_scores(const fsm_ops *self, const fsm_group_shape *shape, const fsm_real *logits,
                           const fsm_real *bias, fsm_real *score, fsm_real *biased, fsm_real *prob, fsm_real *best);
 void fsm_ref_close_groups(const fsm_ops *self, const fsm_group_shape *shape, int64_t top, const fsm_index *open,
@@ -85,12 +81,11 @@ void fsm_ref_sort_marked(int64_t n, int64_t num_experts, const fsm_real *x, fsm_
         .sigmoid_weights_backward = fsm_ref_sigmoid_weights_backward,                                               \
         .chosen_prob_backward = fsm_ref_chosen_prob_backward, .losses_backward = fsm_ref_losses_backward,           \
         .z_backward = fsm_ref_z_backward, .add_share = fsm_ref_add_share, .product_loss = fsm_ref_product_loss,     \
-        .variation_loss = fsm_ref_variation_loss, .z_loss = fsm_ref_z_loss, .normal = fsm_ref_normal,               \
-        .noise_forward = fsm_ref_noise_forward, .noise_backward = fsm_ref_noise_backward,                           \
-        .jitter_forward = fsm_ref_jitter_forward, .jitter_backward = fsm_ref_jitter_backward,                       \
-        .unit_forward = fsm_ref_unit_forward, .unit_backward = fsm_ref_unit_backward, .inverse = fsm_ref_inverse,   \
-        .temperature_backward = fsm_ref_temperature_backward, .sigmoid_forward = fsm_ref_sigmoid_forward,           \
-        .sigmoid_backward = fsm_ref_sigmoid_backward, .group_scores = fsm_ref_group_scores,                         \
+        .variation_loss = fsm_ref_variation_loss, .normal = fsm_ref_normal, .noise_forward = fsm_ref_noise_forward, \
+        .noise_backward = fsm_ref_noise_backward, .jitter_forward = fsm_ref_jitter_forward,                         \
+        .jitter_backward = fsm_ref_jitter_backward, .unit_forward = fsm_ref_unit_forward,                           \
+        .unit_backward = fsm_ref_unit_backward, .inverse = fsm_ref_inverse,                                         \
+        .temperature_backward = fsm_ref_temperature_backward, .group_scores = fsm_ref_group_scores,                 \
         .close_groups = fsm_ref_close_groups, .group_weights = fsm_ref_group_weights,                               \
         .group_backward = fsm_ref_group_backward, .move_bias = fsm_ref_move_bias                                    \
     }

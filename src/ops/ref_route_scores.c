@@ -1,4 +1,4 @@
-/* Routing: noise, directions, sigmoids and groups of experts: what gates' scores are made of. */
+/* Routing: noise, directions and groups of experts: what gates' scores are made of. */
 #include "base/rng.h"
 #include "base/sigmoid.h"
 #include "ops/ref.h"
@@ -123,20 +123,6 @@ void fsm_ref_temperature_backward(const fsm_ops *self, int64_t n, float least, c
     if (*tau <= least) return;
     for (int64_t i = 0; i < n; i++) sum += (double)dlogits[i] * logits[i];
     *dtau -= (float)(sum / *tau);
-}
-
-/* ---- sigmoid ---- */
-
-void fsm_ref_sigmoid_forward(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_real *y)
-{
-    (void)self;
-    for (int64_t i = 0; i < n; i++) y[i] = fsm_sigmoid(x[i]);
-}
-
-void fsm_ref_sigmoid_backward(const fsm_ops *self, int64_t n, const fsm_real *y, const fsm_real *dy, fsm_real *dx)
-{
-    (void)self;
-    for (int64_t i = 0; i < n; i++) dx[i] = dy[i] * (y[i] * (1 - y[i]));
 }
 
 /* ---- groups of experts ---- */

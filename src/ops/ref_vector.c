@@ -1,3 +1,4 @@
+#include "base/sigmoid.h"
 #include "ops/ref.h"
 
 #include <math.h>
@@ -55,6 +56,18 @@ void fsm_ref_add_bias_backward(const fsm_ops *self, int64_t n, int64_t width, co
     for (int64_t i = 0; i < n; i++) fsm_ref_add(self, width, y + i * width, bias);
 }
 
+void fsm_ref_sigmoid(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_real *y)
+{
+    (void)self;
+    for (int64_t i = 0; i < n; i++) y[i] = fsm_sigmoid(x[i]);
+}
+
+void fsm_ref_sigmoid_backward(const fsm_ops *self, int64_t n, const fsm_real *y, const fsm_real *dy, fsm_real *dx)
+{
+    (void)self;
+    for (int64_t i = 0; i < n; i++) dx[i] = dy[i] * (y[i] * (1 - y[i]));
+}
+
 void fsm_ref_count_from(const fsm_ops *self, int64_t n, int64_t first, int64_t period, fsm_index *y)
 {
     (void)self;
@@ -89,10 +102,11 @@ void fsm_ref_add_sums(const fsm_ops *self, int64_t n, const fsm_sum *x, fsm_sum 
     for (int64_t i = 0; i < n; i++) y[i] += x[i];
 }
 
-void fsm_ref_add_scaled_sum(const fsm_ops *self, double a, const fsm_sum *x, fsm_sum *y)
+void fsm_ref_ratio(const fsm_ops *self, double a, const fsm_sum *x, const fsm_sum *d, double beta, fsm_sum *y)
 {
     (void)self;
-    *y += a * *x;
+    double ratio = a * (x ? *x : 1) / (d && *d > 0 ? *d : 1);
+    *y = beta == 0 ? ratio : beta * *y + ratio;
 }
 
 void fsm_ref_add_to_sums(const fsm_ops *self, int64_t n, double value, fsm_sum *y)

@@ -109,9 +109,6 @@ typedef struct fsm_route_ops {
     void (*product_loss)(const fsm_ops *self, const fsm_balance_sums *sums);
     /* CV^2(share) + CV^2(load), variance over squared mean, 0 where the mean is 0 (Shazeer et al. 2017) */
     void (*variation_loss)(const fsm_ops *self, const fsm_balance_sums *sums);
-    /* *loss += loss_scale squares / tokens, *z = grad_scale / tokens; tokens 0 counts as 1 */
-    void (*z_loss)(const fsm_ops *self, const fsm_sum *squares, const fsm_sum *tokens, double loss_scale,
-                   double grad_scale, fsm_sum *loss, fsm_sum *z);
 
     /* ---- noise ---- */
 
@@ -144,13 +141,6 @@ typedef struct fsm_route_ops {
     /* Of logits = cos / max(tau, least), n elements: *dtau -= sum of dlogits logits / tau, and nothing where tau <= least */
     void (*temperature_backward)(const fsm_ops *self, int64_t n, float least, const fsm_real *tau,
                                  const fsm_real *logits, const fsm_real *dlogits, fsm_real *dtau);
-
-    /* ---- sigmoid of n elements ---- */
-
-    /* y = 1 / (1 + e^-x);  y may be x */
-    void (*sigmoid_forward)(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_real *y);
-    /* dx = dy (y (1 - y));  dx may be dy */
-    void (*sigmoid_backward)(const fsm_ops *self, int64_t n, const fsm_real *y, const fsm_real *dy, fsm_real *dx);
 
     /* ---- groups of experts (DeepSeek-AI 2024) ---- */
 

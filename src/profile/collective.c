@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 /* Minus zeros are no zero page, and no sum makes them grow. */
-float *fsm_collective_values(int64_t n)
+static float *new_values(int64_t n)
 {
     float *array = aligned_alloc(64, ((size_t)n * sizeof *array + 63) / 64 * 64 + 64);
     for (int64_t i = 0; array && i < n; i++) array[i] = -0.0f;
@@ -12,8 +12,8 @@ float *fsm_collective_values(int64_t n)
 
 fsmoe_status fsm_collective_create(int most_ranks, int64_t most_elems, fsm_collective *c)
 {
-    c->from = fsm_collective_values(most_elems);
-    c->to = fsm_collective_values(most_elems + most_ranks);
+    c->from = new_values(most_elems);
+    c->to = new_values(most_elems + most_ranks);
     c->counts = calloc(2 * (size_t)most_ranks, sizeof *c->counts);
     if (!c->from || !c->to || !c->counts)
         return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for messages of %lld elements", (long long)most_elems);

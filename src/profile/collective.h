@@ -25,7 +25,4 @@ void fsm_collective_cut(fsm_collective *collective, const fsm_comm *group, int64
 fsmoe_status fsm_collective_start(fsm_collective *collective, fsm_comm *group, fsm_cost_op op, int64_t elems,
                                   fsm_comm_op *under_way);
 
-/* n floats whose pages exist; NULL: no memory. */
-float *fsm_collective_values(int64_t n);
-
 #endif

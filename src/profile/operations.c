@@ -16,7 +16,8 @@ typedef struct operation {
     fsm_cost_op op;
     fsm_comm *group; /* of a collective */
     fsm_collective collective;
-    float *from, *to, *values; /* a GEMM's rows and results, and its weight */
+    fsm_row *from, *to; /* a GEMM's rows and results */
+    fsm_real *values;   /* and its weight */
     fsm_weight weight;
     fsm_alltoall alltoall;
     fsm_memory memory;
@@ -46,8 +47,8 @@ __attribute__((format(printf, 2, 3))) static void say(const measurement *m, cons
 
 static fsmoe_status run_gemm(operation *o, int64_t rows)
 {
-    o->site->ops->linear_forward(o->site->ops, rows, &o->weight, NULL, fsm_reals(o->from, o->weight.in),
-                                 fsm_reals(o->to, o->weight.out));
+    o->site->ops->linear_forward(o->site->ops, rows, &o->weight, NULL, fsm_rows(o->from, o->weight.in),
+                                 fsm_rows(o->to, o->weight.out));
     return FSMOE_OK;
 }
 
@@ -105,21 +106,37 @@ static fsmoe_status run_operation(void *object, int64_t n)
 static void destroy_operation(operation *o)
 {
     if (o->weight.pack) o->site->ops->weight_destroy(o->site->ops, &o->weight);
-    free(o->from);
-    free(o->to);
-    free(o->values);
     fsm_collective_destroy(&o->collective);
     fsm_memory_destroy(&o->memory);
+}
+
+static void take_gemm(fsm_memory *memory, int64_t most_rows, operation *o)
+{
+    const fsm_measure_site *s = o->site;
+    o->from = fsm_take_rows(memory, most_rows * s->gemm_in);
+    o->to = fsm_take_rows(memory, most_rows * s->gemm_out);
+    o->values = fsm_take_reals(memory, s->gemm_in * s->gemm_out);
+}
+
+/* Written once, so that the pages exist. */
+static void fill_gemm(const operation *o, int64_t most_rows)
+{
+    const fsm_measure_site *s = o->site;
+    s->ops->zero_rows(s->ops, most_rows * s->gemm_in, o->from);
+    s->ops->zero_rows(s->ops, most_rows * s->gemm_out, o->to);
+    s->ops->zero(s->ops, s->gemm_in * s->gemm_out, o->values);
 }
 
 static bool create_gemm(operation *o, int64_t most_rows)
 {
     const fsm_measure_site *s = o->site;
-    o->from = fsm_collective_values(most_rows * s->gemm_in);
-    o->to = fsm_collective_values(most_rows * s->gemm_out);
-    o->values = fsm_collective_values(s->gemm_in * s->gemm_out);
+    fsm_memory measure = fsm_memory_measure(s->ops->row_bytes);
+    take_gemm(&measure, most_rows, o);
+    if (fsm_memory_create(&measure, &o->memory) != FSMOE_OK) return false;
+    take_gemm(&o->memory, most_rows, o);
+    fill_gemm(o, most_rows);
     o->weight = (fsm_weight){.w = o->values, .out = s->gemm_out, .in = s->gemm_in};
-    if (!o->from || !o->to || !o->values || !s->ops->weight_create(s->ops, &o->weight)) return false;
+    if (!s->ops->weight_create(s->ops, &o->weight)) return false;
     s->ops->weight_update(s->ops, &o->weight);
     return true;
 }

@@ -53,7 +53,8 @@ typedef struct generation {
     int32_t *ids;
     size_t prompt, count, most, wanted; /* wanted: most, were the model's positions no limit */
     candidate *candidates;
-    char *text; /* decoded so far */
+    float *logits; /* [V] of the last token */
+    char *text;    /* decoded so far */
     size_t size;
 } generation;
 
@@ -72,7 +73,10 @@ static fsmoe_status forward(generation *g, size_t from, size_t n, const float **
     fsm_batch batch = {.samples = 1, .seq_len = (int64_t)n, .ids = g->ids + from};
     model->past = (int64_t)from;
     FSM_TRY(fsm_stepper_forward(&g->inference.stepper, &batch));
-    *logits = fsm_pass_last_logits(&model->passes[0]);
+    const fsm_ops *ops = g->inference.stepper.ops;
+    ops->read(ops, sizeof *g->logits * (size_t)g->inference.config->model.vocab_size,
+              fsm_pass_last_logits(&model->passes[0]), g->logits);
+    *logits = g->logits;
     return check_logits(g, *logits);
 }
 
@@ -148,7 +152,9 @@ static fsmoe_status encode_prompt(generation *g)
     int32_t *larger = realloc(g->ids, (g->most + 1) * sizeof *larger);
     if (larger) g->ids = larger;
     g->candidates = calloc((size_t)g->inference.config->model.vocab_size, sizeof *g->candidates);
-    return larger && g->candidates ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %zu tokens", g->most);
+    g->logits = calloc((size_t)g->inference.config->model.vocab_size, sizeof *g->logits);
+    return larger && g->candidates && g->logits ? FSMOE_OK
+                                                : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %zu tokens", g->most);
 }
 
 fsmoe_status fsmoe_generate(const char *model_dir, const fsmoe_generate_options *options, char **text, size_t *size)
@@ -165,6 +171,7 @@ fsmoe_status fsmoe_generate(const char *model_dir, const fsmoe_generate_options 
     if (status == FSMOE_OK) status = continue_prompt(&g);
     free(g.ids);
     free(g.candidates);
+    free(g.logits);
     fsm_inference_close(&g.inference);
     if (status == FSMOE_OK) {
         *text = g.text;

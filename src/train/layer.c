@@ -174,7 +174,8 @@ static fsmoe_status take_sums(void *object, const fsm_task *t)
     fsm_sum *aux = r->losses, *z = fsm_sum_at(r->losses, 1), *grads = r->loss_grads;
     int64_t experts = moe->num_experts;
     ops->zero_sums(ops, 2, r->losses);
-    ops->route.z_loss(ops, sums.log_sum_sq, sums.tokens, 1, 2 * moe->z_loss_coeff, z, fsm_sum_at(grads, 2 * experts));
+    ops->ratio(ops, 1, sums.log_sum_sq, sums.tokens, 0, z);
+    ops->ratio(ops, 2 * moe->z_loss_coeff, NULL, sums.tokens, 0, fsm_sum_at(grads, 2 * experts));
     if (balance) balance->loss(ops, experts, &sums, 1, moe->aux_loss_coeff, aux, grads, fsm_sum_at(grads, experts));
     return FSMOE_OK;
 }

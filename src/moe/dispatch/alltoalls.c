@@ -19,9 +19,9 @@ const fsm_alltoall_kind *fsm_alltoall_find(const char *name)
     return fsm_registry_find(&registry, name);
 }
 
-fsmoe_status fsm_add_alltoall(const fsm_alltoall_kind *kind)
+fsmoe_status fsm_add_alltoall_v(const fsm_alltoall_kind *kind, int version)
 {
-    return fsm_registry_add(&registry, kind);
+    return fsm_registry_add(&registry, kind, version);
 }
 
 /* How many ranks of this rank's EP group are on a node. */

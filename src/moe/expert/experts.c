@@ -26,9 +26,9 @@ const fsm_expert_kind *fsm_expert_at(int index)
     return fsm_registry_at(&registry, index);
 }
 
-fsmoe_status fsm_add_expert(const fsm_expert_kind *kind)
+fsmoe_status fsm_add_expert_v(const fsm_expert_kind *kind, int version)
 {
-    FSM_TRY(fsm_registry_add(&registry, kind));
+    FSM_TRY(fsm_registry_add(&registry, kind, version));
     return fsm_config_add_expert(kind->name, kind->activation, kind->has_bias);
 }
 

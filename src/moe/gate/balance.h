@@ -2,7 +2,7 @@
  * an expert had to do, and `share`, how much the gate wanted it to. Both are added over all ranks first, so that the
  * loss does not depend on the layout.
  * In:  choices, probabilities and weights of the gate. Out: the sums; the loss and its derivatives.
- * A loss is one row of the table in balance.c. Router z-loss: gate.h's log_sum_sq / tokens, route.z_loss.
+ * A loss is one row of the table in balance.c. Router z-loss: gate.h's log_sum_sq / tokens.
  */
 #ifndef FSM_MOE_BALANCE_H
 #define FSM_MOE_BALANCE_H

@@ -4,12 +4,6 @@
  */
 #include "moe/gate/router.h"
 
-static int list_params_expert_choice(const fsmoe_moe_config *config, int64_t hidden, fsm_param_spec *specs)
-{
-    specs[FSM_ROUTER_WEIGHT] = fsm_router_weight_spec(config, hidden);
-    return 1;
-}
-
 static void forward_expert_choice(fsm_gate_pass *pass)
 {
     const fsm_gate_input *in = &pass->input;
@@ -37,7 +31,7 @@ const fsm_gate_kind fsm_gate_expert_choice = {
     .has_logits = true,
     .has_weights = true,
     .experts_choose = true,
-    .list_params = list_params_expert_choice,
+    .list_params = fsm_router_list_weight,
     .forward = forward_expert_choice,
     .backward = backward_expert_choice,
 };

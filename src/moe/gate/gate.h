@@ -68,13 +68,14 @@ typedef struct fsm_gate_pass {
     const fsm_gate *gate;
     fsm_gate_input input;
     /* saved by forward for backward; [max_tokens, …] */
-    fsm_real *logits;  /* [N, E] the logits that chose: noisy ones in noisy training */
-    fsm_real *prob;    /* [N, E] softmax of logits */
-    fsm_real *lse;     /* [N] logsumexp of logits */
-    fsm_index *choice; /* [N, choices] experts by falling score, -1: none */
-    fsm_real *score;   /* [N, choices] what they were chosen by */
-    fsm_real *weight;  /* [N, choices] combine weights, 0 where there is no choice */
-    void *own;         /* the kind's */
+    fsm_real *logits;           /* [N, E] the logits that chose: noisy ones in noisy training */
+    fsm_real *prob;             /* [N, E] softmax of logits */
+    fsm_real *lse;              /* [N] logsumexp of logits */
+    fsm_index *choice;          /* [N, choices] experts by falling score, -1: none */
+    fsm_real *score;            /* [N, choices] what they were chosen by */
+    fsm_real *weight;           /* [N, choices] combine weights, 0 where there is no choice */
+    void *own;                  /* the kind's */
+    struct fsm_gate_host *host; /* on_host.h; NULL: the kind computes where tensors are */
     /* of backward */
     const fsm_real *dweight; /* [n, choices] */
     fsm_gate_loss_grad loss;
@@ -89,6 +90,7 @@ typedef struct fsm_gate_kind {
     bool has_weights;     /* that its logits decide, so importance_load may */
     bool experts_choose;  /* a token has up to E choices; nothing is dropped */
     bool mixes;           /* slots are mixtures of tokens: mix instead of forward, there are no choices */
+    bool runs_on_host; /* all of it: its functions see arrays of the host, and `take` takes nothing else (on_host.h) */
     /* what of it runs on the host and copies its tensors there and back; NULL: nothing, under this configuration */
     const char *(*on_host)(const fsmoe_moe_config *config);
     /* how many specs were written; NULL: no parameters */
@@ -124,7 +126,7 @@ fsmoe_status fsm_gate_select(const fsmoe_moe_config *config, fsm_gate *gate);
 /* Choices that a token has under the configuration. */
 int64_t fsm_gate_choices(const fsmoe_moe_config *config);
 
-/* What of the configured gate runs on the host, for a run to say; NULL: nothing. */
+/* What of the configured gate runs on the host, for a run to say: the kind's name, where all of it does; NULL: nothing. */
 const char *fsm_gate_on_host(const fsmoe_moe_config *config);
 
 /* Takes a pass's memory for up to max_tokens (measured or real). dlogits [max_tokens, E], borrowed, serves all

@@ -1,5 +1,6 @@
 /* The gates there are, and what is done around each. */
 #include "moe/gate/balance.h"
+#include "moe/gate/on_host.h"
 
 #include "moe/extend.h"
 #include "moe/registry.h"
@@ -23,9 +24,13 @@ const fsm_gate_kind *fsm_gate_at(int index)
     return fsm_registry_at(&registry, index);
 }
 
-fsmoe_status fsm_add_gate(const fsm_gate_kind *kind)
+fsmoe_status fsm_add_gate_v(const fsm_gate_kind *kind, int version)
 {
-    return fsm_registry_add(&registry, kind);
+    FSM_TRY(fsm_registry_check(&registry, kind, version));
+    if (kind->runs_on_host && (kind->mixes || kind->after_step || kind->add_load))
+        return fsm_fail(FSMOE_ERROR_CONFIG,
+                        "moe.gate: '%s' runs on the host: mix, after_step and add_load must be operations", kind->name);
+    return fsm_registry_add(&registry, kind, version);
 }
 
 fsmoe_status fsm_gate_select(const fsmoe_moe_config *config, fsm_gate *gate)
@@ -50,6 +55,7 @@ int64_t fsm_gate_choices(const fsmoe_moe_config *config)
 const char *fsm_gate_on_host(const fsmoe_moe_config *config)
 {
     const fsm_gate_kind *kind = fsm_gate_find(config->gate);
+    if (kind && kind->runs_on_host) return kind->name; /* all of it */
     return kind && kind->on_host ? kind->on_host(config) : NULL;
 }
 
@@ -65,7 +71,8 @@ void fsm_gate_take(fsm_memory *memory, const fsm_gate *gate, int64_t max_tokens,
     pass->choice = fsm_take_indices(memory, choices);
     pass->score = fsm_take_reals(memory, choices);
     pass->weight = fsm_take_reals(memory, choices);
-    if (gate->kind->take) gate->kind->take(memory, max_tokens, pass);
+    if (fsm_gate_needs_host(gate)) fsm_gate_host_take(memory, max_tokens, pass);
+    else if (gate->kind->take) gate->kind->take(memory, max_tokens, pass);
 }
 
 fsm_gate_sums fsm_gate_sums_at(fsm_sum *sums, int64_t num_experts)
@@ -87,7 +94,8 @@ void fsm_gate_forward(fsm_gate_pass *pass, fsm_gate_sums *sums)
     const fsm_gate *gate = pass->gate;
     const fsm_ops *ops = gate->ops;
     int64_t n = pass->input.n, k = gate->choices;
-    gate->kind->forward(pass);
+    if (pass->host) fsm_gate_host_forward(pass);
+    else gate->kind->forward(pass);
     if (gate->kind->has_logits) ops->route.add_squares(ops, n, pass->lse, sums->log_sum_sq);
     ops->route.add_choices(ops, n, k, k, pass->choice, NULL, 1, sums->chosen);
     if (gate->balance) gate->balance->add(pass, sums);
@@ -104,5 +112,6 @@ void fsm_gate_backward(fsm_gate_pass *pass, fsm_real *dweight, const fsm_gate_lo
     pass->dweight = dweight;
     pass->loss = *loss;
     pass->dx = dx;
-    gate->kind->backward(pass);
+    if (pass->host) fsm_gate_host_backward(pass);
+    else gate->kind->backward(pass);
 }

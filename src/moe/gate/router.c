@@ -7,6 +7,12 @@ fsm_param_spec fsm_router_weight_spec(const fsmoe_moe_config *config, int64_t hi
     return (fsm_param_spec){"weight", config->num_experts, hidden, 2, FSM_SHARD_NONE, FSM_INIT_NORMAL, true};
 }
 
+int fsm_router_list_weight(const fsmoe_moe_config *config, int64_t hidden, fsm_param_spec *specs)
+{
+    specs[FSM_ROUTER_WEIGHT] = fsm_router_weight_spec(config, hidden);
+    return 1;
+}
+
 void fsm_router_project(fsm_gate_pass *pass, const fsm_row *x)
 {
     const fsm_gate *gate = pass->gate;

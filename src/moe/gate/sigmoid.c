@@ -3,12 +3,6 @@
 #include "moe/gate/balanced.h"
 #include "moe/gate/router.h"
 
-static int list_params_sigmoid(const fsmoe_moe_config *config, int64_t hidden, fsm_param_spec *specs)
-{
-    specs[FSM_ROUTER_WEIGHT] = fsm_router_weight_spec(config, hidden);
-    return 1;
-}
-
 /* own, with `balanced`: the assignment's memory and, on the host, what it is made of. Its plan begins as prob. */
 typedef struct assigning {
     fsm_balanced memory;
@@ -64,7 +58,7 @@ static void forward_sigmoid(fsm_gate_pass *pass)
     fsm_router_softmax(pass);
     if (pass->own && pass->input.training) choose_on_host(pass);
     else fsm_router_choose(pass, pass->logits);
-    ops->route.sigmoid_forward(ops, pass->input.n * pass->gate->choices, pass->score, pass->weight);
+    ops->sigmoid(ops, pass->input.n * pass->gate->choices, pass->score, pass->weight);
 }
 
 static void backward_sigmoid(fsm_gate_pass *pass)
@@ -88,7 +82,7 @@ const fsm_gate_kind fsm_gate_sigmoid = {
     .has_logits = true,
     .has_weights = true,
     .on_host = on_host_sigmoid,
-    .list_params = list_params_sigmoid,
+    .list_params = fsm_router_list_weight,
     .take = take_sigmoid,
     .forward = forward_sigmoid,
     .backward = backward_sigmoid,

@@ -3,12 +3,6 @@
 #include "base/rng.h"
 #include "moe/gate/router.h"
 
-static int list_params_switch(const fsmoe_moe_config *config, int64_t hidden, fsm_param_spec *specs)
-{
-    specs[FSM_ROUTER_WEIGHT] = fsm_router_weight_spec(config, hidden);
-    return 1;
-}
-
 /* own: rows [N, M], the jittered input; in backward its gradient, as exact as a row is. */
 static void take_switch(fsm_memory *memory, int64_t max_tokens, fsm_gate_pass *pass)
 {
@@ -72,7 +66,7 @@ const fsm_gate_kind fsm_gate_switch = {
     .has_logits = true,
     .has_probability = true,
     .has_weights = true,
-    .list_params = list_params_switch,
+    .list_params = fsm_router_list_weight,
     .take = take_switch,
     .forward = forward_switch,
     .backward = backward_switch,

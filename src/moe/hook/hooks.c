@@ -18,9 +18,9 @@ const fsm_hook_kind *fsm_hook_find(const char *name)
     return fsm_registry_find(&registry, name);
 }
 
-fsmoe_status fsm_add_hook(const fsm_hook_kind *kind)
+fsmoe_status fsm_add_hook_v(const fsm_hook_kind *kind, int version)
 {
-    return fsm_registry_add(&registry, kind);
+    return fsm_registry_add(&registry, kind, version);
 }
 
 fsmoe_status fsm_hooks_create(const fsmoe_config *config, int rank, fsm_hooks *hooks)

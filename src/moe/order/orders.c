@@ -20,9 +20,9 @@ const fsm_order_kind *fsm_order_find(const char *name)
     return fsm_registry_find(&registry, name);
 }
 
-fsmoe_status fsm_add_order(const fsm_order_kind *kind)
+fsmoe_status fsm_add_order_v(const fsm_order_kind *kind, int version)
 {
-    return fsm_registry_add(&registry, kind);
+    return fsm_registry_add(&registry, kind, version);
 }
 
 int64_t fsm_order_capacity(const fsm_order_problem *problem)
