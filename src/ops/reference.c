@@ -10,6 +10,7 @@ const fsm_ops fsm_ops_reference = {
     .row_bytes = sizeof(fsm_row),
     .destroy = fsm_ref_destroy,
     .gemm = fsm_ref_gemm,
+    .row_by_row = fsm_ref_row_by_row,
     .read = fsm_ref_read,
     .write = fsm_ref_write,
     .copy = fsm_ref_copy,
