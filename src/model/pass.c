@@ -87,6 +87,9 @@ void fsm_pass_take(fsm_memory *memory, int64_t samples, bool back, int spare, fs
     pass->position = fsm_take_indices(memory, sizes.group);
     pass->ids = fsm_take_indices(memory, sizes.group);
     pass->targets = fsm_take_indices(memory, sizes.group);
+    bool cache = m->options.cache_regions > 0;
+    pass->key_first = cache ? fsm_take_indices(memory, sizes.group) : NULL;
+    pass->key_count = cache ? fsm_take_indices(memory, sizes.group) : NULL;
     pass->x_out = fsm_take_reals(memory, sizes.local * hidden);
     pass->h_final = fsm_take_rows(memory, sizes.local * hidden);
     pass->full = fsm_take_reals(memory, sizes.group * hidden);
@@ -122,7 +125,9 @@ fsm_batch fsm_batch_part(const fsm_batch *batch, int parts, int part)
                        .seq_len = batch->seq_len,
                        .first_token = batch->first_token + (uint64_t)at,
                        .ids = batch->ids + at,
-                       .targets = batch->targets ? batch->targets + at : NULL};
+                       .targets = batch->targets ? batch->targets + at : NULL,
+                       .region = batch->region ? batch->region + first : NULL,
+                       .past = batch->past ? batch->past + first : NULL};
 }
 
 /* This rank's share of the group's tokens, and everybody's. */
@@ -139,6 +144,24 @@ static void split_tokens(fsm_pass *pass)
     }
 }
 
+/* Each token's position; with a cache, where attention finds each sample's keys. */
+static void set_positions(fsm_pass *pass)
+{
+    const fsm_model *m = pass->model;
+    const fsm_ops *ops = m->ops;
+    const fsm_batch *b = &pass->batch;
+    if (!pass->key_first) {
+        ops->count_from(ops, pass->n_group, 0, b->seq_len, pass->position);
+        return;
+    }
+    for (int64_t i = 0; i < b->samples; i++) {
+        int64_t first = b->region[i] * m->options.cache_len;
+        ops->count_from(ops, b->seq_len, b->past[i], b->seq_len, fsm_index_at(pass->position, i * b->seq_len));
+        ops->count_from(ops, 1, first, 1, fsm_index_at(pass->key_first, i));
+        ops->count_from(ops, 1, b->past[i] + b->seq_len, 1, fsm_index_at(pass->key_count, i));
+    }
+}
+
 void fsm_pass_begin(fsm_pass *pass, const fsm_batch *batch, bool training)
 {
     pass->batch = *batch;
@@ -149,5 +172,5 @@ void fsm_pass_begin(fsm_pass *pass, const fsm_batch *batch, bool training)
     size_t bytes = (size_t)(pass->n_group * FSM_INDEX_BYTES);
     ops->write(ops, bytes, batch->ids, pass->ids);
     if (batch->targets) ops->write(ops, bytes, batch->targets, pass->targets);
-    ops->count_from(ops, pass->n_group, pass->model->past, batch->seq_len, pass->position);
+    set_positions(pass);
 }

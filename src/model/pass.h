@@ -22,6 +22,9 @@ typedef struct fsm_batch {
     uint64_t first_token;   /* number in the whole run of the group's first token */
     const int32_t *ids;     /* [samples, L] */
     const int32_t *targets; /* [samples, L]; NULL when only logits are wanted */
+    /* of a model with a cache, [samples]: the region of each sample, no two alike, and how many tokens are in it
+     * already; L more are put behind them */
+    const int64_t *region, *past;
 } fsm_batch;
 
 typedef struct fsm_pass {
@@ -39,6 +42,8 @@ typedef struct fsm_pass {
     /* buffers that it takes from layer to layer */
     fsm_index *ids, *targets; /* [n_group] the batch's; targets are set where it has them */
     fsm_index *position;      /* [n_group] */
+    fsm_index *key_first;     /* [samples] with a cache: where a sample's region begins, its row; NULL without */
+    fsm_index *key_count;     /* [samples] and the tokens in it, the batch's too */
     fsm_real *x_out;          /* [n_local, M] after the last layer */
     fsm_row *h_final;         /* [n_local, M] */
     fsm_real *full;           /* [n_group, M] before a reduce-scatter, after an all-gather */
@@ -85,7 +90,8 @@ fsmoe_status fsm_pass_start_mp_reducescatter_backward(fsm_pass *pass, int layer,
 void fsm_pass_norm_backward(fsm_pass *pass, int layer);
 void fsm_pass_embedding_backward(fsm_pass *pass);
 
-/* Logits of this rank's last token, [V], after a forward pass without targets (generation: one process). */
-const fsm_real *fsm_pass_last_logits(fsm_pass *pass);
+/* Logits of tokens at … at + n - 1, [n, V], n up to FSM_HEAD_BLOCK, after a forward pass without targets (generation: one
+ * process). They are there until the next call. */
+const fsm_real *fsm_pass_logits(const fsm_pass *pass, int64_t at, int64_t n);
 
 #endif
