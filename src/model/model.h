@@ -31,6 +31,7 @@ typedef struct fsm_model_sums {
 typedef struct fsm_model_options {
     int64_t max_samples; /* of a micro-batch, of one data-parallel group */
     bool training;       /* gradients and their buffers exist */
+    bool values_follow;  /* whoever asks for the model sets its values: none are made of the seed */
     /* generation: keys and values are kept, in cache_regions (0: none) of cache_len positions each; one process */
     int64_t cache_regions, cache_len;
 } fsm_model_options;
