@@ -1,13 +1,12 @@
-/* Products of few rows, as decoding makes them: bytes of the weight a second, by the library's sgemm and row by row, beside
- * reading the same bytes. In turns; the best of each.
- * Usage: bench_rows [threads]
+/* Products of few rows, as decoding makes them, by the library and row by row, beside reading the same bytes.
+ * In:  the number of threads (default 1); with more on a shared machine, OMP_WAIT_POLICY=passive.
+ * Out: bytes of the weight a second of each, the best of rounds in turns, and its share of reading.
  */
 #include "base/clock.h"
 #include "cpu/cpu.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { MATRICES = 24, ROUNDS = 7, MOST_ROWS = 64 };
 
@@ -49,7 +48,6 @@ static void measure(const problem *p, int64_t n)
         library = least(library, multiply_s(p, n, false));
         own = least(own, multiply_s(p, n, true));
     }
-    setvbuf(stdout, NULL, _IOLBF, 0);
     printf("%6lld x %-6lld %4lld rows  read %6.2f GB/s  library %6.2f (%3.0f %%)  row by row %6.2f (%3.0f %%)\n",
            (long long)p->out, (long long)p->in, (long long)n, 1e-9 * bytes / reading, 1e-9 * bytes / library,
            100 * reading / library, 1e-9 * bytes / own, 100 * reading / own);
@@ -57,6 +55,7 @@ static void measure(const problem *p, int64_t n)
 
 int main(int argc, char **argv)
 {
+    setvbuf(stdout, NULL, _IOLBF, 0);
     static const int64_t sizes[][2] = {{1536, 512}, {2048, 512}, {512, 1024}, {4096, 1024}},
                          rows[] = {1, 2, 4, 8, 16, 64};
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
