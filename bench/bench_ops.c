@@ -351,7 +351,7 @@ static data prepare(fsm_arena *arena, const shape *s)
     d.up = (fsm_weight){fill(arena, s->ffn * s->hidden), s->ffn, s->hidden, NULL};
     d.down = (fsm_weight){fill(arena, s->ffn * s->hidden), s->hidden, s->ffn, NULL};
     d.attention = (fsm_attention_shape){s->n / s->length, s->length, s->length, s->heads,  s->kv_heads, s->head_dim,
-                                        s->hidden,        s->hidden, s->hidden, s->hidden, s->length,   0.2f};
+                                        s->hidden,        s->hidden, s->hidden, s->hidden, s->length,   .scale = 0.2f};
     if (!fast->attention_reserve(fast, &d.attention)) abort();
     return d;
 }

@@ -180,6 +180,74 @@ static void test_ops_cpu_rope_agrees_with_reference(void **state)
     for_each_shape(*state, check_rope);
 }
 
+/* A row has the same bits alone and among others, on any number of threads, and so has a product with a gemm. */
+static void check_row_by_row(fsm_arena *arena, int64_t n, int64_t width)
+{
+    int64_t out = widths[n % SIZES] + 9, ld_x = width + 3, ld_y = out + 1;
+    const fsm_weight w = {test_floats(arena, out * width), out, width, NULL};
+    const float *bias = test_floats(arena, out), *x = test_floats(arena, n * ld_x), alpha = -0.5f;
+    outputs y = test_outputs(arena, n * ld_y), c = test_outputs(arena, n * ld_y);
+    fast->row_by_row(fast, true);
+    for (int run = 0; run < RUNS; run++) {
+        const fsm_ops *ops = table_of(run);
+        ops->linear_forward(ops, n, &w, bias, fsm_reals(x, ld_x), fsm_reals(y.of[run], ld_y));
+        ops->gemm(ops, false, true, n, out, width, &alpha, fsm_reals(x, ld_x), fsm_reals(w.w, width), 0,
+                  fsm_reals(c.of[run], ld_y));
+    }
+    test_assert_agree("linear_forward, row by row", y, TOLERANCE);
+    test_assert_agree("gemm, row by row", c, TOLERANCE);
+    for (int64_t i = 0; i < n; i++) {
+        float *alone = test_floats(arena, out);
+        fast->linear_forward(fast, 1, &w, bias, fsm_reals(x + i * ld_x, ld_x), fsm_reals(alone, out));
+        assert_memory_equal(alone, y.of[1] + i * ld_y, sizeof *alone * (size_t)out);
+    }
+}
+
+static void test_ops_cpu_row_by_row_agrees_with_reference_and_knows_no_neighbours(void **state)
+{
+    for_each_shape(*state, check_row_by_row);
+}
+
+/* Samples with keys of their own number and place are as those samples one by one. */
+static void test_ops_cpu_attention_takes_samples_of_different_lengths(void **state)
+{
+    enum { BATCH = 3, CAPACITY = 40, HEADS = 4, KV = 2, DIM = 8, WIDTH = HEADS * DIM, KV_WIDTH = KV * DIM };
+    static const int32_t first[BATCH] = {80, 0, 40}, count[BATCH] = {7, 40, 23};
+    for (int64_t q_len = 1; q_len <= 5; q_len += 4) {
+        ((fsm_arena *)*state)->used = 0;
+        const float *q = test_floats(*state, BATCH * q_len * WIDTH);
+        const float *k = test_floats(*state, BATCH * CAPACITY * KV_WIDTH), *v = k; /* one serves for both */
+        outputs o = test_outputs(*state, BATCH * q_len * WIDTH), lse = test_outputs(*state, BATCH * q_len * HEADS);
+        fsm_attention_shape s = {BATCH,
+                                 q_len,
+                                 CAPACITY,
+                                 HEADS,
+                                 KV,
+                                 DIM,
+                                 .ld_q = WIDTH,
+                                 .ld_k = KV_WIDTH,
+                                 .ld_v = KV_WIDTH,
+                                 .ld_o = WIDTH,
+                                 .scale = 0.3f,
+                                 .k_first = first,
+                                 .k_count = count};
+        use_threads(2);
+        assert_true(fast->attention_reserve(fast, &s));
+        for (int run = 0; run < RUNS; run++)
+            table_of(run)->attention_forward(table_of(run), &s, q, k, v, o.of[run], lse.of[run]);
+        test_assert_agree("attention_forward of lengths: o", o, TOLERANCE);
+        test_assert_agree("attention_forward of lengths: lse", lse, TOLERANCE);
+        for (int b = 0; b < BATCH; b++) {
+            float *alone = test_floats(*state, q_len * WIDTH), *alone_lse = test_floats(*state, q_len * HEADS);
+            fsm_attention_shape one = s;
+            one.batch = 1, one.k_len = count[b], one.k_first = one.k_count = NULL;
+            fast->attention_forward(fast, &one, q + b * q_len * WIDTH, k + first[b] * KV_WIDTH, v + first[b] * KV_WIDTH,
+                                    alone, alone_lse);
+            assert_memory_equal(alone, o.of[1] + b * q_len * WIDTH, sizeof *alone * (size_t)(q_len * WIDTH));
+        }
+    }
+}
+
 static void check_attention(fsm_arena *arena, fsm_attention_shape s)
 {
     int64_t queries = s.batch * s.q_len, keys = s.batch * s.sample_k;
@@ -401,6 +469,8 @@ int main(void)
         TEST(test_ops_cpu_layernorm_agrees_with_reference),
         TEST(test_ops_cpu_rope_agrees_with_reference),
         TEST(test_ops_cpu_attention_agrees_with_reference),
+        TEST(test_ops_cpu_row_by_row_agrees_with_reference_and_knows_no_neighbours),
+        TEST(test_ops_cpu_attention_takes_samples_of_different_lengths),
         TEST(test_ops_cpu_activations_agree_with_reference),
         TEST(test_ops_cpu_gelus_keep_relative_accuracy_in_their_tails),
         TEST(test_ops_cpu_gelus_far_from_0_are_relu),

@@ -64,7 +64,7 @@ static void test_ops_values_rope_pairs_halves(void **state)
 /* Equal scores: every query takes the mean of the values it sees, and lse is the log of their number. */
 static void test_ops_values_attention_is_causal(void **state)
 {
-    const fsm_attention_shape shape = {1, 2, 3, 1, 1, 1, 1, 1, 1, 1, 3, 1};
+    const fsm_attention_shape shape = {1, 2, 3, 1, 1, 1, 1, 1, 1, 1, 3, .scale = 1};
     const float q[2] = {0, 0}, k[3] = {5, 6, 7}, v[3] = {3, 5, 10};
     float o[2], lse[2];
     (void)state;

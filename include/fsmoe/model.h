@@ -36,6 +36,17 @@ typedef struct fsmoe_eval_result {
  * ERROR_UNSUPPORTED, ERROR_MEMORY. */
 FSMOE_API fsmoe_status fsmoe_eval(const char *model_dir, const fsmoe_eval_options *options, fsmoe_eval_result *result);
 
+/* How fast tokens were added, and how fast reading the weights alone would have been. */
+typedef struct fsmoe_generate_speed {
+    int64_t prompt_tokens, tokens; /* of all prompts; added to them */
+    double prompt_s;               /* prompts through the model */
+    int64_t steps,
+        step_tokens;         /* decoding steps, each one token a prompt not ended yet; tokens that went through them */
+    double steps_s;          /* with drawing, decoding and on_text */
+    double weight_bytes;     /* that the steps read: all but the experts that no token of a step chose */
+    double read_bytes_per_s; /* at which threads read weights between steps, 0.2 s at most; 0 without a step */
+} fsmoe_generate_speed;
+
 typedef struct fsmoe_generate_options {
     const char *prompt;    /* text, not empty */
     const char *tokenizer; /* as above */
@@ -47,6 +58,9 @@ typedef struct fsmoe_generate_options {
     int (*on_text)(void *user, const char *bytes, size_t size);
     void (*on_message)(void *user, const char *sentence); /* as above */
     void *user;
+    /* fsmoe_generate_batch calls this one instead of on_text; nonzero ends that prompt. */
+    int (*on_prompt_text)(void *user, size_t prompt, const char *bytes, size_t size);
+    fsmoe_generate_speed *speed; /* NULL: nobody wants it, and nothing is read between steps */
 } fsmoe_generate_options;
 
 /* Continues the prompt with a key/value cache. *text: prompt and continuation, malloc'd, *size bytes and a 0 after them.
@@ -54,5 +68,19 @@ typedef struct fsmoe_generate_options {
  * token whose logits are not finite. */
 FSMOE_API fsmoe_status fsmoe_generate(const char *model_dir, const fsmoe_generate_options *options, char **text,
                                       size_t *size);
+
+typedef struct fsmoe_generated {
+    char *text; /* as of fsmoe_generate; malloc'd */
+    size_t size;
+    int64_t prompt_tokens, tokens; /* tokens added */
+} fsmoe_generated;
+
+/* Continues n prompts side by side: each goes through the model by itself, then all that have not ended take a step together,
+ * a token each. Prompt i draws with options->seed + i, and is given the text it would be given alone with that seed, bit for
+ * bit. options->prompt is ignored. generated: [n]; on failure there is nothing to free. Errors as above, which name the
+ * prompt by its number from 1 on where there are several; ERROR_CONFIG: no prompt; ERROR_MEMORY: a cache of keys and values for
+ * so many is larger than this machine's memory. */
+FSMOE_API fsmoe_status fsmoe_generate_batch(const char *model_dir, const fsmoe_generate_options *options, size_t n,
+                                            const char *const *prompts, fsmoe_generated *generated);
 
 #endif

@@ -40,6 +40,12 @@ double fsm_machine_busy_s(void)
     return busy_ticks(line) / (double)sysconf(_SC_CLK_TCK);
 }
 
+double fsm_machine_memory_bytes(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page_bytes > 0 ? (double)pages * (double)page_bytes : 0;
+}
+
 /* The lines of a file that begin with `key`, hashed onto `hash`. */
 static uint64_t hash_lines(const char *path, const char *key, uint64_t hash)
 {

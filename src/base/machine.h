@@ -13,6 +13,9 @@ void fsm_machine_cpu(char *name, size_t size);
 /* Of all cores together since the machine began, whoever used them. */
 double fsm_machine_busy_s(void);
 
+/* Main memory, whoever uses it. */
+double fsm_machine_memory_bytes(void);
+
 /* Who gets the same number is on the same machine, whatever it is called and in whatever namespaces: a hash of when it began
  * and of its installation. */
 uint64_t fsm_machine_id(void);

@@ -12,11 +12,11 @@ int64_t fsm_cpu_query_blocks(const fsm_attention_shape *shape)
     return (shape->q_len + FSM_CPU_QUERIES - 1) / FSM_CPU_QUERIES;
 }
 
-fsm_cpu_query_block fsm_cpu_query_block_at(const fsm_attention_shape *shape, int64_t index)
+fsm_cpu_query_block fsm_cpu_query_block_at(const fsm_attention_shape *shape, int64_t keys, int64_t index)
 {
     int64_t first = index * FSM_CPU_QUERIES, count = shape->q_len - first;
     if (count > FSM_CPU_QUERIES) count = FSM_CPU_QUERIES;
-    return (fsm_cpu_query_block){first, count, shape->k_len - shape->q_len + first + count};
+    return (fsm_cpu_query_block){first, count, keys - shape->q_len + first + count};
 }
 
 static int64_t whole_lines(int64_t elems)

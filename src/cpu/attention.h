@@ -18,7 +18,7 @@ typedef struct fsm_cpu_query_block {
 } fsm_cpu_query_block;
 
 int64_t fsm_cpu_query_blocks(const fsm_attention_shape *shape);
-fsm_cpu_query_block fsm_cpu_query_block_at(const fsm_attention_shape *shape, int64_t index);
+fsm_cpu_query_block fsm_cpu_query_block_at(const fsm_attention_shape *shape, int64_t keys, int64_t index);
 
 /* One thread's memory; rows of head_dim, but for the scores. */
 typedef struct fsm_cpu_head_work {
@@ -46,7 +46,12 @@ static inline int64_t fsm_cpu_query_at(const fsm_attention_shape *s, int64_t ld,
 
 static inline int64_t fsm_cpu_key_at(const fsm_attention_shape *s, int64_t ld, int64_t b, int64_t g)
 {
-    return b * s->sample_k * ld + g * s->head_dim;
+    return (s->k_first ? s->k_first[b] : b * s->sample_k) * ld + g * s->head_dim;
+}
+
+static inline int64_t fsm_cpu_key_count(const fsm_attention_shape *s, int64_t b)
+{
+    return s->k_count ? s->k_count[b] : s->k_len;
 }
 
 #endif

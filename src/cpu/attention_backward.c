@@ -78,7 +78,7 @@ static void group_backward(const fsm_ops *self, const fsm_attention_shape *s, in
         int64_t at_q = fsm_cpu_query_at(s, s->ld_q, b, h, 0), at_o = fsm_cpu_query_at(s, s->ld_o, b, h, 0);
         const query_head at = {q + at_q, o + at_o, lse + (b * s->heads + h) * s->q_len, do_ + at_o, dq + at_q};
         for (int64_t index = fsm_cpu_query_blocks(s) - 1; index >= 0; index--, beta = 1)
-            block_backward(self, s, fsm_cpu_query_block_at(s, index), w, &at, beta);
+            block_backward(self, s, fsm_cpu_query_block_at(s, s->k_len, index), w, &at, beta);
     }
 }
 

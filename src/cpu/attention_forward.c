@@ -46,12 +46,12 @@ static void attend_group(const fsm_ops *self, const fsm_attention_shape *s, int6
                          const fsm_cpu_head_work *w, const float *q, const float *k, const float *v, float *o,
                          float *lse)
 {
-    int64_t group = s->heads / s->kv_heads;
-    fsm_cpu_copy_rows(s->k_len, s->head_dim, NULL, k + fsm_cpu_key_at(s, s->ld_k, b, g), s->ld_k, w->k, s->head_dim);
-    fsm_cpu_copy_rows(s->k_len, s->head_dim, NULL, v + fsm_cpu_key_at(s, s->ld_v, b, g), s->ld_v, w->v, s->head_dim);
+    int64_t group = s->heads / s->kv_heads, keys = fsm_cpu_key_count(s, b);
+    fsm_cpu_copy_rows(keys, s->head_dim, NULL, k + fsm_cpu_key_at(s, s->ld_k, b, g), s->ld_k, w->k, s->head_dim);
+    fsm_cpu_copy_rows(keys, s->head_dim, NULL, v + fsm_cpu_key_at(s, s->ld_v, b, g), s->ld_v, w->v, s->head_dim);
     for (int64_t h = g * group; h < (g + 1) * group; h++)
         for (int64_t index = 0; index < fsm_cpu_query_blocks(s); index++)
-            attend_block(self, s, fsm_cpu_query_block_at(s, index), w, q + fsm_cpu_query_at(s, s->ld_q, b, h, 0),
+            attend_block(self, s, fsm_cpu_query_block_at(s, keys, index), w, q + fsm_cpu_query_at(s, s->ld_q, b, h, 0),
                          o + fsm_cpu_query_at(s, s->ld_o, b, h, 0), lse + (b * s->heads + h) * s->q_len);
 }
 
@@ -88,11 +88,11 @@ static void attend_one(const fsm_attention_shape *s, int64_t b, int64_t h, float
                        const float *v, float *o, float *lse)
 {
     float inverse;
-    int64_t g = h / (s->heads / s->kv_heads);
-    dot_rows(s->k_len, s->head_dim, q + fsm_cpu_query_at(s, s->ld_q, b, h, 0), s->scale,
+    int64_t g = h / (s->heads / s->kv_heads), keys = fsm_cpu_key_count(s, b);
+    dot_rows(keys, s->head_dim, q + fsm_cpu_query_at(s, s->ld_q, b, h, 0), s->scale,
              k + fsm_cpu_key_at(s, s->ld_k, b, g), s->ld_k, score);
-    exp_scores(1, s->k_len, score, s->k_len, lse + b * s->heads + h, &inverse);
-    weigh_rows(s->k_len, s->head_dim, score, inverse, v + fsm_cpu_key_at(s, s->ld_v, b, g), s->ld_v,
+    exp_scores(1, keys, score, keys, lse + b * s->heads + h, &inverse);
+    weigh_rows(keys, s->head_dim, score, inverse, v + fsm_cpu_key_at(s, s->ld_v, b, g), s->ld_v,
                o + fsm_cpu_query_at(s, s->ld_o, b, h, 0));
 }
 

@@ -117,6 +117,10 @@ static void weight_ignore(const fsm_ops *self, fsm_weight *weight)
 static void linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *w, const fsm_real *bias, fsm_matrix x,
                            fsm_matrix y)
 {
+    if (fsm_cpu_of(self)->row_by_row) {
+        fsm_cpu_linear_forward(self, n, w, bias, x, y);
+        return;
+    }
     run_product(self, &(product){.trans_b = true,
                                  .m = n,
                                  .n = w->out,

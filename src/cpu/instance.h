@@ -11,6 +11,7 @@
 typedef struct fsm_cpu {
     fsm_ops ops; /* first: all that callers see */
     int threads;
+    bool row_by_row;       /* linear_forward and gemm, as ops.h says */
     float *attention_work; /* each thread's part after the other's */
     size_t attention_work_bytes;
     float *spread; /* copies of a product's operands; NULL: none are made */

@@ -1,4 +1,5 @@
 #include "cpu/gemm.h"
+#include "cpu/row_by_row.h"
 #include "cpu/simd.h"
 #include "cpu/slots.h"
 #include "cpu/threads.h"
@@ -44,7 +45,10 @@ void fsm_cpu_add_bias_backward(const fsm_ops *self, int64_t n, int64_t width, co
 void fsm_cpu_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
                   const fsm_real *alpha, fsm_matrix a, fsm_matrix b, float beta, fsm_matrix c)
 {
-    fsm_cpu_sgemm(self, trans_a, trans_b, m, n, k, alpha ? *alpha : 1, a.at, a.ld, b.at, b.ld, beta, c.at, c.ld);
+    const float factor = alpha ? *alpha : 1;
+    if (fsm_cpu_of(self)->row_by_row && !trans_a && trans_b && beta == 0)
+        fsm_cpu_multiply_rows(self, m, n, k, factor, a.at, a.ld, b.at, b.ld, c.at, c.ld);
+    else fsm_cpu_sgemm(self, trans_a, trans_b, m, n, k, factor, a.at, a.ld, b.at, b.ld, beta, c.at, c.ld);
 }
 
 void fsm_cpu_linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_real *bias,
@@ -53,9 +57,13 @@ void fsm_cpu_linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *we
     int64_t in = weight->in, out = weight->out;
     const float *from = x.at;
     float *to = y.at;
-    int64_t done = x.ld == in && y.ld == out ? fsm_cpu_packed_forward(self, n, weight, from, to) : 0;
-    fsm_cpu_sgemm(self, false, true, n - done, out, in, 1, from + done * x.ld, x.ld, weight->w, in, 0, to + done * y.ld,
-                  y.ld);
+    if (fsm_cpu_of(self)->row_by_row) {
+        fsm_cpu_multiply_rows(self, n, out, in, 1, from, x.ld, weight->w, in, to, y.ld);
+    } else {
+        int64_t done = x.ld == in && y.ld == out ? fsm_cpu_packed_forward(self, n, weight, from, to) : 0;
+        fsm_cpu_sgemm(self, false, true, n - done, out, in, 1, from + done * x.ld, x.ld, weight->w, in, 0,
+                      to + done * y.ld, y.ld);
+    }
     if (!bias) return;
 #pragma omp parallel num_threads(fsm_cpu_threads(self, n *out))
     {

@@ -11,6 +11,7 @@
 void fsm_cpu_destroy(fsm_ops *self);
 void fsm_cpu_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
                   const fsm_real *alpha, fsm_matrix a, fsm_matrix b, float beta, fsm_matrix c);
+void fsm_cpu_row_by_row(fsm_ops *self, bool on);
 bool fsm_cpu_weight_create(const fsm_ops *self, fsm_weight *weight);
 void fsm_cpu_weight_update(const fsm_ops *self, fsm_weight *weight);
 void fsm_cpu_weight_destroy(const fsm_ops *self, fsm_weight *weight);
@@ -103,36 +104,36 @@ void fsm_cpu_get_one_hot(const fsm_ops *self, const fsm_one_hot *one_hot, const 
 extern const fsm_ops fsm_cpu_canonical_table;
 
 /* What the tables of cpu.c and canonical.c have in common; fsm_ref_… is inherited from the reference. */
-#define FSM_CPU_SHARED_SLOTS                                                                                        \
-    .on_host = true, .route = FSM_CPU_ROUTE_SLOTS, .destroy = fsm_cpu_destroy, .read = fsm_ref_read,                \
-    .write = fsm_ref_write, .copy = fsm_ref_copy, .gemm = fsm_cpu_gemm, .rmsnorm_forward = fsm_cpu_rmsnorm_forward, \
-    .layernorm_forward = fsm_cpu_layernorm_forward, .layernorm_backward = fsm_cpu_layernorm_backward,               \
-    .rope = fsm_cpu_rope, .attention_reserve = fsm_cpu_attention_reserve,                                           \
-    .attention_work_bytes = fsm_cpu_attention_work_bytes, .attention_forward = fsm_cpu_attention_forward,           \
-    .attention_backward = fsm_cpu_attention_backward, .gelu_forward = fsm_cpu_gelu_forward,                         \
-    .gelu_backward = fsm_cpu_gelu_backward, .gelu_tanh_forward = fsm_cpu_gelu_tanh_forward,                         \
-    .gelu_tanh_backward = fsm_cpu_gelu_tanh_backward, .relu_forward = fsm_cpu_relu_forward,                         \
-    .relu_backward = fsm_cpu_relu_backward, .relu_squared_forward = fsm_cpu_relu_squared_forward,                   \
-    .relu_squared_backward = fsm_cpu_relu_squared_backward, .swiglu_forward = fsm_cpu_swiglu_forward,               \
-    .swiglu_backward = fsm_cpu_swiglu_backward, .geglu_forward = fsm_cpu_geglu_forward,                             \
-    .geglu_backward = fsm_cpu_geglu_backward, .embedding_forward = fsm_cpu_embedding_forward,                       \
-    .cross_entropy = fsm_cpu_cross_entropy, .add = fsm_cpu_add, .scale = fsm_cpu_scale, .zero = fsm_cpu_zero,       \
-    .zero_rows = fsm_cpu_zero_rows, .softmax = fsm_cpu_softmax, .softmax_backward = fsm_cpu_softmax_backward,       \
-    .softmax_columns = fsm_cpu_softmax_columns, .softmax_columns_backward = fsm_cpu_softmax_columns_backward,       \
-    .top_k = fsm_cpu_top_k, .for_rows = fsm_cpu_for_rows, .gather_rows = fsm_cpu_gather_rows,                       \
-    .combine_rows = fsm_cpu_combine_rows, .combine_rows_backward = fsm_cpu_combine_rows_backward,                   \
-    .sum_squares = fsm_cpu_sum_squares, .add_to_sums = fsm_ref_add_to_sums, .add_bias = fsm_cpu_add_bias,           \
-    .add_bias_backward = fsm_cpu_add_bias_backward, .sigmoid = fsm_cpu_sigmoid_forward,                             \
-    .sigmoid_backward = fsm_cpu_sigmoid_backward, .count_from = fsm_ref_count_from, .copy_rows = fsm_ref_copy_rows, \
-    .check_finite = fsm_cpu_check_finite, .zero_sums = fsm_ref_zero_sums, .add_sums = fsm_ref_add_sums,             \
-    .ratio = fsm_ref_ratio, .adamw = fsm_cpu_adamw,                                                                 \
-    .place = {.keep = fsm_ref_keep,                                                                                 \
-              .number = fsm_ref_number,                                                                             \
-              .map_source = fsm_cpu_map_source,                                                                     \
-              .map_experts = fsm_cpu_map_experts,                                                                   \
-              .number_slots = fsm_ref_number_slots,                                                                 \
-              .set_one_hot = fsm_cpu_set_one_hot,                                                                   \
-              .get_one_hot = fsm_cpu_get_one_hot,                                                                   \
+#define FSM_CPU_SHARED_SLOTS                                                                                          \
+    .on_host = true, .route = FSM_CPU_ROUTE_SLOTS, .destroy = fsm_cpu_destroy, .read = fsm_ref_read,                  \
+    .write = fsm_ref_write, .copy = fsm_ref_copy, .gemm = fsm_cpu_gemm, .row_by_row = fsm_cpu_row_by_row,             \
+    .rmsnorm_forward = fsm_cpu_rmsnorm_forward, .layernorm_forward = fsm_cpu_layernorm_forward,                       \
+    .layernorm_backward = fsm_cpu_layernorm_backward, .rope = fsm_cpu_rope,                                           \
+    .attention_reserve = fsm_cpu_attention_reserve, .attention_work_bytes = fsm_cpu_attention_work_bytes,             \
+    .attention_forward = fsm_cpu_attention_forward, .attention_backward = fsm_cpu_attention_backward,                 \
+    .gelu_forward = fsm_cpu_gelu_forward, .gelu_backward = fsm_cpu_gelu_backward,                                     \
+    .gelu_tanh_forward = fsm_cpu_gelu_tanh_forward, .gelu_tanh_backward = fsm_cpu_gelu_tanh_backward,                 \
+    .relu_forward = fsm_cpu_relu_forward, .relu_backward = fsm_cpu_relu_backward,                                     \
+    .relu_squared_forward = fsm_cpu_relu_squared_forward, .relu_squared_backward = fsm_cpu_relu_squared_backward,     \
+    .swiglu_forward = fsm_cpu_swiglu_forward, .swiglu_backward = fsm_cpu_swiglu_backward,                             \
+    .geglu_forward = fsm_cpu_geglu_forward, .geglu_backward = fsm_cpu_geglu_backward,                                 \
+    .embedding_forward = fsm_cpu_embedding_forward, .cross_entropy = fsm_cpu_cross_entropy, .add = fsm_cpu_add,       \
+    .scale = fsm_cpu_scale, .zero = fsm_cpu_zero, .zero_rows = fsm_cpu_zero_rows, .softmax = fsm_cpu_softmax,         \
+    .softmax_backward = fsm_cpu_softmax_backward, .softmax_columns = fsm_cpu_softmax_columns,                         \
+    .softmax_columns_backward = fsm_cpu_softmax_columns_backward, .top_k = fsm_cpu_top_k,                             \
+    .for_rows = fsm_cpu_for_rows, .gather_rows = fsm_cpu_gather_rows, .combine_rows = fsm_cpu_combine_rows,           \
+    .combine_rows_backward = fsm_cpu_combine_rows_backward, .sum_squares = fsm_cpu_sum_squares,                       \
+    .add_to_sums = fsm_ref_add_to_sums, .add_bias = fsm_cpu_add_bias, .add_bias_backward = fsm_cpu_add_bias_backward, \
+    .sigmoid = fsm_cpu_sigmoid_forward, .sigmoid_backward = fsm_cpu_sigmoid_backward,                                 \
+    .count_from = fsm_ref_count_from, .copy_rows = fsm_ref_copy_rows, .check_finite = fsm_cpu_check_finite,           \
+    .zero_sums = fsm_ref_zero_sums, .add_sums = fsm_ref_add_sums, .ratio = fsm_ref_ratio, .adamw = fsm_cpu_adamw,     \
+    .place = {.keep = fsm_ref_keep,                                                                                   \
+              .number = fsm_ref_number,                                                                               \
+              .map_source = fsm_cpu_map_source,                                                                       \
+              .map_experts = fsm_cpu_map_experts,                                                                     \
+              .number_slots = fsm_ref_number_slots,                                                                   \
+              .set_one_hot = fsm_cpu_set_one_hot,                                                                     \
+              .get_one_hot = fsm_cpu_get_one_hot,                                                                     \
               .add_counts = fsm_ref_add_counts}
 
 #endif

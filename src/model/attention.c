@@ -43,20 +43,34 @@ static void rotate(const fsm_pass *pass, int direction, fsm_row *qkv)
                  direction, qkv, m->qkv_width);
 }
 
-/* New keys and values go behind the cached ones; queries look at all of them. */
+/* New keys or values go behind the cached ones of their sample. */
+static void put_in_cache(const fsm_pass *pass, const fsm_row *new_rows, fsm_row *cache)
+{
+    const fsm_model *m = pass->model;
+    const fsm_batch *b = &pass->batch;
+    int64_t width = m->kv_heads * m->head_dim;
+    for (int64_t i = 0; i < b->samples; i++) {
+        int64_t to = b->region[i] * m->options.cache_len + b->past[i];
+        m->ops->copy_rows(m->ops, b->seq_len, width, fsm_pass_at(pass, new_rows, i * b->seq_len * m->qkv_width),
+                          m->qkv_width, fsm_pass_at(pass, cache, to * width), width);
+    }
+}
+
+/* Queries look at all keys of their sample. */
 static void attend_cached(const fsm_pass *pass, const fsm_layer *l, const fsm_layer_pass *saved)
 {
     const fsm_model *m = pass->model;
-    int64_t kv_width = m->kv_heads * m->head_dim, k_at = m->heads * m->head_dim;
-    const fsm_row *k = fsm_pass_at(pass, saved->qkv_out, k_at), *v = fsm_pass_at(pass, k, kv_width);
-    m->ops->copy_rows(m->ops, pass->n_group, kv_width, k, m->qkv_width,
-                      fsm_pass_at(pass, l->cache_k, m->past * kv_width), kv_width);
-    m->ops->copy_rows(m->ops, pass->n_group, kv_width, v, m->qkv_width,
-                      fsm_pass_at(pass, l->cache_v, m->past * kv_width), kv_width);
+    const fsm_batch *b = &pass->batch;
+    int64_t kv_width = m->kv_heads * m->head_dim, longest = 0;
+    const fsm_row *k = fsm_pass_at(pass, saved->qkv_out, m->heads * m->head_dim);
+    put_in_cache(pass, k, l->cache_k);
+    put_in_cache(pass, fsm_pass_at(pass, k, kv_width), l->cache_v);
+    for (int64_t i = 0; i < b->samples; i++) longest = b->past[i] > longest ? b->past[i] : longest;
     fsm_attention_shape shape = attention_shape(pass);
-    shape.k_len = m->past + pass->n_group;
+    shape.k_len = longest + b->seq_len;
     shape.ld_k = shape.ld_v = kv_width;
-    shape.sample_k = m->config->model.max_seq_len;
+    shape.k_first = pass->key_first;
+    shape.k_count = pass->key_count;
     m->ops->attention_forward(m->ops, &shape, saved->qkv_out, l->cache_k, l->cache_v, saved->attended, saved->lse);
 }
 
@@ -79,7 +93,7 @@ void fsm_pass_attention_forward(fsm_pass *pass, int layer)
     m->ops->linear_forward(m->ops, n, &l->qkv, l->qkv_bias.value, fsm_rows(saved->h1, hidden),
                            fsm_rows(saved->qkv_out, m->qkv_width));
     rotate(pass, +1, saved->qkv_out);
-    if (m->options.cache) attend_cached(pass, l, saved);
+    if (m->options.cache_regions > 0) attend_cached(pass, l, saved);
     else attend(pass, saved);
     m->ops->linear_forward(m->ops, n, &l->o, NULL, fsm_rows(saved->attended, attended_width),
                            fsm_reals(fsm_between_ranks(pass, pass->full, saved->x2), hidden));

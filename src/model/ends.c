@@ -62,10 +62,10 @@ void fsm_pass_head_backward(fsm_pass *pass)
     fsm_norm_backward(pass, &m->final_norm, &pass->final_norm, pass->x_out, pass->dh, pass->dx);
 }
 
-const fsm_real *fsm_pass_last_logits(fsm_pass *pass)
+const fsm_real *fsm_pass_logits(const fsm_pass *pass, int64_t at, int64_t n)
 {
     const fsm_model *m = pass->model;
-    m->ops->linear_forward(m->ops, 1, &m->head, NULL, head_input(pass, pass->n_local - 1),
+    m->ops->linear_forward(m->ops, n, &m->head, NULL, head_input(pass, at),
                            fsm_reals(m->logits, m->config->model.vocab_size));
     return m->logits;
 }

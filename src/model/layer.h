@@ -20,7 +20,7 @@ typedef struct fsm_layer {
     fsm_param_view qkv_bias, o_bias; /* value NULL without biases */
     fsm_expert_weights ffn;          /* a layer without experts */
     fsm_moe moe;                     /* a layer with experts */
-    fsm_row *cache_k, *cache_v;      /* [max_seq_len, kv_heads head_dim] when generating */
+    fsm_row *cache_k, *cache_v;      /* [cache_regions, cache_len, kv_heads head_dim] */
 } fsm_layer;
 
 typedef struct fsm_norm_pass {

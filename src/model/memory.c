@@ -13,7 +13,7 @@ const fsm_moe *fsm_first_moe(const fsm_model *m)
 
 static void take_cache(fsm_memory *memory, const fsm_model *m, fsm_layer *l)
 {
-    int64_t elems = m->config->model.max_seq_len * m->kv_heads * m->head_dim;
+    int64_t elems = m->options.cache_regions * m->options.cache_len * m->kv_heads * m->head_dim;
     l->cache_k = fsm_take_rows(memory, elems);
     l->cache_v = fsm_take_rows(memory, elems);
 }
@@ -38,7 +38,7 @@ static void take_shared(fsm_memory *memory, fsm_model *m)
     m->sine = fsm_take_reals(memory, c->max_seq_len * (m->head_dim / 2));
     take_sums(memory, m);
     for (int i = 0; i < c->num_layers; i++) {
-        if (m->options.cache) take_cache(memory, m, &m->layers[i]);
+        if (m->options.cache_regions > 0) take_cache(memory, m, &m->layers[i]);
         if (m->layers[i].is_moe) fsm_moe_weights_take(memory, &m->layers[i].moe);
     }
     fsm_pass_scratch_take(memory, m->options.max_samples, m);
@@ -60,10 +60,10 @@ static fsm_memory measure_shared(fsm_model *m)
 /* The largest that the model asks for. */
 static fsm_attention_shape attention_shape(const fsm_model *m)
 {
-    int64_t seq_len = m->config->data.seq_len;
+    int64_t seq_len = m->config->data.seq_len, cache_len = m->options.cache_len;
     return (fsm_attention_shape){.batch = m->options.max_samples,
                                  .q_len = seq_len,
-                                 .k_len = seq_len,
+                                 .k_len = seq_len > cache_len ? seq_len : cache_len,
                                  .heads = m->heads,
                                  .kv_heads = m->kv_heads,
                                  .head_dim = m->head_dim,

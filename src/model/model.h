@@ -32,7 +32,9 @@ typedef struct fsm_model_options {
     int64_t max_samples;     /* of a micro-batch, of one data-parallel group */
     bool training;           /* gradients and their buffers exist */
     const fsm_ops *link_ops; /* NULL: those of the model serve */
-    bool cache;              /* keys and values are kept: one sample, one process */
+    bool values_follow;      /* whoever asks for the model sets its values: none are made of the seed */
+    /* generation: keys and values are kept, in cache_regions (0: none) of cache_len positions each; one process */
+    int64_t cache_regions, cache_len;
 } fsm_model_options;
 
 struct fsm_model {
@@ -55,7 +57,6 @@ struct fsm_model {
     fsm_pass passes[FSM_MAX_LANES]; /* of training's lanes; when the model is used whole, the first alone */
     int lanes, parts, spare;        /* of training: fsm_model_use_lanes */
     bool whole;                     /* passes[0] lies where training's passes do, and they do not */
-    int64_t past;                   /* tokens in the cache */
     double loss_scale;              /* d objective / d loss of one token: 1 / tokens of the step */
     double aux_scale;               /* weight of a micro-batch's aux losses: 1 / micro-batches */
 

@@ -90,6 +90,9 @@ void fsm_pass_take(fsm_memory *memory, int64_t samples, bool back, int spare, fs
     pass->ids = fsm_take_indices(memory, sizes.group);
     pass->targets = fsm_take_indices(memory, sizes.group);
     pass->expert_tokens = FSM_TAKE_HOST(memory, int64_t, m->topo.ep * m->topo.esp);
+    bool cache = m->options.cache_regions > 0;
+    pass->key_first = cache ? fsm_take_indices(memory, sizes.group) : NULL;
+    pass->key_count = cache ? fsm_take_indices(memory, sizes.group) : NULL;
     pass->x_out = fsm_take_reals(memory, sizes.local * hidden);
     pass->h_final = fsm_take_rows(memory, sizes.local * hidden);
     pass->full = fsm_take_reals(memory, sizes.group * hidden);
@@ -128,7 +131,9 @@ fsm_batch fsm_batch_part(const fsm_batch *batch, int parts, int part)
                        .targets = batch->targets ? batch->targets + at : NULL,
                        .micro_samples = batch->micro_samples,
                        .parts = parts,
-                       .part = part};
+                       .part = part,
+                       .region = batch->region ? batch->region + first : NULL,
+                       .past = batch->past ? batch->past + first : NULL};
 }
 
 /* This rank's share of the group's tokens, and everybody's. */
@@ -171,6 +176,24 @@ const int64_t *fsm_pass_expert_tokens(const fsm_pass *pass)
     return pass->batch.micro_samples > 0 ? pass->expert_tokens : NULL;
 }
 
+/* Each token's position; with a cache, where attention finds each sample's keys. */
+static void set_positions(fsm_pass *pass)
+{
+    const fsm_model *m = pass->model;
+    const fsm_ops *ops = m->ops;
+    const fsm_batch *b = &pass->batch;
+    if (!pass->key_first) {
+        ops->count_from(ops, pass->n_group, 0, b->seq_len, pass->position);
+        return;
+    }
+    for (int64_t i = 0; i < b->samples; i++) {
+        int64_t first = b->region[i] * m->options.cache_len;
+        ops->count_from(ops, b->seq_len, b->past[i], b->seq_len, fsm_index_at(pass->position, i * b->seq_len));
+        ops->count_from(ops, 1, first, 1, fsm_index_at(pass->key_first, i));
+        ops->count_from(ops, 1, b->past[i] + b->seq_len, 1, fsm_index_at(pass->key_count, i));
+    }
+}
+
 void fsm_pass_begin(fsm_pass *pass, const fsm_batch *batch, bool training)
 {
     pass->batch = *batch;
@@ -182,5 +205,5 @@ void fsm_pass_begin(fsm_pass *pass, const fsm_batch *batch, bool training)
     size_t bytes = (size_t)(pass->n_group * FSM_INDEX_BYTES);
     ops->write(ops, bytes, batch->ids, pass->ids);
     if (batch->targets) ops->write(ops, bytes, batch->targets, pass->targets);
-    ops->count_from(ops, pass->n_group, pass->model->past, batch->seq_len, pass->position);
+    set_positions(pass);
 }

@@ -26,6 +26,9 @@ typedef struct fsm_batch {
      * is one part. 0: what others have is not known. Alike on all ranks. */
     int64_t micro_samples;
     int parts, part;
+    /* of a model with a cache, [samples]: the region of each sample, no two alike, and how many tokens are in it
+     * already; L more are put behind them */
+    const int64_t *region, *past;
 } fsm_batch;
 
 typedef struct fsm_pass {
@@ -44,6 +47,8 @@ typedef struct fsm_pass {
     /* buffers that it takes from layer to layer */
     fsm_index *ids, *targets; /* [n_group] the batch's; targets are set where it has them */
     fsm_index *position;      /* [n_group] */
+    fsm_index *key_first;     /* [samples] with a cache: where a sample's region begins, its row; NULL without */
+    fsm_index *key_count;     /* [samples] and the tokens in it, the batch's too */
     fsm_real *x_out;          /* [n_local, M] after the last layer */
     fsm_row *h_final;         /* [n_local, M] */
     fsm_real *full;           /* [n_group, M] before a reduce-scatter, after an all-gather */
@@ -93,7 +98,8 @@ fsmoe_status fsm_pass_start_mp_reducescatter_backward(fsm_pass *pass, int layer,
 void fsm_pass_norm_backward(fsm_pass *pass, int layer);
 void fsm_pass_embedding_backward(fsm_pass *pass);
 
-/* Logits of this rank's last token, [V], after a forward pass without targets (generation: one process). */
-const fsm_real *fsm_pass_last_logits(fsm_pass *pass);
+/* Logits of tokens at … at + n - 1, [n, V], n up to FSM_HEAD_BLOCK, after a forward pass without targets (generation: one
+ * process). They are there until the next call. */
+const fsm_real *fsm_pass_logits(const fsm_pass *pass, int64_t at, int64_t n);
 
 #endif

@@ -34,6 +34,9 @@ typedef struct fsm_attention_shape {
     int64_t ld_q, ld_k, ld_v, ld_o; /* elements between two tokens */
     int64_t sample_k;               /* tokens between two samples of k and v (k_len, or a cache's capacity) */
     float scale;                    /* multiplies q.k, usually 1/sqrt(head_dim) */
+    /* Forward alone, where samples are not alike, as in generation: [B] the row of k and v where a sample's keys begin,
+     * instead of b sample_k; [B] how many it has, at most k_len, instead of k_len. NULL: they are alike. */
+    const fsm_index *k_first, *k_count;
 } fsm_attention_shape;
 
 /* AdamW (Loshchilov & Hutter 2019): m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
@@ -61,6 +64,10 @@ struct fsm_ops {
      * m, n or k may be 0 (k = 0: C = beta C). */
     void (*gemm)(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
                  const fsm_real *alpha, fsm_matrix a, fsm_matrix b, float beta, fsm_matrix c);
+
+    /* For decoding: while on, a row of what linear_forward makes, and of a gemm of A B^T with beta 0, has the same bits
+     * whatever rows are beside it. Made for few rows, where reading the weight is what takes time. Off at first. */
+    void (*row_by_row)(fsm_ops *self, bool on);
 
     /* To the host, to the device, within it; blocking. Everything else is done where tensors are. */
     void (*read)(const fsm_ops *self, size_t bytes, const void *tensor, void *host);

@@ -13,6 +13,7 @@
 void fsm_ref_destroy(fsm_ops *self);
 void fsm_ref_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
                   const fsm_real *alpha, fsm_matrix a, fsm_matrix b, float beta, fsm_matrix c);
+void fsm_ref_row_by_row(fsm_ops *self, bool on);
 void fsm_ref_read(const fsm_ops *self, size_t bytes, const void *tensor, void *host);
 void fsm_ref_write(const fsm_ops *self, size_t bytes, const void *host, void *tensor);
 void fsm_ref_copy(const fsm_ops *self, size_t bytes, const void *from, void *to);

@@ -28,7 +28,8 @@ static int64_t query_at(const fsm_attention_shape *s, int64_t ld, int64_t b, int
 
 static int64_t key_at(const fsm_attention_shape *s, int64_t ld, int64_t b, int64_t h, int64_t j)
 {
-    return (b * s->sample_k + j) * ld + h / (s->heads / s->kv_heads) * s->head_dim;
+    int64_t first = s->k_first ? s->k_first[b] : b * s->sample_k;
+    return (first + j) * ld + h / (s->heads / s->kv_heads) * s->head_dim;
 }
 
 static double dot(int64_t n, const float *x, const float *y)
@@ -75,9 +76,10 @@ void fsm_ref_attention_forward(const fsm_ops *self, const fsm_attention_shape *s
     const fsm_attention_shape *s = shape;
     double sum[s->head_dim];
     for (int64_t b = 0; b < s->batch; b++) {
+        int64_t keys = s->k_count ? s->k_count[b] : s->k_len;
         for (int64_t h = 0; h < s->heads; h++) {
             for (int64_t i = 0; i < s->q_len; i++) {
-                int64_t visible = s->k_len - s->q_len + i + 1;
+                int64_t visible = keys - s->q_len + i + 1;
                 double log_sum = attend(s, b, h, visible, q + query_at(s, s->ld_q, b, h, i), k, v, sum);
                 float *out = o + query_at(s, s->ld_o, b, h, i);
                 for (int64_t d = 0; d < s->head_dim; d++) out[d] = (float)sum[d];

@@ -12,6 +12,7 @@ const fsm_ops fsm_ops_reference = {
     .route = FSM_REF_ROUTE_SLOTS,
     .destroy = fsm_ref_destroy,
     .gemm = fsm_ref_gemm,
+    .row_by_row = fsm_ref_row_by_row,
     .read = fsm_ref_read,
     .write = fsm_ref_write,
     .copy = fsm_ref_copy,

@@ -1,133 +1,225 @@
-/* Text from a prompt: the prompt goes through the model at once, then a token at a time against the cache. */
+/* Texts from prompts: each prompt goes through the model by itself and fills its region of the cache, then all that have not
+ * ended take a step together, a token each. Products are made row by row in those steps, so no prompt feels the others. */
 #include <fsmoe/model.h>
 
+#include "base/clock.h"
+#include "base/machine.h"
 #include "base/rng.h"
 #include "model/finite.h"
+#include "train/draw.h"
 #include "train/inference.h"
+#include "train/step_floor.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct candidate {
-    int32_t id;
-    double probability;
-} candidate;
-
-static int likelier(const void *a, const void *b)
-{
-    const candidate *x = a, *y = b;
-    if (x->probability != y->probability) return x->probability < y->probability ? 1 : -1;
-    return x->id < y->id ? -1 : x->id > y->id;
-}
-
-/* One token by temperature and nucleus (Holtzman et al. 2020): the fewest likeliest tokens whose probabilities reach
- * top_p, drawn in proportion. `uniform` is the draw. */
-static int32_t pick(const float *logits, int64_t n, double temperature, double top_p, double uniform,
-                    candidate *candidates)
-{
-    double top = -INFINITY, total = 0, nucleus = 0;
-    for (int64_t i = 0; i < n; i++) top = fmax(top, logits[i]);
-    for (int64_t i = 0; i < n; i++) {
-        double scaled = temperature > 0 ? (logits[i] - top) / temperature : (logits[i] == top ? 0 : -INFINITY);
-        candidates[i] = (candidate){(int32_t)i, exp(scaled)};
-        total += candidates[i].probability;
-    }
-    qsort(candidates, (size_t)n, sizeof *candidates, likelier);
-    if (temperature <= 0) return candidates[0].id;
-    int64_t kept = 0;
-    while (kept < n && (kept == 0 || nucleus < top_p * total)) nucleus += candidates[kept++].probability;
-    double at = uniform * nucleus;
-    for (int64_t i = 0; i < kept; i++) {
-        at -= candidates[i].probability;
-        if (at < 0) return candidates[i].id;
-    }
-    return candidates[kept - 1].id;
-}
+/* A prompt and what follows it. */
+typedef struct sequence {
+    int32_t *ids;
+    size_t prompt, count, most, wanted; /* wanted: most, were the model's positions no limit */
+    size_t shown;                       /* ids whose text is in `text` */
+    char *text;                         /* decoded so far */
+    size_t size, capacity;
+    bool ended;
+} sequence;
 
 /* Everything of one generation. */
 typedef struct generation {
     fsm_inference inference;
     const fsmoe_generate_options *options;
-    int32_t *ids;
-    size_t prompt, count, most, wanted; /* wanted: most, were the model's positions no limit */
-    candidate *candidates;
-    float *logits; /* [V] of the last token */
-    char *text;    /* decoded so far */
-    size_t size;
+    bool single; /* on_text hears of it, and messages do not number prompts */
+    size_t n;
+    sequence *sequences; /* [n] */
+    fsmoe_generate_speed speed;
+    fsm_step_floor floor;
+    /* of a step, for the sequences in it */
+    size_t *number;         /* [n] which they are */
+    int64_t *region, *past; /* [n] */
+    int32_t *last;          /* [n] */
+    float *logits;          /* [V] of one of them */
+    fsm_candidate *candidates;
 } generation;
 
-/* Whatever would be drawn from such logits is noise. */
-static fsmoe_status check_logits(const generation *g, const float *logits)
+/* "the prompt", or which of them. */
+static const char *name_of(const generation *g, size_t i, char text[32])
 {
-    int64_t vocab = g->inference.config->model.vocab_size, at = fsm_first_not_finite(logits, vocab);
-    if (at == vocab) return FSMOE_OK;
-    return fsm_fail(FSMOE_ERROR_NUMERIC, "after %zu tokens the logits are not finite: that of id %lld is %g", g->count,
-                    (long long)at, (double)logits[at]);
+    snprintf(text, 32, g->single ? "the prompt" : "prompt %zu", i + 1);
+    return text;
 }
 
-static fsmoe_status forward(generation *g, size_t from, size_t n, const float **logits)
+/* ---- text ---- */
+
+static bool tell(const generation *g, size_t i, const char *bytes, size_t size)
 {
-    fsm_model *model = g->inference.stepper.model;
-    fsm_batch batch = {.samples = 1, .seq_len = (int64_t)n, .ids = g->ids + from};
-    model->past = (int64_t)from;
-    FSM_TRY(fsm_stepper_forward(&g->inference.stepper, &batch));
-    const fsm_ops *ops = g->inference.stepper.ops;
-    ops->read(ops, sizeof *g->logits * (size_t)g->inference.config->model.vocab_size,
-              fsm_pass_last_logits(&model->passes[0]), g->logits);
-    *logits = g->logits;
-    return check_logits(g, *logits);
+    const fsmoe_generate_options *o = g->options;
+    if (size == 0) return false;
+    if (g->single) return o->on_text && o->on_text(o->user, bytes, size) != 0;
+    return o->on_prompt_text && o->on_prompt_text(o->user, i, bytes, size) != 0;
 }
 
-/* Decodes all ids again, since a character may span tokens, and hands on what is new; *stop if the caller says so. */
-static fsmoe_status show(generation *g, bool *stop)
+static fsmoe_status append(sequence *s, const char *bytes, size_t size)
 {
+    if (s->size + size + 1 > s->capacity) {
+        size_t capacity = 2 * (s->size + size + 1);
+        char *larger = realloc(s->text, capacity);
+        if (!larger) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %zu bytes of text", capacity);
+        s->text = larger;
+        s->capacity = capacity;
+    }
+    memcpy(s->text + s->size, bytes, size);
+    s->size += size;
+    s->text[s->size] = 0;
+    return FSMOE_OK;
+}
+
+/* An id's text is its bytes, whatever ids are beside it: only new ones are decoded. They are handed on, and the caller may say
+ * that it is enough. */
+static fsmoe_status show(generation *g, size_t i)
+{
+    sequence *s = &g->sequences[i];
     char *text;
-    size_t size, old = g->size;
-    FSM_TRY(fsmoe_tokenizer_decode(g->inference.tokenizer, g->ids, g->count, &text, &size));
-    free(g->text);
-    g->text = text;
-    g->size = size;
-    *stop = g->options->on_text && size > old && g->options->on_text(g->options->user, text + old, size - old) != 0;
+    size_t size;
+    FSM_TRY(fsmoe_tokenizer_decode(g->inference.tokenizer, s->ids + s->shown, s->count - s->shown, &text, &size));
+    fsmoe_status status = append(s, text, size);
+    free(text);
+    FSM_TRY(status);
+    s->shown = s->count;
+    s->ended = tell(g, i, s->text + s->size - size, size) || s->count >= s->most;
     return FSMOE_OK;
 }
 
 /* The caller asked for more than the model has positions for. */
-static void tell_cut(const generation *g)
+static void tell_cut(const generation *g, size_t i)
 {
-    char text[128];
-    if (g->count < g->most || g->most == g->wanted || !g->options->on_message) return;
-    snprintf(text, sizeof text, "%zu of %zu tokens: the model knows no more positions", g->count - g->prompt,
-             g->wanted - g->prompt);
+    const sequence *s = &g->sequences[i];
+    char text[128], name[32];
+    if (s->count < s->most || s->most == s->wanted || !g->options->on_message) return;
+    snprintf(text, sizeof text, "%s%s%zu of %zu tokens: the model knows no more positions",
+             g->single ? "" : name_of(g, i, name), g->single ? "" : ": ", s->count - s->prompt, s->wanted - s->prompt);
     g->options->on_message(g->options->user, text);
 }
 
-static fsmoe_status continue_prompt(generation *g)
+/* ---- tokens ---- */
+
+/* Whatever would be drawn from such logits is noise. */
+static fsmoe_status check_logits(const generation *g, size_t i)
+{
+    int64_t vocab = g->inference.config->model.vocab_size, at = fsm_first_not_finite(g->logits, vocab);
+    char name[32];
+    if (at == vocab) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_NUMERIC, "%s%safter %zu tokens the logits are not finite: that of id %lld is %g",
+                    g->single ? "" : name_of(g, i, name), g->single ? "" : ": ", g->sequences[i].count, (long long)at,
+                    (double)g->logits[at]);
+}
+
+/* The next token of sequence i from the logits; the end of text is none. */
+static fsmoe_status add_token(generation *g, size_t i)
 {
     const fsmoe_generate_options *o = g->options;
+    sequence *s = &g->sequences[i];
     int64_t vocab = fsmoe_tokenizer_vocab_size(g->inference.tokenizer); /* rows beyond it stand for nothing */
-    int32_t end = fsmoe_tokenizer_end_of_text(g->inference.tokenizer);
-    size_t seen = 0;
-    bool stop;
-    FSM_TRY(show(g, &stop));
-    while (!stop && g->count < g->most) {
-        const float *logits;
-        FSM_TRY(forward(g, seen, g->count - seen, &logits));
-        seen = g->count;
-        double uniform = fsm_rng_uniform(o->seed, FSM_RNG_SAMPLE, (uint64_t)(g->count - g->prompt));
-        int32_t id = pick(logits, vocab, o->temperature, o->top_p, uniform, g->candidates);
-        if (id == end) break;
-        g->ids[g->count++] = id;
-        FSM_TRY(show(g, &stop));
+    FSM_TRY(check_logits(g, i));
+    double uniform = fsm_rng_uniform(o->seed + i, FSM_RNG_SAMPLE, (uint64_t)(s->count - s->prompt));
+    int32_t id = fsm_draw_token(g->logits, vocab, o->temperature, o->top_p, uniform, g->candidates);
+    if (id == fsmoe_tokenizer_end_of_text(g->inference.tokenizer)) {
+        s->ended = true;
+        return FSMOE_OK;
     }
-    tell_cut(g);
+    s->ids[s->count++] = id;
+    g->speed.tokens++;
+    return show(g, i);
+}
+
+static void read_logits(generation *g, const fsm_real *logits)
+{
+    const fsm_ops *ops = g->inference.stepper.ops;
+    ops->read(ops, sizeof *g->logits * (size_t)g->inference.config->model.vocab_size, logits, g->logits);
+}
+
+static fsmoe_status prefill(generation *g, size_t i)
+{
+    const sequence *s = &g->sequences[i];
+    const int64_t region = (int64_t)i, past = 0;
+    const fsm_batch batch = {
+        .samples = 1, .seq_len = (int64_t)s->prompt, .ids = s->ids, .region = &region, .past = &past};
+    FSM_TRY(fsm_stepper_forward(&g->inference.stepper, &batch));
+    read_logits(g, fsm_pass_logits(&g->inference.stepper.model->passes[0], batch.seq_len - 1, 1));
+    return add_token(g, i);
+}
+
+/* Who takes part in the next step, and with what; how many. */
+static int64_t gather_step(generation *g)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < g->n; i++) {
+        const sequence *s = &g->sequences[i];
+        if (s->ended) continue;
+        g->number[n] = i;
+        g->region[n] = (int64_t)i;
+        g->past[n] = (int64_t)s->count - 1;
+        g->last[n++] = s->ids[s->count - 1];
+    }
+    return n;
+}
+
+static fsmoe_status step(generation *g, int64_t n)
+{
+    fsm_stepper *stepper = &g->inference.stepper;
+    const fsm_batch batch = {.samples = n, .seq_len = 1, .ids = g->last, .region = g->region, .past = g->past};
+    const fsm_real *logits = NULL;
+    FSM_TRY(fsm_stepper_forward(stepper, &batch));
+    g->speed.steps++;
+    g->speed.step_tokens += n;
+    if (g->options->speed) fsm_step_floor_add(&g->floor, stepper->model);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t block = i % FSM_HEAD_BLOCK, left = n - i;
+        if (block == 0)
+            logits = fsm_pass_logits(&stepper->model->passes[0], i, left < FSM_HEAD_BLOCK ? left : FSM_HEAD_BLOCK);
+        read_logits(g, fsm_real_at(logits, block * g->inference.config->model.vocab_size));
+        FSM_TRY(add_token(g, g->number[i]));
+    }
     return FSMOE_OK;
 }
 
-static fsmoe_status check_options(const fsmoe_generate_options *o)
+static fsmoe_status take_steps(generation *g)
 {
-    if (!o->prompt || !o->prompt[0]) return fsm_fail(FSMOE_ERROR_CONFIG, "the prompt is empty");
+    fsm_ops *ops = g->inference.stepper.ops;
+    fsmoe_status status = FSMOE_OK;
+    ops->row_by_row(ops, true);
+    for (int64_t n; status == FSMOE_OK && (n = gather_step(g)) > 0;) status = step(g, n);
+    ops->row_by_row(ops, false);
+    return status;
+}
+
+static fsmoe_status continue_prompts(generation *g)
+{
+    double begun_s = fsm_clock_s();
+    for (size_t i = 0; i < g->n; i++) {
+        FSM_TRY(show(g, i));
+        if (!g->sequences[i].ended) FSM_TRY(prefill(g, i));
+    }
+    g->speed.prompt_s = fsm_clock_s() - begun_s;
+    begun_s = fsm_clock_s();
+    FSM_TRY(take_steps(g));
+    g->speed.steps_s = fsm_clock_s() - begun_s - g->floor.read_s;
+    for (size_t i = 0; i < g->n; i++) tell_cut(g, i);
+    g->speed.weight_bytes = g->floor.weight_bytes;
+    g->speed.read_bytes_per_s = g->floor.read_s > 0 ? g->floor.read_bytes / g->floor.read_s : 0;
+    if (g->options->speed) *g->options->speed = g->speed;
+    return FSMOE_OK;
+}
+
+/* ---- before the first token ---- */
+
+static fsmoe_status check_options(const generation *g, const char *const *prompts)
+{
+    const fsmoe_generate_options *o = g->options;
+    char name[32];
+    if (g->n == 0) return fsm_fail(FSMOE_ERROR_CONFIG, "there is no prompt");
+    for (size_t i = 0; i < g->n; i++)
+        if (!prompts[i] || !prompts[i][0]) return fsm_fail(FSMOE_ERROR_CONFIG, "%s is empty", name_of(g, i, name));
     if (!(o->temperature >= 0 && isfinite(o->temperature)))
         return fsm_fail(FSMOE_ERROR_CONFIG, "temperature %g is not a number from 0 up", o->temperature);
     if (!(o->top_p > 0 && o->top_p <= 1)) return fsm_fail(FSMOE_ERROR_CONFIG, "top-p %g is not in (0, 1]", o->top_p);
@@ -135,49 +227,141 @@ static fsmoe_status check_options(const fsmoe_generate_options *o)
     return FSMOE_OK;
 }
 
-/* The prompt's ids, with room for what follows. */
-static fsmoe_status encode_prompt(generation *g)
+static fsmoe_status encode(generation *g, size_t i, const char *prompt)
 {
-    int64_t positions = g->inference.config->model.max_seq_len;
-    FSM_TRY(fsmoe_tokenizer_encode(g->inference.tokenizer, g->options->prompt, strlen(g->options->prompt), &g->ids,
-                                   &g->prompt));
-    if ((int64_t)g->prompt > positions)
-        return fsm_fail(FSMOE_ERROR_CONFIG, "the prompt has %zu tokens, the model only %lld positions", g->prompt,
-                        (long long)positions);
-    g->count = g->prompt;
-    g->most = g->prompt + (size_t)g->options->max_tokens;
-    g->wanted = g->most;
+    sequence *s = &g->sequences[i];
+    size_t positions = (size_t)g->inference.config->model.max_seq_len;
+    char name[32];
+    FSM_TRY(fsmoe_tokenizer_encode(g->inference.tokenizer, prompt, strlen(prompt), &s->ids, &s->prompt));
+    if (s->prompt > positions)
+        return fsm_fail(FSMOE_ERROR_CONFIG, "%s has %zu tokens, the model only %zu positions", name_of(g, i, name),
+                        s->prompt, positions);
+    g->speed.prompt_tokens += (int64_t)s->prompt;
+    s->count = s->prompt;
+    s->most = s->wanted = s->prompt + (size_t)g->options->max_tokens;
     /* the last token needs no position: nothing is predicted from it */
-    if (g->most > (size_t)positions + 1) g->most = (size_t)positions + 1;
-    int32_t *larger = realloc(g->ids, (g->most + 1) * sizeof *larger);
-    if (larger) g->ids = larger;
-    g->candidates = calloc((size_t)g->inference.config->model.vocab_size, sizeof *g->candidates);
-    g->logits = calloc((size_t)g->inference.config->model.vocab_size, sizeof *g->logits);
-    return larger && g->candidates && g->logits ? FSMOE_OK
-                                                : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %zu tokens", g->most);
+    if (s->most > positions + 1) s->most = positions + 1;
+    return FSMOE_OK;
+}
+
+static fsmoe_status make_room_for_ids(generation *g)
+{
+    for (size_t i = 0; i < g->n; i++) {
+        sequence *s = &g->sequences[i];
+        int32_t *larger = realloc(s->ids, (s->most + 1) * sizeof *larger);
+        if (!larger) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %zu tokens", s->most);
+        s->ids = larger;
+    }
+    return FSMOE_OK;
+}
+
+static fsmoe_status encode_prompts(generation *g, const char *const *prompts)
+{
+    size_t n = g->n, vocab = (size_t)g->inference.config->model.vocab_size;
+    g->sequences = calloc(n, sizeof *g->sequences);
+    g->number = calloc(n, sizeof *g->number);
+    g->region = calloc(n, sizeof *g->region);
+    g->past = calloc(n, sizeof *g->past);
+    g->last = calloc(n, sizeof *g->last);
+    g->logits = calloc(vocab, sizeof *g->logits);
+    g->candidates = calloc(vocab, sizeof *g->candidates);
+    if (!g->sequences || !g->number || !g->region || !g->past || !g->last || !g->logits || !g->candidates)
+        return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %zu prompts", n);
+    for (size_t i = 0; i < n; i++) FSM_TRY(encode(g, i, prompts[i]));
+    return FSMOE_OK;
+}
+
+/* Memory is reserved without being there, so what would be too much of it has to be said beforehand. */
+static fsmoe_status check_cache(const generation *g, int64_t cache_len)
+{
+    const fsmoe_model_config *m = &g->inference.config->model;
+    double rows = (double)g->n * (double)cache_len, memory = fsm_machine_memory_bytes();
+    double bytes = 2.0 * FSM_REAL_BYTES * rows * (double)(m->num_layers * m->num_kv_heads * m->head_dim);
+    if (rows > INT32_MAX)
+        return fsm_fail(FSMOE_ERROR_MEMORY, "%zu prompts with up to %lld tokens are more than can be numbered", g->n,
+                        (long long)cache_len);
+    if (memory <= 0 || bytes <= memory) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_MEMORY,
+                    "keys and values of %zu prompts with up to %lld tokens take %.3g GiB, this machine has %.3g GiB",
+                    g->n, (long long)cache_len, bytes / 0x1p30, memory / 0x1p30);
+}
+
+/* The model is built for the longest prompt, or a step of all, whichever has more tokens. */
+static fsmoe_status load(generation *g, const char *model_dir)
+{
+    size_t longest = 1, cache_len = 1;
+    for (size_t i = 0; i < g->n; i++) {
+        const sequence *s = &g->sequences[i];
+        if (s->prompt > longest) longest = s->prompt;
+        if (s->prompt > cache_len) cache_len = s->prompt;
+        if (s->most > cache_len + 1) cache_len = s->most - 1;
+    }
+    FSM_TRY(check_cache(g, (int64_t)cache_len));
+    FSM_TRY(make_room_for_ids(g));
+    fsmoe_config *c = g->inference.config;
+    const fsm_model_options options = {.max_samples = (int64_t)((g->n + longest - 1) / longest),
+                                       .cache_regions = (int64_t)g->n,
+                                       .cache_len = (int64_t)cache_len};
+    c->data.seq_len = (int64_t)longest;
+    c->train.micro_batch = c->train.global_batch = options.max_samples;
+    return fsm_inference_load(&g->inference, model_dir, &options);
+}
+
+/* ---- all of it ---- */
+
+static void hand_over(generation *g, fsmoe_generated *generated)
+{
+    for (size_t i = 0; i < g->n; i++) {
+        sequence *s = &g->sequences[i];
+        generated[i] = (fsmoe_generated){s->text, s->size, (int64_t)s->prompt, (int64_t)(s->count - s->prompt)};
+        s->text = NULL;
+    }
+}
+
+static void destroy(generation *g)
+{
+    for (size_t i = 0; g->sequences && i < g->n; i++) {
+        free(g->sequences[i].ids);
+        free(g->sequences[i].text);
+    }
+    free(g->sequences);
+    free(g->number);
+    free(g->region);
+    free(g->past);
+    free(g->last);
+    free(g->logits);
+    free(g->candidates);
+    fsm_inference_close(&g->inference);
+}
+
+static fsmoe_status generate(const char *model_dir, generation *g, const char *const *prompts,
+                             fsmoe_generated *generated)
+{
+    const fsmoe_generate_options *o = g->options;
+    FSM_TRY(check_options(g, prompts));
+    FSM_TRY(fsm_inference_open(model_dir, o->tokenizer, o->on_message, o->user, &g->inference));
+    fsmoe_status status = fsm_can_generate(&g->inference.config->moe);
+    if (status == FSMOE_OK) status = encode_prompts(g, prompts);
+    if (status == FSMOE_OK) status = load(g, model_dir);
+    if (status == FSMOE_OK) status = continue_prompts(g);
+    if (status == FSMOE_OK) hand_over(g, generated);
+    destroy(g);
+    return status;
 }
 
 fsmoe_status fsmoe_generate(const char *model_dir, const fsmoe_generate_options *options, char **text, size_t *size)
 {
-    generation g = {.options = options};
-    FSM_TRY(check_options(options));
-    FSM_TRY(fsm_inference_open(model_dir, options->tokenizer, options->on_message, options->user, &g.inference));
-    fsmoe_status status = fsm_can_generate(&g.inference.config->moe);
-    if (status == FSMOE_OK) status = encode_prompt(&g);
-    g.inference.config->data.seq_len = g.inference.config->model.max_seq_len;
-    g.inference.config->train.micro_batch = g.inference.config->train.global_batch = 1;
-    const fsm_model_options model_options = {.max_samples = 1, .cache = true};
-    if (status == FSMOE_OK) status = fsm_inference_load(&g.inference, model_dir, &model_options);
-    if (status == FSMOE_OK) status = continue_prompt(&g);
-    free(g.ids);
-    free(g.candidates);
-    free(g.logits);
-    fsm_inference_close(&g.inference);
-    if (status == FSMOE_OK) {
-        *text = g.text;
-        *size = g.size;
-    } else {
-        free(g.text);
-    }
-    return status;
+    fsmoe_generated generated;
+    generation g = {.options = options, .single = true, .n = 1};
+    FSM_TRY(generate(model_dir, &g, &options->prompt, &generated));
+    *text = generated.text;
+    *size = generated.size;
+    return FSMOE_OK;
+}
+
+fsmoe_status fsmoe_generate_batch(const char *model_dir, const fsmoe_generate_options *options, size_t n,
+                                  const char *const *prompts, fsmoe_generated *generated)
+{
+    generation g = {.options = options, .n = n};
+    return generate(model_dir, &g, prompts, generated);
 }

@@ -44,7 +44,9 @@ fsmoe_status fsm_inference_open(const char *folder, const char *tokenizer, fsm_s
 fsmoe_status fsm_inference_load(fsm_inference *inference, const char *folder, const fsm_model_options *options)
 {
     FSM_TRY(fsm_config_derive(inference->config));
-    FSM_TRY(fsm_stepper_create(inference->config, inference->self, options, &inference->stepper));
+    fsm_model_options own = *options;
+    own.values_follow = true;
+    FSM_TRY(fsm_stepper_create(inference->config, inference->self, &own, &inference->stepper));
     return fsm_checkpoint_read_model(&inference->stepper, folder);
 }
 

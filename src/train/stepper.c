@@ -75,7 +75,7 @@ static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
         if (!s->tree_scratch || !s->tree_counts) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for sums over ranks");
     }
     FSM_TRY(fsm_model_create(s->config, s->ops, &s->topo, s->groups, &own, &s->model));
-    FSM_TRY(set_values(s));
+    if (!options->values_follow) FSM_TRY(set_values(s));
     if (options->training) FSM_TRY(fsm_optimizer_create(&s->model->params, s->ops, &s->config->train, &s->optimizer));
     s->max_samples = options->max_samples;
     s->progress = fsm_progress_of(s->config, s->world);
