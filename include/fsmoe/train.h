@@ -19,6 +19,10 @@ typedef struct fsmoe_train_progress {
     double load_min, load_mean,
         load_max;    /* share of kept pairs that an expert got, over all experts and layers; mean 1/E */
     double val_loss; /* NaN when not measured at this step */
+    /* What the model has to compute in a step (forward and backward, attention causal; no padding, nothing worked out twice) a
+     * second, on all ranks together; and its share of what large products reach on them. NaN before that is measured: once,
+     * in 0.1 s, after two steps of a run of which more than 20 s are left, or at the beginning of one with `breakdown`. */
+    double flops_per_s, peak_share;
 } fsmoe_train_progress;
 
 /* What a run is busy with, as long as it does not say otherwise. */

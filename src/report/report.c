@@ -67,6 +67,20 @@ static void write_loss_figures(FILE *out, const page *p)
                  fsm_number_short(more, exp(validation)));
 }
 
+/* Logs had none of it before. */
+static fsmoe_status write_model_flops(FILE *out, const page *p)
+{
+    char value[FSM_NUMBER_BYTES], more[FSM_NUMBER_BYTES];
+    double speed, share;
+    FSM_TRY(fsm_series_median(p->log.columns[FSM_LOG_FLOPS_PER_S], p->log.count, &speed));
+    FSM_TRY(fsm_series_median(p->log.columns[FSM_LOG_PEAK_SHARE], p->log.count, &share));
+    if (isnan(speed)) return FSMOE_OK;
+    fsm_number_short(value, 1e-9 * speed);
+    if (isnan(share)) write_figure(out, "Model GFLOP/s", value, "median of the steps");
+    else write_figure(out, "Model GFLOP/s", value, "%s%% of measured products", fsm_number_short(more, 100 * share));
+    return FSMOE_OK;
+}
+
 static fsmoe_status write_key_figures(FILE *out, const page *p)
 {
     char value[FSM_NUMBER_BYTES], more[FSM_NUMBER_BYTES];
@@ -77,6 +91,7 @@ static fsmoe_status write_key_figures(FILE *out, const page *p)
     fputs("<dl class=\"figures\">\n", out);
     write_loss_figures(out, p);
     if (!isnan(speed)) write_figure(out, "Tokens per second", fsm_number_short(value, speed), "median of the steps");
+    FSM_TRY(write_model_flops(out, p));
     if (!isnan(step_s))
         write_figure(out, "Time in steps", fsm_number_duration(value, total_s(p)), "%s a step",
                      fsm_number_duration(more, step_s));

@@ -3,6 +3,7 @@
 #include "config/config.h"
 #include "train/adopt.h"
 #include "train/checkpoint.h"
+#include "train/flops.h"
 #include "train/inference.h"
 #include "train/own_tokenizer.h"
 #include "train/run_record.h"
@@ -141,6 +142,9 @@ static void introduce(fsm_trainer *t)
     const fsm_topo *topo = &t->stepper.topo;
     int64_t active;
     fsm_params_totals(&t->stepper.model->params, t->config, &t->parameters, &active);
+    fsm_model_flops flops = fsm_flops_a_token(&t->stepper.model->params, t->config);
+    t->model_flops =
+        (flops.products + flops.attention) * (double)(t->config->train.global_batch * t->config->data.seq_len);
     fsm_trainer_say(t, "%s: %.2f M parameters, %.2f M active a token; %lld training tokens", t->config->model.family,
                     1e-6 * (double)t->parameters, 1e-6 * (double)active,
                     (long long)fsmoe_tokens_count(t->train_tokens));

@@ -48,6 +48,7 @@ fsmoe_status fsmoe_train(fsmoe_world *world, fsmoe_config *config, const fsmoe_t
                      .state = {.best_loss = NAN},
                      .saved_step = -1,
                      .started = time(NULL),
+                     .peak_flops_per_s = NAN,
                      .val_loss = NAN};
     fsmoe_status status = fsm_trainer_prepare(&t);
     /* stopped after its last step, or not at all */
