@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/print.h"
+#include "report/breakdown.h"
 #include "report/chart.h"
 #include "report/heatmap.h"
 #include "report/html.h"
@@ -305,6 +306,7 @@ static fsmoe_status write_page(FILE *out, const page *p)
     FSM_TRY(write_key_figures(out, p));
     write_warnings(out, p);
     FSM_TRY(write_charts(out, p));
+    FSM_TRY(fsm_breakdown_section_write(out, p->run_dir));
     FSM_TRY(fsm_measured_write(out, p->run_dir));
     write_text_section(out, "sample", "Sample", "Text that the model wrote at the end of training.", "prose",
                        fsm_run_text(&p->run, "sample"));

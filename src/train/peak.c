@@ -6,8 +6,34 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { FIRST_WIDTH = 512, LAST_WIDTH = 4096, LEAST_CALLS = 2, SUM_ELEMS = 8 << 20 };
-static const double enough_s = 0.1, long_call_s = 0.01;
+enum { FIRST_WIDTH = 512, LAST_WIDTH = 4096, LEAST_CALLS = 2, SUM_ELEMS = 8 << 20, PIECE_ELEMS = 1 << 19 };
+
+/* Calls are short, so that one of them is not interrupted where others want the cores, too. */
+static const double long_call_s = 0.002, patience_s = 0.1, longest_products_s = 0.4, longest_sums_s = 0.2;
+
+/* The least that calls took: they are tried until none was faster for a while, and not for ever. */
+typedef struct least {
+    double s, found_s, end_s;
+} least;
+
+static least least_within(double most_s)
+{
+    double now_s = fsm_clock_s();
+    return (least){.s = INFINITY, .found_s = now_s, .end_s = now_s + most_s};
+}
+
+static void take_least(least *l, double start_s)
+{
+    double now_s = fsm_clock_s();
+    if (now_s - start_s < 0.98 * l->s) l->found_s = now_s;
+    l->s = fmin(l->s, now_s - start_s);
+}
+
+static bool may_fall(const least *l)
+{
+    double now_s = fsm_clock_s();
+    return now_s < l->end_s && now_s < l->found_s + patience_s;
+}
 
 /* z += x y or y += x, arrays of n elements each. */
 typedef struct arrays {
@@ -47,18 +73,17 @@ static fsmoe_status fill(const fsm_ops *ops, int64_t n, arrays *a)
     return FSMOE_OK;
 }
 
-/* The best of some products, and how long it takes. */
-static fsmoe_status time_products(const fsm_ops *ops, int64_t width, double until_s, double *best_s)
+/* Two products, or as many as it takes. */
+static fsmoe_status time_products(const fsm_ops *ops, int64_t width, bool thoroughly, least *l)
 {
     arrays a;
-    *best_s = INFINITY;
     FSM_TRY(create(ops, width * width, true, &a));
     fsmoe_status status = fill(ops, width * width, &a);
-    for (int i = 0; status == FSMOE_OK && (i < LEAST_CALLS || fsm_clock_s() < until_s); i++) {
+    for (int i = 0; status == FSMOE_OK && (i < LEAST_CALLS || (thoroughly && may_fall(l))); i++) {
         double start_s = fsm_clock_s();
         ops->gemm(ops, false, true, width, width, width, NULL, fsm_reals(a.x, width), fsm_reals(a.y, width), 0,
                   fsm_reals(a.z, width));
-        *best_s = fmin(*best_s, fsm_clock_s() - start_s);
+        take_least(l, start_s);
     }
     fsm_memory_destroy(&a.memory);
     return status;
@@ -66,32 +91,31 @@ static fsmoe_status time_products(const fsm_ops *ops, int64_t width, double unti
 
 static fsmoe_status measure_products(const fsm_ops *ops, double *flops_per_s)
 {
-    double s, until_s = fsm_clock_s() + enough_s;
     int64_t width = FIRST_WIDTH;
-    FSM_TRY(time_products(ops, width, 0, &s));
-    for (; s < long_call_s && width < LAST_WIDTH; width *= 2) FSM_TRY(time_products(ops, 2 * width, 0, &s));
-    if (fsm_clock_s() < until_s) {
-        double again_s;
-        FSM_TRY(time_products(ops, width, until_s, &again_s));
-        s = fmin(s, again_s);
+    least l = least_within(longest_products_s);
+    FSM_TRY(time_products(ops, width, false, &l));
+    while (l.s < long_call_s && width < LAST_WIDTH) {
+        width *= 2;
+        l.s = INFINITY;
+        FSM_TRY(time_products(ops, width, false, &l));
     }
-    *flops_per_s = 2 * pow((double)width, 3) / s;
+    FSM_TRY(time_products(ops, width, true, &l));
+    *flops_per_s = 2 * pow((double)width, 3) / l.s;
     return FSMOE_OK;
 }
 
 static fsmoe_status measure_bandwidth(const fsm_ops *ops, double *bytes_per_s)
 {
     arrays a;
-    double best_s = INFINITY;
     FSM_TRY(create(ops, SUM_ELEMS, false, &a));
-    double until_s = fsm_clock_s() + enough_s;
-    for (int i = 0; i < LEAST_CALLS || fsm_clock_s() < until_s; i++) {
+    least l = least_within(longest_sums_s);
+    for (int64_t at = 0; at < LEAST_CALLS * SUM_ELEMS || may_fall(&l); at += PIECE_ELEMS) {
         double start_s = fsm_clock_s();
-        ops->add(ops, SUM_ELEMS, a.x, a.y);
-        best_s = fmin(best_s, fsm_clock_s() - start_s);
+        ops->add(ops, PIECE_ELEMS, fsm_real_at(a.x, at % SUM_ELEMS), fsm_real_at(a.y, at % SUM_ELEMS));
+        take_least(&l, start_s);
     }
     fsm_memory_destroy(&a.memory);
-    *bytes_per_s = 3.0 * FSM_REAL_BYTES * SUM_ELEMS / best_s;
+    *bytes_per_s = 3.0 * FSM_REAL_BYTES * PIECE_ELEMS / l.s;
     return FSMOE_OK;
 }
 

@@ -112,6 +112,7 @@ static fsmoe_status create_batches(fsm_trainer *t)
 static fsmoe_status create_stepper(fsm_trainer *t)
 {
     fsm_model_options options = {.max_samples = fsm_samples_a_group(t->config, t->world), .training = true};
+    if (t->options->breakdown) return fsm_stepper_create_metered(t->config, t->world, &options, &t->stepper);
     return fsm_stepper_create(t->config, t->world, &options, &t->stepper);
 }
 

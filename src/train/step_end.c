@@ -12,7 +12,7 @@
 /* What disks and networks should do at the least; a save is given up by those who wait for it three times later. */
 static const double slow_bytes_per_s = 20e6;
 
-/* Worth the tenth of a second that measuring the machine takes. */
+/* Worth the 0.1 to 0.4 s that measuring the machine takes. */
 static const double long_run_s = 20;
 
 static bool due(int64_t every, int64_t step, int64_t steps)

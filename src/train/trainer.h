@@ -16,6 +16,13 @@
 #include <fsmoe/train.h>
 #include <time.h>
 
+/* With options.breakdown: since when operations are counted (breakdown.h). */
+typedef struct fsm_metering {
+    int64_t first_step, last_step; /* 0: none yet */
+    double s;                      /* of these steps */
+    double bytes_per_s;            /* from memory, of all ranks */
+} fsm_metering;
+
 typedef struct fsm_trainer {
     fsm_comm *world;
     fsmoe_config *config;
@@ -26,6 +33,7 @@ typedef struct fsm_trainer {
     fsm_batches train_batches, valid_batches;
     fsm_planning planning;
     fsm_trace *trace;
+    fsm_metering metering;
     fsm_run_state state;     /* state.step: steps done */
     int64_t saved_step;      /* of the newest checkpoint, -1: none */
     int stop;                /* why all ranks stop before the last step; 0: they do not */
