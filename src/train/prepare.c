@@ -3,6 +3,7 @@
 #include "config/config.h"
 #include "train/adopt.h"
 #include "train/checkpoint.h"
+#include "train/flops.h"
 #include "train/inference.h"
 #include "train/own_tokenizer.h"
 #include "train/run_record.h"
@@ -111,6 +112,7 @@ static fsmoe_status create_batches(fsm_trainer *t)
 static fsmoe_status create_stepper(fsm_trainer *t)
 {
     fsm_model_options options = {.max_samples = fsm_samples_a_group(t->config, t->world), .training = true};
+    if (t->options->breakdown) return fsm_stepper_create_metered(t->config, t->world, &options, &t->stepper);
     return fsm_stepper_create(t->config, t->world, &options, &t->stepper);
 }
 
@@ -141,6 +143,9 @@ static void introduce(fsm_trainer *t)
     const fsm_topo *topo = &t->stepper.topo;
     int64_t active;
     fsm_params_totals(&t->stepper.model->params, t->config, &t->parameters, &active);
+    fsm_model_flops flops = fsm_flops_a_token(&t->stepper.model->params, t->config);
+    t->model_flops =
+        (flops.products + flops.attention) * (double)(t->config->train.global_batch * t->config->data.seq_len);
     fsm_trainer_say(t, "%s: %.2f M parameters, %.2f M active a token; %lld training tokens", t->config->model.family,
                     1e-6 * (double)t->parameters, 1e-6 * (double)active,
                     (long long)fsmoe_tokens_count(t->train_tokens));

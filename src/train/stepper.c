@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "comm/groups.h"
 #include "cpu/cpu.h"
+#include "ops/meter.h"
 #include "train/place.h"
 #include "train/same.h"
 
@@ -67,6 +68,7 @@ static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
     bool canonical = s->config->parallel.canonical_sums;
     fsm_model_options own = *options;
     FSM_TRY(fsm_cpu_ops_create(s->threads, canonical, &s->ops));
+    if (s->metered) FSM_TRY(fsm_meter_create(s->ops, &s->ops));
     FSM_TRY(fsm_cpu_ops_create(1, canonical, &s->link_ops));
     own.link_ops = s->link_ops;
     if (canonical) {
@@ -83,10 +85,10 @@ static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
     return build_graphs(s, options->training);
 }
 
-fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
-                                fsm_stepper *stepper)
+static fsmoe_status create(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options, bool metered,
+                           fsm_stepper *stepper)
 {
-    *stepper = (fsm_stepper){.config = config, .world = world};
+    *stepper = (fsm_stepper){.config = config, .world = world, .metered = metered};
     FSM_TRY(fsm_same_config(world, config));
     fsmoe_status status = fsm_count_threads(config, world, &stepper->threads);
     if (status == FSMOE_OK) status = fsm_place(config, world, &stepper->topo);
@@ -98,6 +100,18 @@ fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, con
 failed:
     fsm_stepper_destroy(stepper);
     return status;
+}
+
+fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
+                                fsm_stepper *stepper)
+{
+    return create(config, world, options, false, stepper);
+}
+
+fsmoe_status fsm_stepper_create_metered(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
+                                        fsm_stepper *stepper)
+{
+    return create(config, world, options, true, stepper);
 }
 
 void fsm_stepper_destroy(fsm_stepper *stepper)
