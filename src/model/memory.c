@@ -47,7 +47,7 @@ static void take_shared(fsm_memory *memory, fsm_model *m)
 /* Before there are operations, rows are taken to be fp32. */
 static fsm_memory measuring(const fsm_model *m)
 {
-    return fsm_memory_measure(m->ops ? m->ops->row_bytes : FSM_REAL_BYTES);
+    return m->ops ? fsm_memory_measure_for(m->ops) : fsm_memory_measure(FSM_REAL_BYTES);
 }
 
 static fsm_memory measure_shared(fsm_model *m)

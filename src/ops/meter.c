@@ -50,7 +50,7 @@ enum { REAL = FSM_REAL_BYTES, INDEX = FSM_INDEX_BYTES, SUM = FSM_SUM_BYTES };
         inner->table slot(inner, UNWRAP arguments);                                      \
         note(own, FSM_OP_##kind, start_s, (double)(flops_of_it), (double)(bytes_of_it)); \
     }
-#include "ops/meter_slots.h"
+#include "ops/slots.h"
 #undef SLOT
 
 /* ---- those that prepare, outside steps: forwarded ---- */
@@ -79,6 +79,12 @@ static bool metered_attention_reserve(fsm_ops *self, const fsm_attention_shape *
     return inner->attention_reserve(inner, shape);
 }
 
+static void metered_row_by_row(fsm_ops *self, bool on)
+{
+    fsm_ops *inner = meter_of(self)->inner;
+    inner->row_by_row(inner, on);
+}
+
 static size_t metered_attention_work_bytes(const fsm_ops *self, const fsm_attention_shape *shape)
 {
     const fsm_ops *inner = meter_of(self)->inner;
@@ -93,20 +99,21 @@ static const fsm_ops metered_table = {
     .weight_destroy = metered_weight_destroy,
     .attention_reserve = metered_attention_reserve,
     .attention_work_bytes = metered_attention_work_bytes,
+    .row_by_row = metered_row_by_row,
 #define SLOT(kind, table, slot, ...) .table slot = metered_##slot,
-#include "ops/meter_slots.h"
+#include "ops/slots.h"
 #undef SLOT
 };
 
 enum {
-    FORWARDED = 5,
+    FORWARDED = 6,
     METERED = 0
 #define SLOT(...) +1
-#include "ops/meter_slots.h"
+#include "ops/slots.h"
 #undef SLOT
 };
 _Static_assert(sizeof(fsm_ops) - offsetof(fsm_ops, route) == (FORWARDED + METERED) * sizeof(void (*)(void)),
-               "a slot of fsm_ops has no line in meter_slots.h");
+               "a slot of fsm_ops has no line in slots.h");
 
 fsmoe_status fsm_meter_create(fsm_ops *inner, fsm_ops **metered)
 {
@@ -116,6 +123,7 @@ fsmoe_status fsm_meter_create(fsm_ops *inner, fsm_ops **metered)
     m->ops.name = inner->name;
     m->ops.row_bytes = inner->row_bytes;
     m->ops.on_host = inner->on_host;
+    m->ops.device = inner->device;
     m->inner = inner;
     *metered = &m->ops;
     return FSMOE_OK;

@@ -2,7 +2,7 @@
  * In:  the table that does the work. Out: a table with the same contract and the same results, and counts by kind.
  * FLOPs are those of products and of attention (causal: only keys that a query sees), two for a multiply-add; bytes are those of
  * everything else, what an operation reads and writes counted once however often it is touched.
- * A slot that is missing here does not compile: meter_slots.h has a line for each.
+ * A slot that is missing here does not compile: slots.h has a line for each.
  */
 #ifndef FSM_OPS_METER_H
 #define FSM_OPS_METER_H

@@ -2,8 +2,6 @@
 
 #include "base/clock.h"
 #include "comm/groups.h"
-#include "cpu/cpu.h"
-#include "ops/meter.h"
 #include "train/place.h"
 #include "train/same.h"
 
@@ -67,10 +65,12 @@ static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
 {
     bool canonical = s->config->parallel.canonical_sums;
     fsm_model_options own = *options;
-    FSM_TRY(fsm_cpu_ops_create(s->threads, canonical, &s->ops));
-    if (s->metered) FSM_TRY(fsm_meter_create(s->ops, &s->ops));
-    FSM_TRY(fsm_cpu_ops_create(1, canonical, &s->link_ops));
-    own.link_ops = s->link_ops;
+    FSM_TRY(fsm_backend_create(s->threads, canonical, s->metered, &s->backend));
+    s->ops = s->backend.ops;
+    own.link_ops = s->backend.link_ops;
+    fsm_backend_serve(&s->backend, s->world);
+    for (int g = 0; g < FSM_GROUP_COUNT; g++)
+        if (s->groups[g]) fsm_backend_serve(&s->backend, s->groups[g]);
     if (canonical) {
         s->tree_scratch = malloc(sizeof *s->tree_scratch * FSM_TREE_ELEMS * (size_t)s->world->size);
         s->tree_counts = malloc(sizeof *s->tree_counts * (size_t)s->world->size);
@@ -122,8 +122,8 @@ void fsm_stepper_destroy(fsm_stepper *stepper)
     fsm_graph_destroy(&stepper->forward_graph);
     fsm_optimizer_destroy(&stepper->optimizer);
     fsm_model_destroy(stepper->model);
-    fsm_ops_destroy(stepper->link_ops);
-    fsm_ops_destroy(stepper->ops);
+    if (stepper->world) stepper->world->device = NULL;
+    fsm_backend_destroy(&stepper->backend);
     fsm_groups_destroy(stepper->groups);
     free(stepper->tree_scratch);
     free(stepper->tree_counts);

@@ -1,4 +1,4 @@
-/* Every slot of fsm_ops that works on tensors, for meter.c, which includes this three times with another SLOT each.
+/* Every slot of fsm_ops that works on tensors, for tables that wrap another: they include this with a SLOT of their own each time.
  * SLOT(kind, table, slot, parameters, arguments, FLOPs, bytes): `table` is empty, or the sub-table with a dot (place., route.); REAL,
  * INDEX, SUM and row_bytes are the bytes of an element.
  */
