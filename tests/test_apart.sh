@@ -27,6 +27,9 @@ train host 20 "$work/host" || fail "training on the host fails"
 train apart 20 "$work/apart" || fail "training apart fails"
 cmp "$work/host/model/model.safetensors" "$work/apart/model/model.safetensors" || fail "other weights apart"
 
+grep -q "copied to the host and back for: moe.hooks: wire_bf16, moe.hooks: token_histogram" "$work/log" ||
+  fail "what runs on the host is not said"
+
 # from the tenth step on, again
 rm -rf "$work/apart/checkpoint-20" "$work/apart/model"
 FSMOE_DEVICE=apart "$fsmoe" train "$work/apart/config.yaml" --resume > "$work/log" 2>&1 || fail "resuming apart fails"

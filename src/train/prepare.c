@@ -1,6 +1,7 @@
 /* A run up to its first step. */
 #include "base/clock.h"
 #include "config/config.h"
+#include "moe/on_host.h"
 #include "train/adopt.h"
 #include "train/checkpoint.h"
 #include "train/flops.h"
@@ -138,6 +139,14 @@ static fsmoe_status plan(fsm_trainer *t)
     return fsm_comm_agree(t->world, status);
 }
 
+/* Only where tensors are elsewhere is it worth a word. */
+static void say_what_is_on_host(const fsm_trainer *t)
+{
+    char text[FSM_ON_HOST_BYTES];
+    if (t->stepper.ops->on_host || !fsm_moe_on_host(&t->config->moe, text)) return;
+    fsm_trainer_say(t, "tensors are copied to the host and back for: %s", text);
+}
+
 static void introduce(fsm_trainer *t)
 {
     const fsm_topo *topo = &t->stepper.topo;
@@ -155,6 +164,7 @@ static void introduce(fsm_trainer *t)
     else
         fsm_trainer_say(t, "%d ranks on %d nodes: DP %d, MP %d, EP %d, ESP %d, expert-DP %d; schedule %s", topo->ranks,
                         topo->nodes, topo->dp, topo->mp, topo->ep, topo->esp, topo->edp, t->config->parallel.schedule);
+    say_what_is_on_host(t);
     if (strcmp(t->config->moe.gate, "balanced_test") == 0)
         fsm_trainer_say(t, "moe.gate balanced_test sends tokens round robin, whatever they are: it is for benchmarks");
     if (topo->ranks > 1 && t->stepper.progress == FSM_PROGRESS_TASKS)
