@@ -62,12 +62,13 @@ fsmoe_status fsm_stepper_reset(fsm_stepper *stepper)
     return FSMOE_OK;
 }
 
-static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
+static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options, const fsm_products *products)
 {
     bool canonical = s->config->parallel.canonical_sums;
     fsm_model_options own = *options;
     FSM_TRY(fsm_cpu_ops_create(s->threads, canonical, &s->ops));
     FSM_TRY(fsm_cpu_ops_create(1, canonical, &s->link_ops));
+    if (products) FSM_TRY(fsm_cpu_use_products(s->ops, products)); /* before weights are packed */
     own.link_ops = s->link_ops;
     if (canonical) {
         s->tree_scratch = malloc(sizeof *s->tree_scratch * FSM_TREE_ELEMS * (size_t)s->world->size);
@@ -86,13 +87,19 @@ static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
 fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
                                 fsm_stepper *stepper)
 {
+    return fsm_stepper_create_by(config, world, options, NULL, stepper);
+}
+
+fsmoe_status fsm_stepper_create_by(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
+                                   const fsm_products *products, fsm_stepper *stepper)
+{
     *stepper = (fsm_stepper){.config = config, .world = world};
     FSM_TRY(fsm_same_config(world, config));
     fsmoe_status status = fsm_count_threads(config, world, &stepper->threads);
     if (status == FSMOE_OK) status = fsm_place(config, world, &stepper->topo);
     FSM_TRY_GOTO(status, fsm_comm_agree(world, status), failed);
     FSM_TRY_GOTO(status, fsm_comm_agree(world, fsm_groups_create(world, &stepper->topo, stepper->groups)), failed);
-    FSM_TRY_GOTO(status, fsm_same_graph(world, build(stepper, options), &stepper->forward_graph), failed);
+    FSM_TRY_GOTO(status, fsm_same_graph(world, build(stepper, options, products), &stepper->forward_graph), failed);
     FSM_TRY_GOTO(status, fsm_same_graph(world, FSMOE_OK, &stepper->train_graph), failed);
     return FSMOE_OK;
 failed:

@@ -7,6 +7,7 @@
 #ifndef FSM_TRAIN_STEPPER_H
 #define FSM_TRAIN_STEPPER_H
 
+#include "cpu/products.h"
 #include "exec/exec.h"
 #include "exec/latest.h"
 #include "exec/recorder.h"
@@ -46,9 +47,12 @@ typedef struct fsm_stepper {
     int parts; /* that a micro-batch is taken in */
 } fsm_stepper;
 
-/* Discovers nodes, places the rank, makes groups, model and graphs, which must be the same on all ranks (same.h); values are
+/* `products`: the table that it computes by (train/products.h), copied; NULL: none, and so without the parameter.
+ * Discovers nodes, places the rank, makes groups, model and graphs, which must be the same on all ranks (same.h); values are
  * initialised from the seed.
  * Collective over world, which is borrowed; all ranks return the same status. The stepper must not move. */
+fsmoe_status fsm_stepper_create_by(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
+                                   const fsm_products *products, fsm_stepper *stepper);
 fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
                                 fsm_stepper *stepper);
 void fsm_stepper_destroy(fsm_stepper *stepper);
