@@ -63,6 +63,25 @@ static void test_ops_cpu_rows_agree_with_reference(void **state)
     for_each_shape(*state, check_rows);
 }
 
+/* So many that they are written past the caches, and as many of another width, which cannot be. */
+static void test_ops_cpu_rows_beyond_the_caches_agree_with_reference(void **state)
+{
+    enum { N = 4096, K = 3 };
+    fsm_arena *arena = *state;
+    const int64_t many_widths[] = {512, 513};
+    for (int w = 0; w < 2; w++) {
+        arena->used = 0;
+        const int32_t *row = distinct_rows(arena, N, K, 5);
+        const float *weight = test_floats(arena, N * K), *dy = test_floats(arena, N * many_widths[w]);
+        const float *x = test_floats(arena, N * K * many_widths[w]);
+        outputs dx = test_outputs(arena, N * K * many_widths[w]), dweight = test_outputs(arena, N * K);
+        for (int run = 0; run < RUNS; run++)
+            table_of(run)->combine_rows_backward(table_of(run), N, K, many_widths[w], row, row, weight, x, dy,
+                                                 dx.of[run], dweight.of[run]);
+        test_assert_agree("combine_rows_backward of many rows: dx", dx, 0);
+    }
+}
+
 static void check_softmax(fsm_arena *arena, int64_t n, int64_t width)
 {
     float *x = test_floats(arena, n * width);
@@ -182,6 +201,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_ops_cpu_embedding_agrees_with_reference),
         TEST(test_ops_cpu_rows_agree_with_reference),
+        TEST(test_ops_cpu_rows_beyond_the_caches_agree_with_reference),
         TEST(test_ops_cpu_softmax_agrees_with_reference),
         TEST(test_ops_cpu_loops_over_rows_agree_with_reference),
         TEST(test_ops_cpu_cross_entropy_agrees_with_reference),

@@ -128,7 +128,8 @@ const fsm_config_field fsm_config_fields[] = {
     INT(parallel, lanes, 0, 0, 4,
         "passes that go through the layers beside one another, with schedule fsmoe-lanes; 0: as many as are best"),
     STRING(parallel, memory, "",
-           "most that a rank may take, such as 16GiB, in a planned step; \"\": what one lane takes, and what a layer's experts "
+           "most that a rank may take, such as 16GiB, in a planned step; \"\": what one lane takes, and what a layer's "
+           "experts "
            "make before their activation more"),
     STRING(parallel, cluster, "",
            "cluster file the step is planned with (fsmoe profile, fsmoe cluster); \"\": measured before training"),
@@ -166,6 +167,10 @@ const fsm_config_field fsm_config_fields[] = {
         "steps between checkpoints; 0: as train.checkpoint_minutes says, and at the end"),
     FLOAT(train, checkpoint_minutes, 15, 0, 1e6,
           "minutes between checkpoints, longer where saving would take 5 % of the time; 0: as checkpoint_every says"),
+    CHOICE(train, products, "fixed", "fixed, measured",
+           "which implementation multiplies rows by a weight: always the same, or the fastest of a table that is "
+           "measured as a "
+           "run begins and kept with it"),
     INT(train, idle_expert_steps, 100, 0, COUNT, "steps without a token after which an expert is warned of; 0: never"),
 
     STRING(run, dir, "runs/latest", "folder of the run: log.jsonl, report.html, model/, best/, checkpoint-N/"),

@@ -1,5 +1,6 @@
 #include "cpu/simd.h"
 #include "cpu/slots.h"
+#include "cpu/stream.h"
 #include "cpu/threads.h"
 
 FSM_CPU_BODY void embed_body(int64_t n, int64_t width, const int32_t *id, const float *token_table,
@@ -92,16 +93,23 @@ void fsm_cpu_combine_rows(const fsm_ops *self, int64_t n, int64_t k, int64_t wid
     }
 }
 
+FSM_CPU_BODY void scale_row(int64_t width, float w, const float *x, float *y)
+{
+#pragma omp simd
+    for (int64_t j = 0; j < width; j++) y[j] = w * x[j];
+}
+
 FSM_CPU_BODY void combine_backward_body(int64_t n, int64_t k, int64_t width, const int32_t *from, const int32_t *to,
-                                        const float *weight, const float *x, const float *dy, float *dx, float *dweight)
+                                        const float *weight, const float *x, const float *dy, float *dx, float *dweight,
+                                        bool streams)
 {
     for (int64_t i = 0; i < n; i++, dy += width) {
         for (int64_t c = i * k; c < (i + 1) * k; c++) {
             if (to[c] >= 0) {
                 const float w = weight ? weight[c] : 1;
                 float *out = dx + to[c] * width;
-#pragma omp simd
-                for (int64_t j = 0; j < width; j++) out[j] = w * dy[j];
+                if (streams) fsm_cpu_stream_scaled(width, w, dy, out);
+                else scale_row(width, w, dy, out);
             }
             float sum = 0;
             if (from[c] >= 0) {
@@ -115,19 +123,21 @@ FSM_CPU_BODY void combine_backward_body(int64_t n, int64_t k, int64_t width, con
 }
 FSM_CPU_KERNEL(combine_backward,
                (int64_t n, int64_t k, int64_t width, const int32_t *from, const int32_t *to, const float *weight,
-                const float *x, const float *dy, float *dx, float *dweight),
-               (n, k, width, from, to, weight, x, dy, dx, dweight))
+                const float *x, const float *dy, float *dx, float *dweight, bool streams),
+               (n, k, width, from, to, weight, x, dy, dx, dweight, streams))
 
 void fsm_cpu_combine_rows_backward(const fsm_ops *self, int64_t n, int64_t k, int64_t width, const int32_t *from,
                                    const int32_t *to, const float *weight, const float *x, const float *dy, float *dx,
                                    float *dweight)
 {
+    const bool streams = fsm_cpu_streams(n * k, width, dx);
 #pragma omp parallel num_threads(fsm_cpu_threads(self, 2 * n * k * width))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
         int64_t first = mine.begin * k;
         combine_backward(mine.count, k, width, from + first, to + first, weight ? weight + first : NULL, x,
-                         dy + mine.begin * width, dx, dweight + first);
+                         dy + mine.begin * width, dx, dweight + first, streams);
+        if (streams) fsm_cpu_stream_end();
     }
 }
 
