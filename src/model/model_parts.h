@@ -68,5 +68,6 @@ void fsm_model_bind(fsm_model *model);
 
 /* All of `memory` but param_elems; what the model points to is nothing afterwards. */
 void fsm_model_measure_buffers(fsm_model *model, fsm_model_memory *memory);
+void fsm_model_measure_lanes(fsm_model *model, int lanes, int parts, int spare, fsm_model_kinds *kinds);
 
 #endif

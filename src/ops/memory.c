@@ -1,5 +1,7 @@
 #include "ops/memory.h"
 
+#include <string.h>
+
 fsmoe_status fsm_memory_create(const fsm_memory *measured, fsm_memory *memory)
 {
     *memory = fsm_memory_measure(measured->row_bytes);
@@ -18,6 +20,7 @@ void fsm_memory_destroy(fsm_memory *memory)
 void fsm_memory_rewind(fsm_memory *memory)
 {
     memory->host.used = memory->device.used = 0;
+    memset(memory->taken, 0, sizeof memory->taken);
 }
 
 size_t fsm_memory_used(const fsm_memory *memory)
@@ -37,22 +40,30 @@ void fsm_memory_grow(fsm_memory *memory, const fsm_memory *other)
     if (memory->device.used < other->device.used) memory->device.used = other->device.used;
 }
 
+static void *take(fsm_memory *memory, size_t bytes)
+{
+    size_t before = memory->device.used;
+    void *piece = fsm_arena_take(&memory->device, bytes);
+    memory->taken[memory->kind] += memory->device.used - before;
+    return piece;
+}
+
 fsm_row *fsm_take_rows(fsm_memory *memory, int64_t n)
 {
-    return fsm_arena_take(&memory->device, (size_t)(n * memory->row_bytes));
+    return take(memory, (size_t)(n * memory->row_bytes));
 }
 
 fsm_real *fsm_take_reals(fsm_memory *memory, int64_t n)
 {
-    return fsm_arena_take(&memory->device, (size_t)(n * FSM_REAL_BYTES));
+    return take(memory, (size_t)(n * FSM_REAL_BYTES));
 }
 
 fsm_index *fsm_take_indices(fsm_memory *memory, int64_t n)
 {
-    return fsm_arena_take(&memory->device, (size_t)(n * FSM_INDEX_BYTES));
+    return take(memory, (size_t)(n * FSM_INDEX_BYTES));
 }
 
 fsm_sum *fsm_take_sums(fsm_memory *memory, int64_t n)
 {
-    return fsm_arena_take(&memory->device, (size_t)(n * FSM_SUM_BYTES));
+    return take(memory, (size_t)(n * FSM_SUM_BYTES));
 }

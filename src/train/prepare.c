@@ -108,6 +108,35 @@ static fsmoe_status create_batches(fsm_trainer *t)
     return status == FSMOE_OK ? status : fsm_fail_within(status, "data.valid");
 }
 
+/* Before anything is allocated. */
+static fsmoe_status check_memory(fsm_trainer *t)
+{
+    char kinds[512], warning[FSM_MEMORY_SENTENCE_BYTES];
+    FSM_TRY(fsm_memory_check(t->config, t->world, t->options->force, &t->memory.predicted, warning));
+    fsmoe_memory_describe(&t->memory.predicted, kinds, sizeof kinds);
+    fsm_trainer_say(t, "memory of a rank (GB are 10^9 bytes): %s", kinds);
+    if (warning[0]) fsm_trainer_say(t, "%s", warning);
+    return FSMOE_OK;
+}
+
+/* The lanes of the plan may take more or less than the step in order that was predicted. */
+static fsmoe_status predict_planned(fsm_trainer *t)
+{
+    const fsm_graph *graph = &t->stepper.train_graph;
+    const fsm_lanes lanes = {fsm_graph_lanes(graph), fsm_graph_parts(graph), graph->spare};
+    const fsm_topo first = fsm_topo_at(&t->stepper.topo, 0);
+    fsmoe_memory *predicted = &t->memory.predicted, planned;
+    if (lanes.lanes <= 1 && lanes.spare == 0) return FSMOE_OK;
+    FSM_TRY(fsm_memory_predict(t->config, &first, t->stepper.threads, lanes, &planned));
+    planned.process = predicted->process;
+    if (fsmoe_memory_total(&planned) <= fsmoe_memory_total(predicted)) return FSMOE_OK; /* steps in order were first */
+    char kinds[512];
+    *predicted = planned;
+    fsmoe_memory_describe(predicted, kinds, sizeof kinds);
+    fsm_trainer_say(t, "memory of a rank as planned: %s", kinds);
+    return FSMOE_OK;
+}
+
 static fsmoe_status create_stepper(fsm_trainer *t)
 {
     fsm_model_options options = {.max_samples = fsm_samples_a_group(t->config, t->world), .training = true};
@@ -216,7 +245,7 @@ static fsmoe_status open_folder(fsm_trainer *t)
     FSM_TRY(fsm_run_log_open(dir, t->state.step, &t->log, &cut));
     tell_cut(t, &cut);
     FSM_TRY(fsm_planning_save(&t->planning, t->config));
-    return fsm_run_record_write(&t->stepper, t->options, t->started, NAN, NULL);
+    return fsm_run_record_write(&t->stepper, t->options, &t->memory, t->started, NAN, NULL);
 }
 
 /* ---- what is gone on from ---- */
@@ -274,11 +303,13 @@ fsmoe_status fsm_trainer_prepare(fsm_trainer *t)
     if (status == FSMOE_OK) status = check_trace_path(t);
     if (status == FSMOE_OK) status = open_data(t);
     FSM_TRY(fsm_comm_agree(t->world, status));
+    FSM_TRY(check_memory(t));
     FSM_TRY(create_stepper(t));
     FSM_TRY(fsm_comm_agree(t->world, create_helpers(t)));
     introduce(t);
     FSM_TRY(go_on(t, from));
     FSM_TRY(plan(t));
+    FSM_TRY(fsm_comm_agree(t->world, predict_planned(t)));
     if (t->options->resume) FSM_TRY(fsm_checkpoint_load(&t->stepper, from, t->state.step));
     else if (from[0]) FSM_TRY(fsm_checkpoint_read_model(&t->stepper, from));
     FSM_TRY(fsm_comm_agree(t->world, open_folder(t)));
