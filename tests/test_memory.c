@@ -23,8 +23,8 @@ static void wires_of(const char *capacity, const char *other, fsm_wire_shape *re
     fsm_topo topo;
     assert_int_equal(fsm_topo_create(1, 4, &config->parallel, 0, &topo), FSMOE_OK);
     fsm_lanes_wire(config, &topo, 8, reserved);
-    fsm_lanes_expected_wire(config, &topo, 8, expected);
     *eval_samples = fsm_lanes_eval_samples(config, &topo, 8);
+    fsm_lanes_wire_within(config, &topo, 8, *eval_samples, true, expected);
     fsmoe_config_destroy(config);
 }
 

@@ -18,7 +18,7 @@ typedef struct fsmoe_memory {
     int64_t workspace;   /* of tasks, of attention, of sums over ranks; of measuring before a run, of saving after it */
     int64_t host_tables; /* counts and maps of the host's, batches */
     int64_t process;     /* what a process has anyway; 0: it was not asked */
-    /* Where choices decide how many rows a rank computes, the above has what is expected of a trained router. Should all tokens
+    /* Where choices decide how many rows a rank computes, the above has what is expected of a young router. Should all tokens
      * choose experts of one rank, that rank takes so much more; until then these are pages that nobody has touched. */
     int64_t worst_more;
 } fsmoe_memory;

@@ -26,25 +26,18 @@ int64_t fsm_lanes_most_tokens(const fsmoe_config *config, const fsm_topo *topo, 
     return most;
 }
 
-static void shape_of(const fsmoe_config *config, const fsm_topo *topo, int64_t samples, int64_t eval_samples,
-                     fsm_wire_shape *wire)
+void fsm_lanes_wire_within(const fsmoe_config *config, const fsm_topo *topo, int64_t samples, int64_t eval_samples,
+                           bool expected, fsm_wire_shape *wire)
 {
+    int64_t eval_tokens = fsm_lanes_most_tokens(config, topo, eval_samples);
     fsm_moe_shape_within(&config->moe, topo->ep, topo->ep_index, topo->esp, topo->esp_index,
-                         fsm_lanes_most_tokens(config, topo, samples),
-                         fsm_lanes_most_tokens(config, topo, eval_samples), wire);
+                         fsm_lanes_most_tokens(config, topo, samples), eval_tokens, wire);
+    if (expected) wire->max_expert_rows = fsm_moe_expected_rows(&config->moe, eval_tokens, wire);
 }
 
 void fsm_lanes_wire(const fsmoe_config *config, const fsm_topo *topo, int64_t samples, fsm_wire_shape *wire)
 {
-    shape_of(config, topo, samples, fsm_lanes_eval_samples(config, topo, samples), wire);
-}
-
-void fsm_lanes_expected_wire(const fsmoe_config *config, const fsm_topo *topo, int64_t samples, fsm_wire_shape *wire)
-{
-    int64_t eval_samples = fsm_lanes_eval_samples(config, topo, samples);
-    shape_of(config, topo, samples, eval_samples, wire);
-    wire->max_expert_rows =
-        fsm_moe_expected_rows(&config->moe, fsm_lanes_most_tokens(config, topo, eval_samples), wire);
+    fsm_lanes_wire_within(config, topo, samples, fsm_lanes_eval_samples(config, topo, samples), false, wire);
 }
 
 /* ---- evaluation ---- */
@@ -61,10 +54,10 @@ int64_t fsm_lanes_eval_samples(const fsmoe_config *config, const fsm_topo *topo,
     fsm_wire_shape training, both;
     int64_t fits = 1, too_many = samples + 1;
     if (samples < 2 || evaluates_whole(config)) return samples;
-    shape_of(config, topo, samples, 0, &training);
+    fsm_lanes_wire_within(config, topo, samples, 0, false, &training);
     while (too_many - fits > 1) {
         int64_t tried = fits + (too_many - fits) / 2;
-        shape_of(config, topo, samples, tried, &both);
+        fsm_lanes_wire_within(config, topo, samples, tried, false, &both);
         bool fit = both.max_rows <= training.max_rows && both.max_expert_rows <= training.max_expert_rows;
         if (fit) fits = tried;
         else too_many = tried;
