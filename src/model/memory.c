@@ -76,21 +76,28 @@ static fsm_attention_shape attention_shape(const fsm_model *m)
 
 /* ---- passes ---- */
 
-static void take_whole(fsm_memory *memory, fsm_model *m)
+int64_t fsm_model_eval_samples(const fsm_model *m)
 {
     int64_t most = m->options.max_samples;
-    m->passes[0].sums = &m->micro_sums[0];
-    fsm_pass_take(memory, m->options.training ? fsm_lanes_eval_samples(m->config, &m->topo, most) : most, false, 0,
-                  &m->passes[0]);
+    return m->options.training ? fsm_lanes_eval_samples(m->config, &m->topo, most) : most;
 }
 
+static void take_whole(fsm_memory *memory, fsm_model *m)
+{
+    int64_t samples = fsm_model_eval_samples(m);
+    m->passes[0].sums = &m->micro_sums[0];
+    fsm_pass_take(memory, samples, samples, false, 0, &m->passes[0]);
+}
+
+/* Evaluation has a pass of its own where training's are parts. */
 static void take_lanes(fsm_memory *memory, fsm_model *m, int lanes, int parts, int spare)
 {
+    int64_t eval_samples = parts == 1 ? fsm_model_eval_samples(m) : 0;
     for (int lane = 0; lane < lanes; lane++) {
         int64_t first, last;
         fsm_lanes_part(m->options.max_samples, parts, lane % parts, &first, &last);
         m->passes[lane].sums = &m->micro_sums[lane / parts];
-        fsm_pass_take(memory, last - first, m->options.training, spare, &m->passes[lane]);
+        fsm_pass_take(memory, last - first, eval_samples, m->options.training, spare, &m->passes[lane]);
     }
 }
 

@@ -11,10 +11,8 @@ typedef struct pass_sizes {
     fsm_wire_shape wire;
 } pass_sizes;
 
-/* training: of a step's passes, in which evaluation takes no more samples than fit (lanes.h); else of a whole one. */
-static pass_sizes sizes_of(const fsm_model *m, int64_t samples, bool training)
+static pass_sizes sizes_of(const fsm_model *m, int64_t samples, int64_t eval_samples)
 {
-    int64_t eval_samples = training ? fsm_lanes_eval_samples(m->config, &m->topo, samples) : samples;
     pass_sizes sizes = {.group = samples * m->config->data.seq_len,
                         .local = fsm_lanes_most_tokens(m->config, &m->topo, samples)};
     fsm_lanes_wire_within(m->config, &m->topo, samples, eval_samples, m->expects, &sizes.wire);
@@ -84,11 +82,11 @@ static void take_gradients(fsm_memory *memory, const pass_sizes *sizes, int spar
     take_expert_dy(memory, sizes, spare, pass);
 }
 
-void fsm_pass_take(fsm_memory *memory, int64_t samples, bool back, int spare, fsm_pass *pass)
+void fsm_pass_take(fsm_memory *memory, int64_t samples, int64_t eval_samples, bool back, int spare, fsm_pass *pass)
 {
     const fsm_model *m = pass->model;
     int64_t hidden = fsm_pass_hidden(pass);
-    pass_sizes sizes = sizes_of(m, samples, back);
+    pass_sizes sizes = sizes_of(m, samples, eval_samples);
     memory->kind = FSM_MEMORY_SAVED;
     pass->position = fsm_take_indices(memory, sizes.group);
     pass->ids = fsm_take_indices(memory, sizes.group);
@@ -112,7 +110,7 @@ void fsm_pass_take(fsm_memory *memory, int64_t samples, bool back, int spare, fs
 
 void fsm_pass_scratch_take(fsm_memory *memory, int64_t samples, fsm_model *m)
 {
-    pass_sizes sizes = sizes_of(m, samples, m->options.training);
+    pass_sizes sizes = sizes_of(m, samples, fsm_model_eval_samples(m));
     m->logits = fsm_take_reals(memory, FSM_HEAD_BLOCK * m->config->model.vocab_size);
     if (m->moe_layers > 0) {
         fsm_moe_scratch_take(memory, fsm_first_moe(m), &sizes.wire, &m->moe_scratch);
