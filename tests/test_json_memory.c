@@ -158,7 +158,7 @@ static void test_json_lines_lose_no_byte_of_a_document(void **state)
 {
     (void)state;
     static const char lines[] = "{\"text\": \"A document that is longer than sixteen bytes.\"}\n{\"text\": \"Two\"}\n";
-    static const fsm_file_map map = {lines, sizeof lines - 1};
+    static const fsm_file_map map = {.bytes = lines, .size = sizeof lines - 1};
     fsmoe_tokenizer *bytes;
     assert_int_equal(fsmoe_tokenizer_create("bytes", &bytes), FSMOE_OK);
     for (long k = 1;; k++) {

@@ -249,12 +249,51 @@ static void check_memory(const case_of *c)
     }
 }
 
+static size_t all_of(const fsm_model_kinds *kinds)
+{
+    size_t bytes = kinds->host;
+    for (int i = 0; i < FSM_MEMORY_KINDS; i++) bytes += kinds->taken[i];
+    return bytes;
+}
+
+static void check_kinds(const case_of *c, const spread *how)
+{
+    fsm_comm *self;
+    fsm_stepper s;
+    fsm_model_kinds most, expected;
+    fsmoe_config *config = create_alone(c, how, &self, &s);
+    const fsm_model *m = s.model;
+    assert_int_equal(fsm_model_measure_kinds(config, NULL, &s.topo, &m->options, how->lanes, how->parts, how->spare,
+                                             false, &most),
+                     FSMOE_OK);
+    assert_int_equal(fsm_model_measure_kinds(config, NULL, &s.topo, &m->options, how->lanes, how->parts, how->spare,
+                                             true, &expected),
+                     FSMOE_OK);
+    size_t reserved = fsm_memory_used(&m->memory) + fsm_memory_used(&m->pass_memory);
+    if (all_of(&most) != reserved)
+        fail_msg("%s, %d lanes, %d parts: %zu bytes, not %zu", c->name, how->lanes, how->parts, all_of(&most),
+                 reserved);
+    assert_true(all_of(&expected) <= all_of(&most) && most.taken[FSM_MEMORY_SAVED] > 0);
+    assert_true(most.taken[FSM_MEMORY_STAGING] > 0 && most.taken[FSM_MEMORY_WORKSPACE] > 0);
+    destroy_alone(config, self, &s);
+}
+
 static void test_lanes_parts_take_the_memory_that_is_told(void **state)
 {
     (void)state;
     check_memory(&lane_cases[0]);
     check_memory(&lane_cases[1]);
     check_memory(&lane_cases[2]);
+}
+
+static void test_lanes_parts_kinds_of_memory_add_up_to_what_is_reserved(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < SPREADS; j++)
+            if (spreads[j].parts <= lane_cases[i].samples &&
+                spreads[j].lanes / spreads[j].parts <= lane_cases[i].micro_batches)
+                check_kinds(&lane_cases[i], &spreads[j]);
 }
 
 /* A model as large as some that are trained; nothing is reserved. */
@@ -289,6 +328,7 @@ int main(void)
         cmocka_unit_test(test_lanes_parts_of_the_layers_alone_are_the_layers),
         cmocka_unit_test(test_lanes_parts_are_told_to_hooks_as_lanes),
         cmocka_unit_test(test_lanes_parts_take_the_memory_that_is_told),
+        cmocka_unit_test(test_lanes_parts_kinds_of_memory_add_up_to_what_is_reserved),
         cmocka_unit_test(test_lanes_parts_hold_what_the_whole_holds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -192,14 +192,9 @@ static void ratio(double baseline_s, double step_s, char text[16])
 
 static void print_memory(const fsmoe_memory *m)
 {
-    if (m->activations == INT64_MAX) {
-        printf("a rank takes more bytes than any machine has\n");
-        return;
-    }
-    printf("in one lane a rank takes %lld bytes: parameters %lld, gradients %lld, optimizer %lld, activations and "
-           "chunks %lld\n",
-           (long long)(m->parameters + m->gradients + m->optimizer + m->activations), (long long)m->parameters,
-           (long long)m->gradients, (long long)m->optimizer, (long long)m->activations);
+    char kinds[512];
+    fsmoe_memory_describe(m, kinds, sizeof kinds);
+    printf("in one lane a rank takes %s\n", kinds);
 }
 
 static void print_row(const plans *made, const fsmoe_plan *plan)
@@ -223,13 +218,15 @@ static void print_table(const plans *made)
     print_memory(&made->memory);
     printf("uncut, its tasks are %.3f ms of compute, %.3f ms of the intra-node link, %.3f ms of the inter-node link\n",
            1e3 * s.load_s[0], 1e3 * s.load_s[1], 1e3 * s.load_s[2]);
-    printf("%-16s %12s %10s %10s %9s %12s %8s  %-8s %5s %5s %8s  %s\n", "schedule", "step, ms", "over dsmoe", "over tutel",
-           "step/load", "bound, ms", "gap", "binds", "lanes", "parts", "GiB", "degrees forward/backward x layers");
+    printf("%-16s %12s %10s %10s %9s %12s %8s  %-8s %5s %5s %8s  %s\n", "schedule", "step, ms", "over dsmoe",
+           "over tutel", "step/load", "bound, ms", "gap", "binds", "lanes", "parts", "GiB",
+           "degrees forward/backward x layers");
     for (int i = 0; i < made->count; i++) print_row(made, made->of[i]);
 }
 
 static fsmoe_status print_json(const plans *made)
 {
+    const fsmoe_memory *m = &made->memory;
     printf("{\"schedules\": [\n");
     for (int i = 0; i < made->count; i++) {
         char *text;
@@ -238,10 +235,12 @@ static fsmoe_status print_json(const plans *made)
         printf("%s%s\n", text, i + 1 < made->count ? "," : "");
         free(text);
     }
-    printf("], \"memory_bytes\": {\"parameters\": %lld, \"gradients\": %lld, \"optimizer\": %lld, \"activations\": "
+    printf("], \"memory_bytes\": {\"parameters\": %lld, \"gradients\": %lld, \"optimizer\": %lld, \"saved\": "
+           "%lld, \"staging\": %lld, \"packed\": %lld, \"workspace\": %lld, \"host_tables\": %lld, \"worst_more\": "
            "%lld}}\n",
-           (long long)made->memory.parameters, (long long)made->memory.gradients, (long long)made->memory.optimizer,
-           (long long)made->memory.activations);
+           (long long)m->parameters, (long long)m->gradients, (long long)m->optimizer, (long long)m->saved,
+           (long long)m->staging, (long long)m->packed, (long long)m->workspace, (long long)m->host_tables,
+           (long long)m->worst_more);
     return FSMOE_OK;
 }
 

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_INIT = 1000, KEY_RESUME, KEY_RESUME_FROM, KEY_ALLOW_CHANGES, KEY_TRACE, KEY_BREAKDOWN };
+enum { KEY_INIT = 1000, KEY_RESUME, KEY_RESUME_FROM, KEY_ALLOW_CHANGES, KEY_TRACE, KEY_BREAKDOWN, KEY_FORCE };
 
 typedef struct arguments {
     config_source source;
@@ -31,6 +31,7 @@ static const struct argp_option options[] = {
      0},
     {"allow-changes", KEY_ALLOW_CHANGES, NULL, 0,
      "Go on even with other data, batches, capacity or seed than the checkpoint was saved with", 0},
+    {"force", KEY_FORCE, NULL, 0, "Begin even where the run will not fit into this machine's memory", 0},
     {"trace", KEY_TRACE, "FILE", 0, "Write a Chrome trace (Perfetto) of the first 100 steps", 0},
     {"breakdown", KEY_BREAKDOWN, NULL, 0,
      "Time every operation; print at the end where the time went, by kind of operation, and show it in the report", 0},
@@ -59,6 +60,9 @@ static error_t parse(int key, char *value, struct argp_state *state)
         return 0;
     case KEY_ALLOW_CHANGES:
         a->options.allow_changes = true;
+        return 0;
+    case KEY_FORCE:
+        a->options.force = true;
         return 0;
     case KEY_TRACE:
         a->options.trace_path = value;

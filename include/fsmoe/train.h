@@ -40,6 +40,7 @@ typedef struct fsmoe_train_options {
     bool resume;             /* go on from a checkpoint of run.dir, bit for bit on the same layout */
     const char *resume_from; /* the checkpoint, by its name in run.dir or its path; NULL: the newest */
     bool allow_changes;      /* go on even with other data, batches, capacity or seed than the checkpoint's */
+    bool force;              /* begin even where the run will not fit into memory */
     const char *trace_path;  /* Chrome trace of the first 100 steps; NULL: none */
     bool breakdown; /* operations are counted and timed: run.dir/breakdown.json, on_breakdown; bits stay the same */
     const char *command;        /* the command line, for run.json; NULL: none */

@@ -46,7 +46,7 @@ static fsmoe_status read_stream(int fd, const char *path, fsm_file_map *map)
     }
     size_t page = (size_t)sysconf(_SC_PAGESIZE), used = (size + page - 1) / page * page;
     if (used < capacity) munmap(bytes + used, capacity - used);
-    if (size > 0) *map = (fsm_file_map){bytes, size};
+    if (size > 0) *map = (fsm_file_map){bytes, size, false};
     return FSMOE_OK;
 }
 
@@ -54,7 +54,7 @@ static fsmoe_status map_regular(int fd, const char *path, size_t size, fsm_file_
 {
     void *bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (bytes == MAP_FAILED) return fsm_file_failed("map", path);
-    *map = (fsm_file_map){bytes, size};
+    *map = (fsm_file_map){bytes, size, true};
     return FSMOE_OK;
 }
 
@@ -74,6 +74,11 @@ fsmoe_status fsm_file_map_open(const char *path, fsm_file_map *map)
     else status = read_stream(fd, path, map);
     close(fd);
     return status;
+}
+
+void fsm_file_map_forget(const fsm_file_map *map, size_t first, size_t bytes)
+{
+    if (map->of_file) madvise((char *)map->bytes + first, bytes, MADV_DONTNEED); /* nothing is lost if it fails */
 }
 
 void fsm_file_map_close(fsm_file_map *map)

@@ -18,9 +18,13 @@ fsmoe_status fsm_file_read(const char *path, char **bytes, size_t *size);
 typedef struct fsm_file_map {
     const char *bytes;
     size_t size;
+    bool of_file; /* and not of a copy, which a file needs that cannot be mapped */
 } fsm_file_map;
 fsmoe_status fsm_file_map_open(const char *path, fsm_file_map *map);
 void fsm_file_map_close(fsm_file_map *map);
+
+/* What has been read counts as this process's memory no longer; it can be read again. first: where a page begins. */
+void fsm_file_map_forget(const fsm_file_map *map, size_t first, size_t bytes);
 
 /* Writes what path stands for as base/output.h says: a new file beside it, synced, read back, and renamed over it; or
  * straight into it where it is no file. */

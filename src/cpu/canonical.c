@@ -239,6 +239,7 @@ const fsm_ops fsm_cpu_canonical_table = {
     .row_bytes = sizeof(fsm_row),
     FSM_CPU_SHARED_SLOTS,
     .weight_create = weight_create,
+    .weight_bytes = fsm_ref_weight_bytes,
     .weight_update = weight_ignore,
     .weight_destroy = weight_ignore,
     .linear_forward = linear_forward,

@@ -11,6 +11,7 @@ static const fsm_ops fast_table = {
     .row_bytes = sizeof(fsm_row),
     FSM_CPU_SHARED_SLOTS,
     .weight_create = fsm_cpu_weight_create,
+    .weight_bytes = fsm_cpu_weight_bytes,
     .weight_update = fsm_cpu_weight_update,
     .weight_destroy = fsm_cpu_weight_destroy,
     .linear_forward = fsm_cpu_linear_forward,

@@ -29,6 +29,12 @@ bool fsm_cpu_weight_create(const fsm_ops *self, fsm_weight *weight)
     return true;
 }
 
+size_t fsm_cpu_weight_bytes(const fsm_ops *self, int64_t out, int64_t in)
+{
+    (void)self, (void)out, (void)in;
+    return 0;
+}
+
 bool fsm_cpu_weight_create_forced(const fsm_ops *self, fsm_weight *weight)
 {
     return fsm_cpu_weight_create(self, weight);

@@ -312,6 +312,37 @@ bool fsm_cpu_weight_create(const fsm_ops *self, fsm_weight *weight)
     return fsm_cpu_weight_create_ways(self, weight, fsm_products_ways(products, weight->out, weight->in));
 }
 
+/* As create_pack makes them: copies for both directions where the library has a layout of its own for one of them. */
+static dnnl_status_t find_packed_bytes(int64_t out, int64_t in, size_t *bytes)
+{
+    const product directions[2] = {{.in = in, .out = out}, {.in = out, .out = in}};
+    pack p = {0};
+    bool blocked = false;
+    size_t both = 0;
+    DNNL_TRY(dnnl_engine_create(&p.engine, dnnl_cpu, 0));
+    dnnl_status_t status = dnnl_success;
+    for (int i = 0; i < 2 && status == dnnl_success; i++) {
+        dnnl_memory_desc_t packed;
+        status = prefer_layout(&p, &directions[i], &packed);
+        if (status != dnnl_success) break;
+        blocked |= packed.format_kind != dnnl_blocked || packed.format_desc.blocking.inner_nblks > 0;
+        both += dnnl_memory_desc_get_size(&packed);
+    }
+    dnnl_engine_destroy(p.engine);
+    *bytes = blocked ? both : 0;
+    return status;
+}
+
+size_t fsm_cpu_weight_bytes(const fsm_ops *self, int64_t out, int64_t in)
+{
+    size_t bytes = 0;
+    if (out == 0 || in == 0) return 0;
+    int before = fsm_cpu_library_begin(self);
+    dnnl_status_t status = find_packed_bytes(out, in, &bytes);
+    fsm_cpu_library_end(self, before);
+    return status == dnnl_success ? bytes : 0;
+}
+
 bool fsm_cpu_weight_create_ways(const fsm_ops *self, fsm_weight *weight, unsigned ways)
 {
     return create_weight(self, weight, ways & ~(1U << FSM_PRODUCT_SGEMM), false);

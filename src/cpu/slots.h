@@ -13,6 +13,7 @@ void fsm_cpu_gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, in
                   const fsm_real *alpha, fsm_matrix a, fsm_matrix b, float beta, fsm_matrix c);
 void fsm_cpu_row_by_row(fsm_ops *self, bool on);
 bool fsm_cpu_weight_create(const fsm_ops *self, fsm_weight *weight);
+size_t fsm_cpu_weight_bytes(const fsm_ops *self, int64_t out, int64_t in);
 void fsm_cpu_weight_update(const fsm_ops *self, fsm_weight *weight);
 void fsm_cpu_weight_destroy(const fsm_ops *self, fsm_weight *weight);
 void fsm_cpu_linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_real *bias,

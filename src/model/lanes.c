@@ -26,10 +26,43 @@ int64_t fsm_lanes_most_tokens(const fsmoe_config *config, const fsm_topo *topo, 
     return most;
 }
 
+void fsm_lanes_wire_within(const fsmoe_config *config, const fsm_topo *topo, int64_t samples, int64_t eval_samples,
+                           bool expected, fsm_wire_shape *wire)
+{
+    int64_t eval_tokens = fsm_lanes_most_tokens(config, topo, eval_samples);
+    fsm_moe_shape_within(&config->moe, topo->ep, topo->ep_index, topo->esp, topo->esp_index,
+                         fsm_lanes_most_tokens(config, topo, samples), eval_tokens, wire);
+    if (expected) wire->max_expert_rows = fsm_moe_expected_rows(&config->moe, eval_tokens, wire);
+}
+
 void fsm_lanes_wire(const fsmoe_config *config, const fsm_topo *topo, int64_t samples, fsm_wire_shape *wire)
 {
-    fsm_moe_shape(&config->moe, topo->ep, topo->ep_index, topo->esp, topo->esp_index,
-                  fsm_lanes_most_tokens(config, topo, samples), wire);
+    fsm_lanes_wire_within(config, topo, samples, fsm_lanes_eval_samples(config, topo, samples), false, wire);
+}
+
+/* ---- evaluation ---- */
+
+/* Where a token's result depends on those beside it in the batch, or the sum's order is a promise, batches stay whole. */
+static bool evaluates_whole(const fsmoe_config *config)
+{
+    const fsm_gate_kind *gate = fsm_gate_find(config->moe.gate);
+    return config->moe.capacity_factor <= 0 || config->parallel.canonical_sums || gate->mixes || gate->experts_choose;
+}
+
+int64_t fsm_lanes_eval_samples(const fsmoe_config *config, const fsm_topo *topo, int64_t samples)
+{
+    fsm_wire_shape training, both;
+    int64_t fits = 1, too_many = samples + 1;
+    if (samples < 2 || evaluates_whole(config)) return samples;
+    fsm_lanes_wire_within(config, topo, samples, 0, false, &training);
+    while (too_many - fits > 1) {
+        int64_t tried = fits + (too_many - fits) / 2;
+        fsm_lanes_wire_within(config, topo, samples, tried, false, &both);
+        bool fit = both.max_rows <= training.max_rows && both.max_expert_rows <= training.max_expert_rows;
+        if (fit) fits = tried;
+        else too_many = tried;
+    }
+    return fits;
 }
 
 /* ---- what a part would change ---- */

@@ -19,6 +19,15 @@ int64_t fsm_lanes_most_tokens(const fsmoe_config *config, const fsm_topo *topo, 
 /* The wire of a pass over so many samples, of the rank with the most tokens. */
 void fsm_lanes_wire(const fsmoe_config *config, const fsm_topo *topo, int64_t samples, fsm_wire_shape *wire);
 
+/* Samples of a group that evaluation takes at once where training takes so many. Nothing is dropped there, so all tokens might
+ * go to one rank: with a capacity, as many samples as have rows all the same, or one. */
+int64_t fsm_lanes_eval_samples(const fsmoe_config *config, const fsm_topo *topo, int64_t samples);
+
+/* The wire of a pass over so many samples in training, and over eval_samples of them in evaluation. expected: with the rows that
+ * are expected where choices decide how many there are, not to be allocated for. */
+void fsm_lanes_wire_within(const fsmoe_config *config, const fsm_topo *topo, int64_t samples, int64_t eval_samples,
+                           bool expected, fsm_wire_shape *wire);
+
 /* Parts that change no number of a step, at most: 1 … FSM_MAX_LANES. max_samples: of a micro-batch, of one data-parallel
  * group. *why: the key and the reason, where it is what forbids more; else NULL. Static. */
 int fsm_lanes_most_parts(const fsmoe_config *config, int64_t max_samples, const char **why);

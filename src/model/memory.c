@@ -76,19 +76,28 @@ static fsm_attention_shape attention_shape(const fsm_model *m)
 
 /* ---- passes ---- */
 
-static void take_whole(fsm_memory *memory, fsm_model *m)
+int64_t fsm_model_eval_samples(const fsm_model *m)
 {
-    m->passes[0].sums = &m->micro_sums[0];
-    fsm_pass_take(memory, m->options.max_samples, false, 0, &m->passes[0]);
+    int64_t most = m->options.max_samples;
+    return m->options.training ? fsm_lanes_eval_samples(m->config, &m->topo, most) : most;
 }
 
+static void take_whole(fsm_memory *memory, fsm_model *m)
+{
+    int64_t samples = fsm_model_eval_samples(m);
+    m->passes[0].sums = &m->micro_sums[0];
+    fsm_pass_take(memory, samples, samples, false, 0, &m->passes[0]);
+}
+
+/* Evaluation has a pass of its own where training's are parts. */
 static void take_lanes(fsm_memory *memory, fsm_model *m, int lanes, int parts, int spare)
 {
+    int64_t eval_samples = parts == 1 ? fsm_model_eval_samples(m) : 0;
     for (int lane = 0; lane < lanes; lane++) {
         int64_t first, last;
         fsm_lanes_part(m->options.max_samples, parts, lane % parts, &first, &last);
         m->passes[lane].sums = &m->micro_sums[lane / parts];
-        fsm_pass_take(memory, last - first, m->options.training, spare, &m->passes[lane]);
+        fsm_pass_take(memory, last - first, eval_samples, m->options.training, spare, &m->passes[lane]);
     }
 }
 
@@ -195,4 +204,34 @@ void fsm_model_measure_buffers(fsm_model *m, fsm_model_memory *memory)
         memory->pass_bytes[parts - 1] = lanes_bytes(m, parts, parts, 0);
         memory->spare_bytes[parts - 1] = lanes_bytes(m, parts, parts, 1) - memory->pass_bytes[parts - 1];
     }
+}
+
+static void add_kinds(const fsm_memory *memory, fsm_model_kinds *kinds)
+{
+    for (int i = 0; i < FSM_MEMORY_KINDS; i++) kinds->taken[i] += memory->taken[i];
+    kinds->host += memory->host.used;
+}
+
+/* Matrices that rows are multiplied by; embeddings are only looked up in, unless they are the head, too. */
+static size_t packed_bytes(const fsm_model *m)
+{
+    size_t bytes = 0;
+    if (!m->ops) return 0;
+    for (int i = 0; i < m->params.count; i++) {
+        const fsm_param *p = &m->params.items[i];
+        bool looked_up = p->role == FSM_ROLE_EMBEDDING && !m->config->model.tie_embeddings;
+        if (p->spec.rank < 2 || looked_up || p->role == FSM_ROLE_POSITIONS) continue;
+        bytes += (size_t)(p->experts > 0 ? p->experts : 1) * m->ops->weight_bytes(m->ops, p->rows, p->cols);
+    }
+    return bytes;
+}
+
+void fsm_model_measure_lanes(fsm_model *m, int lanes, int parts, int spare, fsm_model_kinds *kinds)
+{
+    fsm_attention_shape shape = attention_shape(m);
+    fsm_memory shared = measure_shared(m), passes = measure_lanes(m, lanes, parts, spare), whole = measure_whole(m);
+    *kinds = (fsm_model_kinds){.param_elems = m->params.elems, .packed = packed_bytes(m)};
+    add_kinds(&shared, kinds);
+    add_kinds(fsm_memory_used(&whole) > fsm_memory_used(&passes) ? &whole : &passes, kinds);
+    if (m->ops) kinds->taken[FSM_MEMORY_WORKSPACE] += m->ops->attention_work_bytes(m->ops, &shape);
 }

@@ -138,20 +138,41 @@ fsmoe_status fsm_model_create(const fsmoe_config *config, fsm_ops *ops, const fs
     return status;
 }
 
-fsmoe_status fsm_model_measure(const fsmoe_config *config, fsm_ops *ops, const fsm_topo *topo,
-                               const fsm_model_options *options, fsm_model_memory *memory)
+/* A model without memory, to be measured. */
+static fsmoe_status create_hollow(const fsmoe_config *config, fsm_ops *ops, const fsm_topo *topo,
+                                  const fsm_model_options *options, fsm_model **model)
 {
     fsm_model *m = new_model(config, ops, topo, options);
     if (!m) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to measure a model");
     fsmoe_status status = fsm_params_create(config, topo, &m->params);
     if (status == FSMOE_OK) status = select_layers(m);
     status = fsm_config_place(config, status);
-    if (status == FSMOE_OK) {
-        memory->param_elems = m->params.elems;
-        fsm_model_measure_buffers(m, memory);
-    }
-    fsm_model_destroy(m);
+    if (status == FSMOE_OK) *model = m;
+    else fsm_model_destroy(m);
     return status;
+}
+
+fsmoe_status fsm_model_measure(const fsmoe_config *config, fsm_ops *ops, const fsm_topo *topo,
+                               const fsm_model_options *options, fsm_model_memory *memory)
+{
+    fsm_model *m = NULL;
+    FSM_TRY(create_hollow(config, ops, topo, options, &m));
+    memory->param_elems = m->params.elems;
+    fsm_model_measure_buffers(m, memory);
+    fsm_model_destroy(m);
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_model_measure_kinds(const fsmoe_config *config, fsm_ops *ops, const fsm_topo *topo,
+                                     const fsm_model_options *options, int lanes, int parts, int spare, bool expected,
+                                     fsm_model_kinds *kinds)
+{
+    fsm_model *m = NULL;
+    FSM_TRY(create_hollow(config, ops, topo, options, &m));
+    m->expects = expected;
+    fsm_model_measure_lanes(m, lanes, parts, spare, kinds);
+    fsm_model_destroy(m);
+    return FSMOE_OK;
 }
 
 void fsm_model_destroy(fsm_model *model)

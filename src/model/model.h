@@ -56,6 +56,7 @@ struct fsm_model {
     fsm_layer_pass *layer_passes;   /* [FSM_MAX_LANES, num_layers] of passes */
     fsm_pass passes[FSM_MAX_LANES]; /* of training's lanes; when the model is used whole, the first alone */
     int lanes, parts, spare;        /* of training: fsm_model_use_lanes */
+    bool expects;                   /* only measured: with the rows that are expected, not the most (lanes.h) */
     bool whole;                     /* passes[0] lies where training's passes do, and they do not */
     double loss_scale;              /* d objective / d loss of one token: 1 / tokens of the step */
     double aux_scale;               /* weight of a micro-batch's aux losses: 1 / micro-batches */
@@ -103,6 +104,20 @@ bool fsm_model_is_absurd(const fsmoe_config *config, int64_t samples);
 /* Of what is not absurd. ops NULL: without the work of attention. */
 fsmoe_status fsm_model_measure(const fsmoe_config *config, fsm_ops *ops, const fsm_topo *topo,
                                const fsm_model_options *options, fsm_model_memory *memory);
+
+/* The same by what it is for, with so many lanes. */
+typedef struct fsm_model_kinds {
+    int64_t param_elems;
+    size_t taken[FSM_MEMORY_KINDS];
+    size_t host;   /* tables and counts */
+    size_t packed; /* copies of the weights */
+} fsm_model_kinds;
+
+/* expected: of the rows that are expected where choices decide how many there are, else of the most, which is what is
+ * reserved. Training's passes or a whole one, whichever are larger. Of what is not absurd; ops as of fsm_model_measure. */
+fsmoe_status fsm_model_measure_kinds(const fsmoe_config *config, fsm_ops *ops, const fsm_topo *topo,
+                                     const fsm_model_options *options, int lanes, int parts, int spare, bool expected,
+                                     fsm_model_kinds *kinds);
 
 /* After `values` changed: packed copies of the weights follow. */
 void fsm_model_update_weights(fsm_model *model);

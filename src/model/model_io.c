@@ -191,6 +191,7 @@ static fsmoe_status read_tensor(const fsm_safetensors *file, const fsm_file_tens
         if (status != FSMOE_OK) return fsm_fail_within(status, "'%s'", path);
         ops->write(ops, sizeof *piece * (size_t)(rows * p->cols), piece, fsm_real_at(t->array->elems, at));
     }
+    fsm_safetensors_forget(file);
     return FSMOE_OK;
 }
 

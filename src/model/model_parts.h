@@ -52,9 +52,12 @@ fsmoe_status fsm_mp_start_allgather(const fsm_pass *pass, fsm_comm_op *op, const
 fsmoe_status fsm_mp_start_reducescatter(const fsm_pass *pass, fsm_comm_op *op, const fsm_real *full, fsm_real *local);
 
 /* Memory (measured or real). A pass over at most so many samples of the group: forward, or also back, with `spare` as
- * fsm_model_use_lanes has it. The scratch that passes over at most so many share. */
-void fsm_pass_take(fsm_memory *memory, int64_t samples, bool back, int spare, fsm_pass *pass);
+ * fsm_model_use_lanes has it; over eval_samples in evaluation, 0: it has none. The scratch that passes over at most so many share. */
+void fsm_pass_take(fsm_memory *memory, int64_t samples, int64_t eval_samples, bool back, int spare, fsm_pass *pass);
 void fsm_pass_scratch_take(fsm_memory *memory, int64_t samples, fsm_model *model);
+
+/* Samples of a group that a pass without backward takes at most. */
+int64_t fsm_model_eval_samples(const fsm_model *model);
 
 /* Lays the passes out anew, training's or a whole one. What they held is nothing, and wires have one chunk. */
 void fsm_model_lay_out(fsm_model *model, bool whole);
@@ -68,5 +71,6 @@ void fsm_model_bind(fsm_model *model);
 
 /* All of `memory` but param_elems; what the model points to is nothing afterwards. */
 void fsm_model_measure_buffers(fsm_model *model, fsm_model_memory *memory);
+void fsm_model_measure_lanes(fsm_model *model, int lanes, int parts, int spare, fsm_model_kinds *kinds);
 
 #endif

@@ -11,11 +11,11 @@ typedef struct pass_sizes {
     fsm_wire_shape wire;
 } pass_sizes;
 
-static pass_sizes sizes_of(const fsm_model *m, int64_t samples)
+static pass_sizes sizes_of(const fsm_model *m, int64_t samples, int64_t eval_samples)
 {
     pass_sizes sizes = {.group = samples * m->config->data.seq_len,
                         .local = fsm_lanes_most_tokens(m->config, &m->topo, samples)};
-    fsm_lanes_wire(m->config, &m->topo, samples, &sizes.wire);
+    fsm_lanes_wire_within(m->config, &m->topo, samples, eval_samples, m->expects, &sizes.wire);
     sizes.wire.by_source = m->config->parallel.canonical_sums;
     return sizes;
 }
@@ -78,14 +78,16 @@ static void take_gradients(fsm_memory *memory, const pass_sizes *sizes, int spar
     pass->dx = fsm_take_reals(memory, sizes->local * hidden);
     pass->dh = fsm_take_reals(memory, sizes->local * hidden);
     pass->dh_full = fsm_take_reals(memory, sizes->group * hidden);
+    memory->kind = FSM_MEMORY_SAVED;
     take_expert_dy(memory, sizes, spare, pass);
 }
 
-void fsm_pass_take(fsm_memory *memory, int64_t samples, bool back, int spare, fsm_pass *pass)
+void fsm_pass_take(fsm_memory *memory, int64_t samples, int64_t eval_samples, bool back, int spare, fsm_pass *pass)
 {
     const fsm_model *m = pass->model;
     int64_t hidden = fsm_pass_hidden(pass);
-    pass_sizes sizes = sizes_of(m, samples);
+    pass_sizes sizes = sizes_of(m, samples, eval_samples);
+    memory->kind = FSM_MEMORY_SAVED;
     pass->position = fsm_take_indices(memory, sizes.group);
     pass->ids = fsm_take_indices(memory, sizes.group);
     pass->targets = fsm_take_indices(memory, sizes.group);
@@ -97,19 +99,24 @@ void fsm_pass_take(fsm_memory *memory, int64_t samples, bool back, int spare, fs
     pass->h_final = fsm_take_rows(memory, sizes.local * hidden);
     pass->full = fsm_take_reals(memory, sizes.group * hidden);
     take_norm(memory, m, sizes.local, &pass->final_norm);
+    memory->kind = FSM_MEMORY_STAGING;
     if (m->moe_layers > 0) fsm_moe_staging_take(memory, fsm_first_moe(m), &sizes.wire, &pass->staging);
+    memory->kind = FSM_MEMORY_SAVED;
     for (int i = 0; i < m->config->model.num_layers; i++)
         take_layer(memory, pass, &sizes, &m->layers[i], &pass->layers[i]);
+    memory->kind = FSM_MEMORY_WORKSPACE;
     if (back) take_gradients(memory, &sizes, spare, pass);
 }
 
 void fsm_pass_scratch_take(fsm_memory *memory, int64_t samples, fsm_model *m)
 {
-    pass_sizes sizes = sizes_of(m, samples);
+    pass_sizes sizes = sizes_of(m, samples, fsm_model_eval_samples(m));
     m->logits = fsm_take_reals(memory, FSM_HEAD_BLOCK * m->config->model.vocab_size);
     if (m->moe_layers > 0) {
         fsm_moe_scratch_take(memory, fsm_first_moe(m), &sizes.wire, &m->moe_scratch);
+        memory->kind = FSM_MEMORY_STAGING;
         fsm_moe_alltoall_take(memory, &sizes.wire, m->config->model.hidden, &m->alltoall);
+        memory->kind = FSM_MEMORY_WORKSPACE;
     }
     if (!m->options.training) return;
     m->dqkv = fsm_take_rows(memory, sizes.group * m->qkv_width);

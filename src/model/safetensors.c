@@ -167,6 +167,12 @@ void fsm_safetensors_close(fsm_safetensors *file)
     free(file);
 }
 
+void fsm_safetensors_forget(const fsm_safetensors *file)
+{
+    for (size_t i = 0; i < file->shard_count; i++)
+        fsm_file_map_forget(&file->shards[i].map, 0, file->shards[i].map.size);
+}
+
 size_t fsm_safetensors_count(const fsm_safetensors *file)
 {
     return file->tensors.count;

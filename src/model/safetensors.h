@@ -56,6 +56,9 @@ typedef struct fsm_safetensors fsm_safetensors;
 /* Maps and checks everything. ERROR_IO: cannot read; ERROR_FORMAT: malformed, the message names file and tensor;
  * ERROR_UNSUPPORTED: a dtype or rank this reader does not know; ERROR_MEMORY. Close with fsm_safetensors_close. */
 fsmoe_status fsm_safetensors_open(const char *path, fsm_safetensors **file);
+/* What has been read counts as this process's memory no longer. */
+void fsm_safetensors_forget(const fsm_safetensors *file);
+
 void fsm_safetensors_close(fsm_safetensors *file);
 
 /* Tensors are numbered 0 … count-1 by rising name. What is returned lives until the file is closed. */

@@ -79,9 +79,18 @@ typedef struct fsm_moe_pass {
     fsm_real *dweight; /* [N, choices] */
 } fsm_moe_pass;
 
-/* Static sizes of a layer for ranks that hold at most max_tokens. */
+/* Static sizes of a layer for ranks that hold at most max_tokens, and in evaluation, where nothing is dropped, as many. */
 void fsm_moe_shape(const fsmoe_moe_config *config, int ep, int ep_index, int esp, int esp_index, int64_t max_tokens,
                    fsm_wire_shape *shape);
+
+/* The same for at most eval_tokens in evaluation. */
+void fsm_moe_shape_within(const fsmoe_moe_config *config, int ep, int ep_index, int esp, int esp_index,
+                          int64_t max_tokens, int64_t eval_tokens, fsm_wire_shape *shape);
+
+/* Rows that this rank is expected to compute, of max_expert_rows that it has room for: where choices decide, as many as the
+ * busiest rank of a young router, FSM_MOE_UNEVEN of the mean. */
+#define FSM_MOE_UNEVEN 1.3
+int64_t fsm_moe_expected_rows(const fsmoe_moe_config *config, int64_t eval_tokens, const fsm_wire_shape *shape);
 
 /* The products with matrices that make rows of n tokens (order/mixing.h): GEMMs, one a group of tokens, and the
  * matrices' columns E S. 0, 0: rows are copied. */

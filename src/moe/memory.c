@@ -51,9 +51,10 @@ static void shape_of_slots(const fsmoe_moe_config *config, const fsm_order_probl
 }
 
 /* In evaluation nothing is dropped, and nothing is padded: rows are sorted then. */
-static void shape_of_choices(const fsmoe_moe_config *config, const fsm_order_problem *training, fsm_wire_shape *shape)
+static void shape_of_choices(const fsmoe_moe_config *config, const fsm_order_problem *training, int64_t eval_tokens,
+                             fsm_wire_shape *shape)
 {
-    fsm_order_problem all = fsm_moe_order_problem(config, training->n, false);
+    fsm_order_problem all = fsm_moe_order_problem(config, eval_tokens, false);
     const fsm_order_kind *order = fsm_order_find(config->order), *sorted = &fsm_order_sorted;
     int64_t nominal = order->max_rows(training), experts = config->num_experts, local = experts / shape->ep;
     shape->max_choices = training->n * training->choices;
@@ -67,6 +68,12 @@ static void shape_of_choices(const fsmoe_moe_config *config, const fsm_order_pro
 void fsm_moe_shape(const fsmoe_moe_config *config, int ep, int ep_index, int esp, int esp_index, int64_t max_tokens,
                    fsm_wire_shape *shape)
 {
+    fsm_moe_shape_within(config, ep, ep_index, esp, esp_index, max_tokens, max_tokens, shape);
+}
+
+void fsm_moe_shape_within(const fsmoe_moe_config *config, int ep, int ep_index, int esp, int esp_index,
+                          int64_t max_tokens, int64_t eval_tokens, fsm_wire_shape *shape)
+{
     fsm_order_problem training = fsm_moe_order_problem(config, max_tokens, true);
     *shape = (fsm_wire_shape){.ep = ep,
                               .esp = esp,
@@ -75,7 +82,34 @@ void fsm_moe_shape(const fsmoe_moe_config *config, int ep, int ep_index, int esp
                               .num_experts = config->num_experts,
                               .max_tokens = max_tokens};
     if (fsm_gate_find(config->gate)->mixes) shape_of_slots(config, &training, shape);
-    else shape_of_choices(config, &training, shape);
+    else shape_of_choices(config, &training, eval_tokens, shape);
+}
+
+/* Rows of the ranks' choices, were they even over experts. */
+static int64_t mean_rows(const fsmoe_moe_config *config, int64_t tokens, const fsm_wire_shape *shape)
+{
+    fsm_order_problem all = fsm_moe_order_problem(config, tokens, false);
+    return shape->esp * fsm_order_sorted.max_rows_together(&all, config->num_experts);
+}
+
+static int64_t uneven(int64_t mean, const fsm_wire_shape *shape)
+{
+    int64_t rows = shape->ep > 1 ? (int64_t)(FSM_MOE_UNEVEN * (double)mean) : mean;
+    return rows < shape->max_expert_rows ? rows : shape->max_expert_rows;
+}
+
+int64_t fsm_moe_expected_rows(const fsmoe_moe_config *config, int64_t eval_tokens, const fsm_wire_shape *shape)
+{
+    fsm_order_problem training = fsm_moe_order_problem(config, shape->max_tokens, true);
+    const fsm_order_kind *order = fsm_order_find(config->order);
+    if (fsm_gate_find(config->gate)->mixes || fsm_gate_find(config->gate)->experts_choose)
+        return shape->max_expert_rows;
+    int64_t evaluated = uneven(mean_rows(config, eval_tokens, shape), shape);
+    bool padded = order->fixed_rows && order->fixed_rows(&training) >= 0;
+    int64_t sent = shape->ep * shape->esp * order->max_rows_together(&training, config->num_experts / shape->ep);
+    int64_t trained = padded ? sent : uneven(mean_rows(config, shape->max_tokens, shape), shape);
+    if (!padded && trained > sent) trained = sent;
+    return larger(trained, evaluated);
 }
 
 fsmoe_status fsm_moe_select(const fsmoe_moe_config *config, fsm_moe *moe)

@@ -47,6 +47,12 @@ static void apart_weight_destroy(const fsm_ops *self, fsm_weight *weight)
     inner->weight_destroy(inner, weight);
 }
 
+static size_t apart_weight_bytes(const fsm_ops *self, int64_t out, int64_t in)
+{
+    const fsm_ops *inner = inner_of(self);
+    return inner->weight_bytes(inner, out, in);
+}
+
 static bool apart_attention_reserve(fsm_ops *self, const fsm_attention_shape *shape)
 {
     fsm_ops *inner = inner_of(self);
@@ -78,6 +84,7 @@ static const fsm_ops apart_table = {
 #undef SLOT
     .destroy = apart_destroy,
     .weight_create = apart_weight_create,
+    .weight_bytes = apart_weight_bytes,
     .weight_destroy = apart_weight_destroy,
     .attention_reserve = apart_attention_reserve,
     .attention_work_bytes = apart_attention_work_bytes,

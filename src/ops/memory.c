@@ -2,6 +2,8 @@
 
 #include "device/device.h"
 
+#include <string.h>
+
 /* A device's memory holds anything at first. */
 static fsmoe_status clear(fsm_device *on, void *memory, size_t bytes)
 {
@@ -43,6 +45,7 @@ void fsm_memory_destroy(fsm_memory *memory)
 void fsm_memory_rewind(fsm_memory *memory)
 {
     memory->host.used = memory->device.used = 0;
+    memset(memory->taken, 0, sizeof memory->taken);
 }
 
 size_t fsm_memory_used(const fsm_memory *memory)
@@ -62,22 +65,30 @@ void fsm_memory_grow(fsm_memory *memory, const fsm_memory *other)
     if (memory->device.used < other->device.used) memory->device.used = other->device.used;
 }
 
+static void *take(fsm_memory *memory, size_t bytes)
+{
+    size_t before = memory->device.used;
+    void *piece = fsm_arena_take(&memory->device, bytes);
+    memory->taken[memory->kind] += memory->device.used - before;
+    return piece;
+}
+
 fsm_row *fsm_take_rows(fsm_memory *memory, int64_t n)
 {
-    return fsm_arena_take(&memory->device, (size_t)(n * memory->row_bytes));
+    return take(memory, (size_t)(n * memory->row_bytes));
 }
 
 fsm_real *fsm_take_reals(fsm_memory *memory, int64_t n)
 {
-    return fsm_arena_take(&memory->device, (size_t)(n * FSM_REAL_BYTES));
+    return take(memory, (size_t)(n * FSM_REAL_BYTES));
 }
 
 fsm_index *fsm_take_indices(fsm_memory *memory, int64_t n)
 {
-    return fsm_arena_take(&memory->device, (size_t)(n * FSM_INDEX_BYTES));
+    return take(memory, (size_t)(n * FSM_INDEX_BYTES));
 }
 
 fsm_sum *fsm_take_sums(fsm_memory *memory, int64_t n)
 {
-    return fsm_arena_take(&memory->device, (size_t)(n * FSM_SUM_BYTES));
+    return take(memory, (size_t)(n * FSM_SUM_BYTES));
 }

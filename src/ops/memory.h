@@ -13,10 +13,20 @@
 
 #include <stdbool.h>
 
+/* What the device's side is taken for. */
+typedef enum fsm_memory_kind {
+    FSM_MEMORY_WORKSPACE, /* within a task, or a step */
+    FSM_MEMORY_SAVED,     /* kept from forward until backward has read it */
+    FSM_MEMORY_STAGING,   /* rows under way between ranks */
+    FSM_MEMORY_KINDS
+} fsm_memory_kind;
+
 typedef struct fsm_memory {
     fsm_arena host, device;
-    int64_t row_bytes;     /* of an element of a row */
-    struct fsm_device *on; /* of the device's side; NULL: this machine */
+    int64_t row_bytes;              /* of an element of a row */
+    struct fsm_device *on;          /* of the device's side; NULL: this machine */
+    fsm_memory_kind kind;           /* of what is taken next */
+    size_t taken[FSM_MEMORY_KINDS]; /* bytes of the device's side since the beginning */
 } fsm_memory;
 
 static inline fsm_memory fsm_memory_measure(int64_t row_bytes)

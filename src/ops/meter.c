@@ -73,6 +73,12 @@ static void metered_weight_destroy(const fsm_ops *self, fsm_weight *weight)
     inner->weight_destroy(inner, weight);
 }
 
+static size_t metered_weight_bytes(const fsm_ops *self, int64_t out, int64_t in)
+{
+    const fsm_ops *inner = meter_of(self)->inner;
+    return inner->weight_bytes(inner, out, in);
+}
+
 static bool metered_attention_reserve(fsm_ops *self, const fsm_attention_shape *shape)
 {
     fsm_ops *inner = meter_of(self)->inner;
@@ -96,6 +102,7 @@ static size_t metered_attention_work_bytes(const fsm_ops *self, const fsm_attent
 static const fsm_ops metered_table = {
     .destroy = metered_destroy,
     .weight_create = metered_weight_create,
+    .weight_bytes = metered_weight_bytes,
     .weight_destroy = metered_weight_destroy,
     .attention_reserve = metered_attention_reserve,
     .attention_work_bytes = metered_attention_work_bytes,
@@ -106,7 +113,7 @@ static const fsm_ops metered_table = {
 };
 
 enum {
-    FORWARDED = 6,
+    FORWARDED = 7,
     METERED = 0
 #define SLOT(...) +1
 #include "ops/slots.h"

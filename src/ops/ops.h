@@ -76,7 +76,8 @@ struct fsm_ops {
     void (*copy)(const fsm_ops *self, size_t bytes, const void *from, void *to);
 
     /* Packed copies of a weight. create may leave pack NULL (no gain on this machine); update after w changed. */
-    bool (*weight_create)(const fsm_ops *self, fsm_weight *weight); /* false: out of memory */
+    bool (*weight_create)(const fsm_ops *self, fsm_weight *weight);       /* false: out of memory */
+    size_t (*weight_bytes)(const fsm_ops *self, int64_t out, int64_t in); /* of the copies that create makes */
     void (*weight_update)(const fsm_ops *self, fsm_weight *weight);
     void (*weight_destroy)(const fsm_ops *self, fsm_weight *weight);
 

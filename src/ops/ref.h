@@ -18,6 +18,7 @@ void fsm_ref_read(const fsm_ops *self, size_t bytes, const void *tensor, void *h
 void fsm_ref_write(const fsm_ops *self, size_t bytes, const void *host, void *tensor);
 void fsm_ref_copy(const fsm_ops *self, size_t bytes, const void *from, void *to);
 bool fsm_ref_weight_create(const fsm_ops *self, fsm_weight *weight);
+size_t fsm_ref_weight_bytes(const fsm_ops *self, int64_t out, int64_t in); /* none */
 void fsm_ref_weight_update(const fsm_ops *self, fsm_weight *weight);
 void fsm_ref_weight_destroy(const fsm_ops *self, fsm_weight *weight);
 void fsm_ref_linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_real *bias,

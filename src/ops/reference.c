@@ -17,6 +17,7 @@ const fsm_ops fsm_ops_reference = {
     .write = fsm_ref_write,
     .copy = fsm_ref_copy,
     .weight_create = fsm_ref_weight_create,
+    .weight_bytes = fsm_ref_weight_bytes,
     .weight_update = fsm_ref_weight_update,
     .weight_destroy = fsm_ref_weight_destroy,
     .linear_forward = fsm_ref_linear_forward,

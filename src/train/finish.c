@@ -38,6 +38,19 @@ static fsmoe_status record_step(const fsm_trainer *t)
     return fsm_step_record_write(&t->stepper, isnan(t->planning.step_s) ? NULL : &t->planning, t->state.step, path);
 }
 
+/* Beside what was predicted before the run. */
+static fsmoe_status tell_memory(fsm_trainer *t)
+{
+    FSM_TRY(fsm_memory_measure_peaks(t->world, &t->memory));
+    double gb = 1e-9, predicted = gb * (double)fsmoe_memory_total(&t->memory.predicted);
+    double mine = gb * t->memory.peak_bytes, largest = gb * t->memory.largest_peak_bytes;
+    if (t->world->size == 1) fsm_trainer_say(t, "memory: %.3f GB at the peak, %.3f GB were predicted", mine, predicted);
+    else
+        fsm_trainer_say(t, "memory: rank 0 %.3f GB at the peak, the largest rank %.3f GB, %.3f GB were predicted", mine,
+                        largest, predicted);
+    return FSMOE_OK;
+}
+
 static fsmoe_status write_model(fsm_trainer *t, char **sample)
 {
     char folder[FSM_PATH_BYTES];
@@ -55,8 +68,9 @@ fsmoe_status fsm_trainer_finish(fsm_trainer *t)
     if (status == FSMOE_OK && t->trace) status = fsm_trace_write(t->trace, t->world, t->options->trace_path);
     if (status == FSMOE_OK) status = record_step(t);
     if (status == FSMOE_OK) status = fsm_trainer_write_breakdown(t);
+    if (status == FSMOE_OK) status = tell_memory(t);
     if (status == FSMOE_OK && fsm_trainer_speaks(t)) {
-        status = fsm_run_record_write(&t->stepper, t->options, t->started, t->val_loss, sample);
+        status = fsm_run_record_write(&t->stepper, t->options, &t->memory, t->started, t->val_loss, sample);
         if (status == FSMOE_OK) status = fsm_run_log_close(&t->log);
     }
     free(sample);

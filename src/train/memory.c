@@ -1,32 +1,222 @@
-/* What a training step takes of a rank's memory: <fsmoe/memory.h>. The rank is rank 0, which has as many tokens as any. */
-#include <fsmoe/memory.h>
+#include "train/memory.h"
 
+#include "base/machine.h"
 #include "config/config.h"
 #include "cpu/cpu.h"
 #include "model/model.h"
+#include "profile/measure.h"
 #include "train/batches.h"
 #include "train/place.h"
+#include "train/same.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- what comes and goes ---- */
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Rank 0 gathers a piece of a tensor, from blocks, from its own: three buffers (src/model/model_io.c). */
+static int64_t saving_bytes(const fsm_topo *topo, int64_t largest_elems)
+{
+    int64_t bytes = (int64_t)sizeof(float) * largest_elems;
+    if (bytes > FSM_COMM_PIECE_BYTES) bytes = FSM_COMM_PIECE_BYTES;
+    return topo->rank == 0 ? 3 * bytes : bytes;
+}
+
+/* Collectives are measured up to what a layer sends, sent and received, products with 4096 rows (src/profile/operations.c). */
+static int64_t measuring_bytes(const fsmoe_config *config, const fsm_topo *topo, const fsm_wire_shape *wire)
+{
+    const int64_t rows = 4096, hidden = config->model.hidden, width = config->model.ffn_hidden / topo->esp;
+    if (topo->ranks == 1 || config->parallel.cluster[0] || strcmp(config->parallel.schedule, "dsmoe") == 0) return 0;
+    int64_t collective = 2 * hidden * topo->esp * wire->max_rows, product = rows * (hidden + width) + hidden * width;
+    return (int64_t)sizeof(float) * larger(collective, product);
+}
+
+/* The model that was written is read again, by rank 0, to continue a text. */
+static int64_t sampling_bytes(const fsmoe_config *config, const fsm_topo *topo, int64_t parameters)
+{
+    return config->run.sample_prompt[0] && topo->rank == 0 ? (int64_t)sizeof(float) * parameters : 0;
+}
+
+/* Of groups that add up: fsm_comm_scratch_create. */
+static int64_t summing_bytes(const fsm_topo *topo)
+{
+    const int64_t a_group = 2 << 20;
+    int64_t bytes = 0;
+    for (int g = 0; g < FSM_GROUP_COUNT; g++)
+        if (fsm_topo_group_size(topo, (fsm_group)g) > 1) bytes += a_group;
+    return bytes;
+}
+
+static fsmoe_status add_passing(const fsmoe_config *config, const fsm_topo *topo, int64_t samples, fsmoe_memory *m)
+{
+    fsm_params params;
+    fsm_wire_shape wire;
+    int64_t largest = 0, total, active;
+    FSM_TRY(fsm_params_list(config, topo, &params));
+    for (int i = 0; i < params.count; i++) {
+        const fsm_param_spec *spec = &params.items[i].spec;
+        largest = larger(largest, spec->rows * spec->cols);
+    }
+    fsm_params_totals(&params, config, &total, &active);
+    fsm_params_destroy(&params);
+    fsm_lanes_wire(config, topo, samples, &wire);
+    int64_t passing = larger(saving_bytes(topo, largest), measuring_bytes(config, topo, &wire));
+    m->workspace += larger(passing, sampling_bytes(config, topo, total)) + summing_bytes(topo);
+    return FSMOE_OK;
+}
+
+/* ---- the prediction ---- */
+
+static fsmoe_status measure(const fsmoe_config *config, const fsm_topo *topo, int64_t samples, int threads,
+                            fsm_lanes lanes, fsm_model_kinds *expected, fsm_model_kinds *most)
+{
+    const fsm_model_options options = {.max_samples = samples, .training = true};
+    int count = lanes.lanes > 1 ? lanes.lanes : 1, parts = lanes.parts > 1 ? lanes.parts : 1;
+    fsm_ops *ops;
+    FSM_TRY(fsm_cpu_ops_create(threads, config->parallel.canonical_sums, &ops));
+    fsmoe_status status =
+        fsm_model_measure_kinds(config, ops, topo, &options, count, parts, lanes.spare, true, expected);
+    if (status == FSMOE_OK)
+        status = fsm_model_measure_kinds(config, ops, topo, &options, count, parts, lanes.spare, false, most);
+    fsm_ops_destroy(ops);
+    return status;
+}
+
+static int64_t buffers_of(const fsm_model_kinds *kinds)
+{
+    int64_t bytes = (int64_t)kinds->host;
+    for (int i = 0; i < FSM_MEMORY_KINDS; i++) bytes += (int64_t)kinds->taken[i];
+    return bytes;
+}
+
+fsmoe_status fsm_memory_predict(const fsmoe_config *config, const fsm_topo *topo, int threads, fsm_lanes lanes,
+                                fsmoe_memory *memory)
+{
+    fsm_model_kinds expected, most;
+    int64_t samples = fsm_batches_share(config->train.micro_batch, topo->dp);
+    int64_t ids = 2 * FSM_MAX_LANES * samples * config->data.seq_len * (int64_t)sizeof(int32_t);
+    FSM_TRY(measure(config, topo, samples, threads, lanes, &expected, &most));
+    int64_t values = (int64_t)sizeof(float) * expected.param_elems;
+    *memory = (fsmoe_memory){.parameters = values,
+                             .gradients = values,
+                             .optimizer = 2 * values,
+                             .saved = (int64_t)expected.taken[FSM_MEMORY_SAVED],
+                             .staging = (int64_t)expected.taken[FSM_MEMORY_STAGING],
+                             .packed = (int64_t)expected.packed,
+                             .workspace = (int64_t)expected.taken[FSM_MEMORY_WORKSPACE],
+                             .host_tables = (int64_t)expected.host + ids,
+                             .worst_more = buffers_of(&most) - buffers_of(&expected)};
+    return add_passing(config, topo, samples, memory);
+}
 
 fsmoe_status fsmoe_memory_of(const fsmoe_config *config, int nodes, int ranks_per_node, fsmoe_memory *memory)
 {
+    const int64_t most = INT64_MAX;
+    const fsm_lanes one = {.lanes = 1, .parts = 1};
     fsm_topo topo;
-    fsm_model_memory model;
-    fsm_ops *ops;
     FSM_TRY(fsm_topo_create(nodes, ranks_per_node, &config->parallel, 0, &topo));
-    const fsm_model_options options = {.max_samples = fsm_batches_share(config->train.micro_batch, topo.dp),
-                                       .training = true};
-    if (fsm_model_is_absurd(config, options.max_samples)) {
-        *memory = (fsmoe_memory){INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
-        return FSMOE_OK;
+    *memory = (fsmoe_memory){most, most, most, most, most, most, most, most, most, most};
+    if (fsm_model_is_absurd(config, fsm_batches_share(config->train.micro_batch, topo.dp))) return FSMOE_OK;
+    return fsm_memory_predict(config, &topo, fsm_threads_of(config, ranks_per_node), one, memory);
+}
+
+int64_t fsmoe_memory_total(const fsmoe_memory *m)
+{
+    if (m->saved == INT64_MAX) return INT64_MAX;
+    return m->parameters + m->gradients + m->optimizer + m->saved + m->staging + m->packed + m->workspace +
+           m->host_tables + m->process;
+}
+
+void fsmoe_memory_describe(const fsmoe_memory *m, char *text, size_t size)
+{
+    const double gb = 1e-9;
+    if (m->saved == INT64_MAX) {
+        snprintf(text, size, "more than any machine has");
+        return;
     }
-    FSM_TRY(fsm_cpu_ops_create(fsm_threads_of(config, ranks_per_node), config->parallel.canonical_sums, &ops));
-    fsmoe_status status = fsm_model_measure(config, ops, &topo, &options, &model);
-    fsm_ops_destroy(ops);
-    FSM_TRY(status);
-    int64_t bytes = (int64_t)sizeof(float) * model.param_elems;
-    *memory = (fsmoe_memory){.parameters = bytes,
-                             .gradients = bytes,
-                             .optimizer = 2 * bytes,
-                             .activations = (int64_t)(model.fixed_bytes + model.pass_bytes[0])};
+    int n = snprintf(text, size,
+                     "%.3f GB: parameters %.3f, gradients %.3f, optimizer %.3f, saved rows %.3f, staging %.3f, packed "
+                     "weights %.3f, workspace %.3f, host tables %.3f",
+                     gb * (double)fsmoe_memory_total(m), gb * (double)m->parameters, gb * (double)m->gradients,
+                     gb * (double)m->optimizer, gb * (double)m->saved, gb * (double)m->staging, gb * (double)m->packed,
+                     gb * (double)m->workspace, gb * (double)m->host_tables);
+    if (m->process > 0 && n >= 0 && (size_t)n < size)
+        n += snprintf(text + n, size - (size_t)n, ", process %.3f", gb * (double)m->process);
+    if (m->worst_more > 0 && n >= 0 && (size_t)n < size)
+        snprintf(text + n, size - (size_t)n, "; %.3f more if all tokens go to one rank", gb * (double)m->worst_more);
+}
+
+/* ---- whether it is there ---- */
+
+static const double HARDLY = 0.9;
+
+/* `ranks` of this machine still take all but what they hold. */
+static fsmoe_status judge(const fsmoe_memory *m, int ranks, bool force, char warning[FSM_MEMORY_SENTENCE_BYTES])
+{
+    char kinds[512];
+    double available = fsm_machine_available_bytes();
+    double needed = (double)ranks * (double)(fsmoe_memory_total(m) - m->process);
+    double worst = needed + (double)ranks * (double)m->worst_more;
+    fsmoe_memory_describe(m, kinds, sizeof kinds);
+    if (available <= 0) return FSMOE_OK; /* the system does not say */
+    if (needed > available && !force)
+        return fsm_fail(
+            FSMOE_ERROR_MEMORY,
+            "the run does not fit: %d rank%s of this machine take%s %.3f GB, of which %.3f GB are available; a "
+            "rank takes %s (--force tries it all the same)",
+            ranks, ranks > 1 ? "s" : "", ranks > 1 ? "" : "s", 1e-9 * needed, 1e-9 * available, kinds);
+    if (needed > HARDLY * available)
+        snprintf(warning, FSM_MEMORY_SENTENCE_BYTES, "the run %s fit: it takes %.3f GB of the %.3f GB available here",
+                 needed > available ? "does not" : "may hardly", 1e-9 * needed, 1e-9 * available);
+    else if (worst > available)
+        snprintf(
+            warning, FSM_MEMORY_SENTENCE_BYTES,
+            "the run fits as long as tokens spread over ranks: it takes %.3f GB of the %.3f GB available here, and "
+            "%.3f GB if all of them go to one rank",
+            1e-9 * needed, 1e-9 * available, 1e-9 * worst);
+    return FSMOE_OK;
+}
+
+/* By libraries, threads' stacks and connections once they are used: 4 to 24 MB in the runs of docs/memory.md. */
+enum { PROCESS_GROWS = 10000000 };
+
+static fsmoe_status predict_first(const fsmoe_config *config, const fsm_topo *topo, int threads, fsmoe_memory *memory)
+{
+    const fsm_lanes one = {.lanes = 1, .parts = 1};
+    const fsm_topo first = fsm_topo_at(topo, 0);
+    if (fsm_model_is_absurd(config, fsm_batches_share(config->train.micro_batch, topo->dp)))
+        return fsm_fail(FSMOE_ERROR_MEMORY, "the run does not fit: a rank takes more than any machine has");
+    FSM_TRY(fsm_memory_predict(config, &first, threads, one, memory));
+    memory->process = (int64_t)fsm_machine_held_bytes() + PROCESS_GROWS;
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_memory_check(const fsmoe_config *config, fsm_comm *world, bool force, fsmoe_memory *predicted,
+                              char warning[FSM_MEMORY_SENTENCE_BYTES])
+{
+    fsm_topo topo;
+    int threads, ranks, index;
+    warning[0] = 0;
+    FSM_TRY(fsm_same_config(world, config));
+    fsmoe_status status = fsm_count_threads(config, world, &threads);
+    if (status == FSMOE_OK) status = fsm_place(config, world, &topo);
+    FSM_TRY(fsm_comm_agree(world, status));
+    FSM_TRY(world->control->local_ranks(world, &ranks, &index));
+    status = predict_first(config, &topo, threads, predicted);
+    if (status == FSMOE_OK) status = judge(predicted, ranks, force, warning);
+    return fsm_comm_agree(world, status);
+}
+
+fsmoe_status fsm_memory_measure_peaks(fsm_comm *world, fsm_memory_record *record)
+{
+    double least_gb, largest_gb;
+    record->peak_bytes = fsm_machine_peak_bytes();
+    FSM_TRY(fsm_ranks_range(world, 1e-9 * record->peak_bytes, &least_gb, &largest_gb));
+    record->largest_peak_bytes = 1e9 * largest_gb;
     return FSMOE_OK;
 }

@@ -111,6 +111,35 @@ static fsmoe_status create_batches(fsm_trainer *t)
     return status == FSMOE_OK ? status : fsm_fail_within(status, "data.valid");
 }
 
+/* Before anything is allocated. */
+static fsmoe_status check_memory(fsm_trainer *t)
+{
+    char kinds[512], warning[FSM_MEMORY_SENTENCE_BYTES];
+    FSM_TRY(fsm_memory_check(t->config, t->world, t->options->force, &t->memory.predicted, warning));
+    fsmoe_memory_describe(&t->memory.predicted, kinds, sizeof kinds);
+    fsm_trainer_say(t, "memory of a rank (GB are 10^9 bytes): %s", kinds);
+    if (warning[0]) fsm_trainer_say(t, "%s", warning);
+    return FSMOE_OK;
+}
+
+/* The lanes of the plan may take more or less than the step in order that was predicted. */
+static fsmoe_status predict_planned(fsm_trainer *t)
+{
+    const fsm_graph *graph = &t->stepper.train_graph;
+    const fsm_lanes lanes = {fsm_graph_lanes(graph), fsm_graph_parts(graph), graph->spare};
+    const fsm_topo first = fsm_topo_at(&t->stepper.topo, 0);
+    fsmoe_memory *predicted = &t->memory.predicted, planned;
+    if (lanes.lanes <= 1 && lanes.spare == 0) return FSMOE_OK;
+    FSM_TRY(fsm_memory_predict(t->config, &first, t->stepper.threads, lanes, &planned));
+    planned.process = predicted->process;
+    if (fsmoe_memory_total(&planned) <= fsmoe_memory_total(predicted)) return FSMOE_OK; /* steps in order were first */
+    char kinds[512];
+    *predicted = planned;
+    fsmoe_memory_describe(predicted, kinds, sizeof kinds);
+    fsm_trainer_say(t, "memory of a rank as planned: %s", kinds);
+    return FSMOE_OK;
+}
+
 /* `from`: the checkpoint of a run that goes on. */
 static fsmoe_status create_stepper(fsm_trainer *t, const char *from)
 {
@@ -240,7 +269,7 @@ static fsmoe_status open_folder(fsm_trainer *t)
     tell_cut(t, &cut);
     FSM_TRY(fsm_planning_save(&t->planning, t->config));
     FSM_TRY(fsm_run_products_save(t->stepper.backend.cpu, dir));
-    return fsm_run_record_write(&t->stepper, t->options, t->started, NAN, NULL);
+    return fsm_run_record_write(&t->stepper, t->options, &t->memory, t->started, NAN, NULL);
 }
 
 /* ---- what is gone on from ---- */
@@ -298,11 +327,13 @@ fsmoe_status fsm_trainer_prepare(fsm_trainer *t)
     if (status == FSMOE_OK) status = check_trace_path(t);
     if (status == FSMOE_OK) status = open_data(t);
     FSM_TRY(fsm_comm_agree(t->world, status));
+    FSM_TRY(check_memory(t));
     FSM_TRY(create_stepper(t, from));
     FSM_TRY(fsm_comm_agree(t->world, create_helpers(t)));
     introduce(t);
     FSM_TRY(go_on(t, from));
     FSM_TRY(plan(t));
+    FSM_TRY(fsm_comm_agree(t->world, predict_planned(t)));
     if (t->options->resume) FSM_TRY(fsm_checkpoint_load(&t->stepper, from, t->state.step));
     else if (from[0]) FSM_TRY(fsm_checkpoint_read_model(&t->stepper, from));
     FSM_TRY(fsm_comm_agree(t->world, open_folder(t)));

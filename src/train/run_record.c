@@ -63,13 +63,44 @@ static json_t *describe(const fsm_stepper *s, const fsmoe_train_options *options
     return run;
 }
 
-fsmoe_status fsm_run_record_write(const fsm_stepper *stepper, const fsmoe_train_options *options, time_t started,
-                                  double val_loss, const char *sample)
+static json_t *describe_memory(const fsm_memory_record *record, bool *failed)
+{
+    const fsmoe_memory *p = &record->predicted;
+    json_t *memory = json_object(), *predicted = json_object();
+    const struct {
+        const char *name;
+        int64_t bytes;
+    } kinds[] = {
+        {"total", fsmoe_memory_total(p)},
+        {"parameters", p->parameters},
+        {"gradients", p->gradients},
+        {"optimizer", p->optimizer},
+        {"saved", p->saved},
+        {"staging", p->staging},
+        {"packed", p->packed},
+        {"workspace", p->workspace},
+        {"host_tables", p->host_tables},
+        {"process", p->process},
+        {"worst_more", p->worst_more},
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        fsm_json_set(predicted, kinds[i].name, json_integer(kinds[i].bytes), failed);
+    fsm_json_set(memory, "predicted_bytes", predicted, failed);
+    if (record->peak_bytes > 0) {
+        fsm_json_set(memory, "peak_bytes", json_integer((json_int_t)record->peak_bytes), failed);
+        fsm_json_set(memory, "largest_peak_bytes", json_integer((json_int_t)record->largest_peak_bytes), failed);
+    }
+    return memory;
+}
+
+fsmoe_status fsm_run_record_write(const fsm_stepper *stepper, const fsmoe_train_options *options,
+                                  const fsm_memory_record *memory, time_t started, double val_loss, const char *sample)
 {
     char path[FSM_PATH_BYTES];
     bool failed = false;
     FSM_TRY(fsm_file_path(stepper->config->run.dir, "run.json", path));
     json_t *run = describe(stepper, options, started, &failed);
+    fsm_json_set(run, "memory", describe_memory(memory, &failed), &failed);
     if (!isnan(val_loss)) fsm_json_set(run, "val_loss", json_real(val_loss), &failed);
     if (sample) fsm_json_set(run, "sample", text_of(sample), &failed);
     return fsm_json_write(run, failed, JSON_INDENT(2), path);

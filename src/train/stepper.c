@@ -270,15 +270,25 @@ fsmoe_status fsm_stepper_run_experts(fsm_stepper *s, const fsm_batch *batch, dou
     return FSMOE_OK;
 }
 
+/* Samples of all ranks that evaluation takes at once: a micro-batch, or as many as fit its memory where nothing is dropped. */
+static int64_t eval_batch(const fsm_stepper *s)
+{
+    int64_t micro_batch = s->config->train.micro_batch, most = s->max_samples;
+    if (!s->model->options.training) return micro_batch;
+    int64_t fit = fsm_lanes_eval_samples(s->config, &s->topo, most);
+    return fit < most ? fit * s->topo.dp : micro_batch;
+}
+
 fsmoe_status fsm_stepper_evaluate(fsm_stepper *s, fsm_batches *batches, int64_t first_sample, int64_t n,
                                   fsm_model_sums *sums)
 {
+    int64_t most = eval_batch(s);
     s->batches = batches;
     begin_graph(s, &s->forward_graph, false);
     fsm_model_begin_step(s->model, 1, 1);
-    for (int64_t at = 0; at < n; at += s->config->train.micro_batch) {
+    for (int64_t at = 0; at < n; at += most) {
         s->first_sample = first_sample + at;
-        s->micro_batch = n - at < s->config->train.micro_batch ? n - at : s->config->train.micro_batch;
+        s->micro_batch = n - at < most ? n - at : most;
         FSM_TRY(fsm_exec_run(s->exec, &s->forward_graph, &fsm_stepper_tasks, s, NULL, 0));
     }
     fsm_model_read_sums(s->model);

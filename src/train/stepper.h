@@ -100,7 +100,8 @@ fsmoe_status fsm_stepper_run_experts(fsm_stepper *stepper, const fsm_batch *batc
 fsmoe_status fsm_stepper_evaluate(fsm_stepper *stepper, fsm_batches *batches, int64_t first_sample, int64_t n,
                                   fsm_model_sums *sums);
 
-/* One forward pass of a given batch (this rank's share), nothing exchanged but what the layout needs. */
+/* One forward pass of a given batch (this rank's share), nothing exchanged but what the layout needs; of a model that trains, no
+ * more samples than evaluation takes at once (fsm_lanes_eval_samples). */
 fsmoe_status fsm_stepper_forward(fsm_stepper *stepper, const fsm_batch *batch);
 
 /* Whether the loss and the gradient norm of the latest step are numbers. */

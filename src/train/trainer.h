@@ -10,6 +10,7 @@
 #include "run/log.h"
 #include "run/save_pace.h"
 #include "train/idle_experts.h"
+#include "train/memory.h"
 #include "train/planning.h"
 #include "train/state.h"
 
@@ -34,6 +35,7 @@ typedef struct fsm_trainer {
     fsm_planning planning;
     fsm_trace *trace;
     fsm_metering metering;
+    fsm_memory_record memory;
     fsm_run_state state;     /* state.step: steps done */
     int64_t saved_step;      /* of the newest checkpoint, -1: none */
     int stop;                /* why all ranks stop before the last step; 0: they do not */

@@ -1,0 +1,126 @@
+/* What is said of a run's memory: evaluation stays within training's rows at the same loss, a run that does not fit is refused, a
+ * peak is near its prediction. Oracles: rows by hand; a dropless run; the system. test_lanes_parts.c has the kinds. */
+#define _GNU_SOURCE
+#include "command_case.h"
+#include "model/lanes.h"
+#include "model_case.h"
+
+/* ---- evaluation ---- */
+
+/* Of 8 samples a group. */
+static void wires_of(const char *capacity, const char *other, fsm_wire_shape *reserved, fsm_wire_shape *expected,
+                     int64_t *eval_samples)
+{
+    const char *const settings[] = {"data.seq_len=16",
+                                    "train.global_batch=32",
+                                    "model.vocab_size=256",
+                                    "parallel.ep_size=4",
+                                    "moe.top_k=2",
+                                    capacity,
+                                    other,
+                                    NULL};
+    fsmoe_config *config = model_case_config(settings);
+    fsm_topo topo;
+    assert_int_equal(fsm_topo_create(1, 4, &config->parallel, 0, &topo), FSMOE_OK);
+    fsm_lanes_wire(config, &topo, 8, reserved);
+    *eval_samples = fsm_lanes_eval_samples(config, &topo, 8);
+    fsm_lanes_wire_within(config, &topo, 8, *eval_samples, true, expected);
+    fsmoe_config_destroy(config);
+}
+
+/* 8 samples of 16 tokens: an expert takes 5 of 16 tokens from each of 4 ranks; a rank has 2 of 8 experts. */
+static void test_memory_rows_are_those_of_training(void **state)
+{
+    (void)state;
+    fsm_wire_shape reserved, expected;
+    int64_t samples;
+    wires_of("moe.capacity_factor=1.25", "moe.capacity_group=16", &reserved, &expected, &samples);
+    assert_int_equal(reserved.max_expert_rows, 4 * 2 * 5 * 8);
+    assert_int_equal(expected.max_expert_rows, reserved.max_expert_rows);
+    assert_int_equal(samples, 4 * 2 * 5 * 8 / (4 * 2 * 16)); /* all tokens of 4 ranks, to both experts */
+}
+
+static void test_memory_batches_that_may_not_be_cut_are_whole(void **state)
+{
+    (void)state;
+    fsm_wire_shape reserved, expected;
+    int64_t samples;
+    wires_of("moe.capacity_factor=0", "moe.order=sorted", &reserved, &expected, &samples);
+    assert_int_equal(samples, 8);
+    assert_int_equal(reserved.max_expert_rows, 4 * 8 * 16 * 2);
+    assert_int_equal(expected.max_expert_rows, (int64_t)(FSM_MOE_UNEVEN * 8 * 16 * 2));
+    wires_of("moe.capacity_factor=1.25", "parallel.canonical_sums=true", &reserved, &expected, &samples);
+    assert_int_equal(samples, 8);
+}
+
+/* At a learning rate of 0 both runs evaluate the same weights. */
+static void check_same_loss(const command_case *c, const char *ranks, const char *ep)
+{
+#define SMALL "--set", "train.steps=1", "--set", "train.lr=0", "--set", ep
+    const char *const whole[] = {"train", "config.yaml",           SMALL, "--set", "run.dir=whole",
+                                 "--set", "moe.capacity_factor=0", NULL};
+    const char *const cut[] = {
+        "train", "config.yaml",           SMALL, "--set", "run.dir=cut", "--set", "moe.capacity_factor=0.5",
+        "--set", "moe.capacity_group=16", NULL};
+    size_t n;
+    assert_works(ranks ? run_ranks(c, ranks, whole) : run(c, whole));
+    assert_works(ranks ? run_ranks(c, ranks, cut) : run(c, cut));
+    double *of_whole = read_log(c, "whole", "val_loss", &n), *of_cut = read_log(c, "cut", "val_loss", &n);
+    if (!(fabs(of_cut[0] - of_whole[0]) <= 1e-6 * of_whole[0]))
+        fail_msg("a validation loss of %.9g in pieces, %.9g whole", of_cut[0], of_whole[0]);
+    free(of_whole);
+    free(of_cut);
+}
+
+static void test_memory_evaluation_in_pieces_has_the_same_loss(void **state)
+{
+    check_same_loss(*state, NULL, "parallel.ep_size=1");
+    if (has_mpi(*state)) check_same_loss(*state, "2", "parallel.ep_size=2");
+}
+
+/* ---- runs ---- */
+
+static void test_memory_of_too_large_a_run_is_refused_by_kind(void **state)
+{
+    const command_case *c = *state;
+    assert_fails(run(c, ARGS("train", "config.yaml", "--set", "model.hidden=65536", "--set", "model.ffn_hidden=262144",
+                             "--set", "run.dir=large")),
+                 FSMOE_ERROR_MEMORY,
+                 ARGS("does not fit", "available", "parameters ", "optimizer ", "saved rows ", "--force"));
+    assert_false(has(c, "large/config.yaml"));
+}
+
+/* Sanitizers keep memory of their own. */
+static void test_memory_peak_is_near_its_prediction(void **state)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(FSMOE_ONE_THREAD)
+    (void)state;
+    skip();
+#else
+    const command_case *c = *state;
+    assert_works(run(c, ARGS("train", "config.yaml", "--set", "model.hidden=128", "--set", "model.ffn_hidden=512",
+                             "--set", "model.num_layers=4", "--set", "model.moe_every=1", "--set", "moe.num_experts=8",
+                             "--set", "train.steps=1")));
+    char *text = read_text(c, "run/run.json", NULL);
+    json_t *record = json_loads(text, 0, NULL), *memory = json_object_get(record, "memory");
+    double predicted = number(json_object_get(memory, "predicted_bytes"), "total"), peak = number(memory, "peak_bytes");
+    if (!(predicted > 100e6 && fabs(peak - predicted) <= 0.15 * predicted))
+        fail_msg("%.0f bytes at the peak, %.0f predicted", peak, predicted);
+    json_decref(record);
+    free(text);
+#endif
+}
+
+#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, make_case, remove_case)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_memory_rows_are_those_of_training),
+        cmocka_unit_test(test_memory_batches_that_may_not_be_cut_are_whole),
+        IN_FOLDER(test_memory_evaluation_in_pieces_has_the_same_loss),
+        IN_FOLDER(test_memory_of_too_large_a_run_is_refused_by_kind),
+        IN_FOLDER(test_memory_peak_is_near_its_prediction),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
