@@ -113,6 +113,7 @@ typedef struct fsmoe_train_config {
     double
         checkpoint_minutes; /* longer where saving would take more than 5 % of the time; 0: as checkpoint_every says */
     int64_t idle_expert_steps; /* without a token, after which an expert is warned of; 0: never */
+    char *compute_dtype;       /* fp32 | bf16 | auto: activations, and what travels of them */
 } fsmoe_train_config;
 
 typedef struct fsmoe_run_config {

@@ -128,7 +128,8 @@ const fsm_config_field fsm_config_fields[] = {
     INT(parallel, lanes, 0, 0, 4,
         "passes that go through the layers beside one another, with schedule fsmoe-lanes; 0: as many as are best"),
     STRING(parallel, memory, "",
-           "most that a rank may take, such as 16GiB, in a planned step; \"\": what one lane takes, and what a layer's experts "
+           "most that a rank may take, such as 16GiB, in a planned step; \"\": what one lane takes, and what a layer's "
+           "experts "
            "make before their activation more"),
     STRING(parallel, cluster, "",
            "cluster file the step is planned with (fsmoe profile, fsmoe cluster); \"\": measured before training"),
@@ -167,6 +168,10 @@ const fsm_config_field fsm_config_fields[] = {
     FLOAT(train, checkpoint_minutes, 15, 0, 1e6,
           "minutes between checkpoints, longer where saving would take 5 % of the time; 0: as checkpoint_every says"),
     INT(train, idle_expert_steps, 100, 0, COUNT, "steps without a token after which an expert is warned of; 0: never"),
+    CHOICE(train, compute_dtype, "fp32", "fp32, bf16, auto",
+           "type of activations, computed on and sent between ranks; weights, optimizer, routing, statistics and sums "
+           "are fp32 with "
+           "either; auto: fp32 where there is no bf16 arithmetic"),
 
     STRING(run, dir, "runs/latest", "folder of the run: log.jsonl, report.html, model/, best/, checkpoint-N/"),
     INT(run, keep_checkpoints, 2, 1, COUNT, "the newest checkpoints that are kept"),

@@ -44,10 +44,12 @@ static void take_shared(fsm_memory *memory, fsm_model *m)
     fsm_pass_scratch_take(memory, m->options.max_samples, m);
 }
 
-/* Before there are operations, rows are taken to be fp32. */
+/* Before there are operations, rows are those that the configuration asks for. */
 static fsm_memory measuring(const fsm_model *m)
 {
-    return fsm_memory_measure(m->ops ? m->ops->row_bytes : FSM_REAL_BYTES);
+    enum { BF16_BYTES = 2 };
+    bool narrow = strcmp(m->config->train.compute_dtype, "bf16") == 0;
+    return fsm_memory_measure(m->ops ? m->ops->row_bytes : narrow ? BF16_BYTES : FSM_REAL_BYTES);
 }
 
 static fsm_memory measure_shared(fsm_model *m)

@@ -78,8 +78,8 @@ static fsmoe_status build(fsm_layer_run *r, bool has_noise)
 {
     fsm_memory measure;
     fsm_moe *moe = &r->moe;
-    FSM_TRY(fsm_cpu_ops_create(r->threads, false, &r->ops));
-    FSM_TRY(fsm_cpu_ops_create(1, false, &r->link_ops));
+    FSM_TRY(fsm_cpu_ops_create(r->threads, fsm_ops_kind_of(r->config), &r->ops));
+    FSM_TRY(fsm_cpu_ops_create(1, fsm_ops_kind_of(r->config), &r->link_ops));
     FSM_TRY(fsm_moe_select(&r->config->moe, moe));
     FSM_TRY(fsm_hooks_create(r->config, r->topo.rank, &r->hooks));
     FSM_TRY(fsm_alltoall_select(r->config->moe.alltoall, &r->topo, r->groups[FSM_GROUP_EP], &r->alltoall));

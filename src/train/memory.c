@@ -19,7 +19,7 @@ fsmoe_status fsmoe_memory_of(const fsmoe_config *config, int nodes, int ranks_pe
         *memory = (fsmoe_memory){INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
         return FSMOE_OK;
     }
-    FSM_TRY(fsm_cpu_ops_create(fsm_threads_of(config, ranks_per_node), config->parallel.canonical_sums, &ops));
+    FSM_TRY(fsm_cpu_ops_create(fsm_threads_of(config, ranks_per_node), fsm_ops_kind_of(config), &ops));
     fsmoe_status status = fsm_model_measure(config, ops, &topo, &options, &model);
     fsm_ops_destroy(ops);
     FSM_TRY(status);

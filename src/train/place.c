@@ -21,6 +21,12 @@ int fsm_threads_of(const fsmoe_config *config, int local_ranks)
     return threads > 1 ? threads : 1;
 }
 
+fsm_cpu_kind fsm_ops_kind_of(const fsmoe_config *config)
+{
+    if (config->parallel.canonical_sums) return FSM_CPU_CANONICAL;
+    return strcmp(config->train.compute_dtype, "bf16") == 0 ? FSM_CPU_BF16 : FSM_CPU_FP32;
+}
+
 fsmoe_status fsm_count_threads(const fsmoe_config *config, fsm_comm *world, int *threads)
 {
     int local_ranks = 1, index;

@@ -64,12 +64,12 @@ fsmoe_status fsm_stepper_reset(fsm_stepper *stepper)
 
 static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
 {
-    bool canonical = s->config->parallel.canonical_sums;
+    fsm_cpu_kind kind = fsm_ops_kind_of(s->config);
     fsm_model_options own = *options;
-    FSM_TRY(fsm_cpu_ops_create(s->threads, canonical, &s->ops));
-    FSM_TRY(fsm_cpu_ops_create(1, canonical, &s->link_ops));
+    FSM_TRY(fsm_cpu_ops_create(s->threads, kind, &s->ops));
+    FSM_TRY(fsm_cpu_ops_create(1, kind, &s->link_ops));
     own.link_ops = s->link_ops;
-    if (canonical) {
+    if (kind == FSM_CPU_CANONICAL) {
         s->tree_scratch = malloc(sizeof *s->tree_scratch * FSM_TREE_ELEMS * (size_t)s->world->size);
         s->tree_counts = malloc(sizeof *s->tree_counts * (size_t)s->world->size);
         if (!s->tree_scratch || !s->tree_counts) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for sums over ranks");
