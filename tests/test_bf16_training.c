@@ -292,6 +292,54 @@ static void test_bf16_passes_take_less_memory(void **state)
     assert_in_range(bytes[1], bytes[0] / 2, bytes[0] * 9 / 10);
 }
 
+/* ---- plans ---- */
+
+static bool moves_rows(const fsm_task *t)
+{
+    return t->kind == FSM_TASK_A2A_DISPATCH || t->kind == FSM_TASK_A2A_COMBINE || t->kind == FSM_TASK_ALLGATHER ||
+           t->kind == FSM_TASK_REDUCESCATTER ||
+           ((t->kind == FSM_TASK_MP_ALLGATHER || t->kind == FSM_TASK_FFN_ALLGATHER) && t->phase == FSM_FORWARD);
+}
+
+/* The plain graph of a training step on four ranks. */
+static fsm_graph graph_of(const fsmoe_config *config)
+{
+    fsm_params params;
+    fsm_topo topo;
+    fsm_step_shape shape;
+    fsm_graph graph;
+    assert_int_equal(fsm_topo_create(2, 2, &config->parallel, 0, &topo), FSMOE_OK);
+    assert_int_equal(fsm_params_create(config, &topo, &params), FSMOE_OK);
+    assert_int_equal(fsm_step_describe(config, &topo, &params, BATCH / 2, true, &shape), FSMOE_OK);
+    assert_int_equal(fsm_schedule_in_order(&shape, 2, 2, &graph), FSMOE_OK);
+    fsm_step_shape_destroy(&shape);
+    fsm_params_destroy(&params);
+    return graph;
+}
+
+static void test_bf16_plans_have_rows_of_half_the_bytes(void **state)
+{
+    (void)state;
+    static const char *const base[] = {
+        MODEL, ON_4_RANKS, "parallel.ep_size=2", "parallel.esp_size=2", "parallel.mp_size=2", "model.moe_every=2",
+        NULL};
+    static const char *const none[] = {NULL};
+    fsmoe_config *configs[] = {configure(base, none, NULL, NULL), configure(base, none, BF16, NULL)};
+    fsm_graph wide = graph_of(configs[0]), narrow = graph_of(configs[1]);
+    int moving = 0;
+    assert_int_equal(wide.count, narrow.count);
+    for (int i = 0; i < wide.count; i++) {
+        bool rows = moves_rows(&wide.tasks[i]);
+        moving += rows;
+        if (narrow.tasks[i].size != (rows ? wide.tasks[i].size / 2 : wide.tasks[i].size))
+            fail_msg("task %d: %g of %g", i, narrow.tasks[i].size, wide.tasks[i].size);
+    }
+    assert_true(moving > 8);
+    fsm_graph_destroy(&wide);
+    fsm_graph_destroy(&narrow);
+    for (int i = 0; i < 2; i++) fsmoe_config_destroy(configs[i]);
+}
+
 static int open_tokens(void **state)
 {
     (void)state;
@@ -318,6 +366,7 @@ int main(void)
         cmocka_unit_test(test_bf16_on_four_ranks_is_what_it_is_on_one_and_travels_in_two_bytes),
         cmocka_unit_test(test_bf16_checkpoints_of_either_type_load_in_the_other),
         cmocka_unit_test(test_bf16_passes_take_less_memory),
+        cmocka_unit_test(test_bf16_plans_have_rows_of_half_the_bytes),
     };
     return cmocka_run_group_tests(tests, open_tokens, close_tokens);
 }

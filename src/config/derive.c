@@ -84,6 +84,12 @@ static const char *fastest_dtype(const fsmoe_config *config)
     return "fp32";
 }
 
+int64_t fsm_config_row_bytes(const fsmoe_config *config)
+{
+    enum { FP32_BYTES = 4, BF16_BYTES = 2 };
+    return strcmp(config->train.compute_dtype, "bf16") == 0 ? BF16_BYTES : FP32_BYTES;
+}
+
 /* In this order: what a row reads is derived before it. */
 static const struct rule {
     const char *key;

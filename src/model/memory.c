@@ -1,5 +1,6 @@
 /* A model's memory: the layout functions run twice, over a measuring memory and over the real one. What passes hold is in a
  * memory of its own, where training's passes and a whole one lie over each other: nothing in a pass outlives its step. */
+#include "config/config.h"
 #include "model/model_parts.h"
 
 #include <string.h>
@@ -47,9 +48,7 @@ static void take_shared(fsm_memory *memory, fsm_model *m)
 /* Before there are operations, rows are those that the configuration asks for. */
 static fsm_memory measuring(const fsm_model *m)
 {
-    enum { BF16_BYTES = 2 };
-    bool narrow = strcmp(m->config->train.compute_dtype, "bf16") == 0;
-    return fsm_memory_measure(m->ops ? m->ops->row_bytes : narrow ? BF16_BYTES : FSM_REAL_BYTES);
+    return fsm_memory_measure(m->ops ? m->ops->row_bytes : fsm_config_row_bytes(m->config));
 }
 
 static fsm_memory measure_shared(fsm_model *m)

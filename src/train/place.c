@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "train/place.h"
 
+#include "config/config.h"
+
 #include <sched.h>
 #include <string.h>
 #include <unistd.h>
@@ -24,7 +26,7 @@ int fsm_threads_of(const fsmoe_config *config, int local_ranks)
 fsm_cpu_kind fsm_ops_kind_of(const fsmoe_config *config)
 {
     if (config->parallel.canonical_sums) return FSM_CPU_CANONICAL;
-    return strcmp(config->train.compute_dtype, "bf16") == 0 ? FSM_CPU_BF16 : FSM_CPU_FP32;
+    return fsm_config_row_bytes(config) < FSM_REAL_BYTES ? FSM_CPU_BF16 : FSM_CPU_FP32;
 }
 
 fsmoe_status fsm_count_threads(const fsmoe_config *config, fsm_comm *world, int *threads)
