@@ -258,13 +258,15 @@ static void test_config_derive_fills_what_depends_on_other_keys(void **state)
     assert_int_equal(config->train.micro_batch, 8);
     assert_string_equal(config->moe.expert, "mixtral");
     assert_string_equal(config->moe.order, "sorted");
+    assert_string_equal(config->train.compute_dtype, "fp32");
     expect_ok(fsm_config_check(config));
     fsmoe_config_destroy(config);
 
     config = create();
     expect_ok(load_text(config, "model: {family: gpt2, head_dim: 8, max_seq_len: 512}\nmoe: {capacity_factor: 2}\n"
-                                "train: {micro_batch: 2}\n"));
+                                "train: {micro_batch: 2, compute_dtype: auto}\n"));
     expect_ok(fsm_config_derive(config));
+    assert_string_equal(config->train.compute_dtype, "fp32");
     assert_int_equal(config->model.head_dim, 8);
     assert_int_equal(config->model.max_seq_len, 512);
     assert_int_equal(config->train.micro_batch, 2);
