@@ -56,7 +56,7 @@ newest() { # newest RUN: its last checkpoint's number, 0: none
 }
 
 log_of() { # what does not depend on the time
-  sed 's/"\(tokens_per_s\|step_s\)":[^,]*,//g' "$1/log.jsonl"
+  sed 's/"\(tokens_per_s\|step_s\|flops_per_s\|peak_share\)":[^,]*,//g' "$1/log.jsonl"
 }
 
 # Ends one rank, or the launcher and all ranks, whatever they are doing.

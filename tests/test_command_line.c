@@ -475,6 +475,44 @@ static void test_command_line_trace_has_every_task_once_a_step_without_overlap(v
     forget(o);
 }
 
+/* On stdout, once, as the page has it; no loss changes. */
+static void check_breakdown(const command_case *c, outcome plain, outcome o, const char *of, const char *page_has)
+{
+    size_t steps;
+    assert_works(plain);
+    assert_int_equal(o.exit_code, 0);
+    assert_has(o.out, "a step, of a rank");
+    assert_has(o.out, "products forward");
+    assert_has(o.out, "outside operations");
+    assert_has(o.out, of);
+    assert_int_equal(count_text(o.out, "a step, of a rank"), 1);
+    assert_losses_agree(c, "plain", "metered", 0);
+    double *share = read_log(c, "metered", "peak_share", &steps);
+    assert_true(steps == 4 && share[3] > 0);
+    free(share);
+    char *page = read_text(c, "metered/report.html", NULL);
+    assert_has(page, "id=\"breakdown\"");
+    assert_has(page, page_has);
+    free(page);
+    forget(o);
+}
+
+static void test_command_line_breakdown_is_printed_and_in_the_report(void **state)
+{
+    const command_case *c = *state;
+    check_breakdown(c, run(c, ARGS(TRAIN, "--set", "run.dir=plain")),
+                    run(c, ARGS(TRAIN, "--set", "run.dir=metered", "--breakdown")), "steps 2 to 4, mean of 1 rank;",
+                    "steps 2 to 4.");
+    if (!has_mpi(c)) skip();
+#define ON_FOUR \
+    TRAIN, "--set", "parallel.ep_size=2", "--set", "parallel.esp_size=2", "--set", "parallel.canonical_sums=true"
+    remove_matches(c, "plain");
+    remove_matches(c, "metered");
+    check_breakdown(c, run_ranks(c, "4", ARGS(ON_FOUR, "--set", "run.dir=plain")),
+                    run_ranks(c, "4", ARGS(ON_FOUR, "--set", "run.dir=metered", "--breakdown")),
+                    "steps 2 to 4, mean of 4 ranks;", "steps 2 to 4, mean of 4 ranks.");
+}
+
 int main(void)
 {
 #define CASE(test) cmocka_unit_test_setup_teardown(test, make_case, remove_case)
@@ -498,6 +536,7 @@ int main(void)
         CASE(test_command_line_cache_does_not_change_what_is_generated),
         CASE(test_command_line_earlier_run_is_moved_aside),
         CASE(test_command_line_trace_has_every_task_once_a_step_without_overlap),
+        CASE(test_command_line_breakdown_is_printed_and_in_the_report),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,6 +72,28 @@ static void test_report_needs_only_the_log(void **state)
     free(text);
 }
 
+/* Logs of before have neither; a run that was too short for it has no share. */
+static void test_report_shows_what_the_model_computes(void **state)
+{
+    fixture *f = *state;
+    size_t size;
+    write_text(f, "log.jsonl", "{\"step\":1,\"loss\":3}\n");
+    char *text = report_text(f, &size);
+    assert_null(strstr(text, "GFLOP"));
+    free(text);
+    write_text(f, "log.jsonl", "{\"step\":1,\"loss\":3,\"flops_per_s\":4.25e10}\n");
+    text = report_text(f, &size);
+    assert_shows(text, "Model GFLOP/s</dt><dd><div class=\"value\">42.5</div><div class=\"more\">median of the steps<");
+    free(text);
+    write_text(f, "log.jsonl",
+               "{\"step\":1,\"loss\":3,\"flops_per_s\":4.25e10}\n"
+               "{\"step\":2,\"loss\":3,\"flops_per_s\":4.25e10,\"peak_share\":0.375}\n");
+    text = report_text(f, &size);
+    check_page(text);
+    assert_shows(text, "42.5</div><div class=\"more\">37.5% of measured products<");
+    free(text);
+}
+
 static void test_report_shows_warnings_of_the_log_as_text(void **state)
 {
     fixture *f = *state;
@@ -176,6 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_FOLDER(test_report_shows_every_part_of_a_run),
         WITH_FOLDER(test_report_needs_only_the_log),
+        WITH_FOLDER(test_report_shows_what_the_model_computes),
         WITH_FOLDER(test_report_shows_warnings_of_the_log_as_text),
         WITH_FOLDER(test_report_of_one_step_is_whole),
         WITH_FOLDER(test_report_of_a_hundred_thousand_steps_stays_under_a_megabyte),

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static void format_time(double s, char text[32])
@@ -15,13 +16,23 @@ static void format_time(double s, char text[32])
     else snprintf(text, 32, "%ld:%02ld", seconds / 60, seconds % 60);
 }
 
-/* "loss 2.31 | 31.2k tokens/s …", the same on a terminal and in a file. */
+/* "48 GFLOP/s", with the share of what products reach once that is known: "48 GFLOP/s 63%". */
+static void format_flops(const fsmoe_train_progress *p, char text[48])
+{
+    bool tera = p->flops_per_s >= 1e12;
+    double value = (tera ? 1e-12 : 1e-9) * p->flops_per_s;
+    int n = snprintf(text, 48, "%.*f %cFLOP/s", value < 10 ? 1 : 0, value, tera ? 'T' : 'G');
+    if (!isnan(p->peak_share)) snprintf(text + n, 48 - (size_t)n, " %.0f%%", 100 * p->peak_share);
+}
+
+/* "loss 2.31  31.2k tokens/s …", the same on a terminal and in a file. */
 static void format_step(const fsmoe_train_progress *p, char text[256])
 {
-    char eta[32];
+    char eta[32], flops[48];
     format_time(p->eta_s, eta);
-    int n = snprintf(text, 256, "step %lld/%lld  loss %.4f  %.1fk tokens/s  ETA %s", (long long)p->step,
-                     (long long)p->steps, p->loss, 1e-3 * p->tokens_per_s, eta);
+    format_flops(p, flops);
+    int n = snprintf(text, 256, "step %lld/%lld  loss %.4f  %.1fk tokens/s  %s  ETA %s", (long long)p->step,
+                     (long long)p->steps, p->loss, 1e-3 * p->tokens_per_s, flops, eta);
     if (p->load_mean > 0)
         n += snprintf(text + n, 256 - (size_t)n, "  expert load %.2f-%.2fx", p->load_min / p->load_mean,
                       p->load_max / p->load_mean);
@@ -35,9 +46,18 @@ static bool worth_a_line(const fsmoe_train_progress *p)
     return p->step == 1 || p->step % every == 0 || p->step == p->steps || !isnan(p->val_loss);
 }
 
-/* Spaces wipe out what is left of a longer line before. */
-static void rewrite_line(progress *shown, const char *text)
+/* A line that goes on in the next row of the terminal cannot be rewritten: what does not fit is left out. */
+static void cut_to_terminal(char *text)
 {
+    struct winsize size;
+    bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
+    if (known && strlen(text) >= size.ws_col) text[size.ws_col - 1] = 0;
+}
+
+/* Spaces wipe out what is left of a longer line before. */
+static void rewrite_line(progress *shown, char *text)
+{
+    cut_to_terminal(text);
     fprintf(stderr, "\r%-*s", shown->width, text);
     shown->width = (int)strlen(text);
 }

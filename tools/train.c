@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_INIT = 1000, KEY_RESUME, KEY_RESUME_FROM, KEY_ALLOW_CHANGES, KEY_TRACE };
+enum { KEY_INIT = 1000, KEY_RESUME, KEY_RESUME_FROM, KEY_ALLOW_CHANGES, KEY_TRACE, KEY_BREAKDOWN };
 
 typedef struct arguments {
     config_source source;
@@ -32,6 +32,8 @@ static const struct argp_option options[] = {
     {"allow-changes", KEY_ALLOW_CHANGES, NULL, 0,
      "Go on even with other data, batches, capacity or seed than the checkpoint was saved with", 0},
     {"trace", KEY_TRACE, "FILE", 0, "Write a Chrome trace (Perfetto) of the first 100 steps", 0},
+    {"breakdown", KEY_BREAKDOWN, NULL, 0,
+     "Time every operation; print at the end where the time went, by kind of operation, and show it in the report", 0},
     {0},
 };
 
@@ -60,6 +62,9 @@ static error_t parse(int key, char *value, struct argp_state *state)
         return 0;
     case KEY_TRACE:
         a->options.trace_path = value;
+        return 0;
+    case KEY_BREAKDOWN:
+        a->options.breakdown = true;
         return 0;
     case ARGP_KEY_ARG:
         command_take(state, "CONFIG.yaml", value, &a->source.path);
@@ -99,6 +104,13 @@ static void on_message(void *user, const char *sentence)
 {
     shown *s = user;
     progress_on_message(&s->progress, sentence);
+}
+
+static void on_breakdown(void *user, const char *table)
+{
+    shown *s = user;
+    progress_end_line(&s->progress);
+    fputs(table, stdout);
 }
 
 /* Where the results are. A run of no step at all turns a seed or another model into a model folder. */
@@ -246,6 +258,7 @@ int command_train(int argc, char **argv)
     shown told = {0};
     arguments a = {.options = {.on_step = on_step,
                                .on_message = on_message,
+                               .on_breakdown = on_breakdown,
                                .should_stop = signals_should_stop,
                                .on_stop = signals_on_stop,
                                .on_stage = signals_on_stage,

@@ -19,6 +19,10 @@ typedef struct fsmoe_train_progress {
     double load_min, load_mean,
         load_max;    /* share of kept pairs that an expert got, over all experts and layers; mean 1/E */
     double val_loss; /* NaN when not measured at this step */
+    /* What the model has to compute in a step (forward and backward, attention causal; no padding, nothing worked out twice) a
+     * second, on all ranks together; and its share of what large products reach on them. NaN before that is measured: once,
+     * in 0.1 to 0.4 s, after two steps of a run of which more than 20 s are left, or at the beginning of one with `breakdown`. */
+    double flops_per_s, peak_share;
 } fsmoe_train_progress;
 
 /* What a run is busy with, as long as it does not say otherwise. */
@@ -32,14 +36,16 @@ typedef enum fsmoe_train_stage {
 } fsmoe_train_stage;
 
 typedef struct fsmoe_train_options {
-    const char *init_dir;       /* model folder to start from; NULL: from the seed */
-    bool resume;                /* go on from a checkpoint of run.dir, bit for bit on the same layout */
-    const char *resume_from;    /* the checkpoint, by its name in run.dir or its path; NULL: the newest */
-    bool allow_changes;         /* go on even with other data, batches, capacity or seed than the checkpoint's */
-    const char *trace_path;     /* Chrome trace of the first 100 steps; NULL: none */
+    const char *init_dir;    /* model folder to start from; NULL: from the seed */
+    bool resume;             /* go on from a checkpoint of run.dir, bit for bit on the same layout */
+    const char *resume_from; /* the checkpoint, by its name in run.dir or its path; NULL: the newest */
+    bool allow_changes;      /* go on even with other data, batches, capacity or seed than the checkpoint's */
+    const char *trace_path;  /* Chrome trace of the first 100 steps; NULL: none */
+    bool breakdown; /* operations are counted and timed: run.dir/breakdown.json, on_breakdown; bits stay the same */
     const char *command;        /* the command line, for run.json; NULL: none */
     const char *resume_command; /* and the one that goes on with the run; NULL: none */
     void (*on_step)(void *user, const fsmoe_train_progress *progress);
+    void (*on_breakdown)(void *user, const char *table);  /* at the end, with `breakdown`: lines of text */
     void (*on_message)(void *user, const char *sentence); /* what a person should know */
     /* Asked on every rank before the first step and after each, with the steps done so far: not 0 stops all ranks. NULL:
      * none. The library handles no signals; a handler of the caller's may set what this reads. */

@@ -19,11 +19,16 @@ struct fsm_comm {
     bool any_thread; /* calls may come from one thread now and from another later */
     int64_t
         piece_bytes; /* of gather_bytes and broadcast_bytes, alike on all ranks: FSM_COMM_PIECE_BYTES, less in tests */
-    int64_t *blocks; /* [size] counts of a collective whose blocks are even (comm/op.c) */
+    struct fsm_device *device; /* that tensors are on, entered while they are moved; NULL: this machine's memory */
+    int64_t *blocks;           /* [size] counts of a collective whose blocks are even (comm/op.c) */
     /* of sums (comm/sum.c); a group of one has none */
     int64_t segment_elems; /* the pieces that they are formed in */
     char *scratch;         /* [FSM_COMM_SLOTS, size, segment_elems] of FP32, or narrower */
 };
+
+/* Around whatever of communication touches tensors; leave hands the status on. */
+void fsm_comm_enter(fsm_comm *comm);
+fsmoe_status fsm_comm_leave(fsm_comm *comm, fsmoe_status status);
 
 /* The group of all ranks of this job: MPI's when the process was started by mpirun, else a group of one. Its ranks are
  * numbered node by node, whatever order the launcher placed them in; rank 0 is the launcher's. MPI is initialised here, once a

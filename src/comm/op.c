@@ -2,13 +2,27 @@
 
 #include "base/clock.h"
 #include "comm/sum.h"
+#include "device/device.h"
 
 #include <sched.h>
+
+void fsm_comm_enter(fsm_comm *comm)
+{
+    if (comm->device) fsm_device_enter(comm->device);
+}
+
+fsmoe_status fsm_comm_leave(fsm_comm *comm, fsmoe_status status)
+{
+    if (comm->device) fsm_device_leave(comm->device);
+    return status;
+}
 
 fsmoe_status fsm_comm_advance(fsm_comm_op *op, bool *done)
 {
     *done = true;
-    return op->advance ? op->advance(op, done) : FSMOE_OK;
+    if (!op->advance) return FSMOE_OK;
+    fsm_comm_enter(op->comm);
+    return fsm_comm_leave(op->comm, op->advance(op, done));
 }
 
 void fsm_comm_nap(double start_s)
@@ -40,20 +54,21 @@ static fsmoe_status advance_collective(fsm_comm_op *op, bool *done)
 static void begin(fsm_comm_op *op, fsm_comm *comm)
 {
     *op = (fsm_comm_op){.comm = comm, .advance = advance_collective};
+    fsm_comm_enter(comm);
 }
 
 fsmoe_status fsm_comm_start_all_to_all(fsm_comm_op *op, fsm_comm *comm, fsm_comm_type type, const void *send,
                                        const int64_t *send_counts, void *recv, const int64_t *recv_counts)
 {
     begin(op, comm);
-    return comm->data->start_all_to_all(comm, type, send, send_counts, recv, recv_counts);
+    return fsm_comm_leave(comm, comm->data->start_all_to_all(comm, type, send, send_counts, recv, recv_counts));
 }
 
 fsmoe_status fsm_comm_start_all_gather(fsm_comm_op *op, fsm_comm *comm, fsm_comm_type type, const void *send,
                                        void *recv, const int64_t *counts)
 {
     begin(op, comm);
-    return comm->data->start_all_gather(comm, type, send, recv, counts);
+    return fsm_comm_leave(comm, comm->data->start_all_gather(comm, type, send, recv, counts));
 }
 
 fsmoe_status fsm_comm_start_all_gather_even(fsm_comm_op *op, fsm_comm *comm, fsm_comm_type type, const void *send,
@@ -76,15 +91,17 @@ fsmoe_status fsm_comm_start_reduce_scatter(fsm_comm_op *op, fsm_comm *comm, fsm_
 {
     FSM_TRY(check_summed(type));
     begin(op, comm);
-    if (comm->data->start_reduce_scatter) return comm->data->start_reduce_scatter(comm, type, send, recv, counts);
-    return fsm_sum_start_reduce_scatter(op, comm, type, send, recv, counts);
+    if (comm->data->start_reduce_scatter)
+        return fsm_comm_leave(comm, comm->data->start_reduce_scatter(comm, type, send, recv, counts));
+    return fsm_comm_leave(comm, fsm_sum_start_reduce_scatter(op, comm, type, send, recv, counts));
 }
 
 fsmoe_status fsm_comm_start_all_reduce(fsm_comm_op *op, fsm_comm *comm, fsm_comm_type type, void *buffer, int64_t count)
 {
     begin(op, comm);
-    if (type == FSM_COMM_FP64) return comm->data->start_all_reduce_double(comm, buffer, count);
+    if (type == FSM_COMM_FP64) return fsm_comm_leave(comm, comm->data->start_all_reduce_double(comm, buffer, count));
     FSM_TRY(check_summed(type));
-    if (comm->data->start_all_reduce) return comm->data->start_all_reduce(comm, type, buffer, count);
-    return fsm_sum_start_all_reduce(op, comm, type, buffer, count);
+    if (comm->data->start_all_reduce)
+        return fsm_comm_leave(comm, comm->data->start_all_reduce(comm, type, buffer, count));
+    return fsm_comm_leave(comm, fsm_sum_start_all_reduce(op, comm, type, buffer, count));
 }

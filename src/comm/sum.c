@@ -250,5 +250,6 @@ fsmoe_status fsm_comm_start_all_reduce_tree(fsm_comm_op *op, fsm_comm *comm, voi
         .comm = comm, .type = FSM_COMM_FP32, .recv = buffer, .left = count, .tree = tree, .tree_counts = tree_counts};
     if (comm->size == 1 || count == 0) return FSMOE_OK;
     op->advance = advance_tree;
-    return start_tree_block(op);
+    fsm_comm_enter(comm);
+    return fsm_comm_leave(comm, start_tree_block(op));
 }

@@ -6,9 +6,13 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+enum { HUGE_PAGE_BYTES = 1 << 21 };
+
 typedef struct range {
-    char *base;
+    char *base; /* at a whole huge page, in mapped … mapped + mapped_bytes */
     size_t bytes;
+    char *mapped;
+    size_t mapped_bytes;
     struct range *next;
 } range;
 
@@ -30,7 +34,7 @@ static apart_device *apart_of(fsm_device *device)
 
 static void protect_all(const apart_device *d, int rights)
 {
-    for (const range *r = d->ranges; r; r = r->next) mprotect(r->base, r->bytes, rights);
+    for (const range *r = d->ranges; r; r = r->next) mprotect(r->mapped, r->mapped_bytes, rights);
 }
 
 static void apart_enter(fsm_device *device)
@@ -59,13 +63,15 @@ static fsmoe_status add_range(apart_device *d, size_t bytes, void **memory)
                         d->used_bytes, d->total_bytes);
     range *r = malloc(sizeof *r);
     if (!r) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to keep a piece of device memory");
-    *r = (range){.bytes = bytes, .next = d->ranges};
-    r->base = mmap(NULL, bytes + !bytes, d->inside > 0 ? PROT_READ | PROT_WRITE : PROT_NONE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (r->base == MAP_FAILED) {
+    *r = (range){.bytes = bytes, .mapped_bytes = bytes + 2 * HUGE_PAGE_BYTES, .next = d->ranges};
+    r->mapped = mmap(NULL, r->mapped_bytes, d->inside > 0 ? PROT_READ | PROT_WRITE : PROT_NONE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (r->mapped == MAP_FAILED) {
         free(r);
         return fsm_fail(FSMOE_ERROR_MEMORY, "cannot reserve %zu bytes of device memory", bytes);
     }
+    r->base = r->mapped + (HUGE_PAGE_BYTES - (uintptr_t)r->mapped % HUGE_PAGE_BYTES);
+    madvise(r->mapped, r->mapped_bytes, MADV_HUGEPAGE); /* rights change page by page */
     d->ranges = r;
     d->used_bytes += bytes;
     *memory = r->base;
@@ -93,7 +99,7 @@ static void apart_free(fsm_device *device, void *memory, size_t bytes)
     if (r) {
         *link = r->next;
         d->used_bytes -= bytes;
-        munmap(r->base, r->bytes + !r->bytes);
+        munmap(r->mapped, r->mapped_bytes);
     }
     pthread_mutex_unlock(&d->lock);
     free(r);

@@ -48,7 +48,7 @@ static void take_shared(fsm_memory *memory, fsm_model *m)
 /* Before there are operations, rows are those that the configuration asks for. */
 static fsm_memory measuring(const fsm_model *m)
 {
-    return fsm_memory_measure(m->ops ? m->ops->row_bytes : fsm_config_row_bytes(m->config));
+    return m->ops ? fsm_memory_measure_for(m->ops) : fsm_memory_measure(fsm_config_row_bytes(m->config));
 }
 
 static fsm_memory measure_shared(fsm_model *m)

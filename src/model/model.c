@@ -73,7 +73,8 @@ static fsmoe_status select_layer(fsm_model *m, int index, fsm_layer *l)
     if (!l->is_moe) return FSMOE_OK;
     m->moe_layers++;
     FSM_TRY(fsm_moe_select(&c->moe, &l->moe));
-    fsm_moe_place(m->ops, &m->topo, m->groups, &m->alltoall, &m->hooks, c->model.hidden, c->model.ffn_hidden, &l->moe);
+    fsm_moe_place(m->ops, m->link_ops, &m->topo, m->groups, &m->alltoall, &m->hooks, c->model.hidden,
+                  c->model.ffn_hidden, &l->moe);
     return FSMOE_OK;
 }
 

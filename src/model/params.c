@@ -299,31 +299,40 @@ static void init_row(const fsm_param *p, double std, uint64_t seed, int64_t e, i
         values[c] = (float)init_value(p, std, seed, (uint64_t)(row * p->spec.cols + p->col0 + c));
 }
 
-static int64_t widest_row(const fsm_params *params)
+enum { INIT_ELEMS = 1 << 16 }; /* that are made at a time, but no less than a row */
+
+static int64_t rows_at_once(const fsm_param *p)
 {
-    int64_t widest = 0;
-    for (int i = 0; i < params->count; i++)
-        if (params->items[i].cols > widest) widest = params->items[i].cols;
-    return widest;
+    return p->cols > 0 && p->cols < INIT_ELEMS ? INIT_ELEMS / p->cols : 1;
+}
+
+static void init_param(const fsm_param *p, double std, uint64_t seed, const fsm_ops *ops, float *piece,
+                       fsm_real *values)
+{
+    int64_t most = rows_at_once(p);
+    for (int64_t e = 0; e == 0 || e < p->experts; e++)
+        for (int64_t row = 0; row < p->rows; row += most) {
+            int64_t rows = p->rows - row < most ? p->rows - row : most;
+            for (int64_t r = 0; r < rows; r++) init_row(p, std, seed, e, row + r, piece + r * p->cols);
+            ops->write(ops, sizeof *piece * (size_t)(rows * p->cols), piece,
+                       fsm_real_at(values, p->offset + e * p->expert_stride + row * p->cols));
+        }
 }
 
 fsmoe_status fsm_params_init(const fsm_params *params, const fsmoe_config *config, const fsm_ops *ops, fsm_real *values)
 {
-    size_t bytes = sizeof(float) * (size_t)widest_row(params);
-    float *row = malloc(bytes + 1);
-    if (!row) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %zu bytes of initial values", bytes);
+    int64_t most = INIT_ELEMS;
+    for (int i = 0; i < params->count; i++)
+        if (params->items[i].cols > most) most = params->items[i].cols;
+    float *piece = malloc(sizeof *piece * (size_t)most);
+    if (!piece) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %lld initial values", (long long)most);
     for (int i = 0; i < params->count; i++) {
         const fsm_param *p = &params->items[i];
         double std = config->model.init_std;
         if (p->spec.init == FSM_INIT_NORMAL_RESIDUAL) std /= sqrt(2.0 * (double)config->model.num_layers);
-        for (int64_t e = 0; e == 0 || e < p->experts; e++)
-            for (int64_t r = 0; r < p->rows; r++) {
-                init_row(p, std, (uint64_t)config->train.seed, e, r, row);
-                ops->write(ops, sizeof *row * (size_t)p->cols, row,
-                           fsm_real_at(values, p->offset + e * p->expert_stride + r * p->cols));
-            }
+        init_param(p, std, (uint64_t)config->train.seed, ops, piece, values);
     }
-    free(row);
+    free(piece);
     return FSMOE_OK;
 }
 

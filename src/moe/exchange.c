@@ -2,8 +2,6 @@
 #include "comm/rows.h"
 #include "moe/layer_parts.h"
 
-#include <assert.h>
-
 /* With one source and one chunk the wire order is the expert order, so rows are written where experts read them. */
 fsm_row *fsm_moe_send_buffer(const fsm_moe_pass *pass, fsm_phase phase)
 {
@@ -12,35 +10,6 @@ fsm_row *fsm_moe_send_buffer(const fsm_moe_pass *pass, fsm_phase phase)
 }
 
 /* ---- hooks ---- */
-
-/* The pairs that each expert gets, where they must be known. */
-static const int64_t *kept_of(const fsm_moe_pass *pass)
-{
-    if (pass->gate.gate->kind->mixes) return pass->route.rows;
-    fsm_route_read(pass->moe->ops, pass->gate.gate->num_experts, (fsm_route *)&pass->route);
-    return pass->route.kept;
-}
-
-int64_t fsm_moe_tell(const fsm_moe_pass *pass, fsm_hook_point point, fsm_phase phase, int chunk, int64_t rows,
-                     fsm_matrix data, int64_t width)
-{
-    if (pass->moe->hooks->count == 0) return width;
-    fsm_hook_call call = {.point = point,
-                          .phase = phase,
-                          .training = pass->gate.input.training,
-                          .lane = pass->lane,
-                          .layer = (int)pass->gate.input.layer,
-                          .chunk = chunk,
-                          .rows = rows,
-                          .hidden = pass->moe->hidden,
-                          .data = data.at,
-                          .width = width,
-                          .num_experts = pass->gate.gate->num_experts,
-                          .kept = point == FSM_HOOK_BEFORE_MOE_START && phase == FSM_FORWARD ? NULL : kept_of(pass)};
-    fsm_hooks_call(pass->moe->hooks, &call);
-    assert(call.width > 0 && call.width <= pass->moe->hidden);
-    return call.width;
-}
 
 /* Of the rows at the source, or where they are received. */
 static int64_t rows_between(const int64_t *first, int chunk)

@@ -23,6 +23,7 @@
 typedef struct fsm_moe {
     const fsmoe_moe_config *config;
     const fsm_ops *ops;
+    const fsm_ops *link_ops; /* where communication is moved */
     fsm_comm *ep, *esp, *expert_group;
     const fsm_order_kind *order;
     const fsm_expert_kind *expert;
@@ -50,6 +51,7 @@ typedef struct fsm_moe_staging {
     fsm_row *gather; /* [max_expert_rows] rows gathered from my ESP group */
     fsm_row *y;      /* [max_expert_rows] experts' output (backward: dx), expert order */
     fsm_mixing_grads mixing;
+    float *hook_rows[FSM_HOOK_POINT_COUNT]; /* on the host, where hooks look at what is elsewhere */
 } fsm_moe_staging;
 
 typedef struct fsm_moe_pass {
@@ -90,8 +92,9 @@ fsmoe_status fsm_moe_select(const fsmoe_moe_config *config, fsm_moe *moe);
 
 /* The rest of a selected layer but its parameters: where it stands in the layout, and what it borrows. width: H of all
  * shards. */
-void fsm_moe_place(const fsm_ops *ops, const fsm_topo *topo, fsm_comm *const groups[FSM_GROUP_COUNT],
-                   fsm_alltoall *alltoall, const fsm_hooks *hooks, int64_t hidden, int64_t width, fsm_moe *moe);
+void fsm_moe_place(const fsm_ops *ops, const fsm_ops *link_ops, const fsm_topo *topo,
+                   fsm_comm *const groups[FSM_GROUP_COUNT], fsm_alltoall *alltoall, const fsm_hooks *hooks,
+                   int64_t hidden, int64_t width, fsm_moe *moe);
 
 /* Memory (measured or real): of the weights' descriptions; of the scratch and of a staging, for all layers like this one; of a
  * pass, with one chunk each way and without expert_dy, which backward alone needs. */

@@ -90,10 +90,12 @@ fsmoe_status fsm_moe_select(const fsmoe_moe_config *config, fsm_moe *moe)
     return fsm_gate_select(config, &moe->gate);
 }
 
-void fsm_moe_place(const fsm_ops *ops, const fsm_topo *topo, fsm_comm *const groups[FSM_GROUP_COUNT],
-                   fsm_alltoall *alltoall, const fsm_hooks *hooks, int64_t hidden, int64_t width, fsm_moe *moe)
+void fsm_moe_place(const fsm_ops *ops, const fsm_ops *link_ops, const fsm_topo *topo,
+                   fsm_comm *const groups[FSM_GROUP_COUNT], fsm_alltoall *alltoall, const fsm_hooks *hooks,
+                   int64_t hidden, int64_t width, fsm_moe *moe)
 {
     moe->ops = moe->gate.ops = moe->shared.ops = ops;
+    moe->link_ops = link_ops;
     moe->ep = groups[FSM_GROUP_EP];
     moe->esp = groups[FSM_GROUP_ESP];
     moe->expert_group = groups[FSM_GROUP_EXPERT];
@@ -130,12 +132,23 @@ void fsm_moe_scratch_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire
     if (mixing.slots > 0) fsm_mixing_scratch_take(memory, &moe->gate, &mixing, &scratch->mixing);
 }
 
+/* The most rows that hooks are told of at once. */
+static void take_hook_rows(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape,
+                           fsm_moe_staging *staging)
+{
+    int64_t rows = larger(shape->max_tokens, larger(shape->max_rows, shape->max_expert_rows));
+    if (!moe->ops || moe->ops->on_host || moe->hooks->count == 0) return;
+    for (int p = 0; p < FSM_HOOK_POINT_COUNT; p++)
+        staging->hook_rows[p] = FSM_TAKE_HOST(memory, float, rows * moe->hidden);
+}
+
 /* Groups of one rank need no second buffer: the collective is the identity. */
 void fsm_moe_staging_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape, fsm_moe_staging *staging)
 {
     fsm_mixing_sizes mixing = mixing_sizes(moe, shape);
     int64_t rows = shape->max_expert_rows, hidden = moe->hidden;
     *staging = (fsm_moe_staging){0};
+    take_hook_rows(memory, moe, shape, staging);
     staging->send = fsm_take_rows(memory, shape->max_rows * hidden);
     staging->recv = shape->ep == 1 ? staging->send : fsm_take_rows(memory, rows / shape->esp * hidden);
     staging->gather = shape->esp == 1 ? staging->recv : fsm_take_rows(memory, rows * hidden);

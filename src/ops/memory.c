@@ -1,17 +1,42 @@
 #include "ops/memory.h"
 
+#include "device/device.h"
+
+/* A device's memory holds anything at first. */
+static fsmoe_status clear(fsm_device *on, void *memory, size_t bytes)
+{
+    fsm_stream *stream;
+    FSM_TRY(on->table->create_stream(on, &stream));
+    fsmoe_status status = on->table->fill(stream, memory, 0, bytes);
+    if (status == FSMOE_OK) status = on->table->synchronise(stream);
+    on->table->destroy_stream(stream);
+    return status;
+}
+
+static fsmoe_status create_on(fsm_device *on, size_t bytes, fsm_arena *arena)
+{
+    void *base;
+    FSM_TRY(on->table->allocate(on, bytes, &base));
+    *arena = (fsm_arena){.base = base, .capacity = bytes};
+    return clear(on, base, bytes);
+}
+
 fsmoe_status fsm_memory_create(const fsm_memory *measured, fsm_memory *memory)
 {
-    *memory = fsm_memory_measure(measured->row_bytes);
+    size_t bytes = measured->device.used;
+    *memory = (fsm_memory){.row_bytes = measured->row_bytes, .on = measured->on};
     FSM_TRY(fsm_arena_create(measured->host.used, &memory->host));
-    fsmoe_status status = fsm_arena_create(measured->device.used, &memory->device);
+    fsmoe_status status =
+        memory->on ? create_on(memory->on, bytes, &memory->device) : fsm_arena_create(bytes, &memory->device);
     if (status != FSMOE_OK) fsm_memory_destroy(memory);
     return status;
 }
 
 void fsm_memory_destroy(fsm_memory *memory)
 {
-    fsm_arena_destroy(&memory->device);
+    if (!memory->on) fsm_arena_destroy(&memory->device);
+    else memory->on->table->free(memory->on, memory->device.base, memory->device.capacity);
+    memory->device = (fsm_arena){0};
     fsm_arena_destroy(&memory->host);
 }
 

@@ -9,13 +9,14 @@
 #include <fsmoe/export.h>
 
 #include "base/arena.h"
-#include "ops/tensor.h"
+#include "ops/ops.h"
 
 #include <stdbool.h>
 
 typedef struct fsm_memory {
     fsm_arena host, device;
-    int64_t row_bytes; /* of an element of a row */
+    int64_t row_bytes;     /* of an element of a row */
+    struct fsm_device *on; /* of the device's side; NULL: this machine */
 } fsm_memory;
 
 static inline fsm_memory fsm_memory_measure(int64_t row_bytes)
@@ -23,7 +24,13 @@ static inline fsm_memory fsm_memory_measure(int64_t row_bytes)
     return (fsm_memory){.row_bytes = row_bytes};
 }
 
-/* Real memory for what was taken from `measured`. ERROR_MEMORY. */
+/* For tensors that these operations work on. */
+static inline fsm_memory fsm_memory_measure_for(const fsm_ops *ops)
+{
+    return (fsm_memory){.row_bytes = ops->row_bytes, .on = ops->device};
+}
+
+/* Real memory for what was taken from `measured`, zeros. ERROR_MEMORY. */
 fsmoe_status fsm_memory_create(const fsm_memory *measured, fsm_memory *memory);
 void fsm_memory_destroy(fsm_memory *memory);
 

@@ -54,8 +54,9 @@ typedef void fsm_rows_body(void *context, int64_t first, int64_t count);
 
 struct fsm_ops {
     const char *name;
-    int64_t row_bytes; /* of an element of a row */
-    bool on_host;      /* tensors are the host's memory: what runs on the host may look into them */
+    int64_t row_bytes;         /* of an element of a row */
+    struct fsm_device *device; /* that tensors are on; NULL: this machine's memory */
+    bool on_host;              /* tensors are the host's memory: what runs on the host may look into them */
     fsm_route_ops route;
 
     void (*destroy)(fsm_ops *self);

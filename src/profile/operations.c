@@ -130,7 +130,7 @@ static void fill_gemm(const operation *o, int64_t most_rows)
 static bool create_gemm(operation *o, int64_t most_rows)
 {
     const fsm_measure_site *s = o->site;
-    fsm_memory measure = fsm_memory_measure(s->ops->row_bytes);
+    fsm_memory measure = fsm_memory_measure_for(s->ops);
     take_gemm(&measure, most_rows, o);
     if (fsm_memory_create(&measure, &o->memory) != FSMOE_OK) return false;
     take_gemm(&o->memory, most_rows, o);

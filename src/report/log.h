@@ -22,6 +22,8 @@
     X(GRAD_NORM, "grad_norm", NULL)       \
     X(TOKENS_PER_S, "tokens_per_s", NULL) \
     X(STEP_S, "step_s", NULL)             \
+    X(FLOPS_PER_S, "flops_per_s", NULL)   \
+    X(PEAK_SHARE, "peak_share", NULL)     \
     X(DROPPED_FRAC, "dropped_frac", NULL) \
     X(LOAD_MIN, "expert_load", "min")     \
     X(LOAD_MEAN, "expert_load", "mean")   \

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/print.h"
+#include "report/breakdown.h"
 #include "report/chart.h"
 #include "report/heatmap.h"
 #include "report/html.h"
@@ -67,6 +68,20 @@ static void write_loss_figures(FILE *out, const page *p)
                  fsm_number_short(more, exp(validation)));
 }
 
+/* Logs had none of it before. */
+static fsmoe_status write_model_flops(FILE *out, const page *p)
+{
+    char value[FSM_NUMBER_BYTES], more[FSM_NUMBER_BYTES];
+    double speed, share;
+    FSM_TRY(fsm_series_median(p->log.columns[FSM_LOG_FLOPS_PER_S], p->log.count, &speed));
+    FSM_TRY(fsm_series_median(p->log.columns[FSM_LOG_PEAK_SHARE], p->log.count, &share));
+    if (isnan(speed)) return FSMOE_OK;
+    fsm_number_short(value, 1e-9 * speed);
+    if (isnan(share)) write_figure(out, "Model GFLOP/s", value, "median of the steps");
+    else write_figure(out, "Model GFLOP/s", value, "%s%% of measured products", fsm_number_short(more, 100 * share));
+    return FSMOE_OK;
+}
+
 static fsmoe_status write_key_figures(FILE *out, const page *p)
 {
     char value[FSM_NUMBER_BYTES], more[FSM_NUMBER_BYTES];
@@ -77,6 +92,7 @@ static fsmoe_status write_key_figures(FILE *out, const page *p)
     fputs("<dl class=\"figures\">\n", out);
     write_loss_figures(out, p);
     if (!isnan(speed)) write_figure(out, "Tokens per second", fsm_number_short(value, speed), "median of the steps");
+    FSM_TRY(write_model_flops(out, p));
     if (!isnan(step_s))
         write_figure(out, "Time in steps", fsm_number_duration(value, total_s(p)), "%s a step",
                      fsm_number_duration(more, step_s));
@@ -290,6 +306,7 @@ static fsmoe_status write_page(FILE *out, const page *p)
     FSM_TRY(write_key_figures(out, p));
     write_warnings(out, p);
     FSM_TRY(write_charts(out, p));
+    FSM_TRY(fsm_breakdown_section_write(out, p->run_dir));
     FSM_TRY(fsm_measured_write(out, p->run_dir));
     write_text_section(out, "sample", "Sample", "Text that the model wrote at the end of training.", "prose",
                        fsm_run_text(&p->run, "sample"));

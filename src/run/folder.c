@@ -19,8 +19,9 @@ static const char lock_file[] = "run.lock", run_word[] = "run ";
 /* ---- what is a run's ---- */
 
 /* Every file that a run, or the report of one, leaves in its folder; of a longer name only what kills leave ("run.json.tmp…"). */
-static const char *const run_files[] = {"run.lock",        "config.yaml",  "run.json",    "log.jsonl", "log.cut.jsonl",
-                                        "step_times.json", "cluster.json", "report.html", "trace.json"};
+static const char *const run_files[] = {"run.lock",      "config.yaml",     "run.json",     "log.jsonl",
+                                        "log.cut.jsonl", "step_times.json", "cluster.json", "report.html",
+                                        "trace.json",    "breakdown.json"};
 
 static bool starts_with(const char *name, const char *start)
 {

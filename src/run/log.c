@@ -183,13 +183,14 @@ static json_t *describe_step(const fsmoe_train_progress *p, bool *failed)
     const struct {
         const char *key;
         double value;
-    } columns[] = {{"loss", p->loss},     {"aux_loss", p->aux_loss},        {"z_loss", p->z_loss},
-                   {"lr", p->lr},         {"grad_norm", p->grad_norm},      {"tokens_per_s", p->tokens_per_s},
-                   {"step_s", p->step_s}, {"dropped_frac", p->dropped_frac}};
+    } columns[] = {{"loss", p->loss},     {"aux_loss", p->aux_loss},       {"z_loss", p->z_loss},
+                   {"lr", p->lr},         {"grad_norm", p->grad_norm},     {"tokens_per_s", p->tokens_per_s},
+                   {"step_s", p->step_s}, {"flops_per_s", p->flops_per_s}, {"dropped_frac", p->dropped_frac}};
     json_t *line = json_object();
     fsm_json_set(line, "step", json_integer((json_int_t)p->step), failed);
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
         fsm_json_set(line, columns[i].key, json_real(columns[i].value), failed);
+    if (!isnan(p->peak_share)) fsm_json_set(line, "peak_share", json_real(p->peak_share), failed);
     fsm_json_set(line, "expert_load", describe_load(p), failed);
     return line;
 }

@@ -1,10 +1,10 @@
 /* A run after its last step. */
 #include "base/file.h"
 #include "exec/step_times.h"
+#include "train/breakdown.h"
 #include "train/checkpoint.h"
 #include "train/run_record.h"
 #include "train/step_record.h"
-#include "train/trainer.h"
 
 #include <fsmoe/model.h>
 #include <math.h>
@@ -54,6 +54,7 @@ fsmoe_status fsm_trainer_finish(fsm_trainer *t)
     fsmoe_status status = t->stop ? FSMOE_OK : write_model(t, &sample);
     if (status == FSMOE_OK && t->trace) status = fsm_trace_write(t->trace, t->world, t->options->trace_path);
     if (status == FSMOE_OK) status = record_step(t);
+    if (status == FSMOE_OK) status = fsm_trainer_write_breakdown(t);
     if (status == FSMOE_OK && fsm_trainer_speaks(t)) {
         status = fsm_run_record_write(&t->stepper, t->options, t->started, t->val_loss, sample);
         if (status == FSMOE_OK) status = fsm_run_log_close(&t->log);

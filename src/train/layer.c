@@ -2,7 +2,6 @@
 
 #include "comm/groups.h"
 #include "config/config.h"
-#include "cpu/cpu.h"
 #include "model/lanes.h"
 #include "moe/gate/balance.h"
 #include "plan/plan.h"
@@ -78,17 +77,21 @@ static fsmoe_status build(fsm_layer_run *r, bool has_noise)
 {
     fsm_memory measure;
     fsm_moe *moe = &r->moe;
-    FSM_TRY(fsm_cpu_ops_create(r->threads, fsm_ops_kind_of(r->config), &r->ops));
-    FSM_TRY(fsm_cpu_ops_create(1, fsm_ops_kind_of(r->config), &r->link_ops));
+    FSM_TRY(fsm_backend_create(r->threads, fsm_ops_kind_of(r->config), false, &r->backend));
+    r->ops = r->backend.ops;
+    r->link_ops = r->backend.link_ops;
+    fsm_backend_serve(&r->backend, r->world);
+    for (int g = 0; g < FSM_GROUP_COUNT; g++)
+        if (r->groups[g]) fsm_backend_serve(&r->backend, r->groups[g]);
     FSM_TRY(fsm_moe_select(&r->config->moe, moe));
     FSM_TRY(fsm_hooks_create(r->config, r->topo.rank, &r->hooks));
     FSM_TRY(fsm_alltoall_select(r->config->moe.alltoall, &r->topo, r->groups[FSM_GROUP_EP], &r->alltoall));
     FSM_TRY(fsm_layer_params_list(r->config, &r->topo, &r->params));
-    fsm_moe_place(r->ops, &r->topo, r->groups, &r->alltoall, &r->hooks, r->config->model.hidden,
+    fsm_moe_place(r->ops, r->link_ops, &r->topo, r->groups, &r->alltoall, &r->hooks, r->config->model.hidden,
                   r->config->model.ffn_hidden, moe);
     fsm_topo_split(r->total, fsm_token_unit(r->config), r->world->size, r->world->rank, &r->first, &r->n);
     r->n -= r->first;
-    measure = fsm_memory_measure(r->ops->row_bytes);
+    measure = fsm_memory_measure_for(r->ops);
     take_all(&measure, r, has_noise);
     FSM_TRY(fsm_memory_create(&measure, &r->memory));
     take_all(&r->memory, r, has_noise);
@@ -117,8 +120,8 @@ void fsm_layer_run_destroy(fsm_layer_run *run)
     fsm_hooks_destroy(&run->hooks);
     fsm_groups_destroy(run->groups);
     fsm_memory_destroy(&run->memory);
-    fsm_ops_destroy(run->link_ops);
-    fsm_ops_destroy(run->ops);
+    if (run->world) run->world->device = NULL;
+    fsm_backend_destroy(&run->backend);
     *run = (fsm_layer_run){0};
 }
 

@@ -6,14 +6,16 @@
 
 #include "exec/exec.h"
 #include "plan/step.h"
+#include "train/backend.h"
 #include "train/layer_params.h"
 
 typedef struct fsm_layer_run {
     const fsmoe_config *config;
     fsm_comm *world;
     int threads;
-    fsm_ops *ops;      /* its own */
-    fsm_ops *link_ops; /* of one thread, where communication is moved */
+    fsm_backend backend; /* its own */
+    fsm_ops *ops;        /* the backend's, that compute */
+    fsm_ops *link_ops;   /* and those where communication is moved */
     fsm_topo topo;
     fsm_comm *groups[FSM_GROUP_COUNT];
     bool training;    /* noise */

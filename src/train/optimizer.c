@@ -12,7 +12,7 @@ static void take(fsm_memory *memory, fsm_optimizer *optimizer)
 fsmoe_status fsm_optimizer_create(const fsm_params *params, const fsm_ops *ops, const fsmoe_train_config *config,
                                   fsm_optimizer *optimizer)
 {
-    fsm_memory measure = fsm_memory_measure(ops->row_bytes);
+    fsm_memory measure = fsm_memory_measure_for(ops);
     *optimizer = (fsm_optimizer){.params = params, .ops = ops, .config = config};
     take(&measure, optimizer);
     FSM_TRY(fsm_memory_create(&measure, &optimizer->memory));

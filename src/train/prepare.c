@@ -1,8 +1,10 @@
 /* A run up to its first step. */
 #include "base/clock.h"
 #include "config/config.h"
+#include "moe/on_host.h"
 #include "train/adopt.h"
 #include "train/checkpoint.h"
+#include "train/flops.h"
 #include "train/inference.h"
 #include "train/own_tokenizer.h"
 #include "train/place.h"
@@ -117,6 +119,7 @@ static fsmoe_status create_batches(fsm_trainer *t)
 static fsmoe_status create_stepper(fsm_trainer *t)
 {
     fsm_model_options options = {.max_samples = fsm_samples_a_group(t->config, t->world), .training = true};
+    if (t->options->breakdown) return fsm_stepper_create_metered(t->config, t->world, &options, &t->stepper);
     return fsm_stepper_create(t->config, t->world, &options, &t->stepper);
 }
 
@@ -142,11 +145,22 @@ static fsmoe_status plan(fsm_trainer *t)
     return fsm_comm_agree(t->world, status);
 }
 
+/* Only where tensors are elsewhere is it worth a word. */
+static void say_what_is_on_host(const fsm_trainer *t)
+{
+    char text[FSM_ON_HOST_BYTES];
+    if (t->stepper.ops->on_host || !fsm_moe_on_host(&t->config->moe, text)) return;
+    fsm_trainer_say(t, "tensors are copied to the host and back for: %s", text);
+}
+
 static void introduce(fsm_trainer *t)
 {
     const fsm_topo *topo = &t->stepper.topo;
     int64_t active;
     fsm_params_totals(&t->stepper.model->params, t->config, &t->parameters, &active);
+    fsm_model_flops flops = fsm_flops_a_token(&t->stepper.model->params, t->config);
+    t->model_flops =
+        (flops.products + flops.attention) * (double)(t->config->train.global_batch * t->config->data.seq_len);
     fsm_trainer_say(t, "%s: %.2f M parameters, %.2f M active a token; %lld training tokens", t->config->model.family,
                     1e-6 * (double)t->parameters, 1e-6 * (double)active,
                     (long long)fsmoe_tokens_count(t->train_tokens));
@@ -159,6 +173,7 @@ static void introduce(fsm_trainer *t)
     if (fsm_ops_kind_of(t->config) == FSM_CPU_BF16)
         fsm_trainer_say(t,
                         "activations are kept and sent as bf16, and computed in fp32: no bf16 arithmetic is used here");
+    say_what_is_on_host(t);
     if (strcmp(t->config->moe.gate, "balanced_test") == 0)
         fsm_trainer_say(t, "moe.gate balanced_test sends tokens round robin, whatever they are: it is for benchmarks");
     if (topo->ranks > 1 && t->stepper.progress == FSM_PROGRESS_TASKS)

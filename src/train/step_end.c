@@ -1,6 +1,7 @@
 /* The end of a step: what is logged, whether all go on, what is saved. */
 #include "base/clock.h"
 #include "train/checkpoint.h"
+#include "train/peak.h"
 #include "train/stop.h"
 #include "train/trainer.h"
 
@@ -10,6 +11,9 @@
 
 /* What disks and networks should do at the least; a save is given up by those who wait for it three times later. */
 static const double slow_bytes_per_s = 20e6;
+
+/* Worth the 0.1 to 0.4 s that measuring the machine takes. */
+static const double long_run_s = 20;
 
 static bool due(int64_t every, int64_t step, int64_t steps)
 {
@@ -96,6 +100,8 @@ static fsmoe_train_progress describe_step(const fsm_trainer *t, double lr)
         .grad_norm = s->optimizer.grad_norm,
         .step_s = t->step_s,
         .tokens_per_s = loss.tokens / t->step_s,
+        .flops_per_s = t->model_flops / t->step_s,
+        .peak_share = t->model_flops / t->step_s / t->peak_flops_per_s,
         .val_loss = NAN,
     };
     p.eta_s = since_s / (double)(t->state.step - t->started_step) * (double)(p.steps - p.step);
@@ -121,6 +127,26 @@ static fsmoe_status report_step(fsm_trainer *t, double lr, bool evaluates)
     if (evaluates && isfinite(t->val_loss)) p.val_loss = t->val_loss;
     if (fsm_trainer_speaks(t)) FSM_TRY(log_step(t, &p));
     return evaluates ? check_val_loss(t) : FSMOE_OK;
+}
+
+/* ---- the scale of a step ---- */
+
+fsmoe_status fsm_trainer_measure_peak(fsm_trainer *t)
+{
+    double mine;
+    FSM_TRY(fsm_peak_products(t->stepper.ops, t->world, &mine));
+    FSM_TRY(fsm_comm_all_reduce_double(t->world, &mine, 1));
+    t->peak_flops_per_s = mine;
+    return FSMOE_OK;
+}
+
+/* A run that is soon over is not held up for it; rank 0's clock decides for all. */
+static fsmoe_status measure_peak_of_a_long_run(fsm_trainer *t)
+{
+    double left_s = t->step_s * (double)(steps_of(t) - t->state.step);
+    if (!isnan(t->peak_flops_per_s) || t->state.step != t->started_step + 2) return FSMOE_OK;
+    FSM_TRY(t->world->control->broadcast_bytes(t->world, &left_s, sizeof left_s, 0));
+    return left_s > long_run_s ? fsm_trainer_measure_peak(t) : FSMOE_OK;
 }
 
 /* ---- going on ---- */
@@ -209,6 +235,7 @@ static fsmoe_status renew_plan(fsm_trainer *t)
 /* A signal may come while others are evaluating or saving: who waits for them is told what for. */
 fsmoe_status fsm_trainer_end_step(fsm_trainer *t, double lr)
 {
+    FSM_TRY(measure_peak_of_a_long_run(t));
     bool evaluated = t->valid_tokens && due(t->config->train.eval_every, t->state.step, steps_of(t));
     fsmoe_status status = report_step(t, lr, evaluated);
     if (status == FSMOE_ERROR_COMM) return status;

@@ -2,7 +2,6 @@
 
 #include "base/clock.h"
 #include "comm/groups.h"
-#include "cpu/cpu.h"
 #include "train/place.h"
 #include "train/same.h"
 
@@ -66,9 +65,12 @@ static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
 {
     fsm_cpu_kind kind = fsm_ops_kind_of(s->config);
     fsm_model_options own = *options;
-    FSM_TRY(fsm_cpu_ops_create(s->threads, kind, &s->ops));
-    FSM_TRY(fsm_cpu_ops_create(1, kind, &s->link_ops));
-    own.link_ops = s->link_ops;
+    FSM_TRY(fsm_backend_create(s->threads, kind, s->metered, &s->backend));
+    s->ops = s->backend.ops;
+    own.link_ops = s->backend.link_ops;
+    fsm_backend_serve(&s->backend, s->world);
+    for (int g = 0; g < FSM_GROUP_COUNT; g++)
+        if (s->groups[g]) fsm_backend_serve(&s->backend, s->groups[g]);
     if (kind == FSM_CPU_CANONICAL) {
         s->tree_scratch = malloc(sizeof *s->tree_scratch * FSM_TREE_ELEMS * (size_t)s->world->size);
         s->tree_counts = malloc(sizeof *s->tree_counts * (size_t)s->world->size);
@@ -83,10 +85,10 @@ static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
     return build_graphs(s, options->training);
 }
 
-fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
-                                fsm_stepper *stepper)
+static fsmoe_status create(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options, bool metered,
+                           fsm_stepper *stepper)
 {
-    *stepper = (fsm_stepper){.config = config, .world = world};
+    *stepper = (fsm_stepper){.config = config, .world = world, .metered = metered};
     FSM_TRY(fsm_same_config(world, config));
     fsmoe_status status = fsm_count_threads(config, world, &stepper->threads);
     if (status == FSMOE_OK) status = fsm_place(config, world, &stepper->topo);
@@ -100,6 +102,18 @@ failed:
     return status;
 }
 
+fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
+                                fsm_stepper *stepper)
+{
+    return create(config, world, options, false, stepper);
+}
+
+fsmoe_status fsm_stepper_create_metered(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
+                                        fsm_stepper *stepper)
+{
+    return create(config, world, options, true, stepper);
+}
+
 void fsm_stepper_destroy(fsm_stepper *stepper)
 {
     fsm_exec_destroy(stepper->exec);
@@ -108,8 +122,8 @@ void fsm_stepper_destroy(fsm_stepper *stepper)
     fsm_graph_destroy(&stepper->forward_graph);
     fsm_optimizer_destroy(&stepper->optimizer);
     fsm_model_destroy(stepper->model);
-    fsm_ops_destroy(stepper->link_ops);
-    fsm_ops_destroy(stepper->ops);
+    if (stepper->world) stepper->world->device = NULL;
+    fsm_backend_destroy(&stepper->backend);
     fsm_groups_destroy(stepper->groups);
     free(stepper->tree_scratch);
     free(stepper->tree_counts);

@@ -13,6 +13,7 @@
 #include "exec/trace.h"
 #include "model/model.h"
 #include "plan/schedule/schedule.h"
+#include "train/backend.h"
 #include "train/batches.h"
 #include "train/optimizer.h"
 
@@ -23,8 +24,9 @@ typedef struct fsm_stepper {
     int64_t max_samples; /* of a micro-batch, of one data-parallel group */
     fsm_topo topo;
     fsm_comm *groups[FSM_GROUP_COUNT];
-    fsm_ops *ops;      /* its own: threads and work memory */
-    fsm_ops *link_ops; /* of one thread, for what is done where communication is moved */
+    fsm_backend backend; /* its own: threads and work memory */
+    fsm_ops *ops;        /* the backend's, that compute */
+    bool metered;        /* ops counts what it does (ops/meter.h), once it is turned on */
     fsm_model *model;
     fsm_optimizer optimizer; /* when training */
     fsm_graph train_graph;   /* when training */
@@ -51,6 +53,9 @@ typedef struct fsm_stepper {
  * Collective over world, which is borrowed; all ranks return the same status. The stepper must not move. */
 fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
                                 fsm_stepper *stepper);
+/* The same with operations that count. */
+fsmoe_status fsm_stepper_create_metered(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
+                                        fsm_stepper *stepper);
 void fsm_stepper_destroy(fsm_stepper *stepper);
 
 /* The training step as rank 0 sees it, so that every rank plans the same. Destroy the shape. ERROR_MEMORY. */

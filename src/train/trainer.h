@@ -16,6 +16,13 @@
 #include <fsmoe/train.h>
 #include <time.h>
 
+/* With options.breakdown: since when operations are counted (breakdown.h). */
+typedef struct fsm_metering {
+    int64_t first_step, last_step; /* 0: none yet */
+    double s;                      /* of these steps */
+    double bytes_per_s;            /* from memory, of all ranks */
+} fsm_metering;
+
 typedef struct fsm_trainer {
     fsm_comm *world;
     fsmoe_config *config;
@@ -26,11 +33,14 @@ typedef struct fsm_trainer {
     fsm_batches train_batches, valid_batches;
     fsm_planning planning;
     fsm_trace *trace;
-    fsm_run_state state; /* state.step: steps done */
-    int64_t saved_step;  /* of the newest checkpoint, -1: none */
-    int stop;            /* why all ranks stop before the last step; 0: they do not */
-    bool save_time;      /* rank 0's clock says that it is time for a checkpoint */
-    int64_t parameters;  /* of the whole model */
+    fsm_metering metering;
+    fsm_run_state state;     /* state.step: steps done */
+    int64_t saved_step;      /* of the newest checkpoint, -1: none */
+    int stop;                /* why all ranks stop before the last step; 0: they do not */
+    bool save_time;          /* rank 0's clock says that it is time for a checkpoint */
+    int64_t parameters;      /* of the whole model */
+    double model_flops;      /* of a step (train/flops.h) */
+    double peak_flops_per_s; /* of all ranks (train/peak.h); NaN: not measured */
     double started_s, step_s;
     time_t started; /* for people */
     int64_t started_step;
@@ -61,6 +71,9 @@ fsmoe_status fsm_trainer_prepare(fsm_trainer *trainer);
 void fsm_trainer_destroy(fsm_trainer *trainer);
 
 /* ---- step_end.c ---- */
+
+/* What products reach on all ranks at once, for the shares that progress tells. Collective, between steps. */
+fsmoe_status fsm_trainer_measure_peak(fsm_trainer *trainer);
 
 /* Before the first step: whether all ranks are well, and whether they go on. Collective. */
 fsmoe_status fsm_trainer_agree(fsm_trainer *trainer, fsmoe_status status);

@@ -128,5 +128,6 @@ fsmoe_status fsm_stages_start(fsm_stages *stages, fsm_comm_op *op, fsm_comm *com
     stages->send_counts = arrays->send_counts;
     stages->recv_counts = arrays->recv_counts;
     stages->next = 0;
-    return run_to_wait(stages, comm);
+    fsm_comm_enter(comm);
+    return fsm_comm_leave(comm, run_to_wait(stages, comm));
 }

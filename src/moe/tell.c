@@ -1,0 +1,59 @@
+/* Hooks are told: of rows where they travel, of what comes into a layer and of what goes out. They look at the host's memory; where
+ * tensors lie elsewhere they are copied there and back. */
+#include "moe/layer_parts.h"
+
+#include <assert.h>
+
+/* The pairs that each expert gets, where they must be known. */
+static const int64_t *kept_of(const fsm_moe_pass *pass)
+{
+    if (pass->gate.gate->kind->mixes) return pass->route.rows;
+    fsm_route_read(pass->moe->ops, pass->gate.gate->num_experts, (fsm_route *)&pass->route);
+    return pass->route.kept;
+}
+
+/* Called where communication is moved, while the other instance may compute. */
+static const fsm_ops *ops_of(const fsm_moe_pass *pass, fsm_hook_point point)
+{
+    bool moves = point == FSM_HOOK_BEFORE_DISPATCH || point == FSM_HOOK_BEFORE_COMBINE;
+    return moves ? pass->moe->link_ops : pass->moe->ops;
+}
+
+static size_t bytes_of(const fsm_hook_call *call)
+{
+    return sizeof(float) * (size_t)(call->rows * call->width);
+}
+
+static void call_hooks(const fsm_moe_pass *pass, void *tensor, fsm_hook_call *call)
+{
+    const fsm_ops *ops = ops_of(pass, call->point);
+    if (ops->on_host) {
+        call->data = tensor;
+        fsm_hooks_call(pass->moe->hooks, call);
+        return;
+    }
+    call->data = pass->staging->hook_rows[call->point];
+    ops->read(ops, bytes_of(call), tensor, call->data);
+    fsm_hooks_call(pass->moe->hooks, call);
+    ops->write(ops, bytes_of(call), call->data, tensor);
+}
+
+int64_t fsm_moe_tell(const fsm_moe_pass *pass, fsm_hook_point point, fsm_phase phase, int chunk, int64_t rows,
+                     fsm_matrix data, int64_t width)
+{
+    if (pass->moe->hooks->count == 0) return width;
+    fsm_hook_call call = {.point = point,
+                          .phase = phase,
+                          .training = pass->gate.input.training,
+                          .lane = pass->lane,
+                          .layer = (int)pass->gate.input.layer,
+                          .chunk = chunk,
+                          .rows = rows,
+                          .hidden = pass->moe->hidden,
+                          .width = width,
+                          .num_experts = pass->gate.gate->num_experts,
+                          .kept = point == FSM_HOOK_BEFORE_MOE_START && phase == FSM_FORWARD ? NULL : kept_of(pass)};
+    call_hooks(pass, data.at, &call);
+    assert(call.width > 0 && call.width <= pass->moe->hidden);
+    return call.width;
+}
