@@ -47,7 +47,8 @@ static fsm_model_flops run_step(const char *const *settings, fsm_op_count counts
     for (int i = 0; i < TOKENS; i++) ids[i] = i * 7 % VOCAB;
     const fsm_batch batch = {.samples = SAMPLES, .seq_len = LENGTH, .ids = ids, .targets = ids};
     assert_int_equal(fsm_comm_create_self(&self), FSMOE_OK);
-    assert_int_equal(fsm_stepper_create_metered(config, self, &options, &s), FSMOE_OK);
+    assert_int_equal(fsm_stepper_create_by(config, self, &options, &(fsm_backend_options){.metered = true}, &s),
+                     FSMOE_OK);
     fsm_meter_turn(s.ops, true);
     assert_int_equal(fsm_stepper_train_batch(&s, &batch, TOKENS), FSMOE_OK);
     memcpy(counts, fsm_meter_counts(s.ops), FSM_OP_KIND_COUNT * sizeof *counts);

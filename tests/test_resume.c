@@ -428,6 +428,53 @@ static void test_resume_names_the_command_that_was_used(void **state)
     free(text);
 }
 
+/* What is measured differs from run to run, so the whole run and the one that goes on are one: its steps after the checkpoint
+ * are done again, by the table that was kept. */
+static void test_resume_computes_by_the_table_of_products_that_was_measured_first(void **state)
+{
+    const command_case *c = *state;
+#define MEASURED STEPS(4), EVERY(2), "--set", "train.products=measured", "--set", "parallel.threads=1"
+    assert_told(run(c, ARGS("train", "config.yaml", MEASURED)), "products measured now: ");
+    assert_same_file(c, "run/products.json", "run/checkpoint-2/products.json");
+    assert_works(spawn(c, ARGS("cp", "-r", "run", "whole"), (streams){0}));
+    assert_told(run(c, ARGS("train", "config.yaml", MEASURED, "--resume-from", "checkpoint-2")),
+                "products as measured at the run's beginning: ");
+    assert_same_file(c, "whole/products.json", "run/products.json");
+    assert_same_file(c, "whole/products.json", "run/checkpoint-4/products.json");
+    assert_same_file(c, "whole/model/model.safetensors", "run/model/model.safetensors");
+    assert_losses_agree(c, "whole", "run", 0);
+    /* the table of one thread is none of two */
+    assert_told(run(c, ARGS("train", "config.yaml", MEASURED, "--set", "parallel.threads=2", "--resume-from",
+                            "checkpoint-2")),
+                "products measured anew, since threads or shapes are others: ");
+    damage(c, "run/checkpoint-4/products.json");
+    assert_fails(run(c, ARGS("train", "config.yaml", MEASURED, "--resume")), FSMOE_ERROR_FORMAT,
+                 ARGS("run/checkpoint-4/products.json", "checkpoint-2"));
+}
+
+static void test_resume_ranks_compute_by_the_table_of_the_first(void **state)
+{
+    const command_case *c = *state;
+    if (!has_mpi(c)) skip();
+    assert_works(run_ranks(c, "2", ARGS("train", "config.yaml", MEASURED)));
+    assert_works(spawn(c, ARGS("cp", "-r", "run", "whole"), (streams){0}));
+    assert_told(run_ranks(c, "2", ARGS("train", "config.yaml", MEASURED, "--resume-from", "checkpoint-2")),
+                "products as measured at the run's beginning: ");
+    assert_same_file(c, "whole/model/model.safetensors", "run/model/model.safetensors");
+    assert_losses_agree(c, "whole", "run", 0);
+#undef MEASURED
+}
+
+static void test_resume_without_measured_products_keeps_no_table(void **state)
+{
+    const command_case *c = *state;
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(2))));
+    assert_true(!has(c, "run/products.json") && !has(c, "run/checkpoint-2/products.json"));
+    assert_fails(run(c, ARGS("train", "config.yaml", "--set", "train.products=measured", "--set",
+                             "parallel.canonical_sums=true")),
+                 FSMOE_ERROR_CONFIG, ARGS("train.products", "parallel.canonical_sums has one way to multiply"));
+}
+
 int main(void)
 {
 #define CASE(test) cmocka_unit_test_setup_teardown(test, make_case, remove_case)
@@ -456,6 +503,9 @@ int main(void)
         CASE(test_resume_the_record_says_when_a_run_started),
         CASE(test_resume_an_idle_expert_is_warned_of_once_and_in_the_report),
         CASE(test_resume_names_the_command_that_was_used),
+        CASE(test_resume_computes_by_the_table_of_products_that_was_measured_first),
+        CASE(test_resume_ranks_compute_by_the_table_of_the_first),
+        CASE(test_resume_without_measured_products_keeps_no_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -83,9 +83,10 @@ typedef struct fsmoe_parallel_config {
     char *progress;  /* thread | tasks: who moves communication along */
     int64_t forward_degree, backward_degree; /* of schedule dsmoe: chunks, one after another; 0: 1 */
     int64_t lanes;                           /* of schedule fsmoe-lanes; 0: chosen */
-    char *memory; /* most that a rank may take, "16GiB"; empty: what one lane does, and a little for late weight gradients */
-    int64_t replan_every;                    /* steps after which costs are measured again; 0: never */
-    bool canonical_sums; /* sums in an order that no layout changes: the same bits on every layout that fits */
+    char *
+        memory; /* most that a rank may take, "16GiB"; empty: what one lane does, and a little for late weight gradients */
+    int64_t replan_every; /* steps after which costs are measured again; 0: never */
+    bool canonical_sums;  /* sums in an order that no layout changes: the same bits on every layout that fits */
 } fsmoe_parallel_config;
 
 typedef struct fsmoe_data_config {
@@ -112,6 +113,7 @@ typedef struct fsmoe_train_config {
     int64_t checkpoint_every; /* steps; 0: as checkpoint_minutes says, and at the end */
     double
         checkpoint_minutes; /* longer where saving would take more than 5 % of the time; 0: as checkpoint_every says */
+    char *products;         /* fixed | measured: which implementation multiplies rows by a weight */
     int64_t idle_expert_steps; /* without a token, after which an expert is warned of; 0: never */
     char *compute_dtype;       /* fp32 | bf16 | auto: activations, and what travels of them */
 } fsmoe_train_config;

@@ -167,6 +167,10 @@ const fsm_config_field fsm_config_fields[] = {
         "steps between checkpoints; 0: as train.checkpoint_minutes says, and at the end"),
     FLOAT(train, checkpoint_minutes, 15, 0, 1e6,
           "minutes between checkpoints, longer where saving would take 5 % of the time; 0: as checkpoint_every says"),
+    CHOICE(train, products, "fixed", "fixed, measured",
+           "which implementation multiplies rows by a weight: always the same, or the fastest of a table that is "
+           "measured as a "
+           "run begins and kept with it"),
     INT(train, idle_expert_steps, 100, 0, COUNT, "steps without a token after which an expert is warned of; 0: never"),
     CHOICE(train, compute_dtype, "fp32", "fp32, bf16, auto",
            "type of activations, computed on and sent between ranks; weights, optimizer, routing, statistics and sums "

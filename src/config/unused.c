@@ -117,6 +117,11 @@ static bool weighs_several(const fsmoe_config *config)
     return config->moe.top_k > 1;
 }
 
+static bool sums_canonically(const fsmoe_config *config)
+{
+    return config->parallel.canonical_sums;
+}
+
 static bool has_no_lanes(const fsmoe_config *config)
 {
     return strcmp(config->parallel.schedule, "fsmoe-lanes") != 0;
@@ -164,6 +169,7 @@ static const struct rule {
     {"moe.z_loss_coeff", asks_z_loss_in_vain, "moe.gate soft, hash and balanced_test have no z-loss"},
     {"parallel.canonical_sums", has_plain_sums,
      "sums of moe.gate xmoe and soft, and of moe.shared_gate, depend on the layout"},
+    {"train.products", sums_canonically, "parallel.canonical_sums has one way to multiply"},
     {"train.eval_every", has_no_valid, "data.valid is empty"},
     {"train.eval_tokens", has_no_valid, "data.valid is empty"},
     {"run.sample_tokens", has_no_prompt, "run.sample_prompt is empty"},

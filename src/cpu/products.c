@@ -54,6 +54,11 @@ fsmoe_status fsm_cpu_use_products(fsm_ops *ops, const fsm_products *table)
     return FSMOE_OK;
 }
 
+const fsm_products *fsm_cpu_products(const fsm_ops *ops)
+{
+    return fsm_cpu_of(ops)->products;
+}
+
 /* ---- measuring ---- */
 
 /* What products of one weight need. */

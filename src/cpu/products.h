@@ -48,6 +48,9 @@ fsmoe_status fsm_products_measure(const fsm_ops *ops, int count, const int64_t (
  * one way alone and take no notice. ERROR_MEMORY. */
 fsmoe_status fsm_cpu_use_products(fsm_ops *ops, const fsm_products *table);
 
+/* The table that the instance computes by; NULL: none. Its own. */
+const fsm_products *fsm_cpu_products(const fsm_ops *ops);
+
 /* sgemm for shapes that the table does not have. */
 fsm_product_way fsm_products_way(const fsm_products *table, bool backward, int64_t rows, int64_t out, int64_t in);
 

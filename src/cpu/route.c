@@ -1,6 +1,7 @@
 /* Routing on threads that share tokens, columns or elements. What is computed, and in which order, is the reference's. */
 #include "cpu/route.h"
 
+#include "base/rng.h"
 #include "cpu/simd.h"
 #include "cpu/threads.h"
 
@@ -218,17 +219,16 @@ void fsm_cpu_add_share(const fsm_ops *self, int64_t n, int64_t k, const fsm_inde
     }
 }
 
-/* ---- noise: a number that is drawn takes as long as some copies ---- */
+/* ---- noise: a number that is drawn takes as long as some copies, many at once as long as two ---- */
 
-enum { NORMAL_ELEMS = 8, UNIFORM_ELEMS = 4 };
+enum { NORMAL_ELEMS = 4, UNIFORM_ELEMS = 2 };
 
 void fsm_cpu_normal(const fsm_ops *self, int64_t n, const fsm_draw *draw, fsm_real *x)
 {
 #pragma omp parallel num_threads(fsm_cpu_threads(self, NORMAL_ELEMS *n))
     {
-        fsm_cpu_share mine = fsm_cpu_my_share(n, 16);
-        fsm_draw my_draw = draw_from(draw, mine.begin);
-        fsm_ref_normal(self, mine.count, &my_draw, x + mine.begin);
+        fsm_cpu_share mine = fsm_cpu_my_share(n, 64);
+        fsm_rng_normals(draw->seed, draw->stream, draw->first + (uint64_t)mine.begin, mine.count, x + mine.begin);
     }
 }
 
@@ -253,27 +253,53 @@ void fsm_cpu_noise_backward(const fsm_ops *self, int64_t n, const fsm_real *draw
     }
 }
 
+enum {
+    FOUR = 4,
+    DRAWN = 512
+}; /* elements that share a counter; counters drawn at once, which stay in the nearest cache */
+
+/* A stretch of a token's elements, and what they are multiplied by: y = x factor, or y += x factor. */
+static void multiply_by(int64_t n, float most, const float *u, bool add, const float *x, float *y)
+{
+    if (add)
+        for (int64_t m = 0; m < n; m++) y[m] += x[m] * (1 + most * (2 * u[m] - 1));
+    else
+        for (int64_t m = 0; m < n; m++) y[m] = x[m] * (1 + most * (2 * u[m] - 1));
+}
+
+/* Counters go on from token to token, so that a draw may be of the end of one and the beginning of the next. */
+static void jitter(fsm_cpu_share tokens, int64_t width, float most, const fsm_draw *draw, bool add, const float *x,
+                   float *y)
+{
+    const int64_t blocks = (width + FOUR - 1) / FOUR, end = (tokens.begin + tokens.count) * blocks;
+    float u[FOUR * DRAWN];
+    for (int64_t at = tokens.begin * blocks; at < end;) {
+        int64_t last = at + DRAWN < end ? at + DRAWN : end;
+        const float *next = u;
+        fsm_rng_uniform_fours(draw->seed, draw->stream, draw->first * (uint64_t)blocks + (uint64_t)at, last - at, u);
+        while (at < last) {
+            int64_t i = at / blocks, block = at % blocks;
+            int64_t taken = last - at < blocks - block ? last - at : blocks - block;
+            int64_t first = FOUR * block, left = width - first, begin = i * width + first;
+            multiply_by(left < FOUR * taken ? left : FOUR * taken, most, next, add, x + begin, y + begin);
+            next += FOUR * taken;
+            at += taken;
+        }
+    }
+}
+
 void fsm_cpu_jitter_forward(const fsm_ops *self, int64_t n, int64_t width, float most, const fsm_draw *draw,
                             const fsm_row *x, fsm_row *y)
 {
 #pragma omp parallel num_threads(fsm_cpu_threads(self, UNIFORM_ELEMS *n *width))
-    {
-        fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
-        fsm_draw my_draw = draw_from(draw, mine.begin);
-        fsm_ref_jitter_forward(self, mine.count, width, most, &my_draw, x + mine.begin * width, y + mine.begin * width);
-    }
+    jitter(fsm_cpu_my_share(n, 1), width, most, draw, false, x, y);
 }
 
 void fsm_cpu_jitter_backward(const fsm_ops *self, int64_t n, int64_t width, float most, const fsm_draw *draw,
                              const fsm_row *dy, fsm_real *dx)
 {
 #pragma omp parallel num_threads(fsm_cpu_threads(self, UNIFORM_ELEMS *n *width))
-    {
-        fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
-        fsm_draw my_draw = draw_from(draw, mine.begin);
-        int64_t at = mine.begin * width;
-        fsm_ref_jitter_backward(self, mine.count, width, most, &my_draw, dy + at, dx + at);
-    }
+    jitter(fsm_cpu_my_share(n, 1), width, most, draw, true, dy, dx);
 }
 
 /* ---- directions, sigmoids ---- */

@@ -1,5 +1,6 @@
 #include "cpu/simd.h"
 #include "cpu/slots.h"
+#include "cpu/stream.h"
 #include "cpu/threads.h"
 
 FSM_CPU_BODY void embed_body(int64_t n, int64_t width, const int32_t *id, const float *token_table,
@@ -92,16 +93,23 @@ void fsm_cpu_combine_rows(const fsm_ops *self, int64_t n, int64_t k, int64_t wid
     }
 }
 
+FSM_CPU_BODY void scale_row(int64_t width, float w, const float *x, float *y)
+{
+#pragma omp simd
+    for (int64_t j = 0; j < width; j++) y[j] = w * x[j];
+}
+
 FSM_CPU_BODY void combine_backward_body(int64_t n, int64_t k, int64_t width, const int32_t *from, const int32_t *to,
-                                        const float *weight, const float *x, const float *dy, float *dx, float *dweight)
+                                        const float *weight, const float *x, const float *dy, float *dx, float *dweight,
+                                        bool streams)
 {
     for (int64_t i = 0; i < n; i++, dy += width) {
         for (int64_t c = i * k; c < (i + 1) * k; c++) {
             if (to[c] >= 0) {
                 const float w = weight ? weight[c] : 1;
                 float *out = dx + to[c] * width;
-#pragma omp simd
-                for (int64_t j = 0; j < width; j++) out[j] = w * dy[j];
+                if (streams) fsm_cpu_stream_scaled(width, w, dy, out);
+                else scale_row(width, w, dy, out);
             }
             float sum = 0;
             if (from[c] >= 0) {
@@ -115,30 +123,83 @@ FSM_CPU_BODY void combine_backward_body(int64_t n, int64_t k, int64_t width, con
 }
 FSM_CPU_KERNEL(combine_backward,
                (int64_t n, int64_t k, int64_t width, const int32_t *from, const int32_t *to, const float *weight,
-                const float *x, const float *dy, float *dx, float *dweight),
-               (n, k, width, from, to, weight, x, dy, dx, dweight))
+                const float *x, const float *dy, float *dx, float *dweight, bool streams),
+               (n, k, width, from, to, weight, x, dy, dx, dweight, streams))
 
 void fsm_cpu_combine_rows_backward(const fsm_ops *self, int64_t n, int64_t k, int64_t width, const int32_t *from,
                                    const int32_t *to, const float *weight, const float *x, const float *dy, float *dx,
                                    float *dweight)
 {
+    const bool streams = fsm_cpu_streams(n * k, width, dx);
 #pragma omp parallel num_threads(fsm_cpu_threads(self, 2 * n * k * width))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
         int64_t first = mine.begin * k;
         combine_backward(mine.count, k, width, from + first, to + first, weight ? weight + first : NULL, x,
-                         dy + mine.begin * width, dx, dweight + first);
+                         dy + mine.begin * width, dx, dweight + first, streams);
+        if (streams) fsm_cpu_stream_end();
     }
 }
+
+/* ---- top k: a row's maximum as often as it is asked for, which pays where a row is a few vectors wide ---- */
+
+enum { LEAST_WIDTH = 16, MOST_WIDTH = 1024, WIDTH_A_CHOICE = 4 };
+
+/* The first element that is `value`, which is there. */
+FSM_CPU_BODY int32_t first_equal(int32_t width, const float *x, float value)
+{
+    int32_t first = INT32_MAX;
+#pragma omp simd reduction(min : first)
+    for (int32_t j = 0; j < width; j++) {
+        int32_t here = x[j] == value ? j : INT32_MAX;
+        first = here < first ? here : first;
+    }
+    return first;
+}
+
+/* y = x; whether all are numbers above what takes the place of one that was chosen. */
+FSM_CPU_BODY bool copy_numbers(int64_t width, const float *x, float *y)
+{
+    int others = 0;
+#pragma omp simd reduction(| : others)
+    for (int64_t j = 0; j < width; j++) {
+        y[j] = x[j];
+        others |= !(x[j] > -INFINITY);
+    }
+    return !others;
+}
+
+FSM_CPU_BODY void top_k_body(const fsm_ops *self, int64_t n, int64_t width, int64_t k, const float *x, int32_t *index,
+                             float *value)
+{
+    float left[MOST_WIDTH];
+    for (int64_t i = 0; i < n; i++, x += width, index += k, value += k) {
+        if (!copy_numbers(width, x, left)) {
+            fsm_ref_top_k(self, 1, width, k, x, index, value);
+            continue;
+        }
+        for (int64_t c = 0; c < k; c++) {
+            index[c] = first_equal((int32_t)width, left, fsm_cpu_max(width, left));
+            value[c] = x[index[c]];
+            left[index[c]] = -INFINITY;
+        }
+    }
+}
+FSM_CPU_KERNEL(top_k,
+               (const fsm_ops *self, int64_t n, int64_t width, int64_t k, const float *x, int32_t *index, float *value),
+               (self, n, width, k, x, index, value))
 
 void fsm_cpu_top_k(const fsm_ops *self, int64_t n, int64_t width, int64_t k, const float *x, int32_t *index,
                    float *value)
 {
+    const bool by_maxima = width >= LEAST_WIDTH && width <= MOST_WIDTH && width >= WIDTH_A_CHOICE * k;
 #pragma omp parallel num_threads(fsm_cpu_threads(self, n *width))
     {
         fsm_cpu_share mine = fsm_cpu_my_share(n, 1);
         int64_t first = mine.begin * k;
-        fsm_ref_top_k(self, mine.count, width, k, x + mine.begin * width, index + first, value + first);
+        const float *from = x + mine.begin * width;
+        if (by_maxima) top_k(self, mine.count, width, k, from, index + first, value + first);
+        else fsm_ref_top_k(self, mine.count, width, k, from, index + first, value + first);
     }
 }
 

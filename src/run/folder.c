@@ -21,7 +21,7 @@ static const char lock_file[] = "run.lock", run_word[] = "run ";
 /* Every file that a run, or the report of one, leaves in its folder; of a longer name only what kills leave ("run.json.tmp…"). */
 static const char *const run_files[] = {"run.lock",      "config.yaml",     "run.json",     "log.jsonl",
                                         "log.cut.jsonl", "step_times.json", "cluster.json", "report.html",
-                                        "trace.json",    "breakdown.json"};
+                                        "trace.json",    "breakdown.json",  "products.json"};
 
 static bool starts_with(const char *name, const char *start)
 {

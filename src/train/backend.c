@@ -1,5 +1,6 @@
 #include "train/backend.h"
 
+#include "cpu/products.h"
 #include "ops/apart.h"
 #include "ops/meter.h"
 
@@ -15,19 +16,22 @@ static fsmoe_status find_device(fsm_device **device)
     return fsm_fail(FSMOE_ERROR_CONFIG, "FSMOE_DEVICE: no device is named '%s'; there are host and apart", name);
 }
 
-static fsmoe_status create_ops(const fsm_backend *backend, int threads, fsm_cpu_kind kind, fsm_ops **ops)
+static fsmoe_status wrap(const fsm_backend *backend, fsm_ops **ops)
 {
-    FSM_TRY(fsm_cpu_ops_create(threads, kind, ops));
     return backend->device ? fsm_apart_ops_create(*ops, backend->device, ops) : FSMOE_OK;
 }
 
-fsmoe_status fsm_backend_create(int threads, fsm_cpu_kind kind, bool metered, fsm_backend *backend)
+fsmoe_status fsm_backend_create(const fsm_backend_options *o, fsm_backend *backend)
 {
     *backend = (fsm_backend){0};
     FSM_TRY(find_device(&backend->device));
-    FSM_TRY(create_ops(backend, threads, kind, &backend->ops));
-    if (metered) FSM_TRY(fsm_meter_create(backend->ops, &backend->ops));
-    return create_ops(backend, 1, kind, &backend->link_ops);
+    FSM_TRY(fsm_cpu_ops_create(o->threads, o->kind, &backend->ops));
+    backend->cpu = backend->ops;
+    if (o->products) FSM_TRY(fsm_cpu_use_products(backend->ops, o->products)); /* before weights are packed */
+    FSM_TRY(wrap(backend, &backend->ops));
+    if (o->metered) FSM_TRY(fsm_meter_create(backend->ops, &backend->ops));
+    FSM_TRY(fsm_cpu_ops_create(1, o->kind, &backend->link_ops));
+    return wrap(backend, &backend->link_ops);
 }
 
 void fsm_backend_destroy(fsm_backend *backend)

@@ -38,7 +38,8 @@ __attribute__((format(printf, 2, 3))) static void say(const rehearsed *r, const 
 static fsmoe_status prepare(rehearsed *r)
 {
     fsm_comm *world = r->world;
-    FSM_TRY(fsm_comm_agree(world, fsm_trial_config(r->config, r->options->layers, fsm_bench_micro_batches(r->options))));
+    FSM_TRY(
+        fsm_comm_agree(world, fsm_trial_config(r->config, r->options->layers, fsm_bench_micro_batches(r->options))));
     FSM_TRY(fsm_same_config(world, r->config));
     FSM_TRY(fsm_comm_agree(world, fsm_place(r->config, world, &r->topo)));
     FSM_TRY(fsm_comm_agree(world, fsm_groups_create(world, &r->topo, r->groups)));
@@ -111,7 +112,8 @@ static void tell_pace(const rehearsed *r, const fsm_plan *plans, int count)
     for (int i = 0; i < count; i++) round_s += pace->stretch * plans[i].timeline.makespan_s;
     fsm_cluster_print_layout(&here, layout);
     say(r,
-        "rehearsed on %s, %.3g times as slowly as on the cluster: ranks and packets take %.0f %% of the machine, messages "
+        "rehearsed on %s, %.3g times as slowly as on the cluster: ranks and packets take %.0f %% of the machine, "
+        "messages "
         "%.0f %% of a collective's time; a step of every schedule takes %.3g s",
         layout, pace->stretch, 100 * pace->share, 100 * pace->filled, round_s);
 }

@@ -5,6 +5,7 @@
 #include "model/hf_config.h"
 #include "model/model_io.h"
 #include "run/owned.h"
+#include "train/products.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -115,7 +116,9 @@ static fsmoe_status write_files(fsm_stepper *s, const char *folder, const fsm_ru
     FSM_TRY(fsm_file_path(folder, optimizer_file, path));
     FSM_TRY(write_weights(s, folder, &known[0].hash));
     FSM_TRY(fsm_model_write(&s->model->params, &s->topo, s->world, moments, 2, path, &known[1].hash));
-    return fsm_comm_agree(s->world, s->world->rank == 0 ? fsm_state_write(folder, s, state) : FSMOE_OK);
+    fsmoe_status status = s->world->rank == 0 ? fsm_run_products_save(s->backend.cpu, folder) : FSMOE_OK;
+    if (status == FSMOE_OK && s->world->rank == 0) status = fsm_state_write(folder, s, state);
+    return fsm_comm_agree(s->world, status);
 }
 
 static fsmoe_status remove_older(const char *run_dir, const fsm_run_id *run, int64_t step, int64_t keep)

@@ -1,6 +1,7 @@
 /* Checkpoints: everything a run needs to go on bit for bit, and the model folders that others read.
  * In:  model, optimizer, where training stands.
- * Out: RUN_DIR/checkpoint-N/ with config.json, model.safetensors, optimizer.safetensors, state.json and the seal over them.
+ * Out: RUN_DIR/checkpoint-N/ with config.json, model.safetensors, optimizer.safetensors, state.json, products.json where the
+ *      run computes by a table (train/products.h), and the seal over them.
  * A folder is written under a temporary name, fsynced, read back and sealed (run/seal.h), and only then named and
  * older ones removed (run/owned.h). Tensors are whole, so a checkpoint loads on any layout; numbers drawn by counter
  * need no state but the seed.

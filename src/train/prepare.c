@@ -8,6 +8,7 @@
 #include "train/inference.h"
 #include "train/own_tokenizer.h"
 #include "train/place.h"
+#include "train/products.h"
 #include "train/run_record.h"
 #include "train/trainer.h"
 #include "train/trial.h"
@@ -116,11 +117,18 @@ static fsmoe_status create_batches(fsm_trainer *t)
     return status == FSMOE_OK ? status : fsm_fail_within(status, "data.valid");
 }
 
-static fsmoe_status create_stepper(fsm_trainer *t)
+/* `from`: the checkpoint of a run that goes on. */
+static fsmoe_status create_stepper(fsm_trainer *t, const char *from)
 {
     fsm_model_options options = {.max_samples = fsm_samples_a_group(t->config, t->world), .training = true};
-    if (t->options->breakdown) return fsm_stepper_create_metered(t->config, t->world, &options, &t->stepper);
-    return fsm_stepper_create(t->config, t->world, &options, &t->stepper);
+    fsm_products *products;
+    char told[FSM_RUN_PRODUCTS_BYTES];
+    FSM_TRY(fsm_run_products_begin(t->config, t->world, t->options->resume ? from : NULL, &products, told));
+    if (told[0]) fsm_trainer_say(t, "%s", told);
+    const fsm_backend_options how = {.metered = t->options->breakdown, .products = products};
+    fsmoe_status status = fsm_stepper_create_by(t->config, t->world, &options, &how, &t->stepper);
+    free(products);
+    return status;
 }
 
 static fsmoe_status create_helpers(fsm_trainer *t)
@@ -240,6 +248,7 @@ static fsmoe_status open_folder(fsm_trainer *t)
     FSM_TRY(fsm_run_log_open(dir, t->state.step, &t->log, &cut));
     tell_cut(t, &cut);
     FSM_TRY(fsm_planning_save(&t->planning, t->config));
+    FSM_TRY(fsm_run_products_save(t->stepper.backend.cpu, dir));
     return fsm_run_record_write(&t->stepper, t->options, t->started, NAN, NULL);
 }
 
@@ -298,7 +307,7 @@ fsmoe_status fsm_trainer_prepare(fsm_trainer *t)
     if (status == FSMOE_OK) status = check_trace_path(t);
     if (status == FSMOE_OK) status = open_data(t);
     FSM_TRY(fsm_comm_agree(t->world, status));
-    FSM_TRY(create_stepper(t));
+    FSM_TRY(create_stepper(t, from));
     FSM_TRY(fsm_comm_agree(t->world, create_helpers(t)));
     introduce(t);
     FSM_TRY(go_on(t, from));

@@ -189,8 +189,8 @@ static void compare_data(const char *key, const fsm_data_print *was, const fsm_d
 {
     if (was->tokens == is->tokens && was->hash == is->hash) return;
     begin_change(text);
-    fsm_text_append(text, FSM_CHANGES_BYTES, "the content of %s (%lld tokens, now %lld)", key,
-                    (long long)was->tokens, (long long)is->tokens);
+    fsm_text_append(text, FSM_CHANGES_BYTES, "the content of %s (%lld tokens, now %lld)", key, (long long)was->tokens,
+                    (long long)is->tokens);
 }
 
 static fsmoe_status compare(const json_t *json, const fsm_stepper *s, const fsm_run_state *was,

@@ -61,12 +61,16 @@ fsmoe_status fsm_stepper_reset(fsm_stepper *stepper)
     return FSMOE_OK;
 }
 
-static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
+static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options, const fsm_backend_options *wishes)
 {
     fsm_cpu_kind kind = fsm_ops_kind_of(s->config);
     fsm_model_options own = *options;
-    FSM_TRY(fsm_backend_create(s->threads, kind, s->metered, &s->backend));
+    fsm_backend_options how = *wishes;
+    how.threads = s->threads;
+    how.kind = kind;
+    FSM_TRY(fsm_backend_create(&how, &s->backend));
     s->ops = s->backend.ops;
+    s->metered = how.metered;
     own.link_ops = s->backend.link_ops;
     fsm_backend_serve(&s->backend, s->world);
     for (int g = 0; g < FSM_GROUP_COUNT; g++)
@@ -85,16 +89,16 @@ static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options)
     return build_graphs(s, options->training);
 }
 
-static fsmoe_status create(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options, bool metered,
-                           fsm_stepper *stepper)
+fsmoe_status fsm_stepper_create_by(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
+                                   const fsm_backend_options *how, fsm_stepper *stepper)
 {
-    *stepper = (fsm_stepper){.config = config, .world = world, .metered = metered};
+    *stepper = (fsm_stepper){.config = config, .world = world};
     FSM_TRY(fsm_same_config(world, config));
     fsmoe_status status = fsm_count_threads(config, world, &stepper->threads);
     if (status == FSMOE_OK) status = fsm_place(config, world, &stepper->topo);
     FSM_TRY_GOTO(status, fsm_comm_agree(world, status), failed);
     FSM_TRY_GOTO(status, fsm_comm_agree(world, fsm_groups_create(world, &stepper->topo, stepper->groups)), failed);
-    FSM_TRY_GOTO(status, fsm_same_graph(world, build(stepper, options), &stepper->forward_graph), failed);
+    FSM_TRY_GOTO(status, fsm_same_graph(world, build(stepper, options, how), &stepper->forward_graph), failed);
     FSM_TRY_GOTO(status, fsm_same_graph(world, FSMOE_OK, &stepper->train_graph), failed);
     return FSMOE_OK;
 failed:
@@ -105,13 +109,8 @@ failed:
 fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
                                 fsm_stepper *stepper)
 {
-    return create(config, world, options, false, stepper);
-}
-
-fsmoe_status fsm_stepper_create_metered(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
-                                        fsm_stepper *stepper)
-{
-    return create(config, world, options, true, stepper);
+    const fsm_backend_options plain = {0};
+    return fsm_stepper_create_by(config, world, options, &plain, stepper);
 }
 
 void fsm_stepper_destroy(fsm_stepper *stepper)

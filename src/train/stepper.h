@@ -53,9 +53,10 @@ typedef struct fsm_stepper {
  * Collective over world, which is borrowed; all ranks return the same status. The stepper must not move. */
 fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
                                 fsm_stepper *stepper);
-/* The same with operations that count. */
-fsmoe_status fsm_stepper_create_metered(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
-                                        fsm_stepper *stepper);
+/* The same, with operations that are metered or compute by a table of products: threads and canonical sums are the
+ * configuration's. */
+fsmoe_status fsm_stepper_create_by(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
+                                   const fsm_backend_options *how, fsm_stepper *stepper);
 void fsm_stepper_destroy(fsm_stepper *stepper);
 
 /* The training step as rank 0 sees it, so that every rank plans the same. Destroy the shape. ERROR_MEMORY. */

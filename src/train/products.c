@@ -1,0 +1,137 @@
+#include "train/products.h"
+
+#include "base/file.h"
+#include "cpu/cpu.h"
+#include "moe/expert/expert.h"
+#include "train/place.h"
+#include "train/same.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+fsmoe_status fsm_list_product_shapes(const fsmoe_config *c, int64_t shapes[FSM_MOST_SHAPES][2], int *count)
+{
+    const fsm_expert_kind *expert;
+    const fsmoe_model_config *m = &c->model;
+    FSM_TRY(fsm_expert_select(&c->moe, &expert));
+    const int64_t esp = c->parallel.esp_size > 0 ? c->parallel.esp_size : 1;
+    const int64_t mp = c->parallel.mp_size > 0 ? c->parallel.mp_size : 1;
+    const int64_t width = m->ffn_hidden / esp, heads = m->num_heads / mp, kv_heads = m->num_kv_heads / mp;
+    const int64_t wanted[][2] = {{expert->pre_width * width, m->hidden},
+                                 {m->hidden, width},
+                                 {(heads + 2 * kv_heads) * m->head_dim, m->hidden},
+                                 {m->hidden, heads * m->head_dim},
+                                 {m->vocab_size, m->hidden}};
+    _Static_assert(sizeof wanted <= sizeof(int64_t[FSM_MOST_SHAPES][2]), "shapes have room");
+    memcpy(shapes, wanted, sizeof wanted);
+    *count = (int)(sizeof wanted / sizeof *wanted);
+    return FSMOE_OK;
+}
+
+/* ---- a run's table ---- */
+
+static fsmoe_status measure(const fsmoe_config *config, int threads, fsm_products *table)
+{
+    int64_t shapes[FSM_MOST_SHAPES][2];
+    int count;
+    fsm_ops *ops;
+    FSM_TRY(fsm_list_product_shapes(config, shapes, &count));
+    FSM_TRY(fsm_cpu_ops_create(threads, false, &ops));
+    fsmoe_status status = fsm_products_measure(ops, count, (const int64_t(*)[2])shapes, FSM_PRODUCTS_BUDGET_S, table);
+    fsm_ops_destroy(ops);
+    return status;
+}
+
+/* A checkpoint without a table is of a run that had none. Rank 0. */
+static fsmoe_status read_kept(const char *checkpoint, fsm_products *table, bool *found)
+{
+    char path[FSM_PATH_BYTES], *text;
+    size_t size;
+    *found = false;
+    if (!checkpoint) return FSMOE_OK;
+    FSM_TRY(fsm_file_path(checkpoint, FSM_PRODUCTS_FILE, path));
+    if (!fsm_file_exists(path)) return FSMOE_OK;
+    FSM_TRY(fsm_file_read(path, &text, &size));
+    fsmoe_status status = fsm_products_parse(text, path, table);
+    free(text);
+    *found = status == FSMOE_OK;
+    return status;
+}
+
+/* Whether a table is of this layout: of as many threads, and with every weight that it has. */
+static bool fits(const fsm_products *table, const int64_t (*shapes)[2], int count, int threads)
+{
+    for (int i = 0; i < count; i++)
+        if (!fsm_products_ways(table, shapes[i][0], shapes[i][1])) return false;
+    return table->threads == threads;
+}
+
+static fsmoe_status take_kept(const fsmoe_config *config, const char *checkpoint, int threads, fsm_products *table,
+                              int64_t *found, int64_t *taken)
+{
+    int64_t shapes[FSM_MOST_SHAPES][2];
+    int count;
+    bool is_there;
+    FSM_TRY(fsm_list_product_shapes(config, shapes, &count));
+    FSM_TRY(read_kept(checkpoint, table, &is_there));
+    *found = is_there;
+    *taken = is_there && fits(table, (const int64_t(*)[2])shapes, count, threads);
+    return FSMOE_OK;
+}
+
+static void tell(const fsm_products *table, const char *from, char told[FSM_RUN_PRODUCTS_BYTES])
+{
+    int others = 0;
+    for (int i = 0; i < table->count; i++) others += table->items[i].chosen != FSM_PRODUCT_SGEMM;
+    snprintf(told, FSM_RUN_PRODUCTS_BYTES, "products %s: %d of %d go another way than sgemm (" FSM_PRODUCTS_FILE ")",
+             from, others, table->count);
+}
+
+static fsmoe_status fill(const fsmoe_config *config, fsm_comm *world, const char *checkpoint, fsm_products *table,
+                         char told[FSM_RUN_PRODUCTS_BYTES])
+{
+    int threads;
+    int64_t kept[2] = {0, 0}; /* found, taken */
+    FSM_TRY(fsm_count_threads(config, world, &threads));
+    fsmoe_status status = FSMOE_OK;
+    if (world->rank == 0) status = take_kept(config, checkpoint, threads, table, &kept[0], &kept[1]);
+    FSM_TRY(fsm_comm_agree(world, status));
+    FSM_TRY(world->control->broadcast_bytes(world, kept, sizeof kept, 0));
+    if (!kept[1]) FSM_TRY(fsm_comm_agree(world, measure(config, threads, table)));
+    FSM_TRY(world->control->broadcast_bytes(world, table, sizeof *table, 0));
+    tell(table,
+         kept[1]   ? "as measured at the run's beginning"
+         : kept[0] ? "measured anew, since threads or shapes are others"
+                   : "measured now",
+         told);
+    return FSMOE_OK;
+}
+
+fsmoe_status fsm_run_products_begin(const fsmoe_config *config, fsm_comm *world, const char *checkpoint,
+                                    fsm_products **table, char told[FSM_RUN_PRODUCTS_BYTES])
+{
+    *table = NULL;
+    told[0] = 0;
+    FSM_TRY(fsm_same_config(world, config)); /* or some would measure, and others not */
+    if (strcmp(config->train.products, "measured") != 0 || config->parallel.canonical_sums) return FSMOE_OK;
+    fsm_products *made = calloc(1, sizeof *made);
+    fsmoe_status status = made ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a table of products");
+    status = fsm_comm_agree(world, status);
+    if (status == FSMOE_OK) status = fill(config, world, checkpoint, made, told);
+    if (status == FSMOE_OK) *table = made;
+    else free(made);
+    return status;
+}
+
+fsmoe_status fsm_run_products_save(const fsm_ops *ops, const char *folder)
+{
+    char path[FSM_PATH_BYTES], *text;
+    const fsm_products *table = fsm_cpu_products(ops);
+    if (!table) return FSMOE_OK;
+    FSM_TRY(fsm_file_path(folder, FSM_PRODUCTS_FILE, path));
+    FSM_TRY(fsm_products_text(table, &text));
+    fsmoe_status status = fsm_file_replace(path, text, strlen(text));
+    free(text);
+    return status;
+}
