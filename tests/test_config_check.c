@@ -50,6 +50,14 @@ static void test_config_check_names_both_keys_and_the_place(void **state)
         {"model:\n  num_kv_heads: 2\nparallel:\n  mp_size: 4\n",
          "demo.yaml:2: 'model.num_kv_heads' is 2, not a multiple of 'parallel.mp_size', which is 4: every rank holds "
          "equally many key heads"},
+        {"train:\n  compute_dtype: bf16\nparallel:\n  canonical_sums: true\n",
+         "demo.yaml:2: 'train.compute_dtype' is bf16, but parallel.canonical_sums adds in fp32 alone"},
+        {"moe:\n  hooks: [token_histogram, wire_bf16]\ntrain:\n  compute_dtype: bf16\n",
+         "demo.yaml:2: 'moe.hooks' has wire_bf16, which looks at rows of fp32, but 'train.compute_dtype' is bf16"},
+        {"model: {num_heads: 4096, head_dim: 512, hidden: 64}\ntrain: {compute_dtype: bf16}\n",
+         "demo.yaml:1: 'model.head_dim' makes heads of 2097152 elements together, but 'train.compute_dtype' bf16 knows "
+         "at "
+         "most 1048576"},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         fsmoe_config *config = create();
@@ -250,13 +258,15 @@ static void test_config_derive_fills_what_depends_on_other_keys(void **state)
     assert_int_equal(config->train.micro_batch, 8);
     assert_string_equal(config->moe.expert, "mixtral");
     assert_string_equal(config->moe.order, "sorted");
+    assert_string_equal(config->train.compute_dtype, "fp32");
     expect_ok(fsm_config_check(config));
     fsmoe_config_destroy(config);
 
     config = create();
     expect_ok(load_text(config, "model: {family: gpt2, head_dim: 8, max_seq_len: 512}\nmoe: {capacity_factor: 2}\n"
-                                "train: {micro_batch: 2}\n"));
+                                "train: {micro_batch: 2, compute_dtype: auto}\n"));
     expect_ok(fsm_config_derive(config));
+    assert_string_equal(config->train.compute_dtype, "fp32");
     assert_int_equal(config->model.head_dim, 8);
     assert_int_equal(config->model.max_seq_len, 512);
     assert_int_equal(config->train.micro_batch, 2);

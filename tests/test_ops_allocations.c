@@ -19,15 +19,15 @@ typedef struct buffers {
 
 static void run_products(const fsm_ops *ops, buffers *b)
 {
-    ops->gemm(ops, false, true, N, HIDDEN, WIDTH, NULL, fsm_reals(b->a[0], WIDTH), fsm_reals(b->weight.w, WIDTH), 0,
-              fsm_reals(b->a[1], HIDDEN));
-    ops->gemm(ops, true, false, N, HIDDEN, 0, NULL, fsm_reals(b->a[0], N), fsm_reals(b->a[2], HIDDEN), 0,
-              fsm_reals(b->a[1], HIDDEN));
+    ops->gemm(ops, false, true, N, HIDDEN, WIDTH, NULL, fsm_rows(b->a[0], WIDTH), fsm_reals(b->weight.w, WIDTH), 0,
+              fsm_rows(b->a[1], HIDDEN));
+    ops->gemm(ops, true, false, N, HIDDEN, 0, NULL, fsm_rows(b->a[0], N), fsm_rows(b->a[2], HIDDEN), 0,
+              fsm_rows(b->a[1], HIDDEN));
     ops->weight_update(ops, &b->weight);
-    ops->linear_forward(ops, N - 1, &b->weight, b->a[2], fsm_reals(b->a[0], WIDTH), fsm_reals(b->a[1], HIDDEN));
-    ops->linear_backward_input(ops, N, &b->weight, fsm_reals(b->a[0], HIDDEN), 0, fsm_reals(b->a[1], WIDTH));
-    ops->linear_backward_input(ops, N, &b->weight, fsm_reals(b->a[0], HIDDEN), 1, fsm_reals(b->a[1], WIDTH));
-    ops->linear_backward_weight(ops, N, HIDDEN, WIDTH, fsm_reals(b->a[0], HIDDEN), fsm_reals(b->a[1], WIDTH), b->a[2],
+    ops->linear_forward(ops, N - 1, &b->weight, b->a[2], fsm_rows(b->a[0], WIDTH), fsm_rows(b->a[1], HIDDEN));
+    ops->linear_backward_input(ops, N, &b->weight, fsm_rows(b->a[0], HIDDEN), 0, fsm_rows(b->a[1], WIDTH));
+    ops->linear_backward_input(ops, N, &b->weight, fsm_rows(b->a[0], HIDDEN), 1, fsm_rows(b->a[1], WIDTH));
+    ops->linear_backward_weight(ops, N, HIDDEN, WIDTH, fsm_rows(b->a[0], HIDDEN), fsm_rows(b->a[1], WIDTH), b->a[2],
                                 b->a[3]);
 }
 
@@ -97,9 +97,9 @@ static void test_ops_allocations_none_in_any_operation(void **state)
     if (!COUNTS_ALLOCATIONS) skip();
     buffers b = make_buffers(*state);
     for (int threads = 1; threads <= 2; threads++) {
-        for (int canonical = 0; canonical < 2; canonical++) {
+        for (int kind = FSM_CPU_FP32; kind <= FSM_CPU_BF16; kind++) {
             fsm_ops *ops;
-            assert_int_equal(fsm_cpu_ops_create(threads, canonical, &ops), FSMOE_OK);
+            assert_int_equal(fsm_cpu_ops_create(threads, (fsm_cpu_kind)kind, &ops), FSMOE_OK);
             assert_true(ops->attention_reserve(ops, &b.attention));
             assert_true(fsm_cpu_weight_create_forced(ops, &b.weight));
             long before = n_allocations;

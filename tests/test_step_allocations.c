@@ -61,6 +61,14 @@ static void test_step_allocations_with_capacity_are_none(void **state)
     check_steps(settings);
 }
 
+static void test_step_allocations_in_bf16_are_none(void **state)
+{
+    (void)state;
+    if (!COUNTS_ALLOCATIONS) skip();
+    const char *const settings[] = {TINY, "moe.shared_experts=1", "train.compute_dtype=bf16", NULL};
+    check_steps(settings);
+}
+
 static void test_step_allocations_are_seen_by_the_counter(void **state)
 {
     (void)state;
@@ -77,6 +85,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_step_allocations_dropless_are_none),
         cmocka_unit_test(test_step_allocations_with_capacity_are_none),
+        cmocka_unit_test(test_step_allocations_in_bf16_are_none),
         cmocka_unit_test(test_step_allocations_are_seen_by_the_counter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -115,6 +115,7 @@ typedef struct fsmoe_train_config {
         checkpoint_minutes; /* longer where saving would take more than 5 % of the time; 0: as checkpoint_every says */
     char *products;         /* fixed | measured: which implementation multiplies rows by a weight */
     int64_t idle_expert_steps; /* without a token, after which an expert is warned of; 0: never */
+    char *compute_dtype;       /* fp32 | bf16 | auto: activations, and what travels of them */
 } fsmoe_train_config;
 
 typedef struct fsmoe_run_config {

@@ -122,6 +122,29 @@ static fsmoe_status check_canonical_sums(const fsmoe_config *config)
     return FSMOE_OK;
 }
 
+/* Rows of bf16 are widened a block at a time into work memory of a fixed size. */
+static fsmoe_status check_dtype(const fsmoe_config *config, const fsmoe_config *derived)
+{
+    static const int64_t widest = 1 << 20;
+    const int64_t heads = derived->model.num_heads * derived->model.head_dim;
+    if (strcmp(derived->train.compute_dtype, "bf16") != 0) return FSMOE_OK;
+    if (config->parallel.canonical_sums)
+        return fsm_config_fail_at(config, "train.compute_dtype", "parallel.canonical_sums",
+                                  "'train.compute_dtype' is bf16, but parallel.canonical_sums adds in fp32 alone");
+    for (size_t i = 0; i < config->moe.hooks.count; i++)
+        if (strcmp(config->moe.hooks.items[i], "token_histogram") != 0)
+            return fsm_config_fail_at(
+                config, "moe.hooks", "train.compute_dtype",
+                "'moe.hooks' has %s, which looks at rows of fp32, but 'train.compute_dtype' is bf16",
+                config->moe.hooks.items[i]);
+    if (heads > widest)
+        return fsm_config_fail_at(config, "model.head_dim", "train.compute_dtype",
+                                  "'model.head_dim' makes heads of %" PRId64
+                                  " elements together, but 'train.compute_dtype' bf16 knows at most %" PRId64,
+                                  heads, widest);
+    return FSMOE_OK;
+}
+
 static fsmoe_status check_memory(const fsmoe_config *config)
 {
     double bytes;
@@ -178,6 +201,7 @@ fsmoe_status fsm_config_check(fsmoe_config *config)
     FSM_TRY(check_relations(config, &derived));
     FSM_TRY(check_gate(config));
     FSM_TRY(check_canonical_sums(config));
+    FSM_TRY(check_dtype(config, &derived));
     FSM_TRY(check_memory(config));
     if (config->train.min_lr > config->train.lr)
         return fsm_config_fail_at(config, "train.min_lr", "train.lr",

@@ -173,6 +173,9 @@ fsmoe_status fsm_config_derive(fsmoe_config *config);
 /* The same for a flat copy, which must not be freed: names that were "auto" are static text then. */
 void fsm_config_derive_flat(fsmoe_config *flat);
 
+/* Bytes of an element of a row, by train.compute_dtype of a derived configuration. */
+int64_t fsm_config_row_bytes(const fsmoe_config *config);
+
 /* Whether the field is one of those, or vocab_size, and leaves its value open: 0 or "auto". */
 bool fsm_config_is_open(const fsmoe_config *config, const fsm_config_field *field);
 

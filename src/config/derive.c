@@ -77,6 +77,19 @@ static int64_t projection_width(const fsmoe_config *config)
     return half < MOST ? half : MOST;
 }
 
+/* No table of operations multiplies bf16 without going through fp32, which costs time on every machine (docs/design.md). */
+static const char *fastest_dtype(const fsmoe_config *config)
+{
+    (void)config;
+    return "fp32";
+}
+
+int64_t fsm_config_row_bytes(const fsmoe_config *config)
+{
+    enum { FP32_BYTES = 4, BF16_BYTES = 2 };
+    return strcmp(config->train.compute_dtype, "bf16") == 0 ? BF16_BYTES : FP32_BYTES;
+}
+
 /* In this order: what a row reads is derived before it. */
 static const struct rule {
     const char *key;
@@ -94,6 +107,7 @@ static const struct rule {
     {"moe.activation", NULL, activation_of_expert},
     {"moe.bias", NULL, bias_of_expert},
     {"moe.order", NULL, order_of_capacity},
+    {"train.compute_dtype", NULL, fastest_dtype},
 };
 enum { RULE_COUNT = sizeof rules / sizeof *rules };
 
@@ -101,7 +115,8 @@ static bool is_open(const fsmoe_config *config, const fsm_config_field *field)
 {
     const void *at = fsm_config_at(config, field);
     if (field->type == FSM_CONFIG_INT) return *(const int64_t *)at == 0;
-    return strcmp(*(char *const *)at, "auto") == 0;
+    const char *text = *(char *const *)at; /* NULL in a section that is left out (model/hf_config_write.c) */
+    return text && strcmp(text, "auto") == 0;
 }
 
 bool fsm_config_is_open(const fsmoe_config *config, const fsm_config_field *field)

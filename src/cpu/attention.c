@@ -1,4 +1,5 @@
 #include "cpu/attention.h"
+#include "cpu/bf16.h"
 #include "cpu/simd.h"
 #include "cpu/slots.h"
 #include "cpu/threads.h"
@@ -99,8 +100,24 @@ FSM_CPU_KERNEL(copy_rows,
                 int64_t ld_to),
                (n, width, factor, from, ld_from, to, ld_to))
 
-void fsm_cpu_copy_rows(int64_t n, int64_t width, const float *factor, const float *from, int64_t ld_from, float *to,
-                       int64_t ld_to)
+void fsm_cpu_load_rows(const fsm_ops *self, int64_t n, int64_t width, const fsm_row *from, int64_t ld_from, float *to)
 {
-    copy_rows(n, width, factor, from, ld_from, to, ld_to);
+    if (fsm_cpu_rows_are_float(self)) copy_rows(n, width, NULL, from, ld_from, to, width);
+    else fsm_cpu_widen(n, width, from, ld_from, to, width);
+}
+
+void fsm_cpu_store_rows(const fsm_ops *self, int64_t n, int64_t width, const float *factor, const float *from,
+                        fsm_row *to, int64_t ld_to)
+{
+    if (fsm_cpu_rows_are_float(self)) copy_rows(n, width, factor, from, width, to, ld_to);
+    else fsm_cpu_narrow(n, width, factor, from, width, to, ld_to);
+}
+
+const float *fsm_cpu_floats_of(const fsm_ops *self, int64_t n, int64_t width, const fsm_row *from, int64_t *ld,
+                               float *copy)
+{
+    if (fsm_cpu_rows_are_float(self)) return from;
+    fsm_cpu_load_rows(self, n, width, from, *ld, copy);
+    *ld = width;
+    return copy;
 }

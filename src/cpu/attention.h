@@ -9,6 +9,8 @@
 
 #include "ops/ops.h"
 
+#include <stdbool.h>
+
 /* Queries of a block: fewer leave less above the diagonal to compute in vain, more make better products. */
 enum { FSM_CPU_QUERIES = 32 };
 
@@ -34,9 +36,15 @@ int fsm_cpu_attention_threads(const fsm_ops *self, const fsm_attention_shape *sh
 /* The part of the instance's work memory that belongs to the calling thread of an OpenMP team. */
 fsm_cpu_head_work fsm_cpu_head_work_of(const fsm_ops *self, const fsm_attention_shape *shape);
 
-/* to[i] = factor[i] * from[i] for n rows of `width`; factor NULL means 1. */
-void fsm_cpu_copy_rows(int64_t n, int64_t width, const float *factor, const float *from, int64_t ld_from, float *to,
-                       int64_t ld_to);
+/* The border between rows, of the instance's type, and work memory, which is float and dense: n rows of `width`. */
+void fsm_cpu_load_rows(const fsm_ops *self, int64_t n, int64_t width, const fsm_row *from, int64_t ld_from, float *to);
+/* to[i] = factor[i] * from[i]; factor NULL means 1. */
+void fsm_cpu_store_rows(const fsm_ops *self, int64_t n, int64_t width, const float *factor, const float *from,
+                        fsm_row *to, int64_t ld_to);
+
+/* The rows themselves where they are float, else a copy in work memory. *ld becomes that of what is returned. */
+const float *fsm_cpu_floats_of(const fsm_ops *self, int64_t n, int64_t width, const fsm_row *from, int64_t *ld,
+                               float *copy);
 
 /* Where head h of token i of sample b begins in q (and o, with its ld), and kv head g in k (and v, with its ld). */
 static inline int64_t fsm_cpu_query_at(const fsm_attention_shape *s, int64_t ld, int64_t b, int64_t h, int64_t i)

@@ -1,5 +1,6 @@
 #include "cpu/cpu.h"
 
+#include "cpu/bf16.h"
 #include "cpu/gemm.h"
 #include "cpu/instance.h"
 #include "cpu/slots.h"
@@ -22,15 +23,18 @@ static const fsm_ops fast_table = {
     .embedding_backward = fsm_cpu_embedding_backward,
 };
 
-fsmoe_status fsm_cpu_ops_create(int threads, bool canonical, fsm_ops **ops)
+fsmoe_status fsm_cpu_ops_create(int threads, fsm_cpu_kind kind, fsm_ops **ops)
 {
+    fsmoe_status status = FSMOE_OK;
     fsm_cpu *cpu = calloc(1, sizeof *cpu);
     if (!cpu) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for the operations");
-    cpu->ops = canonical ? fsm_cpu_canonical_table : fast_table;
+    cpu->ops = kind == FSM_CPU_CANONICAL ? fsm_cpu_canonical_table : fast_table;
     cpu->threads = threads;
     fsm_cpu_gemm_reserve(cpu);
-    *ops = &cpu->ops;
-    return FSMOE_OK;
+    if (kind == FSM_CPU_BF16) status = fsm_cpu_use_bf16(cpu);
+    if (status != FSMOE_OK) fsm_cpu_destroy(&cpu->ops);
+    else *ops = &cpu->ops;
+    return status;
 }
 
 void fsm_cpu_destroy(fsm_ops *self)
@@ -39,5 +43,6 @@ void fsm_cpu_destroy(fsm_ops *self)
     free(cpu->spread);
     free(cpu->products);
     free(cpu->attention_work);
+    free(cpu->wide);
     free(cpu);
 }

@@ -11,9 +11,11 @@
 /* Leaf of a sum over tokens in the canonical table: ranks must hold whole multiples of it. */
 enum { FSM_CANONICAL_TOKENS = 256 };
 
-/* threads >= 1, of which an operation uses as many as pay. canonical: sums in one fixed order, whatever the layout of
- * ranks and the number of threads; see canonical.c for what that asks of shapes. Some 10 to 30 % slower.
- * ERROR_MEMORY. fsm_ops_destroy it. */
-fsmoe_status fsm_cpu_ops_create(int threads, bool canonical, fsm_ops **ops);
+/* FP32: rows are floats. CANONICAL: so, and sums in one fixed order, whatever the layout of ranks and the number of threads;
+ * see canonical.c for what that asks of shapes. Some 10 to 30 % slower. BF16: rows are bf16 (bf16.h). */
+typedef enum fsm_cpu_kind { FSM_CPU_FP32, FSM_CPU_CANONICAL, FSM_CPU_BF16 } fsm_cpu_kind;
+
+/* threads >= 1, of which an operation uses as many as pay. ERROR_MEMORY. fsm_ops_destroy it. */
+fsmoe_status fsm_cpu_ops_create(int threads, fsm_cpu_kind kind, fsm_ops **ops);
 
 #endif

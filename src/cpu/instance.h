@@ -16,6 +16,8 @@ typedef struct fsm_cpu {
     size_t attention_work_bytes;
     float *spread; /* copies of a product's operands; NULL: none are made */
     int64_t spread_elems;
+    float *wide; /* rows of bf16 as floats (bf16.h); NULL: rows are floats */
+    int64_t wide_elems;
     fsm_products *products; /* its own; NULL: the choice of a build without measurements */
 } fsm_cpu;
 

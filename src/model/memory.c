@@ -1,5 +1,6 @@
 /* A model's memory: the layout functions run twice, over a measuring memory and over the real one. What passes hold is in a
  * memory of its own, where training's passes and a whole one lie over each other: nothing in a pass outlives its step. */
+#include "config/config.h"
 #include "model/model_parts.h"
 
 #include <string.h>
@@ -44,10 +45,10 @@ static void take_shared(fsm_memory *memory, fsm_model *m)
     fsm_pass_scratch_take(memory, m->options.max_samples, m);
 }
 
-/* Before there are operations, rows are taken to be fp32. */
+/* Before there are operations, rows are those that the configuration asks for. */
 static fsm_memory measuring(const fsm_model *m)
 {
-    return m->ops ? fsm_memory_measure_for(m->ops) : fsm_memory_measure(FSM_REAL_BYTES);
+    return m->ops ? fsm_memory_measure_for(m->ops) : fsm_memory_measure(fsm_config_row_bytes(m->config));
 }
 
 static fsm_memory measure_shared(fsm_model *m)

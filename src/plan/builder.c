@@ -93,7 +93,8 @@ static void attention(fsm_step_builder *b, fsm_phase phase, int layer, const fsm
     double scores = tokens * (double)s->seq_len * (double)s->attention_width; /* causal: half of both products */
     if (phase == FSM_FORWARD)
         fsm_builder_compute(b, FSM_TASK_NORM, phase, layer, 0, (double)b->size.n_local * (double)s->hidden);
-    fsm_builder_collective(b, FSM_TASK_MP_ALLGATHER, phase, layer, FSM_GROUP_MP, elems);
+    fsm_builder_collective(b, FSM_TASK_MP_ALLGATHER, phase, layer, FSM_GROUP_MP,
+                           phase == FSM_FORWARD ? fsm_step_moved(s, elems) : elems);
     if (fsm_step_sends_beside_attention(b->shape, b->one_stream)) fsm_builder_send_all(b, phase, cut, 1);
     fsm_builder_compute(b, FSM_TASK_ATTENTION, phase, layer, passes * gemms, passes * (projections + scores));
     fsm_builder_collective(b, FSM_TASK_MP_REDUCESCATTER, phase, layer, FSM_GROUP_MP, elems);
@@ -107,7 +108,8 @@ static void dense_ffn(fsm_step_builder *b, fsm_phase phase, int layer)
     double elems = (double)b->size.n_group * (double)s->hidden, norm = (double)b->size.n_local * (double)s->hidden;
     double macs = elems * (double)(s->expert_gemms * s->ffn_hidden / s->group_size[FSM_GROUP_MP]);
     if (phase == FSM_FORWARD) fsm_builder_compute(b, FSM_TASK_FFN_NORM, phase, layer, 0, norm);
-    fsm_builder_collective(b, FSM_TASK_FFN_ALLGATHER, phase, layer, FSM_GROUP_MP, elems);
+    fsm_builder_collective(b, FSM_TASK_FFN_ALLGATHER, phase, layer, FSM_GROUP_MP,
+                           phase == FSM_FORWARD ? fsm_step_moved(s, elems) : elems);
     fsm_builder_compute(b, FSM_TASK_FFN, phase, layer, s->expert_gemms, macs);
     if (phase == FSM_BACKWARD) fsm_builder_compute(b, FSM_TASK_WEIGHT_GRAD, phase, layer, s->expert_gemms, macs);
     fsm_builder_collective(b, FSM_TASK_FFN_REDUCESCATTER, phase, layer, FSM_GROUP_MP, elems);

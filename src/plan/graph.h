@@ -53,7 +53,7 @@ typedef struct fsm_task {
     int64_t rows_first, rows_last;   /* of the layer's nominal rows; equal: not a chunk */
     int64_t slice_first, slice_last; /* of the gradient array; equal: none */
     fsm_group group;                 /* of a collective */
-    double size;                     /* elements moved, or multiply-adds */
+    double size;                     /* elements of 4 bytes moved, or multiply-adds */
     int launches;                    /* GEMMs or collectives it is made of; 0: nothing that costs by itself */
     int after_first, after_count;    /* in edges */
 } fsm_task;

@@ -1,7 +1,9 @@
 #include "plan/step.h"
 
+#include "config/config.h"
 #include "moe/expert/expert.h"
 #include "moe/gate/gate.h"
+#include "ops/tensor.h"
 #include "plan/gradients.h"
 #include "plan/step_memory.h"
 
@@ -64,6 +66,7 @@ fsmoe_status fsm_step_describe(const fsmoe_config *config, const fsm_topo *topo,
         .qkv_width = (m->num_heads + 2 * m->num_kv_heads) * m->head_dim / topo->mp,
         .num_experts = config->moe.num_experts,
         .top_k = config->moe.top_k,
+        .narrow_rows = fsm_config_row_bytes(config) < FSM_REAL_BYTES,
         .micro_in_turn = config->parallel.canonical_sums,
         .max_degree = config->parallel.canonical_sums ? 1 : FSM_MAX_CHUNKS,
         .expert_gemms = fsm_expert_find(config->moe.expert)->pre_width + 1,

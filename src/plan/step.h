@@ -61,6 +61,7 @@ typedef struct fsm_step_shape {
     int expert_gemms;
     int shared_gemms;                  /* of the shared experts */
     int64_t shared_width, order_width; /* columns of their matrices together: n_local M multiply-adds each */
+    bool narrow_rows;                  /* rows are bf16: they travel as half as many elements as they have */
     bool mixes;                        /* the gate makes those rows, and a score for each of its columns */
     int group_size[FSM_GROUP_COUNT];
     fsm_resource link[FSM_GROUP_COUNT];
@@ -75,6 +76,12 @@ typedef struct fsm_step_shape {
 fsmoe_status fsm_step_describe(const fsmoe_config *config, const fsm_topo *topo, const fsm_params *params,
                                int64_t max_samples, bool training, fsm_step_shape *shape);
 void fsm_step_shape_destroy(fsm_step_shape *shape);
+
+/* What so many elements of rows are in those of 4 bytes that costs of links are of. */
+static inline double fsm_step_moved(const fsm_step_shape *shape, double elems)
+{
+    return shape->narrow_rows ? elems / 2 : elems;
+}
 
 /* Part `part` of `parts` of a micro-batch; one part is all of it. */
 fsm_pass_size fsm_step_part(const fsm_step_shape *shape, int parts, int part);

@@ -16,7 +16,7 @@ static int64_t room_for_spares(const fsmoe_config *config, const fsm_topo *topo,
     fsm_wire_shape wire;
     fsm_lanes_wire(config, topo, max_samples, &wire);
     int64_t width = config->model.ffn_hidden / topo->esp * fsm_expert_find(config->moe.expert)->pre_width;
-    return (int64_t)sizeof(float) * wire.max_expert_rows * width;
+    return fsm_config_row_bytes(config) * wire.max_expert_rows * width;
 }
 
 static fsmoe_status limit_of(const fsmoe_config *config, int64_t room, fsm_step_memory *m)

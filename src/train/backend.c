@@ -1,6 +1,5 @@
 #include "train/backend.h"
 
-#include "cpu/cpu.h"
 #include "cpu/products.h"
 #include "ops/apart.h"
 #include "ops/meter.h"
@@ -26,12 +25,12 @@ fsmoe_status fsm_backend_create(const fsm_backend_options *o, fsm_backend *backe
 {
     *backend = (fsm_backend){0};
     FSM_TRY(find_device(&backend->device));
-    FSM_TRY(fsm_cpu_ops_create(o->threads, o->canonical, &backend->ops));
+    FSM_TRY(fsm_cpu_ops_create(o->threads, o->kind, &backend->ops));
     backend->cpu = backend->ops;
     if (o->products) FSM_TRY(fsm_cpu_use_products(backend->ops, o->products)); /* before weights are packed */
     FSM_TRY(wrap(backend, &backend->ops));
     if (o->metered) FSM_TRY(fsm_meter_create(backend->ops, &backend->ops));
-    FSM_TRY(fsm_cpu_ops_create(1, o->canonical, &backend->link_ops));
+    FSM_TRY(fsm_cpu_ops_create(1, o->kind, &backend->link_ops));
     return wrap(backend, &backend->link_ops);
 }
 

@@ -1,18 +1,19 @@
 /* The operations of a rank: those that compute, and those of whoever moves communication meanwhile, on the same device.
- * In:  threads; whether sums are canonical; whether what they do is counted; a table of products. FSMOE_DEVICE in the environment: `apart` puts tensors
- *      where nothing but operations, copies and communication reaches them, for tests.
+ * In:  threads; what kind of operations; whether what they do is counted; a table of products. FSMOE_DEVICE in the environment:
+ *      `apart` puts tensors where nothing but operations, copies and communication reaches them, for tests.
  * Out: two instances.
  */
 #ifndef FSM_TRAIN_BACKEND_H
 #define FSM_TRAIN_BACKEND_H
 
 #include "comm/comm.h"
+#include "cpu/cpu.h"
 #include "device/device.h"
 #include "ops/ops.h"
 
 typedef struct fsm_backend_options {
     int threads;
-    bool canonical;
+    fsm_cpu_kind kind;
     bool metered;                        /* ops counts what it does (ops/meter.h), once it is turned on */
     const struct fsm_products *products; /* that ops computes by (cpu/products.h), copied; NULL: none */
 } fsm_backend_options;

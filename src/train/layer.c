@@ -77,7 +77,8 @@ static fsmoe_status build(fsm_layer_run *r, bool has_noise)
 {
     fsm_memory measure;
     fsm_moe *moe = &r->moe;
-    FSM_TRY(fsm_backend_create(&(fsm_backend_options){.threads = r->threads}, &r->backend));
+    FSM_TRY(fsm_backend_create(&(fsm_backend_options){.threads = r->threads, .kind = fsm_ops_kind_of(r->config)},
+                               &r->backend));
     r->ops = r->backend.ops;
     r->link_ops = r->backend.link_ops;
     fsm_backend_serve(&r->backend, r->world);

@@ -1,6 +1,7 @@
 /* One MoE layer from a file of keys and a file of tensors to a file of tensors: <fsmoe/layer.h>. */
 #include <fsmoe/layer.h>
 
+#include "base/bf16.h"
 #include "base/file.h"
 #include "comm/world.h"
 #include "config/config.h"
@@ -53,6 +54,7 @@ static const char *const keys[] = {
     "parallel.schedule",
     "parallel.forward_degree",
     "parallel.backward_degree",
+    "train.compute_dtype",
 };
 
 typedef struct job {
@@ -148,15 +150,27 @@ static fsmoe_status read_host_tokens(const job *j, const char *name, int rank, c
     return fsm_fail_not_finite(name, to[at], r->first + at / width, at % width);
 }
 
-/* The same into a tensor. */
-static fsmoe_status read_tokens(const job *j, const char *name, int rank, const int64_t *shape, int64_t width, void *to)
+/* Floats become elements of rows, which are no larger. */
+static void narrow_to_rows(const fsm_ops *ops, int64_t n, float *host)
+{
+    for (int64_t i = 0; ops->row_bytes < FSM_REAL_BYTES && i < n; i++) {
+        uint16_t half = fsm_to_bf16(host[i]);
+        memcpy((char *)host + ops->row_bytes * i, &half, sizeof half);
+    }
+}
+
+/* The same into a tensor of rows, or of reals. */
+static fsmoe_status read_tokens(const job *j, const char *name, int rank, const int64_t *shape, int64_t width,
+                                fsm_row *rows, fsm_real *reals)
 {
     const fsm_ops *ops = j->run.ops;
-    size_t bytes = sizeof(float) * (size_t)(j->run.n * width);
-    float *host = malloc(bytes + 1);
+    const int64_t n = j->run.n * width;
+    float *host = malloc(sizeof *host * (size_t)n + 1);
     if (!host) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory to read '%s'", name);
     fsmoe_status status = read_host_tokens(j, name, rank, shape, width, host);
-    if (status == FSMOE_OK) ops->write(ops, bytes, host, to);
+    if (status == FSMOE_OK && rows) narrow_to_rows(ops, n, host);
+    if (status == FSMOE_OK)
+        ops->write(ops, (size_t)(n * (rows ? ops->row_bytes : FSM_REAL_BYTES)), host, rows ? (void *)rows : reals);
     free(host);
     return status;
 }
@@ -166,9 +180,9 @@ static fsmoe_status read_all(job *j)
     fsm_layer_run *r = &j->run;
     int64_t hidden = j->config->model.hidden, experts = j->config->moe.num_experts;
     const int64_t tokens[3] = {j->samples, j->seq_len, hidden}, noise[2] = {r->total, experts};
-    FSM_TRY(read_tokens(j, "x", 3, tokens, hidden, r->x));
-    FSM_TRY(read_tokens(j, "dy", 3, tokens, hidden, r->dy));
-    if (r->noise) FSM_TRY(read_tokens(j, "gate.noise", 2, noise, experts, r->noise));
+    FSM_TRY(read_tokens(j, "x", 3, tokens, hidden, r->x, NULL));
+    FSM_TRY(read_tokens(j, "dy", 3, tokens, hidden, NULL, r->dy));
+    if (r->noise) FSM_TRY(read_tokens(j, "gate.noise", 2, noise, experts, NULL, r->noise));
     return fsm_layer_params_read(j->file, r->ops, &r->params);
 }
 

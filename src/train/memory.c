@@ -78,7 +78,7 @@ static fsmoe_status measure(const fsmoe_config *config, const fsm_topo *topo, in
     const fsm_model_options options = {.max_samples = samples, .training = true};
     int count = lanes.lanes > 1 ? lanes.lanes : 1, parts = lanes.parts > 1 ? lanes.parts : 1;
     fsm_ops *ops;
-    FSM_TRY(fsm_cpu_ops_create(threads, config->parallel.canonical_sums, &ops));
+    FSM_TRY(fsm_cpu_ops_create(threads, fsm_ops_kind_of(config), &ops));
     fsmoe_status status =
         fsm_model_measure_kinds(config, ops, topo, &options, count, parts, lanes.spare, true, expected);
     if (status == FSMOE_OK)

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "train/place.h"
 
+#include "config/config.h"
+
 #include <sched.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,6 +21,12 @@ int fsm_threads_of(const fsmoe_config *config, int local_ranks)
     int share = (int)sysconf(_SC_NPROCESSORS_ONLN) / local_ranks, mine = usable_cores();
     int threads = share < mine ? share : mine;
     return threads > 1 ? threads : 1;
+}
+
+fsm_cpu_kind fsm_ops_kind_of(const fsmoe_config *config)
+{
+    if (config->parallel.canonical_sums) return FSM_CPU_CANONICAL;
+    return fsm_config_row_bytes(config) < FSM_REAL_BYTES ? FSM_CPU_BF16 : FSM_CPU_FP32;
 }
 
 fsmoe_status fsm_count_threads(const fsmoe_config *config, fsm_comm *world, int *threads)

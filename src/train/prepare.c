@@ -7,6 +7,7 @@
 #include "train/flops.h"
 #include "train/inference.h"
 #include "train/own_tokenizer.h"
+#include "train/place.h"
 #include "train/products.h"
 #include "train/run_record.h"
 #include "train/trainer.h"
@@ -46,7 +47,12 @@ static fsmoe_status complete_config(fsm_trainer *t, const char *model_folder)
     if (c->model.vocab_size < vocab)
         return fsm_fail(FSMOE_ERROR_CONFIG, "model.vocab_size = %lld is less than the %lld ids of tokenizer '%s'",
                         (long long)c->model.vocab_size, (long long)vocab, c->data.tokenizer);
-    return fsm_config_derive(c);
+    bool open_dtype = strcmp(c->train.compute_dtype, "auto") == 0;
+    FSM_TRY(fsm_config_derive(c));
+    if (open_dtype)
+        fsm_trainer_say(t, "train.compute_dtype auto is %s: products of bf16 are computed in fp32, which gains nothing",
+                        c->train.compute_dtype);
+    return FSMOE_OK;
 }
 
 /* By the first rank for all, before any memory is reserved. */
@@ -201,6 +207,9 @@ static void introduce(fsm_trainer *t)
     else
         fsm_trainer_say(t, "%d ranks on %d nodes: DP %d, MP %d, EP %d, ESP %d, expert-DP %d; schedule %s", topo->ranks,
                         topo->nodes, topo->dp, topo->mp, topo->ep, topo->esp, topo->edp, t->config->parallel.schedule);
+    if (fsm_ops_kind_of(t->config) == FSM_CPU_BF16)
+        fsm_trainer_say(t,
+                        "activations are kept and sent as bf16, and computed in fp32: no bf16 arithmetic is used here");
     say_what_is_on_host(t);
     if (strcmp(t->config->moe.gate, "balanced_test") == 0)
         fsm_trainer_say(t, "moe.gate balanced_test sends tokens round robin, whatever they are: it is for benchmarks");

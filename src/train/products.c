@@ -37,7 +37,7 @@ static fsmoe_status measure(const fsmoe_config *config, int threads, fsm_product
     int count;
     fsm_ops *ops;
     FSM_TRY(fsm_list_product_shapes(config, shapes, &count));
-    FSM_TRY(fsm_cpu_ops_create(threads, false, &ops));
+    FSM_TRY(fsm_cpu_ops_create(threads, FSM_CPU_FP32, &ops));
     fsmoe_status status = fsm_products_measure(ops, count, (const int64_t(*)[2])shapes, FSM_PRODUCTS_BUDGET_S, table);
     fsm_ops_destroy(ops);
     return status;

@@ -36,7 +36,7 @@ fsmoe_status fsmoe_profile_products(fsmoe_config *config, double budget_s, fsmoe
     if (status == FSMOE_OK) status = fsm_config_check(config);
     if (status == FSMOE_OK) status = fsm_config_derive(config);
     if (status == FSMOE_OK) status = fsm_list_product_shapes(config, shapes, &shape_count);
-    if (status == FSMOE_OK) status = fsm_cpu_ops_create(fsm_threads_of(config, 1), false, &ops);
+    if (status == FSMOE_OK) status = fsm_cpu_ops_create(fsm_threads_of(config, 1), FSM_CPU_FP32, &ops);
     if (status == FSMOE_OK)
         status = fsm_products_measure(ops, shape_count, (const int64_t(*)[2])shapes,
                                       budget_s > 0 ? budget_s : FSM_PRODUCTS_BUDGET_S, table);

@@ -63,11 +63,11 @@ fsmoe_status fsm_stepper_reset(fsm_stepper *stepper)
 
 static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options, const fsm_backend_options *wishes)
 {
-    bool canonical = s->config->parallel.canonical_sums;
+    fsm_cpu_kind kind = fsm_ops_kind_of(s->config);
     fsm_model_options own = *options;
     fsm_backend_options how = *wishes;
     how.threads = s->threads;
-    how.canonical = canonical;
+    how.kind = kind;
     FSM_TRY(fsm_backend_create(&how, &s->backend));
     s->ops = s->backend.ops;
     s->metered = how.metered;
@@ -75,7 +75,7 @@ static fsmoe_status build(fsm_stepper *s, const fsm_model_options *options, cons
     fsm_backend_serve(&s->backend, s->world);
     for (int g = 0; g < FSM_GROUP_COUNT; g++)
         if (s->groups[g]) fsm_backend_serve(&s->backend, s->groups[g]);
-    if (canonical) {
+    if (kind == FSM_CPU_CANONICAL) {
         s->tree_scratch = malloc(sizeof *s->tree_scratch * FSM_TREE_ELEMS * (size_t)s->world->size);
         s->tree_counts = malloc(sizeof *s->tree_counts * (size_t)s->world->size);
         if (!s->tree_scratch || !s->tree_counts) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for sums over ranks");

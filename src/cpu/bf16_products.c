@@ -1,0 +1,170 @@
+/* Products with rows of bf16: their operands widened, the result rounded once. Weights are used as the floats they are. */
+#include "cpu/bf16.h"
+#include "cpu/slots.h"
+
+typedef struct product {
+    bool trans_a, trans_b;
+    int64_t m, n, k;
+    const fsm_real *alpha;
+    fsm_matrix a, b, c;
+    float beta;
+} product;
+
+static bool is_row(fsm_matrix x)
+{
+    return x.elem == FSM_ELEM_ROW;
+}
+
+/* Floats of work memory that a matrix takes. */
+static int64_t elems_of(fsm_matrix x, int64_t rows, int64_t columns)
+{
+    return is_row(x) ? rows * columns : 0;
+}
+
+/* From that element on. */
+static fsm_matrix part_of(fsm_matrix x, int64_t row, int64_t column)
+{
+    int64_t bytes = is_row(x) ? FSM_CPU_BF16_BYTES : FSM_REAL_BYTES;
+    x.at = (char *)x.at + (row * x.ld + column) * bytes;
+    return x;
+}
+
+/* The matrix in floats, dense in work memory if it was bf16; what it held comes along where `read`. *next moves on. */
+static fsm_matrix in_floats(const fsm_ops *self, fsm_matrix x, int64_t rows, int64_t columns, bool read, float **next)
+{
+    float *to = *next;
+    if (!is_row(x)) return x;
+    if (read) fsm_cpu_widen_all(self, rows, columns, x.at, x.ld, to, columns);
+    *next += rows * columns;
+    return fsm_reals(to, columns);
+}
+
+static void round_back(const fsm_ops *self, fsm_matrix made, int64_t rows, int64_t columns, fsm_matrix to)
+{
+    if (is_row(to)) fsm_cpu_narrow_all(self, rows, columns, made.at, made.ld, to.at, to.ld);
+}
+
+static void multiply(const fsm_ops *self, const product *p)
+{
+    float *next = fsm_cpu_of(self)->wide;
+    int64_t m = p->m, n = p->n, k = p->k;
+    fsm_matrix a = in_floats(self, p->a, p->trans_a ? k : m, p->trans_a ? m : k, true, &next);
+    fsm_matrix b = in_floats(self, p->b, p->trans_b ? n : k, p->trans_b ? k : n, true, &next);
+    fsm_matrix c = in_floats(self, p->c, m, n, p->beta != 0, &next);
+    fsm_cpu_gemm(self, p->trans_a, p->trans_b, m, n, k, p->alpha, a, b, p->beta, c);
+    round_back(self, c, m, n, p->c);
+}
+
+/* Half of a product too large for work memory, and what is left of it. Sums are cut only where they are floats, and only
+ * those over rows; otherwise whichever of m and n has more in work memory. */
+static product cut(product *rest)
+{
+    product first = *rest, *p = rest;
+    int64_t of_a = elems_of(p->a, p->m, p->k), of_b = elems_of(p->b, p->k, p->n);
+    if (p->trans_a && !is_row(p->c) && p->k > 1) {
+        first.k = p->k / 2;
+        p->k -= first.k;
+        p->beta = 1;
+        p->a = part_of(p->a, first.k, 0);
+        p->b = p->trans_b ? part_of(p->b, 0, first.k) : part_of(p->b, first.k, 0);
+    } else if (p->n < 2 || (p->m > 1 && of_a >= of_b)) {
+        first.m = p->m / 2;
+        p->m -= first.m;
+        p->a = p->trans_a ? part_of(p->a, 0, first.m) : part_of(p->a, first.m, 0);
+        p->c = part_of(p->c, first.m, 0);
+    } else {
+        first.n = p->n / 2;
+        p->n -= first.n;
+        p->b = p->trans_b ? part_of(p->b, first.n, 0) : part_of(p->b, 0, first.n);
+        p->c = part_of(p->c, 0, first.n);
+    }
+    return first;
+}
+
+static bool fits(const fsm_ops *self, const product *p)
+{
+    int64_t elems = elems_of(p->a, p->m, p->k) + elems_of(p->b, p->k, p->n) + elems_of(p->c, p->m, p->n);
+    return elems <= fsm_cpu_of(self)->wide_elems || (p->m < 2 && p->n < 2);
+}
+
+static void multiply_parts(const fsm_ops *self, product p)
+{
+    while (!fits(self, &p)) multiply_parts(self, cut(&p));
+    multiply(self, &p);
+}
+
+static void gemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
+                 const fsm_real *alpha, fsm_matrix a, fsm_matrix b, float beta, fsm_matrix c)
+{
+    multiply_parts(self, (product){trans_a, trans_b, m, n, k, alpha, a, b, c, beta});
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Rows of a block of a weight's product, whole tiles of every kernel if they are so many. */
+static int64_t rows_at_once(const fsm_ops *self, fsm_matrix x, int64_t in, fsm_matrix y, int64_t out)
+{
+    enum { TILE = 192 };
+    int64_t rows = fsm_cpu_rows_that_fit(self, elems_of(x, 1, in) + elems_of(y, 1, out));
+    return rows > TILE ? rows / TILE * TILE : rows;
+}
+
+static void linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_real *bias, fsm_matrix x,
+                           fsm_matrix y)
+{
+    int64_t in = weight->in, out = weight->out, step = rows_at_once(self, x, in, y, out);
+    for (int64_t i = 0; i < n; i += step) {
+        int64_t rows = least(step, n - i);
+        float *next = fsm_cpu_of(self)->wide;
+        fsm_matrix from = in_floats(self, part_of(x, i, 0), rows, in, true, &next);
+        fsm_matrix to = in_floats(self, part_of(y, i, 0), rows, out, false, &next);
+        fsm_cpu_linear_forward(self, rows, weight, bias, from, to);
+        round_back(self, to, rows, out, part_of(y, i, 0));
+    }
+}
+
+static void linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, fsm_matrix dy, float beta,
+                                  fsm_matrix dx)
+{
+    int64_t in = weight->in, out = weight->out, step = rows_at_once(self, dx, in, dy, out);
+    for (int64_t i = 0; i < n; i += step) {
+        int64_t rows = least(step, n - i);
+        float *next = fsm_cpu_of(self)->wide;
+        fsm_matrix from = in_floats(self, part_of(dy, i, 0), rows, out, true, &next);
+        fsm_matrix to = in_floats(self, part_of(dx, i, 0), rows, in, beta != 0, &next);
+        fsm_cpu_linear_backward_input(self, rows, weight, from, beta, to);
+        round_back(self, to, rows, in, part_of(dx, i, 0));
+    }
+}
+
+static void linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, int parts,
+                                   const int64_t *part_rows, const int64_t *leaf_rows, fsm_matrix dy, fsm_matrix dx)
+{
+    (void)parts, (void)part_rows, (void)leaf_rows;
+    linear_backward_input(self, n, weight, dy, 0, dx);
+}
+
+static void linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, fsm_matrix dy, fsm_matrix x,
+                                   fsm_real *dw, fsm_real *dbias)
+{
+    int64_t step = rows_at_once(self, x, in, dy, out);
+    for (int64_t i = 0; i < n; i += step) {
+        int64_t rows = least(step, n - i);
+        float *next = fsm_cpu_of(self)->wide;
+        fsm_matrix of_y = in_floats(self, part_of(dy, i, 0), rows, out, true, &next);
+        fsm_matrix of_x = in_floats(self, part_of(x, i, 0), rows, in, true, &next);
+        fsm_cpu_linear_backward_weight(self, rows, out, in, of_y, of_x, dw, dbias);
+    }
+}
+
+void fsm_cpu_bf16_products(fsm_ops *ops)
+{
+    ops->gemm = gemm;
+    ops->linear_forward = linear_forward;
+    ops->linear_backward_input = linear_backward_input;
+    ops->linear_backward_joined = linear_backward_joined;
+    ops->linear_backward_weight = linear_backward_weight;
+}
