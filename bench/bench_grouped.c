@@ -94,7 +94,7 @@ int main(int argc, char **argv)
 {
     static data d;
     int threads = argc > 1 ? atoi(argv[1]) : 2, rounds = argc > 2 ? atoi(argv[2]) : 7;
-    if (rounds < 1 || rounds > MOST_ROUNDS || fsm_cpu_ops_create(threads, false, &d.ops) != FSMOE_OK) return 1;
+    if (rounds < 1 || rounds > MOST_ROUNDS || fsm_cpu_ops_create(threads, FSM_CPU_FP32, &d.ops) != FSMOE_OK) return 1;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         d.s = &shapes[i];
         printf("%lld rows of %d experts, %d threads, GF/s\n  %-31s %9s %9s %9s\n", (long long)d.s->rows, d.s->experts,

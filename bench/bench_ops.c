@@ -359,7 +359,7 @@ static data prepare(fsm_arena *arena, const shape *s)
 int main(int argc, char **argv)
 {
     threads = argc > 1 ? atoi(argv[1]) : 1;
-    if (fsm_cpu_ops_create(threads, false, &fast) != FSMOE_OK) return 1;
+    if (fsm_cpu_ops_create(threads, FSM_CPU_FP32, &fast) != FSMOE_OK) return 1;
     fsm_arena arena;
     if (fsm_arena_create((size_t)2 << 30, &arena) != FSMOE_OK) return 1;
     float *stream = fill(&arena, 2 * STREAM_ELEMS);

@@ -109,7 +109,7 @@ int main(void)
     scene s = {.x = calloc(ROWS * WIDTH, sizeof *s.x), .y = calloc(ROWS * WIDTH, sizeof *s.y)};
     float *values = calloc(WIDTH * WIDTH, sizeof *values);
     s.weight = (fsm_weight){.w = values, .out = WIDTH, .in = WIDTH};
-    if (!s.x || !s.y || !values || fsm_cpu_ops_create(1, false, &s.ops) != FSMOE_OK ||
+    if (!s.x || !s.y || !values || fsm_cpu_ops_create(1, FSM_CPU_FP32, &s.ops) != FSMOE_OK ||
         fsmoe_world_create(&world) != FSMOE_OK)
         return 1;
     if (world->comm->size < 2) {

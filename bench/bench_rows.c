@@ -61,7 +61,7 @@ int main(int argc, char **argv)
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
         problem p = {.out = sizes[s][0], .in = sizes[s][1]};
         size_t elems = (size_t)(MATRICES * p.out * p.in);
-        if (fsm_cpu_ops_create(argc > 1 ? atoi(argv[1]) : 1, false, &p.ops) != FSMOE_OK) return 1;
+        if (fsm_cpu_ops_create(argc > 1 ? atoi(argv[1]) : 1, FSM_CPU_FP32, &p.ops) != FSMOE_OK) return 1;
         p.w = malloc(elems * sizeof *p.w);
         p.x = calloc((size_t)(MOST_ROWS * p.in), sizeof *p.x);
         p.y = calloc((size_t)(MOST_ROWS * p.out), sizeof *p.y);

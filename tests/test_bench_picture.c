@@ -374,7 +374,8 @@ static void test_bench_command_names_what_is_wrong_before_it_measures(void **sta
     assert_false(has(c, "early.csv"));
     assert_fails(run(c, ARGS(BENCH, "--csv", "missing/rows.csv")), FSMOE_ERROR_IO, ARGS("missing/rows.csv"));
     write_text(c, "kept.csv", "rows\n", 5);
-    assert_fails(run(c, ARGS(BENCH, "--schedules", "dsmoe,none", "--csv", "kept.csv")), FSMOE_ERROR_CONFIG, ARGS("'none'"));
+    assert_fails(run(c, ARGS(BENCH, "--schedules", "dsmoe,none", "--csv", "kept.csv")), FSMOE_ERROR_CONFIG,
+                 ARGS("'none'"));
     assert_fails(run(c, ARGS(BENCH, "--schedules", "dsmoe,dsmoe", "--csv", "kept.csv")), FSMOE_ERROR_CONFIG,
                  ARGS("'dsmoe' is named twice"));
     char *kept = read_text(c, "kept.csv", NULL);

@@ -235,7 +235,7 @@ static void check_all(fsm_arena *arena, int shards)
 {
     int checked = 0;
     fsm_ops *fast;
-    assert_int_equal(fsm_cpu_ops_create(2, false, &fast), FSMOE_OK);
+    assert_int_equal(fsm_cpu_ops_create(2, FSM_CPU_FP32, &fast), FSMOE_OK);
     for (int e = 0; fsm_expert_at(e); e++) {
         for (int i = 0; i < 2 * DEFINITIONS; i++) {
             problem p;

@@ -112,7 +112,7 @@ int main(void)
         cmocka_unit_test(test_packed_product_that_fails_is_no_number),
         cmocka_unit_test(test_packed_copy_that_cannot_be_renewed_is_not_used),
     };
-    if (fsm_cpu_ops_create(1, false, &ops) != FSMOE_OK) return 1;
+    if (fsm_cpu_ops_create(1, FSM_CPU_FP32, &ops) != FSMOE_OK) return 1;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     fsm_ops_destroy(ops);
     return failed;

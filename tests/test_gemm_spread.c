@@ -46,7 +46,7 @@ static void test_gemm_of_copied_operands_has_the_same_bits(void **state)
 {
     for (int threads = 1; threads <= 3; threads++) {
         fsm_ops *ops;
-        assert_int_equal(fsm_cpu_ops_create(threads, false, &ops), FSMOE_OK);
+        assert_int_equal(fsm_cpu_ops_create(threads, FSM_CPU_FP32, &ops), FSMOE_OK);
         for (size_t i = 0; i < 8 * (sizeof sizes / sizeof *sizes); i++) {
             ((fsm_arena *)*state)->used = 0;
             check(*state, ops, &sizes[i / 8], i & 1, i & 2, i & 4 ? 128 : 0);

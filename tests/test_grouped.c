@@ -109,7 +109,7 @@ static void test_grouped_products_agree_with_those_of_each_expert(void **state)
 {
     for (int threads = 1; threads <= 3; threads++) {
         fsm_ops *ops;
-        assert_int_equal(fsm_cpu_ops_create(threads, false, &ops), FSMOE_OK);
+        assert_int_equal(fsm_cpu_ops_create(threads, FSM_CPU_FP32, &ops), FSMOE_OK);
         for (int i = 0; i < GROUPINGS; i++) {
             ((fsm_arena *)*state)->used = 0;
             check(*state, ops, &groupings[i]);

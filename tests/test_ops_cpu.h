@@ -19,7 +19,7 @@ static bool canonical;
 static inline void use_threads(int threads)
 {
     fsm_ops_destroy(fast);
-    assert_int_equal(fsm_cpu_ops_create(threads, canonical, &fast), FSMOE_OK);
+    assert_int_equal(fsm_cpu_ops_create(threads, canonical ? FSM_CPU_CANONICAL : FSM_CPU_FP32, &fast), FSMOE_OK);
 }
 
 /* Reference first, then the table twice. */

@@ -19,7 +19,7 @@ static int make_table(void **state)
 {
     fsm_ops *inner;
     (void)state;
-    return fsm_cpu_ops_create(1, false, &inner) != FSMOE_OK || fsm_meter_create(inner, &metered) != FSMOE_OK;
+    return fsm_cpu_ops_create(1, FSM_CPU_FP32, &inner) != FSMOE_OK || fsm_meter_create(inner, &metered) != FSMOE_OK;
 }
 
 static int destroy_table(void **state)

@@ -199,7 +199,7 @@ int main(void)
         cmocka_unit_test(test_ops_place_one_hot_matrices_hold_what_is_set),
         cmocka_unit_test(test_ops_place_slots_have_one_expert_and_row),
     };
-    if (fsm_cpu_ops_create(2, false, &fast) != FSMOE_OK) return 1;
+    if (fsm_cpu_ops_create(2, FSM_CPU_FP32, &fast) != FSMOE_OK) return 1;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     fsm_ops_destroy(fast);
     return failed;

@@ -19,7 +19,7 @@ static inline int make_tables(void **state)
     const fsm_attention_shape largest = {.k_len = 256, .head_dim = 64};
     (void)state;
     for (int i = 0; i < TABLES - 1; i++) {
-        if (fsm_cpu_ops_create(2, i == 1, &own_tables[i]) != FSMOE_OK) return 1;
+        if (fsm_cpu_ops_create(2, i == 1 ? FSM_CPU_CANONICAL : FSM_CPU_FP32, &own_tables[i]) != FSMOE_OK) return 1;
         if (i == METERED && fsm_meter_create(own_tables[i], &own_tables[i]) != FSMOE_OK) return 1;
         if (!own_tables[i]->attention_reserve(own_tables[i], &largest)) return 1;
         tables[i + 1] = own_tables[i];

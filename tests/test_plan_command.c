@@ -178,7 +178,8 @@ static void test_plan_command_names_the_file_of_a_false_claim(void **state)
     json_object_set_new(json_object_get(plan, "graph"), "spare", json_integer(5));
     char *text = json_dumps(plan, 0);
     write_text(c, "false.json", text, strlen(text));
-    assert_fails(run(c, ARGS("plan", "--check", "false.json")), FSMOE_ERROR_FORMAT, ARGS("plan 'false.json'", "5 spare"));
+    assert_fails(run(c, ARGS("plan", "--check", "false.json")), FSMOE_ERROR_FORMAT,
+                 ARGS("plan 'false.json'", "5 spare"));
     json_decref(plan);
     free(text);
 }

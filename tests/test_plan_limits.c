@@ -12,10 +12,10 @@ static fsmoe_status set(fsmoe_config *config, const char *const *settings)
 /* A step on 2 nodes x 2 ranks. settings: NULL after the last. */
 static fsm_step_shape shape_with(const char *const *settings)
 {
-    static const char *const usual[] = {"model.hidden=16",     "model.ffn_hidden=32",    "model.num_layers=2",
-                                        "model.num_heads=4",   "model.vocab_size=64",    "moe.num_experts=4",
-                                        "data.seq_len=32",     "train.micro_batch=8",    "train.global_batch=8",
-                                        "parallel.ep_size=2",  "parallel.esp_size=2",    "parallel.mp_size=2",
+    static const char *const usual[] = {"model.hidden=16",      "model.ffn_hidden=32",   "model.num_layers=2",
+                                        "model.num_heads=4",    "model.vocab_size=64",   "moe.num_experts=4",
+                                        "data.seq_len=32",      "train.micro_batch=8",   "train.global_batch=8",
+                                        "parallel.ep_size=2",   "parallel.esp_size=2",   "parallel.mp_size=2",
                                         "model.family=mixtral", "moe.capacity_factor=1", NULL};
     fsmoe_config *config;
     fsm_step_shape shape;

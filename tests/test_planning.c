@@ -94,7 +94,7 @@ static void test_planning_measures_anew_where_costs_no_longer_hold(void **state)
     while (args[n]) n++;
     assert_works(run_ranks(c, "4", args));
     args[n++] = "--resume";
-    args[n++] = "--allow-changes"; /* of the batch */
+    args[n++] = "--allow-changes";                              /* of the batch */
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) { /* each on top of those before it */
         for (int j = 0; cases[i].changes[j]; j++) args[n++] = cases[i].changes[j];
         outcome o = run_ranks(c, "4", args);
@@ -172,7 +172,8 @@ static void test_planning_renews_the_plan_between_steps(void **state)
         run_ranks(c, "4",
                   ARGS(TRAIN("renewed"), "--set", "parallel.schedule=fsmoe-x", "--set", "parallel.cluster=slow.json",
                        "--set", "parallel.replan_every=2", "--trace", "trace.json"));
-    if (!strstr(o.err, "step 2: plan changed, lanes 1 -> 1, degrees ")) assert_has(o.err, "step 2: measured again, the plan stays");
+    if (!strstr(o.err, "step 2: plan changed, lanes 1 -> 1, degrees "))
+        assert_has(o.err, "step 2: measured again, the plan stays");
     assert_works(o);
     assert_losses_agree(c, "renewed", "in-order", 1e-5);
     assert_true(has(c, "trace.json"));

@@ -91,7 +91,7 @@ static void test_products_measured_have_every_shape_once_and_a_choice_that_is_th
     fsm_products t;
     fsm_ops *ops;
     (void)state;
-    assert_int_equal(fsm_cpu_ops_create(2, false, &ops), FSMOE_OK);
+    assert_int_equal(fsm_cpu_ops_create(2, FSM_CPU_FP32, &ops), FSMOE_OK);
     assert_int_equal(fsm_products_measure(ops, 4, shapes, 10, &t), FSMOE_OK);
     assert_int_equal(t.count, 2 * 2 * FSM_PRODUCT_SIZES);
     assert_int_equal(t.threads, 2);
@@ -123,7 +123,7 @@ static void test_products_by_every_way_agree_with_the_reference(void **state)
     for (int way = 0; way < FSM_PRODUCT_WAYS * FSM_PRODUCT_WAYS; way++) {
         fsm_products t = table_of((fsm_product_way)(way / FSM_PRODUCT_WAYS), (fsm_product_way)(way % FSM_PRODUCT_WAYS));
         fsm_ops *ops;
-        assert_int_equal(fsm_cpu_ops_create(2, false, &ops), FSMOE_OK);
+        assert_int_equal(fsm_cpu_ops_create(2, FSM_CPU_FP32, &ops), FSMOE_OK);
         assert_int_equal(fsm_cpu_use_products(ops, &t), FSMOE_OK);
         for (int64_t n = 1; n <= MOST_ROWS; n = 2 * n + 13) {
             ((fsm_arena *)*state)->used = 0;
@@ -138,7 +138,7 @@ static void test_products_of_packed_weights_follow_an_update(void **state)
 {
     fsm_products t = table_of(FSM_PRODUCT_PACKED, FSM_PRODUCT_PACKED);
     fsm_ops *ops;
-    assert_int_equal(fsm_cpu_ops_create(1, false, &ops), FSMOE_OK);
+    assert_int_equal(fsm_cpu_ops_create(1, FSM_CPU_FP32, &ops), FSMOE_OK);
     assert_int_equal(fsm_cpu_use_products(ops, &t), FSMOE_OK);
     float *w = test_floats(*state, OUT * IN), *y = test_floats(*state, 64 * OUT);
     const float *x = test_floats(*state, 64 * IN);

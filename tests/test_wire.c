@@ -405,7 +405,7 @@ int main(void)
         cmocka_unit_test(test_wire_without_tokens_nothing_is_sent),
         cmocka_unit_test(test_wire_by_source_keeps_the_order_of_tokens),
     };
-    if (fsm_cpu_ops_create(2, false, &fast) != FSMOE_OK) return 1;
+    if (fsm_cpu_ops_create(2, FSM_CPU_FP32, &fast) != FSMOE_OK) return 1;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     fsm_ops_destroy(fast);
     return failed;

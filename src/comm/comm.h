@@ -26,7 +26,7 @@ struct fsm_comm {
     char *scratch;         /* [FSM_COMM_SLOTS, size, segment_elems] of FP32, or narrower */
 };
 
-/* Around whatever of communication touches tensors; leave hands the status on. */
+/* Around whatever of communication touches tensors (NULL: none of a group); leave hands the status on. */
 void fsm_comm_enter(fsm_comm *comm);
 fsmoe_status fsm_comm_leave(fsm_comm *comm, fsmoe_status status);
 

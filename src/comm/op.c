@@ -8,12 +8,12 @@
 
 void fsm_comm_enter(fsm_comm *comm)
 {
-    if (comm->device) fsm_device_enter(comm->device);
+    if (comm && comm->device) fsm_device_enter(comm->device);
 }
 
 fsmoe_status fsm_comm_leave(fsm_comm *comm, fsmoe_status status)
 {
-    if (comm->device) fsm_device_leave(comm->device);
+    if (comm && comm->device) fsm_device_leave(comm->device);
     return status;
 }
 

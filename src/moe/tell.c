@@ -19,23 +19,19 @@ static const fsm_ops *ops_of(const fsm_moe_pass *pass, fsm_hook_point point)
     return moves ? pass->moe->link_ops : pass->moe->ops;
 }
 
-static size_t bytes_of(const fsm_hook_call *call)
-{
-    return sizeof(float) * (size_t)(call->rows * call->width);
-}
-
-static void call_hooks(const fsm_moe_pass *pass, void *tensor, fsm_hook_call *call)
+static void call_hooks(const fsm_moe_pass *pass, fsm_matrix tensor, fsm_hook_call *call)
 {
     const fsm_ops *ops = ops_of(pass, call->point);
+    const size_t elem_bytes = tensor.elem == FSM_ELEM_ROW ? (size_t)ops->row_bytes : FSM_REAL_BYTES;
     if (ops->on_host) {
-        call->data = tensor;
+        call->data = tensor.at;
         fsm_hooks_call(pass->moe->hooks, call);
         return;
     }
     call->data = pass->staging->hook_rows[call->point];
-    ops->read(ops, bytes_of(call), tensor, call->data);
+    ops->read(ops, elem_bytes * (size_t)(call->rows * call->width), tensor.at, call->data);
     fsm_hooks_call(pass->moe->hooks, call);
-    ops->write(ops, bytes_of(call), call->data, tensor);
+    ops->write(ops, elem_bytes * (size_t)(call->rows * call->width), call->data, tensor.at);
 }
 
 int64_t fsm_moe_tell(const fsm_moe_pass *pass, fsm_hook_point point, fsm_phase phase, int chunk, int64_t rows,
@@ -53,7 +49,7 @@ int64_t fsm_moe_tell(const fsm_moe_pass *pass, fsm_hook_point point, fsm_phase p
                           .width = width,
                           .num_experts = pass->gate.gate->num_experts,
                           .kept = point == FSM_HOOK_BEFORE_MOE_START && phase == FSM_FORWARD ? NULL : kept_of(pass)};
-    call_hooks(pass, data.at, &call);
+    call_hooks(pass, data, &call);
     assert(call.width > 0 && call.width <= pass->moe->hidden);
     return call.width;
 }
