@@ -25,7 +25,7 @@ demo-1: all
 	  --set parallel.ranks_per_node=1 --set parallel.ep_size=1 --set parallel.esp_size=1 --set parallel.mp_size=1
 
 test: $(BUILD)/CMakeCache.txt
-	@cmake --build $(BUILD) -j $(JOBS)
+	@cmake --build $(BUILD) -j $(JOBS) --target all benchmarks # so that a benchmark which no longer compiles is noticed
 	@cd $(BUILD) && ctest --output-on-failure
 
 # `test`, all of it once more under AddressSanitizer and UBSan, threads under ThreadSanitizer, and the promises of the demo: some 20 minutes.

@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "cpu/cpu.h"
-#include "cpu/grouped.h"
+#include "cpu/products.h"
 #include "profile/measure.h"
 
 #include <stdio.h>
@@ -23,10 +23,9 @@ static const shape shapes[] = {{8192, 512, 1024, 8}, {4096, 1024, 2048, 8}, {163
 typedef struct data {
     const shape *s;
     fsm_ops *ops;
-    fsm_row_range rows[MOST_EXPERTS];
-    fsm_weight weight[MOST_EXPERTS];
-    const fsm_weight *weights[MOST_EXPERTS];
-    float *dw[MOST_EXPERTS], *x, *y; /* [rows, in], [rows, out] */
+    int64_t bounds[MOST_EXPERTS + 1];
+    fsm_linear linear[MOST_EXPERTS];
+    float *x, *y; /* [rows, in], [rows, out] */
 } data;
 
 typedef enum product { FORWARD, INPUT, WEIGHT, PRODUCTS } product;
@@ -46,47 +45,47 @@ static void prepare(data *d, int64_t out, int64_t in)
     d->x = fill(d->s->rows * in);
     d->y = fill(d->s->rows * out);
     for (int e = 0; e < d->s->experts; e++) {
-        d->rows[e] = (fsm_row_range){e * n, (e + 1) * n};
-        d->weight[e] = (fsm_weight){fill(out * in), out, in, NULL};
-        d->weights[e] = &d->weight[e];
-        d->dw[e] = fill(out * in);
+        d->bounds[e + 1] = (e + 1) * n;
+        d->linear[e] = (fsm_linear){{fill(out * in), out, in, NULL}, NULL, fill(out * in), NULL};
     }
 }
 
 static void release(data *d)
 {
     for (int e = 0; e < d->s->experts; e++) {
-        free((void *)d->weight[e].w);
-        free(d->dw[e]);
+        free((void *)d->linear[e].weight.w);
+        free(d->linear[e].dw);
     }
     free(d->x);
     free(d->y);
 }
 
-static double time_s(const data *d, product p, fsm_grouped_way way)
+static double time_s(const data *d, product p, bool side_by_side)
 {
-    const int64_t in = d->weight[0].in, out = d->weight[0].out;
-    const int count = d->s->experts;
+    const fsm_runs runs = {d->s->experts, d->bounds, d->bounds + 1};
+    const fsm_matrix x = fsm_reals(d->x, d->linear[0].weight.in), y = fsm_reals(d->y, d->linear[0].weight.out);
+    const fsm_products table = {.experts = {.side_by_side = side_by_side}};
+    if (fsm_cpu_use_products(d->ops, &table) != FSMOE_OK) abort();
     double start = fsm_clock_s();
-    if (p == FORWARD) fsm_cpu_linear_grouped_forward(d->ops, way, count, d->rows, d->weights, d->x, in, d->y, out);
-    else if (p == INPUT)
-        fsm_cpu_linear_grouped_backward_input(d->ops, way, count, d->rows, d->weights, d->y, out, d->x, in);
-    else fsm_cpu_linear_grouped_backward_weight(d->ops, way, count, d->rows, out, in, d->y, out, d->x, in, d->dw);
+    if (p == FORWARD) d->ops->grouped.forward(d->ops, &runs, d->linear, x, y);
+    else if (p == INPUT) d->ops->grouped.backward_input(d->ops, &runs, d->linear, NULL, y, x);
+    else d->ops->grouped.backward_weight(d->ops, &runs, d->linear, y, x);
     return fsm_clock_s() - start;
 }
 
 static void measure(data *d, product p, int rounds)
 {
     double turn[MOST_ROUNDS], side[MOST_ROUNDS], ratio[MOST_ROUNDS];
-    double work = 2e-9 * (double)(d->s->rows * d->weight[0].in * d->weight[0].out);
-    time_s(d, p, FSM_GROUPED_SIDE_BY_SIDE);
+    double work = 2e-9 * (double)(d->s->rows * d->linear[0].weight.in * d->linear[0].weight.out);
+    time_s(d, p, true);
     for (int i = 0; i < rounds; i++) {
-        turn[i] = time_s(d, p, FSM_GROUPED_IN_TURN);
-        side[i] = time_s(d, p, FSM_GROUPED_SIDE_BY_SIDE);
+        turn[i] = time_s(d, p, false);
+        side[i] = time_s(d, p, true);
         ratio[i] = turn[i] / side[i];
     }
-    printf("  %5lld -> %5lld %-16s %9.1f %9.1f %9.2f\n", (long long)d->weight[0].in, (long long)d->weight[0].out,
-           names[p], work / fsm_median(turn, rounds), work / fsm_median(side, rounds), fsm_median(ratio, rounds));
+    printf("  %5lld -> %5lld %-16s %9.1f %9.1f %9.2f\n", (long long)d->linear[0].weight.in,
+           (long long)d->linear[0].weight.out, names[p], work / fsm_median(turn, rounds),
+           work / fsm_median(side, rounds), fsm_median(ratio, rounds));
     fflush(stdout);
 }
 

@@ -50,18 +50,18 @@ static double bare_s(const bench *b)
     const int64_t m = b->s->hidden, h = b->s->ffn, n = b->s->tokens * b->s->choices / b->s->experts;
     double start = fsm_clock_s();
     for (int64_t e = 0; e < b->s->experts; e++) {
-        const fsm_expert_weights *w = &r->moe.experts[e];
+        const fsm_linear *in = &r->moe.experts.in[e], *out = &r->moe.experts.out[e];
         float *x = r->pass.x + e * n * m, *pre = r->pass.pre + e * n * 2 * h, *act = r->pass.act + e * n * h;
         float *y = r->pass.returned + e * n * m, *dact = r->scratch.dact;
-        ops->gemm(ops, false, true, n, 2 * h, m, NULL, fsm_reals(x, m), fsm_reals(w->in.w, m), 0,
+        ops->gemm(ops, false, true, n, 2 * h, m, NULL, fsm_reals(x, m), fsm_reals(in->weight.w, m), 0,
                   fsm_reals(pre, 2 * h));
-        ops->gemm(ops, false, true, n, m, h, NULL, fsm_reals(act, h), fsm_reals(w->out.w, h), 0, fsm_reals(y, m));
-        ops->gemm(ops, false, false, n, h, m, NULL, fsm_reals(y, m), fsm_reals(w->out.w, h), 0, fsm_reals(dact, h));
-        ops->gemm(ops, false, false, n, m, 2 * h, NULL, fsm_reals(pre, 2 * h), fsm_reals(w->in.w, m), 0,
+        ops->gemm(ops, false, true, n, m, h, NULL, fsm_reals(act, h), fsm_reals(out->weight.w, h), 0, fsm_reals(y, m));
+        ops->gemm(ops, false, false, n, h, m, NULL, fsm_reals(y, m), fsm_reals(out->weight.w, h), 0,
+                  fsm_reals(dact, h));
+        ops->gemm(ops, false, false, n, m, 2 * h, NULL, fsm_reals(pre, 2 * h), fsm_reals(in->weight.w, m), 0,
                   fsm_reals(x, m));
-        ops->gemm(ops, true, false, m, h, n, NULL, fsm_reals(y, m), fsm_reals(act, h), 1, fsm_reals(w->d_out, h));
-        ops->gemm(ops, true, false, 2 * h, m, n, NULL, fsm_reals(pre, 2 * h), fsm_reals(x, m), 1,
-                  fsm_reals(w->d_in, m));
+        ops->gemm(ops, true, false, m, h, n, NULL, fsm_reals(y, m), fsm_reals(act, h), 1, fsm_reals(out->dw, h));
+        ops->gemm(ops, true, false, 2 * h, m, n, NULL, fsm_reals(pre, 2 * h), fsm_reals(x, m), 1, fsm_reals(in->dw, m));
     }
     return fsm_clock_s() - start;
 }

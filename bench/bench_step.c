@@ -171,9 +171,10 @@ int main(int argc, char **argv)
     fsmoe_config *config = make_config(b.s);
     const int64_t tokens = b.s->samples * b.s->length;
     const fsm_model_options options = {.max_samples = b.s->samples, .training = true};
+    const fsm_backend_options metered = {.metered = true};
     fsm_comm *self;
     fsmoe_status status = fsm_comm_create_self(&self);
-    if (status == FSMOE_OK) status = fsm_stepper_create_metered(config, self, &options, &b.stepper);
+    if (status == FSMOE_OK) status = fsm_stepper_create_by(config, self, &options, &metered, &b.stepper);
     int32_t *ids = malloc(2 * (size_t)tokens * sizeof *ids);
     b.scratch = calloc(6 << 20, sizeof *b.scratch);
     for (int64_t i = 0; i < 2 * tokens; i++)

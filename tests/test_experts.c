@@ -139,7 +139,8 @@ static void take_parts(fsm_arena *arena, const problem *p, int shards, int shard
 
 static fsm_expert_rows take_rows(fsm_arena *arena, const problem *p, int64_t width)
 {
-    fsm_expert_rows rows = {.n = ROWS, .hidden = HIDDEN, .width = width};
+    static const int64_t first = 0, end = ROWS;
+    fsm_expert_rows rows = {.runs = {1, &first, &end}, .hidden = HIDDEN, .width = width};
     rows.x = fsm_rows(FSM_ARENA_ARRAY(arena, float, ELEMS), HIDDEN);
     rows.dy = fsm_rows(FSM_ARENA_ARRAY(arena, float, ELEMS), HIDDEN);
     rows.y = fsm_rows(FSM_ARENA_ARRAY(arena, float, ELEMS), HIDDEN);
@@ -186,14 +187,15 @@ static void run(fsm_arena *arena, const problem *p, const fsm_ops *ops, int shar
     for (int shard = 0; shard < shards; shard++) {
         part parts[FSM_MAX_PARAMS_A_MODULE];
         fsm_param_view views[FSM_MAX_PARAMS_A_MODULE] = {0};
-        fsm_expert_weights weights;
+        fsm_linear in, out;
+        const fsm_experts expert = {fsm_expert_activation(p->kind, &p->config), &in, &out};
         fsm_expert_rows rows = take_rows(arena, p, FFN / shards);
         take_parts(arena, p, shards, shard, parts);
         for (int i = 0; i < p->spec_count; i++) views[i] = parts[i].view;
-        p->kind->bind(&p->config, views, shard, &weights);
-        p->kind->forward(ops, &weights, &rows);
-        p->kind->backward_input(ops, &weights, &rows);
-        p->kind->backward_weight(ops, &weights, &rows);
+        p->kind->bind(&p->config, views, shard, &in, &out);
+        p->kind->forward(ops, &expert, &rows);
+        p->kind->backward_input(ops, &expert, &rows);
+        p->kind->backward_weight(ops, &expert, &rows);
         collect(p, shard, parts, &rows, &got);
     }
     check(p, ops, shards, "y", ELEMS, got.y, want->y);
@@ -272,14 +274,11 @@ static void test_experts_auto_is_gelu_with_bias_and_swiglu_without(void **state)
     } cases[] = {{"gpt", "gelu", 4}, {"mixtral", "swiglu", 3}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const fsmoe_moe_config config = {.expert = cases[i].expert, .activation = "auto", .bias = "auto"};
-        const fsm_param_view views[FSM_MAX_PARAMS_A_MODULE] = {0};
         const fsm_expert_kind *kind = NULL;
         fsm_param_spec specs[FSM_MAX_PARAMS_A_MODULE];
-        fsm_expert_weights weights;
         assert_int_equal(fsm_expert_select(&config, &kind), FSMOE_OK);
         assert_int_equal(kind->list_params(&config, HIDDEN, FFN, specs), cases[i].params);
-        kind->bind(&config, views, 0, &weights);
-        assert_string_equal(weights.activation->name, cases[i].activation);
+        assert_string_equal(fsm_expert_activation(kind, &config)->name, cases[i].activation);
     }
 }
 

@@ -1,7 +1,7 @@
 /* Products of experts as one call, both ways, against the reference expert by expert: uneven and empty experts, rows that
  * nobody has between them, more and fewer experts than threads. */
 #include "cpu/cpu.h"
-#include "cpu/grouped.h"
+#include "cpu/products.h"
 #include "test_ops_data.h"
 
 enum { IN = 40, OUT = 136, LD_X = IN + 3, LD_Y = OUT + 5, MOST = 8 };
@@ -17,63 +17,72 @@ static const grouping groupings[] = {
 enum { GROUPINGS = sizeof groupings / sizeof *groupings };
 
 typedef struct subject {
-    int count;
     int64_t n; /* rows, with a gap of two after each expert */
-    fsm_row_range rows[MOST];
+    int64_t first[MOST], end[MOST];
+    fsm_runs runs;
     fsm_weight weight[MOST];
-    const fsm_weight *weights[MOST];
-    const float *x, *y;
+    const float *bias[MOST], *x, *y;
 } subject;
 
-static subject subject_of(fsm_arena *arena, const grouping *g)
+static void fill(fsm_arena *arena, const grouping *g, subject *s)
 {
-    subject s = {.count = g->count};
+    *s = (subject){.runs = {g->count, s->first, s->end}};
     for (int e = 0; e < g->count; e++) {
-        s.rows[e] = (fsm_row_range){s.n, s.n + g->rows[e]};
-        s.n += g->rows[e] + 2;
-        s.weight[e] = (fsm_weight){test_floats(arena, OUT * IN), OUT, IN, NULL};
-        s.weights[e] = &s.weight[e];
+        s->first[e] = s->n;
+        s->end[e] = s->n + g->rows[e];
+        s->n += g->rows[e] + 2;
+        s->weight[e] = (fsm_weight){test_floats(arena, OUT * IN), OUT, IN, NULL};
+        s->bias[e] = e % 2 ? test_floats(arena, OUT) : NULL;
     }
-    s.x = test_floats(arena, s.n * LD_X);
-    s.y = test_floats(arena, s.n * LD_Y);
-    return s;
+    s->x = test_floats(arena, s->n * LD_X);
+    s->y = test_floats(arena, s->n * LD_Y);
 }
 
-/* The results of all three: y and dx in rows of their own, dw of each expert after the other. */
+/* The results of all three: y and dx in rows of their own, dw and the biases' of each expert after the other. */
 typedef struct results {
-    float *y, *dx, *dw;
+    float *y, *dx, *dw, *dbias;
 } results;
 
 static results empty_results(fsm_arena *arena, const subject *s)
 {
     results r = {FSM_ARENA_ARRAY(arena, float, s->n *LD_Y), FSM_ARENA_ARRAY(arena, float, s->n *LD_X),
-                 FSM_ARENA_ARRAY(arena, float, MOST *OUT *IN)};
+                 FSM_ARENA_ARRAY(arena, float, MOST *OUT *IN), FSM_ARENA_ARRAY(arena, float, MOST *OUT)};
     for (int64_t i = 0; i < s->n * LD_Y; i++) r.y[i] = 7;
     for (int64_t i = 0; i < s->n * LD_X; i++) r.dx[i] = 8;
     for (int64_t i = 0; i < MOST * OUT * IN; i++) r.dw[i] = 9;
+    for (int64_t i = 0; i < MOST * OUT; i++) r.dbias[i] = 10;
     return r;
 }
 
-static results grouped(fsm_arena *arena, const subject *s, const fsm_ops *ops, fsm_grouped_way way)
+static results grouped(fsm_arena *arena, const subject *s, const fsm_ops *ops)
 {
     results r = empty_results(arena, s);
-    float *dw[MOST];
-    for (int e = 0; e < MOST; e++) dw[e] = r.dw + e * OUT * IN;
-    fsm_cpu_linear_grouped_forward(ops, way, s->count, s->rows, s->weights, s->x, LD_X, r.y, LD_Y);
-    fsm_cpu_linear_grouped_backward_input(ops, way, s->count, s->rows, s->weights, s->y, LD_Y, r.dx, LD_X);
-    fsm_cpu_linear_grouped_backward_weight(ops, way, s->count, s->rows, OUT, IN, s->y, LD_Y, s->x, LD_X, dw);
+    fsm_linear linear[MOST];
+    const int64_t halves[2] = {OUT / 2, OUT / 2}, leaves[2] = {64, 64};
+    const fsm_joined joined = {2, halves, leaves};
+    for (int64_t e = 0; e < s->runs.count; e++)
+        linear[e] = (fsm_linear){s->weight[e], s->bias[e], r.dw + e * OUT * IN, s->bias[e] ? r.dbias + e * OUT : NULL};
+    const fsm_grouped_ops *g = &ops->grouped;
+    g->forward(ops, &s->runs, linear, fsm_reals(s->x, LD_X), fsm_reals(r.y, LD_Y));
+    g->backward_input(ops, &s->runs, linear, s->n % 2 ? &joined : NULL, fsm_reals(s->y, LD_Y), fsm_reals(r.dx, LD_X));
+    g->backward_weight(ops, &s->runs, linear, fsm_reals(s->y, LD_Y), fsm_reals(s->x, LD_X));
     return r;
 }
 
 static results one_by_one(fsm_arena *arena, const subject *s, const fsm_ops *ops)
 {
     results r = empty_results(arena, s);
-    for (int e = 0; e < s->count; e++) {
-        int64_t n = s->rows[e].end - s->rows[e].begin, x = s->rows[e].begin * LD_X, y = s->rows[e].begin * LD_Y;
-        ops->linear_forward(ops, n, s->weights[e], NULL, fsm_reals(s->x + x, LD_X), fsm_reals(r.y + y, LD_Y));
-        ops->linear_backward_input(ops, n, s->weights[e], fsm_reals(s->y + y, LD_Y), 0, fsm_reals(r.dx + x, LD_X));
-        ops->linear_backward_weight(ops, n, OUT, IN, fsm_reals(s->y + y, LD_Y), fsm_reals(s->x + x, LD_X),
-                                    r.dw + e * OUT * IN, NULL);
+    const int64_t halves[2] = {OUT / 2, OUT / 2}, leaves[2] = {64, 64};
+    const fsm_joined joined = {2, halves, leaves};
+    for (int64_t e = 0; e < s->runs.count; e++) {
+        int64_t n = s->end[e] - s->first[e], x = s->first[e] * LD_X, y = s->first[e] * LD_Y;
+        const fsm_weight *w = &s->weight[e];
+        const fsm_matrix dy = fsm_reals(s->y + y, LD_Y), dx = fsm_reals(r.dx + x, LD_X);
+        ops->linear_forward(ops, n, w, s->bias[e], fsm_reals(s->x + x, LD_X), fsm_reals(r.y + y, LD_Y));
+        if (s->n % 2) ops->linear_backward_joined(ops, n, w, &joined, dy, dx);
+        else ops->linear_backward_input(ops, n, w, dy, 0, dx);
+        ops->linear_backward_weight(ops, n, OUT, IN, dy, fsm_reals(s->x + x, LD_X), r.dw + e * OUT * IN,
+                                    s->bias[e] ? r.dbias + e * OUT : NULL);
     }
     return r;
 }
@@ -89,40 +98,79 @@ static void assert_near(const float *a, const float *b, int64_t n)
         if (!(fabsf(a[i] - b[i]) <= 1e-4f * (1 + fabsf(b[i])))) fail_msg("%g is not %g at %ld", a[i], b[i], (long)i);
 }
 
-static void check(fsm_arena *arena, const fsm_ops *ops, const grouping *g)
+/* In turn and side by side, which a table of products says. */
+static results by_way(fsm_arena *arena, const subject *s, fsm_ops *ops, bool side_by_side)
 {
-    subject s = subject_of(arena, g);
+    fsm_products table = {.experts = {.side_by_side = side_by_side}};
+    assert_int_equal(fsm_cpu_use_products(ops, &table), FSMOE_OK);
+    results r = grouped(arena, s, ops);
+    assert_int_equal(fsm_cpu_use_products(ops, NULL), FSMOE_OK);
+    return r;
+}
+
+static void assert_equal(const subject *s, results a, results b)
+{
+    assert_same(a.y, b.y, s->n * LD_Y);
+    assert_same(a.dx, b.dx, s->n * LD_X);
+    assert_same(a.dw, b.dw, MOST * OUT * IN);
+    assert_same(a.dbias, b.dbias, MOST * OUT);
+}
+
+static void check(fsm_arena *arena, fsm_ops *ops, const grouping *g)
+{
+    subject s;
+    fill(arena, g, &s);
     results reference = one_by_one(arena, &s, &fsm_ops_reference), single = one_by_one(arena, &s, ops);
-    results turn = grouped(arena, &s, ops, FSM_GROUPED_IN_TURN);
-    results side = grouped(arena, &s, ops, FSM_GROUPED_SIDE_BY_SIDE);
-    results again = grouped(arena, &s, ops, FSM_GROUPED_SIDE_BY_SIDE);
-    const int64_t y = s.n * LD_Y, dx = s.n * LD_X, dw = MOST * OUT * IN;
-    if (s.n > 0) {
-        assert_same(turn.y, single.y, y), assert_same(side.y, again.y, y);
-        assert_same(turn.dx, single.dx, dx), assert_same(side.dx, again.dx, dx);
+    results side = by_way(arena, &s, ops, true);
+    assert_equal(&s, grouped(arena, &s, &fsm_ops_reference), reference);
+    assert_equal(&s, grouped(arena, &s, ops), single);
+    assert_equal(&s, by_way(arena, &s, ops, false), single);
+    assert_equal(&s, by_way(arena, &s, ops, true), side);
+    assert_near(side.y, reference.y, s.n * LD_Y);
+    assert_near(side.dx, reference.dx, s.n * LD_X);
+    assert_near(side.dw, reference.dw, MOST * OUT * IN);
+    assert_near(side.dbias, reference.dbias, MOST * OUT);
+}
+
+static void check_all(fsm_arena *arena, int threads, fsm_cpu_kind kind)
+{
+    fsm_ops *ops;
+    assert_int_equal(fsm_cpu_ops_create(threads, kind, &ops), FSMOE_OK);
+    for (int i = 0; i < GROUPINGS; i++) {
+        arena->used = 0;
+        check(arena, ops, &groupings[i]);
     }
-    assert_same(turn.dw, single.dw, dw), assert_same(side.dw, again.dw, dw);
-    assert_near(side.y, reference.y, y), assert_near(side.dx, reference.dx, dx), assert_near(side.dw, reference.dw, dw);
+    fsm_ops_destroy(ops);
 }
 
 static void test_grouped_products_agree_with_those_of_each_expert(void **state)
 {
     for (int threads = 1; threads <= 3; threads++) {
-        fsm_ops *ops;
-        assert_int_equal(fsm_cpu_ops_create(threads, FSM_CPU_FP32, &ops), FSMOE_OK);
-        for (int i = 0; i < GROUPINGS; i++) {
-            ((fsm_arena *)*state)->used = 0;
-            check(*state, ops, &groupings[i]);
-        }
-        fsm_ops_destroy(ops);
+        check_all(*state, threads, FSM_CPU_FP32);
+        check_all(*state, threads, FSM_CPU_CANONICAL);
     }
+}
+
+/* Of five experts one lies apart, one is empty. */
+static void test_grouped_runs_that_follow_each_other_are_joined(void **state)
+{
+    (void)state;
+    static const int64_t first[] = {3, 5, 5, 20, 24}, end[] = {5, 5, 9, 24, 31};
+    const fsm_runs runs = {5, first, end};
+    int64_t at, rows;
+    assert_int_equal(fsm_runs_rows(&runs), 17);
+    assert_int_equal(fsm_runs_join(&runs, 0, &at, &rows), 3);
+    assert_true(at == 3 && rows == 6);
+    assert_int_equal(fsm_runs_join(&runs, 3, &at, &rows), 5);
+    assert_true(at == 20 && rows == 11);
 }
 
 int main(void)
 {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, test_arena_setup, test_arena_teardown)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_grouped_products_agree_with_those_of_each_expert, test_arena_setup,
-                                        test_arena_teardown),
+        TEST(test_grouped_products_agree_with_those_of_each_expert),
+        cmocka_unit_test(test_grouped_runs_that_follow_each_other_are_joined),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

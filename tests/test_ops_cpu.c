@@ -73,7 +73,7 @@ static void check_linear(fsm_arena *arena, int64_t n, int64_t out, int64_t in, i
         ops->linear_backward_input(ops, n, weight, fsm_reals(dy, ld_y), 1, fsm_reals(more.of[run], ld_x));
         if (out % 2 == 0) {
             const int64_t halves[2] = {out / 2, out / 2}, leaves[2] = {7, 7};
-            ops->linear_backward_joined(ops, n, weight, 2, halves, leaves, fsm_reals(dy, ld_y),
+            ops->linear_backward_joined(ops, n, weight, &(fsm_joined){2, halves, leaves}, fsm_reals(dy, ld_y),
                                         fsm_reals(joined.of[run], ld_x));
         }
         ops->linear_backward_weight(ops, n, out, in, fsm_reals(dy, ld_y), fsm_reals(x, ld_x), dw.of[run],

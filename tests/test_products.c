@@ -46,10 +46,15 @@ static void test_products_text_reads_back_as_the_same_table(void **state)
     char *text;
     (void)state;
     t.items[3].gflops[1] = 1.0 / 3;
+    t.experts = (fsm_expert_products){8, 100, OUT, IN, {1.0 / 7, 2}, true};
     assert_int_equal(fsm_products_text(&t, &text), FSMOE_OK);
     assert_int_equal(fsm_products_parse(text, "text", &read), FSMOE_OK);
     free(text);
     assert_int_equal(read.threads, t.threads);
+    assert_true(read.experts.count == 8 && read.experts.rows == 100 && read.experts.out == OUT &&
+                read.experts.in == IN);
+    assert_memory_equal(read.experts.gflops, t.experts.gflops, sizeof t.experts.gflops);
+    assert_true(read.experts.side_by_side);
     assert_int_equal(read.count, t.count);
     for (int i = 0; i < t.count; i++) {
         const fsm_product *a = &read.items[i], *b = &t.items[i];
@@ -62,6 +67,9 @@ static void test_products_text_reads_back_as_the_same_table(void **state)
 #define ROW(rows, way) \
     "{\"rows\":" rows ",\"out\":8,\"in\":4,\"backward\":false,\"gflops\":[1,2,3],\"way\":\"" way "\"}"
 
+#define EXPERTS(count, rates) \
+    "{\"count\":" count ",\"rows\":9,\"out\":8,\"in\":4,\"gflops\":" rates ",\"side_by_side\":true}"
+
 static void test_products_parse_refuses_what_is_no_table(void **state)
 {
     static const char *const wrong[] = {
@@ -71,6 +79,9 @@ static void test_products_parse_refuses_what_is_no_table(void **state)
         "{\"threads\":0,\"products\":[]}",
         "{\"threads\":2,\"products\":[],\"more\":1}",
         "{\"threads\":2,\"products\":[{}]}",
+        "{\"threads\":2,\"experts\":{},\"products\":[]}",
+        "{\"threads\":2,\"experts\":" EXPERTS("0", "[1,2]") ",\"products\":[]}",
+        "{\"threads\":2,\"experts\":" EXPERTS("8", "[1,2,3]") ",\"products\":[]}",
         "{\"threads\":2,\"products\":[" ROW("16", "magic") "]}",
         "{\"threads\":2,\"products\":[" ROW("-16", "sgemm") "]}",
         "{\"threads\":2,\"products\":[" ROW("16", "sgemm") "," ROW("16", "sgemm") "]}",
@@ -80,6 +91,9 @@ static void test_products_parse_refuses_what_is_no_table(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         assert_int_equal(fsm_products_parse(wrong[i], "text", &t), FSMOE_ERROR_FORMAT);
+    assert_int_equal(fsm_products_parse("{\"threads\":2,\"experts\":" EXPERTS("8", "[1,2]") ",\"products\":[]}", "text",
+                                        &t),
+                     FSMOE_OK);
     assert_int_equal(fsm_products_parse("{\"threads\":2,\"products\":[" ROW("16", "sgemm") "," ROW("64", "packed") "]}",
                                         "text", &t),
                      FSMOE_OK);
@@ -100,6 +114,27 @@ static void test_products_measured_have_every_shape_once_and_a_choice_that_is_th
         assert_true(t.items[i].gflops[t.items[i].chosen] >= t.items[i].gflops[FSM_PRODUCT_SGEMM]);
     }
     fsm_ops_destroy(ops);
+}
+
+static void test_products_of_experts_are_measured_both_ways(void **state)
+{
+    static const struct {
+        int threads;
+        int64_t count, rows, measured;
+        bool both;
+    } cases[] = {{2, 8, 60, 8, true}, {2, 1, 60, 1, false}, {1, 8, 60, 8, false}, {2, 8, 0, 0, false}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fsm_products t = {.experts = {cases[i].count, cases[i].rows, OUT, IN, {0}, false}};
+        fsm_ops *ops;
+        assert_int_equal(fsm_cpu_ops_create(cases[i].threads, FSM_CPU_FP32, &ops), FSMOE_OK);
+        assert_int_equal(fsm_products_measure_experts(ops, 0.01, &t), FSMOE_OK);
+        assert_int_equal(t.experts.count, cases[i].measured);
+        assert_int_equal(t.experts.gflops[0] > 0 && t.experts.gflops[1] > 0, cases[i].both);
+        assert_true(!t.experts.side_by_side || t.experts.gflops[1] > t.experts.gflops[0]);
+        assert_null(fsm_cpu_products(ops));
+        fsm_ops_destroy(ops);
+    }
 }
 
 static void check_linears(fsm_arena *arena, const fsm_ops *ops, int64_t n)
@@ -184,6 +219,7 @@ int main(void)
         TEST(test_products_text_reads_back_as_the_same_table),
         TEST(test_products_parse_refuses_what_is_no_table),
         TEST(test_products_measured_have_every_shape_once_and_a_choice_that_is_there),
+        cmocka_unit_test(test_products_of_experts_are_measured_both_ways),
         TEST(test_products_by_every_way_agree_with_the_reference),
         TEST(test_products_of_packed_weights_follow_an_update),
         TEST(test_profile_products_measures_every_weight_of_the_configuration),

@@ -53,11 +53,11 @@ static void count_input(const fsm_ops *self, int64_t n, const fsm_weight *weight
     fsm_cpu_linear_backward_input(self, n, weight, dy, beta, dx);
 }
 
-static void count_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, int parts, const int64_t *part_rows,
-                         const int64_t *leaf_rows, fsm_matrix dy, fsm_matrix dx)
+static void count_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_joined *joined,
+                         fsm_matrix dy, fsm_matrix dx)
 {
     counted += (double)(n * weight->in * weight->out);
-    fsm_cpu_linear_backward_joined(self, n, weight, parts, part_rows, leaf_rows, dy, dx);
+    fsm_cpu_linear_backward_joined(self, n, weight, joined, dy, dx);
 }
 
 static void count_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, fsm_matrix dy, fsm_matrix x,

@@ -10,46 +10,55 @@ static int list_params(const fsmoe_moe_config *config, int64_t hidden, int64_t f
     return 3;
 }
 
-static void bind(const fsmoe_moe_config *config, const fsm_param_view *views, int shard, fsm_expert_weights *weights)
+static void bind(const fsmoe_moe_config *config, const fsm_param_view *views, int shard, fsm_linear *in,
+                 fsm_linear *out)
 {
     (void)config, (void)shard;
-    *weights = (fsm_expert_weights){
-        .in = {views[0].value, 2 * views[0].rows, views[0].cols, NULL},
-        .out = {views[2].value, views[2].rows, views[2].cols, NULL},
-        .d_in = views[0].grad,
-        .d_out = views[2].grad,
-    };
+    *in = (fsm_linear){{views[0].value, 2 * views[0].rows, views[0].cols, NULL}, NULL, views[0].grad, NULL};
+    *out = (fsm_linear){{views[2].value, views[2].rows, views[2].cols, NULL}, NULL, views[2].grad, NULL};
 }
 
-static void forward(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
+static void multiply(const fsm_ops *ops, int64_t n, int64_t width, const fsm_row *pre, fsm_row *act)
 {
-    int64_t width = r->width;
-    ops->linear_forward(ops, r->n, &w->in, NULL, r->x, fsm_rows(r->pre, 2 * width));
-    for (int64_t i = 0; i < r->n * width; i++) {
-        const float *a = r->pre + i / width * 2 * width + i % width;
-        r->act[i] = a[0] * a[width];
+    (void)ops;
+    for (int64_t i = 0; i < n * width; i++) {
+        const float *a = pre + i / width * 2 * width + i % width;
+        act[i] = a[0] * a[width];
     }
-    ops->linear_forward(ops, r->n, &w->out, NULL, fsm_rows(r->act, width), r->y);
 }
 
-static void backward_input(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
+static void multiply_backward(const fsm_ops *ops, int64_t n, int64_t width, const fsm_row *pre, const fsm_row *dact,
+                              fsm_row *dpre)
 {
-    int64_t width = r->width;
-    ops->linear_backward_input(ops, r->n, &w->out, r->dy, 0, fsm_rows(r->dact, width));
-    for (int64_t i = 0; i < r->n * width; i++) {
+    (void)ops;
+    for (int64_t i = 0; i < n * width; i++) {
         int64_t at = i / width * 2 * width + i % width;
-        float a = r->pre[at], b = r->pre[at + width];
-        r->pre[at] = r->dact[i] * b;
-        r->pre[at + width] = r->dact[i] * a;
+        float a = pre[at], b = pre[at + width];
+        dpre[at] = dact[i] * b;
+        dpre[at + width] = dact[i] * a;
     }
-    ops->linear_backward_input(ops, r->n, &w->in, fsm_rows(r->pre, 2 * width), 0, r->dx);
 }
 
-static void backward_weight(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
+static const fsm_activation product = {"product", true, multiply, multiply_backward};
+
+static void forward(const fsm_ops *ops, const fsm_experts *e, const fsm_expert_rows *r)
 {
-    ops->linear_backward_weight(ops, r->n, r->hidden, r->width, r->dy, fsm_rows(r->act, r->width), w->d_out, NULL);
-    ops->linear_backward_weight(ops, r->n, 2 * r->width, r->hidden, fsm_rows(r->pre, 2 * r->width), r->x, w->d_in,
-                                NULL);
+    ops->grouped.forward(ops, &r->runs, e->in, r->x, fsm_rows(r->pre, 2 * r->width));
+    fsm_experts_activate(ops, &product, r);
+    ops->grouped.forward(ops, &r->runs, e->out, fsm_rows(r->act, r->width), r->y);
+}
+
+static void backward_input(const fsm_ops *ops, const fsm_experts *e, const fsm_expert_rows *r)
+{
+    ops->grouped.backward_input(ops, &r->runs, e->out, NULL, r->dy, fsm_rows(r->dact, r->width));
+    fsm_experts_activate_backward(ops, &product, r);
+    ops->grouped.backward_input(ops, &r->runs, e->in, NULL, fsm_rows(r->pre, 2 * r->width), r->dx);
+}
+
+static void backward_weight(const fsm_ops *ops, const fsm_experts *e, const fsm_expert_rows *r)
+{
+    ops->grouped.backward_weight(ops, &r->runs, e->out, r->dy, fsm_rows(r->act, r->width));
+    ops->grouped.backward_weight(ops, &r->runs, e->in, fsm_rows(r->pre, 2 * r->width), r->x);
 }
 
 const fsm_expert_kind my_expert = {

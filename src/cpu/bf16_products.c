@@ -140,10 +140,10 @@ static void linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weig
     }
 }
 
-static void linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, int parts,
-                                   const int64_t *part_rows, const int64_t *leaf_rows, fsm_matrix dy, fsm_matrix dx)
+static void linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_joined *joined,
+                                   fsm_matrix dy, fsm_matrix dx)
 {
-    (void)parts, (void)part_rows, (void)leaf_rows;
+    (void)joined;
     linear_backward_input(self, n, weight, dy, 0, dx);
 }
 
@@ -167,4 +167,5 @@ void fsm_cpu_bf16_products(fsm_ops *ops)
     ops->linear_backward_input = linear_backward_input;
     ops->linear_backward_joined = linear_backward_joined;
     ops->linear_backward_weight = linear_backward_weight;
+    ops->grouped = (fsm_grouped_ops)FSM_REF_GROUPED_SLOTS;
 }

@@ -153,14 +153,14 @@ static void linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weig
                                  .c = dx.at});
 }
 
-static void linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *w, int parts,
-                                   const int64_t *part_rows, const int64_t *leaf_rows, fsm_matrix dy, fsm_matrix dx)
+static void linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *w, const fsm_joined *joined,
+                                   fsm_matrix dy, fsm_matrix dx)
 {
-    product p = {.m = n, .n = w->in, .parts = parts, .lda = dy.ld, .ldb = w->in, .ldc = dx.ld, .c = dx.at};
+    product p = {.m = n, .n = w->in, .parts = joined->parts, .lda = dy.ld, .ldb = w->in, .ldc = dx.ld, .c = dx.at};
     int64_t at = 0;
-    for (int i = 0; i < parts; at += part_rows[i], i++) {
-        p.k[i] = part_rows[i];
-        p.leaf[i] = leaf_rows[i];
+    for (int i = 0; i < joined->parts; at += joined->part_rows[i], i++) {
+        p.k[i] = joined->part_rows[i];
+        p.leaf[i] = joined->leaf_rows[i];
         p.a[i] = (const float *)dy.at + at;
         p.b[i] = w->w + at * w->in;
     }
@@ -246,6 +246,7 @@ const fsm_ops fsm_cpu_canonical_table = {
     .linear_backward_input = linear_backward_input,
     .linear_backward_joined = linear_backward_joined,
     .linear_backward_weight = linear_backward_weight,
+    .grouped = FSM_REF_GROUPED_SLOTS,
     .rmsnorm_backward = rmsnorm_backward,
     .embedding_backward = embedding_backward,
 };

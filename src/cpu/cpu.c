@@ -19,6 +19,9 @@ static const fsm_ops fast_table = {
     .linear_backward_input = fsm_cpu_linear_backward_input,
     .linear_backward_joined = fsm_cpu_linear_backward_joined,
     .linear_backward_weight = fsm_cpu_linear_backward_weight,
+    .grouped = {.forward = fsm_cpu_grouped_forward,
+                .backward_input = fsm_cpu_grouped_backward_input,
+                .backward_weight = fsm_cpu_grouped_backward_weight},
     .rmsnorm_backward = fsm_cpu_rmsnorm_backward,
     .embedding_backward = fsm_cpu_embedding_backward,
 };

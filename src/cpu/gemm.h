@@ -16,6 +16,10 @@ void fsm_cpu_gemm_reserve(fsm_cpu *cpu);
 void fsm_cpu_sgemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
                    const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 
+/* y += bias in every row; sum [columns] += the rows of x. On the calling thread. */
+void fsm_cpu_add_bias_rows(int64_t n, int64_t out, const float *bias, float *y, int64_t ld_y);
+void fsm_cpu_add_column_sums(int64_t n, int64_t columns, const float *x, int64_t ld_x, float *sum);
+
 /* y = x w^T of the first rows; returns how many rows it did (0 without packed copies). x [n, in] and y [n, out] must be
  * dense. One call at a time a weight. */
 int64_t fsm_cpu_packed_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *x, float *y);

@@ -13,6 +13,11 @@ FSM_CPU_BODY void add_bias_body(int64_t n, int64_t out, const float *bias, float
 }
 FSM_CPU_KERNEL(add_bias, (int64_t n, int64_t out, const float *bias, float *y, int64_t ld_y), (n, out, bias, y, ld_y))
 
+void fsm_cpu_add_bias_rows(int64_t n, int64_t out, const float *bias, float *y, int64_t ld_y)
+{
+    add_bias(n, out, bias, y, ld_y);
+}
+
 void fsm_cpu_add_bias(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *bias, fsm_real *y)
 {
 #pragma omp parallel num_threads(fsm_cpu_threads(self, n *width))
@@ -84,10 +89,10 @@ void fsm_cpu_linear_backward_input(const fsm_ops *self, int64_t n, const fsm_wei
                   to + done * dx.ld, dx.ld);
 }
 
-void fsm_cpu_linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, int parts,
-                                    const int64_t *part_rows, const int64_t *leaf_rows, fsm_matrix dy, fsm_matrix dx)
+void fsm_cpu_linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_joined *joined,
+                                    fsm_matrix dy, fsm_matrix dx)
 {
-    (void)parts, (void)part_rows, (void)leaf_rows;
+    (void)joined;
     fsm_cpu_linear_backward_input(self, n, weight, dy, 0, dx);
 }
 
@@ -115,6 +120,11 @@ FSM_CPU_BODY void column_sums_body(int64_t n, int64_t columns, const float *x, i
 }
 FSM_CPU_KERNEL(column_sums, (int64_t n, int64_t columns, const float *x, int64_t ld_x, float *sum),
                (n, columns, x, ld_x, sum))
+
+void fsm_cpu_add_column_sums(int64_t n, int64_t columns, const float *x, int64_t ld_x, float *sum)
+{
+    column_sums(n, columns, x, ld_x, sum);
+}
 
 void fsm_cpu_linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, fsm_matrix dy,
                                     fsm_matrix x, fsm_real *dw, fsm_real *dbias)

@@ -13,7 +13,6 @@ const int64_t fsm_product_rows[FSM_PRODUCT_SIZES] = {16, 64, 256, 512};
 
 enum { LEAST_TIMES = 2, MOST_TIMES = 9 };
 static const double SECONDS_A_WAY = 2e-3; /* more repeats of small products, so long as this is not spent */
-static const double CLEARLY = 1.08;       /* a way that takes memory or is new must be so many times as fast */
 
 const char *fsm_product_way_name(fsm_product_way way)
 {
@@ -96,7 +95,7 @@ static void measure(const subject *s, fsm_product *p)
     double work = 2e-9 * (double)p->rows * (double)p->out * (double)p->in;
     for (int way = 0; way < FSM_PRODUCT_WAYS; way++) {
         p->gflops[way] = isfinite(least[way]) ? work / fmax(least[way], 1e-9) : 0;
-        if (p->gflops[way] > CLEARLY * p->gflops[p->chosen]) p->chosen = (fsm_product_way)way;
+        if (p->gflops[way] > FSM_PRODUCTS_CLEARLY * p->gflops[p->chosen]) p->chosen = (fsm_product_way)way;
     }
 }
 

@@ -29,8 +29,16 @@ typedef struct fsm_product {
     fsm_product_way chosen;
 } fsm_product;
 
+/* Products of a layer's experts, which are one call: one after the other on all threads, or side by side on a thread each. */
+typedef struct fsm_expert_products {
+    int64_t count, rows, out, in; /* experts, rows of each, of a weight [out, in]; count 0: not measured */
+    double gflops[2];             /* in turn, side by side: forward and both gradients; 0: there was no choice */
+    bool side_by_side;
+} fsm_expert_products;
+
 typedef struct fsm_products {
     int threads; /* that it was measured with */
+    fsm_expert_products experts;
     int count;
     fsm_product items[FSM_MOST_PRODUCTS]; /* rows rise within a shape and direction */
 } fsm_products;
@@ -38,11 +46,18 @@ typedef struct fsm_products {
 /* "sgemm", "matmul", "packed" */
 const char *fsm_product_way_name(fsm_product_way way);
 
+/* A way that takes memory or is new must be so many times as fast. */
+#define FSM_PRODUCTS_CLEARLY 1.08
+
 /* Measures every shape [out, in], forward and backward, all ways in turns. Another way than sgemm is chosen only if it is
  * faster by more than measurements scatter. A shape that comes twice, or has no room, is left out; so are the larger sizes of
  * a shape when its share of the budget is spent. ERROR_MEMORY. */
 fsmoe_status fsm_products_measure(const fsm_ops *ops, int count, const int64_t (*shapes)[2], double budget_s,
                                   fsm_products *table);
+
+/* Measures table->experts, whose sizes are given, both ways in turns, of no more experts and rows than are needed; with fewer experts
+ * than threads there is nothing to choose. No rows: there are none. The instance computes by no table afterwards. ERROR_MEMORY. */
+fsmoe_status fsm_products_measure_experts(fsm_ops *ops, double budget_s, fsm_products *table);
 
 /* The instance computes by a copy of the table from now on; NULL: by none. Before weights are packed. Canonical tables have
  * one way alone and take no notice. ERROR_MEMORY. */

@@ -20,10 +20,16 @@ void fsm_cpu_linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *we
                             fsm_matrix x, fsm_matrix y);
 void fsm_cpu_linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, fsm_matrix dy, float beta,
                                    fsm_matrix dx);
-void fsm_cpu_linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, int parts,
-                                    const int64_t *part_rows, const int64_t *leaf_rows, fsm_matrix dy, fsm_matrix dx);
+void fsm_cpu_linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_joined *joined,
+                                    fsm_matrix dy, fsm_matrix dx);
 void fsm_cpu_linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, fsm_matrix dy,
                                     fsm_matrix x, fsm_real *dw, fsm_real *dbias);
+void fsm_cpu_grouped_forward(const fsm_ops *self, const fsm_runs *runs, const fsm_linear *linear, fsm_matrix x,
+                             fsm_matrix y);
+void fsm_cpu_grouped_backward_input(const fsm_ops *self, const fsm_runs *runs, const fsm_linear *linear,
+                                    const fsm_joined *joined, fsm_matrix dy, fsm_matrix dx);
+void fsm_cpu_grouped_backward_weight(const fsm_ops *self, const fsm_runs *runs, const fsm_linear *linear, fsm_matrix dy,
+                                     fsm_matrix x);
 
 void fsm_cpu_rmsnorm_forward(const fsm_ops *self, int64_t n, int64_t width, float eps, const float *x,
                              const float *gain, float *y, float *rstd);

@@ -159,7 +159,8 @@ static void input_backward(const fsm_pass *pass, const fsm_layer *l, const fsm_l
     /* heads are split over ranks: a key/value head with its queries is the least part */
     int64_t kv = m->kv_heads * m->head_dim, queries = attended_width / m->kv_heads;
     const int64_t part_rows[3] = {attended_width, kv, kv}, leaf_rows[3] = {queries, m->head_dim, m->head_dim};
-    m->ops->linear_backward_joined(m->ops, n, &l->qkv, 3, part_rows, leaf_rows, fsm_rows(m->dqkv, m->qkv_width),
+    const fsm_joined joined = {3, part_rows, leaf_rows};
+    m->ops->linear_backward_joined(m->ops, n, &l->qkv, &joined, fsm_rows(m->dqkv, m->qkv_width),
                                    fsm_reals(fsm_between_ranks(pass, pass->dh_full, pass->dh), hidden));
     m->ops->linear_backward_weight(m->ops, n, m->qkv_width, hidden, fsm_rows(m->dqkv, m->qkv_width),
                                    fsm_rows(saved->h1, hidden), l->qkv_grad.grad, l->qkv_bias.grad);

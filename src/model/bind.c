@@ -20,27 +20,29 @@ static fsm_weight as_weight(fsm_param_view v)
 
 /* The specs from slot `first` on. */
 static void bind_block(const fsm_model *m, fsm_role role, int first, int layer, int64_t expert, int shard,
-                       fsm_expert_weights *weights)
+                       fsm_linear *in, fsm_linear *out)
 {
     fsm_param_view views[FSM_MAX_PARAMS_A_MODULE];
     for (int i = 0; i < FSM_MAX_PARAMS_A_MODULE; i++) views[i] = view(m, role, first + i, layer, expert);
-    fsm_expert_find(m->config->moe.expert)->bind(&m->config->moe, views, shard, weights);
+    fsm_expert_find(m->config->moe.expert)->bind(&m->config->moe, views, shard, in, out);
 }
 
 static void bind_shared(const fsm_model *m, fsm_layer *l)
 {
     const fsmoe_config *c = m->config;
+    const fsm_experts *shared = &l->moe.shared.experts;
     fsm_param_spec specs[FSM_MAX_PARAMS_A_MODULE];
     int n = fsm_expert_find(c->moe.expert)->list_params(&c->moe, c->model.hidden, c->model.ffn_hidden, specs);
     for (int e = 0; e < l->moe.shared.count; e++)
-        bind_block(m, FSM_ROLE_SHARED, e * n, l->index, 0, 0, &l->moe.shared.experts[e]);
+        bind_block(m, FSM_ROLE_SHARED, e * n, l->index, 0, 0, &shared->in[e], &shared->out[e]);
     l->moe.shared.gate = view(m, FSM_ROLE_SHARED_GATE, 0, l->index, 0);
 }
 
 static void bind_moe(fsm_model *m, fsm_layer *l)
 {
     for (int64_t e = 0; e < l->moe.local_experts; e++)
-        bind_block(m, FSM_ROLE_EXPERT, 0, l->index, e, m->topo.esp_index, &l->moe.experts[e]);
+        bind_block(m, FSM_ROLE_EXPERT, 0, l->index, e, m->topo.esp_index, &l->moe.experts.in[e],
+                   &l->moe.experts.out[e]);
     for (int i = 0; i < FSM_MAX_PARAMS_A_MODULE; i++) {
         l->moe.gate.params[i] = view(m, FSM_ROLE_GATE, i, l->index, 0);
         l->moe.gate.weights[i] = as_weight(l->moe.gate.params[i]);
@@ -60,7 +62,7 @@ static void bind_layer(fsm_model *m, fsm_layer *l)
     l->qkv_bias = view(m, FSM_ROLE_Q_BIAS, 0, l->index, 0);
     l->o_bias = view(m, FSM_ROLE_O_BIAS, 0, l->index, 0);
     if (l->is_moe) bind_moe(m, l);
-    else bind_block(m, FSM_ROLE_FFN, 0, l->index, 0, m->topo.mp_index, &l->ffn);
+    else bind_block(m, FSM_ROLE_FFN, 0, l->index, 0, m->topo.mp_index, &l->ffn_in, &l->ffn_out);
 }
 
 void fsm_model_bind(fsm_model *m)

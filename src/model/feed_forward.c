@@ -73,8 +73,9 @@ static fsm_expert_rows ffn_rows(const fsm_pass *pass, int layer)
 {
     const fsm_layer_pass *saved = &pass->layers[layer];
     int64_t hidden = fsm_pass_hidden(pass);
+    static const int64_t first = 0;
     return (fsm_expert_rows){
-        .n = pass->n_group,
+        .runs = {1, &first, &pass->n_group},
         .hidden = hidden,
         .width = pass->model->ffn_width,
         .x = fsm_rows(saved->h2, hidden),
@@ -92,6 +93,12 @@ static const fsm_expert_kind *ffn_kind(const fsm_model *model)
     return fsm_expert_find(model->config->moe.expert);
 }
 
+static fsm_experts ffn_of(const fsm_model *model, int layer)
+{
+    fsm_layer *l = &model->layers[layer];
+    return (fsm_experts){fsm_expert_activation(ffn_kind(model), &model->config->moe), &l->ffn_in, &l->ffn_out};
+}
+
 void fsm_pass_ffn_norm_forward(fsm_pass *pass, int layer)
 {
     norm2_forward(pass, layer, fsm_own_rows(pass, pass->layers[layer].h2));
@@ -107,7 +114,8 @@ void fsm_pass_ffn_forward(fsm_pass *pass, int layer)
 {
     const fsm_model *m = pass->model;
     fsm_expert_rows rows = ffn_rows(pass, layer);
-    ffn_kind(m)->forward(m->ops, &m->layers[layer].ffn, &rows);
+    fsm_experts ffn = ffn_of(m, layer);
+    ffn_kind(m)->forward(m->ops, &ffn, &rows);
 }
 
 void fsm_add_ffn_residual(fsm_pass *pass, int layer)
@@ -132,14 +140,16 @@ void fsm_pass_ffn_backward(fsm_pass *pass, int layer)
 {
     const fsm_model *m = pass->model;
     fsm_expert_rows rows = ffn_rows(pass, layer);
-    ffn_kind(m)->backward_input(m->ops, &m->layers[layer].ffn, &rows);
+    fsm_experts ffn = ffn_of(m, layer);
+    ffn_kind(m)->backward_input(m->ops, &ffn, &rows);
 }
 
 void fsm_pass_ffn_weight_grad(fsm_pass *pass, int layer)
 {
     const fsm_model *m = pass->model;
     fsm_expert_rows rows = ffn_rows(pass, layer);
-    ffn_kind(m)->backward_weight(m->ops, &m->layers[layer].ffn, &rows);
+    fsm_experts ffn = ffn_of(m, layer);
+    ffn_kind(m)->backward_weight(m->ops, &ffn, &rows);
 }
 
 fsmoe_status fsm_pass_start_ffn_reducescatter_backward(fsm_pass *pass, int layer, fsm_comm_op *op)

@@ -18,7 +18,7 @@ typedef struct fsm_layer {
     fsm_weight qkv, o;               /* this rank's heads */
     fsm_param_view qkv_grad, o_grad; /* value and gradient of the same blocks */
     fsm_param_view qkv_bias, o_bias; /* value NULL without biases */
-    fsm_expert_weights ffn;          /* a layer without experts */
+    fsm_linear ffn_in, ffn_out;      /* a layer without experts */
     fsm_moe moe;                     /* a layer with experts */
     fsm_row *cache_k, *cache_v;      /* [cache_regions, cache_len, kv_heads head_dim] */
 } fsm_layer;

@@ -13,14 +13,15 @@ static bool each_weight(fsm_model *m, bool (*fn)(const fsm_ops *, fsm_weight *))
     bool ok = fn(m->ops, &m->head);
     for (int i = 0; i < m->config->model.num_layers; i++) {
         fsm_layer *l = &m->layers[i];
+        const fsm_experts *experts = &l->moe.experts, *shared = &l->moe.shared.experts;
         ok &= fn(m->ops, &l->qkv) && fn(m->ops, &l->o);
         for (int64_t e = 0; l->is_moe && e < l->moe.local_experts; e++)
-            ok &= fn(m->ops, &l->moe.experts[e].in) && fn(m->ops, &l->moe.experts[e].out);
+            ok &= fn(m->ops, &experts->in[e].weight) && fn(m->ops, &experts->out[e].weight);
         for (int s = 0; l->is_moe && s < FSM_MAX_PARAMS_A_MODULE; s++)
             if (l->moe.gate.weights[s].w) ok &= fn(m->ops, &l->moe.gate.weights[s]);
         for (int s = 0; l->is_moe && s < l->moe.shared.count; s++)
-            ok &= fn(m->ops, &l->moe.shared.experts[s].in) && fn(m->ops, &l->moe.shared.experts[s].out);
-        if (!l->is_moe) ok &= fn(m->ops, &l->ffn.in) && fn(m->ops, &l->ffn.out);
+            ok &= fn(m->ops, &shared->in[s].weight) && fn(m->ops, &shared->out[s].weight);
+        if (!l->is_moe) ok &= fn(m->ops, &l->ffn_in.weight) && fn(m->ops, &l->ffn_out.weight);
     }
     return ok;
 }

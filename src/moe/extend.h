@@ -16,7 +16,7 @@
 #include "moe/order/order.h"
 
 /* Of all the contracts together; a struct that grows or a function that changes makes it another. */
-#define FSM_EXTEND_VERSION 1
+#define FSM_EXTEND_VERSION 2
 
 #define fsm_add_gate(kind) fsm_add_gate_v(kind, FSM_EXTEND_VERSION)
 #define fsm_add_order(kind) fsm_add_order_v(kind, FSM_EXTEND_VERSION)

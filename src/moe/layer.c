@@ -75,36 +75,39 @@ void fsm_moe_order_forward(fsm_moe_pass *pass)
 
 /* ---- experts, and back ---- */
 
-/* The rows of local expert e in the chunk, with every buffer at its first row. */
-static fsm_expert_rows expert_rows(const fsm_moe_pass *pass, fsm_phase phase, int chunk, int64_t e)
+/* The rows of the local experts in the chunk. */
+static fsm_expert_rows expert_rows(const fsm_moe_pass *pass, fsm_phase phase, int chunk)
 {
     const fsm_moe *moe = pass->moe;
     const fsm_wire *wire = &pass->wire[phase];
-    const fsm_moe_staging *s = pass->staging;
-    int64_t at = wire->expert_first[chunk * moe->local_experts + e];
-    fsm_row *y = wire->identity && phase == FSM_FORWARD ? pass->returned : s->y;
+    const int64_t *first = wire->expert_first + chunk * moe->local_experts;
+    fsm_row *y = pass->staging->y;
     return (fsm_expert_rows){
-        .n = wire->expert_first[(chunk + 1) * moe->local_experts + e] - at,
+        .runs = {moe->local_experts, first, first + moe->local_experts},
         .hidden = moe->hidden,
         .width = moe->width,
-        .x = fsm_rows(fsm_moe_at(pass, pass->x, at * moe->hidden), moe->hidden),
-        .pre = fsm_moe_at(pass, pass->pre, at * moe->width * moe->expert->pre_width),
-        .act = fsm_moe_at(pass, pass->act, at * moe->width),
-        .y = fsm_rows(fsm_moe_at(pass, y, at * moe->hidden), moe->hidden),
-        .dy = fsm_rows(fsm_moe_at(pass, pass->expert_dy, at * moe->hidden), moe->hidden),
-        .dact = fsm_moe_at(pass, pass->scratch->dact, at * moe->width),
-        .dx = fsm_rows(fsm_moe_at(pass, s->y, at * moe->hidden), moe->hidden),
+        .x = fsm_rows(pass->x, moe->hidden),
+        .pre = pass->pre,
+        .act = pass->act,
+        .y = fsm_rows(wire->identity && phase == FSM_FORWARD ? pass->returned : y, moe->hidden),
+        .dy = fsm_rows(pass->expert_dy, moe->hidden),
+        .dact = pass->scratch->dact,
+        .dx = fsm_rows(y, moe->hidden),
     };
 }
 
-/* Rows of one expert and chunk from where they were gathered into expert order. */
-static void unpack(const fsm_moe_pass *pass, fsm_phase phase, int chunk, int64_t e, int64_t n, fsm_row *rows)
+/* Rows of the chunk from where they were gathered into expert order. */
+static void unpack(const fsm_moe_pass *pass, fsm_phase phase, const fsm_runs *runs, fsm_matrix to)
 {
     const fsm_moe *moe = pass->moe;
     const fsm_wire *wire = &pass->wire[phase];
+    int64_t at, n;
     if (wire->identity) return;
-    int64_t at = wire->expert_first[chunk * moe->local_experts + e];
-    moe->ops->gather_rows(moe->ops, n, moe->hidden, fsm_index_at(wire->wire_of_row, at), pass->staging->gather, rows);
+    for (int64_t i = 0; i < runs->count;) {
+        i = fsm_runs_join(runs, i, &at, &n);
+        moe->ops->gather_rows(moe->ops, n, moe->hidden, fsm_index_at(wire->wire_of_row, at), pass->staging->gather,
+                              fsm_moe_at(pass, to.at, at * moe->hidden));
+    }
 }
 
 /* The chunk's results back into the order they travel in. */
@@ -123,12 +126,10 @@ void fsm_moe_expert_forward(fsm_moe_pass *pass, int64_t first)
 {
     const fsm_moe *moe = pass->moe;
     int chunk = fsm_wire_chunk(&pass->wire[FSM_FORWARD], first);
+    fsm_expert_rows rows = expert_rows(pass, FSM_FORWARD, chunk);
     if (moe->esp->size == 1) fsm_moe_after_dispatch(moe->ops, pass, FSM_FORWARD, chunk);
-    for (int64_t e = 0; e < moe->local_experts; e++) {
-        fsm_expert_rows rows = expert_rows(pass, FSM_FORWARD, chunk, e);
-        unpack(pass, FSM_FORWARD, chunk, e, rows.n, rows.x.at);
-        moe->expert->forward(moe->ops, &moe->experts[e], &rows);
-    }
+    unpack(pass, FSM_FORWARD, &rows.runs, rows.x);
+    moe->expert->forward(moe->ops, &moe->experts, &rows);
     pack(pass, FSM_FORWARD, chunk);
 }
 
@@ -136,23 +137,18 @@ void fsm_moe_expert_backward(fsm_moe_pass *pass, int64_t first)
 {
     const fsm_moe *moe = pass->moe;
     int chunk = fsm_wire_chunk(&pass->wire[FSM_BACKWARD], first);
+    fsm_expert_rows rows = expert_rows(pass, FSM_BACKWARD, chunk);
     if (moe->esp->size == 1) fsm_moe_after_dispatch(moe->ops, pass, FSM_BACKWARD, chunk);
-    for (int64_t e = 0; e < moe->local_experts; e++) {
-        fsm_expert_rows rows = expert_rows(pass, FSM_BACKWARD, chunk, e);
-        unpack(pass, FSM_BACKWARD, chunk, e, rows.n, rows.dy.at);
-        moe->expert->backward_input(moe->ops, &moe->experts[e], &rows);
-    }
+    unpack(pass, FSM_BACKWARD, &rows.runs, rows.dy);
+    moe->expert->backward_input(moe->ops, &moe->experts, &rows);
     pack(pass, FSM_BACKWARD, chunk);
 }
 
 void fsm_moe_weight_grad(fsm_moe_pass *pass, int64_t first)
 {
     const fsm_moe *moe = pass->moe;
-    int chunk = fsm_wire_chunk(&pass->wire[FSM_BACKWARD], first);
-    for (int64_t e = 0; e < moe->local_experts; e++) {
-        fsm_expert_rows rows = expert_rows(pass, FSM_BACKWARD, chunk, e);
-        moe->expert->backward_weight(moe->ops, &moe->experts[e], &rows);
-    }
+    fsm_expert_rows rows = expert_rows(pass, FSM_BACKWARD, fsm_wire_chunk(&pass->wire[FSM_BACKWARD], first));
+    moe->expert->backward_weight(moe->ops, &moe->experts, &rows);
 }
 
 void fsm_moe_iorder_forward(fsm_moe_pass *pass, fsm_real *y)

@@ -31,7 +31,7 @@ typedef struct fsm_moe {
     const fsm_hooks *hooks; /* of the model */
     int64_t hidden, width;  /* M, local H */
     int64_t local_experts;
-    fsm_expert_weights *experts; /* [local_experts] */
+    fsm_experts experts; /* [local_experts] */
     fsm_gate gate;
     fsm_shared shared;
 } fsm_moe;

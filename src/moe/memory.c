@@ -157,8 +157,9 @@ static fsm_mixing_sizes mixing_sizes(const fsm_moe *moe, const fsm_wire_shape *s
 
 void fsm_moe_weights_take(fsm_memory *memory, fsm_moe *moe)
 {
-    moe->experts = FSM_TAKE_HOST(memory, fsm_expert_weights, moe->local_experts);
-    moe->shared.experts = FSM_TAKE_HOST(memory, fsm_expert_weights, moe->shared.count);
+    const fsm_activation *activation = fsm_expert_activation(moe->expert, moe->config);
+    moe->experts = fsm_experts_take(memory, activation, moe->local_experts);
+    moe->shared.experts = fsm_experts_take(memory, activation, moe->shared.count);
 }
 
 void fsm_moe_scratch_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape, fsm_moe_scratch *scratch)

@@ -33,12 +33,13 @@ static fsm_row *rows_at(const fsm_shared_pass *pass, const fsm_row *of_all, int 
     return fsm_row_at(of_all, pass->shared->ops->row_bytes, i * pass->max_tokens * width);
 }
 
-static fsm_expert_rows rows_of(const fsm_shared_pass *pass, int i, int64_t n, const fsm_row *x)
+static fsm_expert_rows rows_of(const fsm_shared_pass *pass, int i, const int64_t *n, const fsm_row *x)
 {
     const fsm_shared *s = pass->shared;
     const fsm_shared_scratch *scratch = pass->scratch;
     int64_t hidden = s->hidden;
-    return (fsm_expert_rows){.n = n,
+    static const int64_t first = 0;
+    return (fsm_expert_rows){.runs = {1, &first, n},
                              .hidden = hidden,
                              .width = s->width,
                              .x = fsm_rows(x, hidden),
@@ -48,6 +49,11 @@ static fsm_expert_rows rows_of(const fsm_shared_pass *pass, int i, int64_t n, co
                                            : fsm_reals(scratch->out, hidden),
                              .dact = scratch->dact,
                              .dx = fsm_reals(scratch->dx, hidden)};
+}
+
+static fsm_experts expert_of(const fsm_shared *s, int i)
+{
+    return (fsm_experts){s->experts.activation, s->experts.in + i, s->experts.out + i};
 }
 
 static fsm_real *open_of(const fsm_shared_pass *pass, int i)
@@ -65,7 +71,7 @@ static void add_gated(const fsm_shared_pass *pass, int i, const fsm_expert_rows 
 {
     const fsm_shared *s = pass->shared;
     const fsm_ops *ops = s->ops;
-    int64_t n = rows->n, hidden = s->hidden;
+    int64_t n = *rows->runs.end, hidden = s->hidden;
     fsm_real *open = open_of(pass, i);
     ops->gemm(ops, false, true, n, 1, hidden, NULL, rows->x, gate_of(s, i), 0, fsm_reals(open, 1));
     ops->sigmoid(ops, n, open, open);
@@ -77,8 +83,9 @@ void fsm_shared_forward(const fsm_shared_pass *pass, int64_t n, const fsm_row *x
 {
     const fsm_shared *s = pass->shared;
     for (int i = 0; i < s->count; i++) {
-        fsm_expert_rows rows = rows_of(pass, i, n, x);
-        s->kind->forward(s->ops, &s->experts[i], &rows);
+        fsm_expert_rows rows = rows_of(pass, i, &n, x);
+        fsm_experts expert = expert_of(s, i);
+        s->kind->forward(s->ops, &expert, &rows);
         if (s->gated) add_gated(pass, i, &rows, y);
         else s->ops->add(s->ops, n * s->hidden, rows.y.at, y);
     }
@@ -90,7 +97,7 @@ static void gate_backward(const fsm_shared_pass *pass, int i, const fsm_expert_r
 {
     const fsm_shared *s = pass->shared;
     const fsm_ops *ops = s->ops;
-    int64_t n = rows->n, hidden = s->hidden;
+    int64_t n = *rows->runs.end, hidden = s->hidden;
     const fsm_real *open = open_of(pass, i);
     fsm_real *dopen = pass->scratch->dopen;
     const fsm_index *row = pass->scratch->row;
@@ -106,11 +113,12 @@ void fsm_shared_backward(const fsm_shared_pass *pass, int64_t n, const fsm_row *
 {
     const fsm_shared *s = pass->shared;
     for (int i = 0; i < s->count; i++) {
-        fsm_expert_rows rows = rows_of(pass, i, n, x);
+        fsm_expert_rows rows = rows_of(pass, i, &n, x);
         if (s->gated) gate_backward(pass, i, &rows, dy, dx);
         rows.dy = s->gated ? fsm_rows(pass->scratch->dy, s->hidden) : fsm_reals(dy, s->hidden);
-        s->kind->backward_input(s->ops, &s->experts[i], &rows);
-        s->kind->backward_weight(s->ops, &s->experts[i], &rows);
+        fsm_experts expert = expert_of(s, i);
+        s->kind->backward_input(s->ops, &expert, &rows);
+        s->kind->backward_weight(s->ops, &expert, &rows);
         s->ops->add(s->ops, n * s->hidden, rows.dx.at, dx);
     }
 }

@@ -14,9 +14,9 @@ typedef struct fsm_shared {
     const fsm_ops *ops;
     int count;
     bool gated;
-    int64_t hidden, width;       /* M, H */
-    fsm_expert_weights *experts; /* [count] */
-    fsm_param_view gate;         /* [count, M], if gated */
+    int64_t hidden, width; /* M, H */
+    fsm_experts experts;   /* [count] */
+    fsm_param_view gate;   /* [count, M], if gated */
 } fsm_shared;
 
 /* Scratch of one call: all passes of all layers have the same. */

@@ -12,19 +12,13 @@
 #ifndef FSM_OPS_OPS_H
 #define FSM_OPS_OPS_H
 
+#include "ops/linear.h"
 #include "ops/place.h"
 #include "ops/route.h"
 #include "ops/tensor.h"
 
 #include <stdbool.h>
 #include <stddef.h>
-
-/* A weight matrix as the linear ops take it: w [out, in], rows `in` apart. `pack` belongs to the backend. */
-typedef struct fsm_weight {
-    const fsm_real *w;
-    int64_t out, in;
-    void *pack; /* NULL, or the backend's packed copies, made by weight_create */
-} fsm_weight;
 
 /* Causal attention of Lq queries on Lk >= Lq keys of each sample; query i sits at position Lk - Lq + i.
  * q [B, Lq, heads, head_dim], k and v [B, Lk, kv_heads, head_dim], o like q; a row is one token, heads side by side.
@@ -87,14 +81,14 @@ struct fsm_ops {
     /* dx[n,in] = dy[n,out] w + beta dx, beta 0 or 1 */
     void (*linear_backward_input)(const fsm_ops *self, int64_t n, const fsm_weight *weight, fsm_matrix dy, float beta,
                                   fsm_matrix dx);
-    /* The same (beta 0) for a weight whose rows are `parts` matrices side by side (Q K V; W1 W3), each of which a layout may
-     * split in whole runs of leaf_rows[p]; part p has part_rows[p] rows and every part the same number of leaves. Only a
-     * table whose sums must not depend on the layout cares. */
-    void (*linear_backward_joined)(const fsm_ops *self, int64_t n, const fsm_weight *weight, int parts,
-                                   const int64_t *part_rows, const int64_t *leaf_rows, fsm_matrix dy, fsm_matrix dx);
+    /* The same (beta 0) of a weight that is several side by side. */
+    void (*linear_backward_joined)(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_joined *joined,
+                                   fsm_matrix dy, fsm_matrix dx);
     /* dw[out,in] += dy^T x;  dbias[out] += column sums of dy (dbias may be NULL) */
     void (*linear_backward_weight)(const fsm_ops *self, int64_t n, int64_t out, int64_t in, fsm_matrix dy, fsm_matrix x,
                                    fsm_real *dw, fsm_real *dbias);
+    /* The same of several weights, each with a run of rows. */
+    fsm_grouped_ops grouped;
 
     /* RMSNorm (Zhang & Sennrich 2019): y = x * rstd * gain, rstd = 1/sqrt(mean(x^2) + eps); rstd [n] is saved. */
     void (*rmsnorm_forward)(const fsm_ops *self, int64_t n, int64_t width, float eps, const fsm_real *x,

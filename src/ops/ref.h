@@ -1,7 +1,7 @@
 /* The slots of fsm_ops_reference by name, so that a backend's table can inherit the ones it does not override.
  * In:  as ops.h says for each slot; nothing is checked.
  * Out: as ops.h says. One thread, scalar loops, sums in double: slow, and obviously right.
- * Files: ref_linear.c, ref_norm.c, ref_attention.c, ref_activation.c, ref_rows.c, ref_softmax.c, ref_vector.c, ref_place.c,
+ * Files: ref_linear.c, ref_grouped.c, ref_norm.c, ref_attention.c, ref_activation.c, ref_rows.c, ref_softmax.c, ref_vector.c, ref_place.c,
  * ref_route*.c; reference.c is the table.
  */
 #ifndef FSM_OPS_REF_H
@@ -25,10 +25,22 @@ void fsm_ref_linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *we
                             fsm_matrix x, fsm_matrix y);
 void fsm_ref_linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, fsm_matrix dy, float beta,
                                    fsm_matrix dx);
-void fsm_ref_linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, int parts,
-                                    const int64_t *part_rows, const int64_t *leaf_rows, fsm_matrix dy, fsm_matrix dx);
+void fsm_ref_linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_joined *joined,
+                                    fsm_matrix dy, fsm_matrix dx);
 void fsm_ref_linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, fsm_matrix dy,
                                     fsm_matrix x, fsm_real *dw, fsm_real *dbias);
+void fsm_ref_grouped_forward(const fsm_ops *self, const fsm_runs *runs, const fsm_linear *linear, fsm_matrix x,
+                             fsm_matrix y);
+void fsm_ref_grouped_backward_input(const fsm_ops *self, const fsm_runs *runs, const fsm_linear *linear,
+                                    const fsm_joined *joined, fsm_matrix dy, fsm_matrix dx);
+void fsm_ref_grouped_backward_weight(const fsm_ops *self, const fsm_runs *runs, const fsm_linear *linear, fsm_matrix dy,
+                                     fsm_matrix x);
+
+#define FSM_REF_GROUPED_SLOTS                                                                 \
+    {                                                                                         \
+        .forward = fsm_ref_grouped_forward, .backward_input = fsm_ref_grouped_backward_input, \
+        .backward_weight = fsm_ref_grouped_backward_weight                                    \
+    }
 
 void fsm_ref_rmsnorm_forward(const fsm_ops *self, int64_t n, int64_t width, float eps, const float *x,
                              const float *gain, float *y, float *rstd);

@@ -72,10 +72,10 @@ void fsm_ref_linear_backward_input(const fsm_ops *self, int64_t n, const fsm_wei
     fsm_ref_gemm(self, false, false, n, weight->in, weight->out, NULL, dy, fsm_reals(weight->w, weight->in), beta, dx);
 }
 
-void fsm_ref_linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, int parts,
-                                    const int64_t *part_rows, const int64_t *leaf_rows, fsm_matrix dy, fsm_matrix dx)
+void fsm_ref_linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_joined *joined,
+                                    fsm_matrix dy, fsm_matrix dx)
 {
-    (void)parts, (void)part_rows, (void)leaf_rows;
+    (void)joined;
     fsm_ref_linear_backward_input(self, n, weight, dy, 0, dx);
 }
 

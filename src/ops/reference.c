@@ -24,6 +24,7 @@ const fsm_ops fsm_ops_reference = {
     .linear_backward_input = fsm_ref_linear_backward_input,
     .linear_backward_joined = fsm_ref_linear_backward_joined,
     .linear_backward_weight = fsm_ref_linear_backward_weight,
+    .grouped = FSM_REF_GROUPED_SLOTS,
     .rmsnorm_forward = fsm_ref_rmsnorm_forward,
     .rmsnorm_backward = fsm_ref_rmsnorm_backward,
     .layernorm_forward = fsm_ref_layernorm_forward,

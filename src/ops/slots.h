@@ -11,12 +11,19 @@ SLOT(PRODUCT, , linear_forward, (int64_t n, const fsm_weight *weight, const fsm_
      (n, weight, bias, x, y), 2 * n * weight->out * weight->in, 0)
 SLOT(PRODUCT_INPUT, , linear_backward_input, (int64_t n, const fsm_weight *weight, fsm_matrix dy, float beta, fsm_matrix dx),
      (n, weight, dy, beta, dx), 2 * n * weight->out * weight->in, 0)
-SLOT(PRODUCT_INPUT, , linear_backward_joined, (int64_t n, const fsm_weight *weight, int parts, const int64_t *part_rows,
-                                               const int64_t *leaf_rows, fsm_matrix dy, fsm_matrix dx),
-     (n, weight, parts, part_rows, leaf_rows, dy, dx), 2 * n * weight->out * weight->in, 0)
+SLOT(PRODUCT_INPUT, , linear_backward_joined, (int64_t n, const fsm_weight *weight, const fsm_joined *joined, fsm_matrix dy,
+                                               fsm_matrix dx),
+     (n, weight, joined, dy, dx), 2 * n * weight->out * weight->in, 0)
 SLOT(PRODUCT_WEIGHT, , linear_backward_weight, (int64_t n, int64_t out, int64_t in, fsm_matrix dy, fsm_matrix x, fsm_real *dw,
                                                 fsm_real *dbias),
      (n, out, in, dy, x, dw, dbias), 2 * n * out * in, 0)
+SLOT(PRODUCT, grouped., forward, (const fsm_runs *runs, const fsm_linear *linear, fsm_matrix x, fsm_matrix y),
+     (runs, linear, x, y), 2 * fsm_runs_rows(runs) * linear->weight.out * linear->weight.in, 0)
+SLOT(PRODUCT_INPUT, grouped., backward_input, (const fsm_runs *runs, const fsm_linear *linear, const fsm_joined *joined,
+                                               fsm_matrix dy, fsm_matrix dx),
+     (runs, linear, joined, dy, dx), 2 * fsm_runs_rows(runs) * linear->weight.out * linear->weight.in, 0)
+SLOT(PRODUCT_WEIGHT, grouped., backward_weight, (const fsm_runs *runs, const fsm_linear *linear, fsm_matrix dy, fsm_matrix x),
+     (runs, linear, dy, x), 2 * fsm_runs_rows(runs) * linear->weight.out * linear->weight.in, 0)
 
 /* Forward is two products of queries and keys, backward five: it works out the scores again. */
 SLOT(ATTENTION, , attention_forward, (const fsm_attention_shape *shape, const fsm_row *q, const fsm_row *k, const fsm_row *v,

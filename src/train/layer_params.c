@@ -137,7 +137,7 @@ void fsm_layer_params_take(fsm_memory *memory, fsm_layer_params *params)
 }
 
 static void bind_expert(const fsm_layer_params *params, const fsmoe_config *config, int first, int last, int64_t e,
-                        int shard, fsm_expert_weights *weights)
+                        int shard, fsm_experts *experts)
 {
     fsm_param_view views[FSM_MAX_PARAMS_A_MODULE] = {0};
     for (int i = first; i < last; i++) {
@@ -145,7 +145,7 @@ static void bind_expert(const fsm_layer_params *params, const fsmoe_config *conf
         int64_t at = e * stride_of(params, p);
         views[i - first] = (fsm_param_view){fsm_real_at(p->value, at), fsm_real_at(p->grad, at), p->rows, p->cols};
     }
-    fsm_expert_find(config->moe.expert)->bind(&config->moe, views, shard, weights);
+    fsm_expert_find(config->moe.expert)->bind(&config->moe, views, shard, &experts->in[e], &experts->out[e]);
 }
 
 void fsm_layer_params_bind(const fsm_layer_params *params, const fsmoe_config *config, fsm_moe *moe)
@@ -157,9 +157,9 @@ void fsm_layer_params_bind(const fsm_layer_params *params, const fsmoe_config *c
         moe->gate.weights[i] = (fsm_weight){p->value, p->rows, p->cols, NULL};
     }
     for (int64_t e = 0; e < params->local_experts; e++)
-        bind_expert(params, config, params->first_routed, params->count, e, params->esp_index, &moe->experts[e]);
+        bind_expert(params, config, params->first_routed, params->count, e, params->esp_index, &moe->experts);
     for (int64_t e = 0; e < config->moe.shared_experts; e++)
-        bind_expert(params, config, shared, shared + specs, e, 0, &moe->shared.experts[e]);
+        bind_expert(params, config, shared, shared + specs, e, 0, &moe->shared.experts);
     if (!config->moe.shared_gate) return;
     const fsm_layer_param *gate = &params->items[params->first_routed - 1];
     moe->shared.gate = (fsm_param_view){gate->value, gate->grad, config->moe.shared_experts, gate->cols};

@@ -29,9 +29,21 @@ fsmoe_status fsm_list_product_shapes(const fsmoe_config *c, int64_t shapes[FSM_M
     return FSMOE_OK;
 }
 
+/* As many rows as an expert gets on average. */
+fsm_expert_products fsm_experts_to_measure(const fsmoe_config *c, const int64_t shape[2], int ranks)
+{
+    const int64_t ep = c->parallel.ep_size > 0 ? c->parallel.ep_size : 1;
+    const int64_t esp = c->parallel.esp_size > 0 ? c->parallel.esp_size : 1;
+    const int64_t choices = c->train.micro_batch * c->data.seq_len * c->moe.top_k;
+    return (fsm_expert_products){.count = c->moe.num_experts / ep,
+                                 .rows = choices * ep * esp / (c->moe.num_experts * ranks),
+                                 .out = shape[0],
+                                 .in = shape[1]};
+}
+
 /* ---- a run's table ---- */
 
-static fsmoe_status measure(const fsmoe_config *config, int threads, fsm_products *table)
+static fsmoe_status measure(const fsmoe_config *config, int ranks, int threads, fsm_products *table)
 {
     int64_t shapes[FSM_MOST_SHAPES][2];
     int count;
@@ -39,6 +51,8 @@ static fsmoe_status measure(const fsmoe_config *config, int threads, fsm_product
     FSM_TRY(fsm_list_product_shapes(config, shapes, &count));
     FSM_TRY(fsm_cpu_ops_create(threads, FSM_CPU_FP32, &ops));
     fsmoe_status status = fsm_products_measure(ops, count, (const int64_t(*)[2])shapes, FSM_PRODUCTS_BUDGET_S, table);
+    table->experts = fsm_experts_to_measure(config, shapes[0], ranks);
+    if (status == FSMOE_OK) status = fsm_products_measure_experts(ops, FSM_PRODUCTS_BUDGET_S / 2, table);
     fsm_ops_destroy(ops);
     return status;
 }
@@ -84,8 +98,9 @@ static void tell(const fsm_products *table, const char *from, char told[FSM_RUN_
 {
     int others = 0;
     for (int i = 0; i < table->count; i++) others += table->items[i].chosen != FSM_PRODUCT_SGEMM;
-    snprintf(told, FSM_RUN_PRODUCTS_BYTES, "products %s: %d of %d go another way than sgemm (" FSM_PRODUCTS_FILE ")",
-             from, others, table->count);
+    snprintf(told, FSM_RUN_PRODUCTS_BYTES,
+             "products %s: %d of %d go another way than sgemm, experts' %s (" FSM_PRODUCTS_FILE ")", from, others,
+             table->count, table->experts.side_by_side ? "side by side" : "in turn");
 }
 
 static fsmoe_status fill(const fsmoe_config *config, fsm_comm *world, const char *checkpoint, fsm_products *table,
@@ -98,7 +113,7 @@ static fsmoe_status fill(const fsmoe_config *config, fsm_comm *world, const char
     if (world->rank == 0) status = take_kept(config, checkpoint, threads, table, &kept[0], &kept[1]);
     FSM_TRY(fsm_comm_agree(world, status));
     FSM_TRY(world->control->broadcast_bytes(world, kept, sizeof kept, 0));
-    if (!kept[1]) FSM_TRY(fsm_comm_agree(world, measure(config, threads, table)));
+    if (!kept[1]) FSM_TRY(fsm_comm_agree(world, measure(config, world->size, threads, table)));
     FSM_TRY(world->control->broadcast_bytes(world, table, sizeof *table, 0));
     tell(table,
          kept[1]   ? "as measured at the run's beginning"

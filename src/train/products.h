@@ -22,6 +22,9 @@ enum { FSM_MOST_SHAPES = 8, FSM_RUN_PRODUCTS_BYTES = 256 };
  * ERROR_CONFIG: there is no such expert. */
 fsmoe_status fsm_list_product_shapes(const fsmoe_config *config, int64_t shapes[FSM_MOST_SHAPES][2], int *count);
 
+/* The experts of one rank, with their first weight's shape: what fsm_products_measure_experts is to measure. */
+fsm_expert_products fsm_experts_to_measure(const fsmoe_config *config, const int64_t shape[2], int ranks);
+
 /* The run's table, which the caller frees; NULL where train.products is fixed. That of the `checkpoint` (NULL: there is none), if it is of
  * as many threads and has all shapes; else measured, on all ranks at once, as a step loads the machine, and rank 0's is taken.
  * `told`: a sentence about it. Collective. ERROR_FORMAT names the file; ERROR_CONFIG: ranks have other configurations;

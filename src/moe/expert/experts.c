@@ -42,6 +42,44 @@ const fsm_activation *fsm_expert_activation(const fsm_expert_kind *kind, const f
     return fsm_activation_find(strcmp(config->activation, "auto") == 0 ? kind->activation : config->activation);
 }
 
+fsm_experts fsm_experts_take(fsm_memory *memory, const fsm_activation *activation, int64_t count)
+{
+    return (fsm_experts){activation, FSM_TAKE_HOST(memory, fsm_linear, count),
+                         FSM_TAKE_HOST(memory, fsm_linear, count)};
+}
+
+/* Where row `first` of the tensors between the two maps begins. */
+typedef struct between {
+    fsm_row *pre, *act, *dact;
+} between;
+
+static between between_at(const fsm_ops *ops, const fsm_activation *activation, const fsm_expert_rows *r, int64_t first)
+{
+    int64_t at = first * r->width;
+    return (between){fsm_row_at(r->pre, ops->row_bytes, activation->gated ? 2 * at : at),
+                     fsm_row_at(r->act, ops->row_bytes, at), fsm_row_at(r->dact, ops->row_bytes, at)};
+}
+
+void fsm_experts_activate(const fsm_ops *ops, const fsm_activation *activation, const fsm_expert_rows *rows)
+{
+    int64_t first, n;
+    for (int64_t i = 0; i < rows->runs.count;) {
+        i = fsm_runs_join(&rows->runs, i, &first, &n);
+        between at = between_at(ops, activation, rows, first);
+        activation->forward(ops, n, rows->width, at.pre, at.act);
+    }
+}
+
+void fsm_experts_activate_backward(const fsm_ops *ops, const fsm_activation *activation, const fsm_expert_rows *rows)
+{
+    int64_t first, n;
+    for (int64_t i = 0; i < rows->runs.count;) {
+        i = fsm_runs_join(&rows->runs, i, &first, &n);
+        between at = between_at(ops, activation, rows, first);
+        activation->backward(ops, n, rows->width, at.pre, at.dact, at.pre);
+    }
+}
+
 static bool is_gated(const fsm_expert_kind *kind)
 {
     return kind->pre_width == 2;

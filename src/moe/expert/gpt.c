@@ -25,47 +25,35 @@ static int list_params_gpt(const fsmoe_moe_config *config, int64_t hidden, int64
     return at.count;
 }
 
-static void bind_gpt(const fsmoe_moe_config *config, const fsm_param_view *views, int shard,
-                     fsm_expert_weights *weights)
+static void bind_gpt(const fsmoe_moe_config *config, const fsm_param_view *views, int shard, fsm_linear *in,
+                     fsm_linear *out)
 {
     places at = places_of(config);
     const fsm_param_view none = {0}, w1 = views[at.w1], w2 = views[at.w2];
     const fsm_param_view b1 = at.b1 >= 0 ? views[at.b1] : none, b2 = at.b2 >= 0 ? views[at.b2] : none;
-    *weights = (fsm_expert_weights){
-        .activation = fsm_expert_activation(&fsm_expert_gpt, config),
-        .in = {w1.value, w1.rows, w1.cols, NULL},
-        .out = {w2.value, w2.rows, w2.cols, NULL},
-        .bias_in = b1.value,
-        .bias_out = b2.value,
-        .d_in = w1.grad,
-        .d_out = w2.grad,
-        .d_bias_in = b1.grad,
-        .d_bias_out = b2.grad,
-        .add_bias_out = shard == 0,
-    };
+    *in = (fsm_linear){{w1.value, w1.rows, w1.cols, NULL}, b1.value, w1.grad, b1.grad};
+    *out = (fsm_linear){{w2.value, w2.rows, w2.cols, NULL}, shard == 0 ? b2.value : NULL, w2.grad, b2.grad};
 }
 
-static void forward_gpt(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
+static void forward_gpt(const fsm_ops *ops, const fsm_experts *e, const fsm_expert_rows *r)
 {
-    ops->linear_forward(ops, r->n, &w->in, w->bias_in, r->x, fsm_rows(r->pre, r->width));
-    w->activation->forward(ops, r->n, r->width, r->pre, r->act);
-    ops->linear_forward(ops, r->n, &w->out, w->add_bias_out ? w->bias_out : NULL, fsm_rows(r->act, r->width), r->y);
+    ops->grouped.forward(ops, &r->runs, e->in, r->x, fsm_rows(r->pre, r->width));
+    fsm_experts_activate(ops, e->activation, r);
+    ops->grouped.forward(ops, &r->runs, e->out, fsm_rows(r->act, r->width), r->y);
 }
 
-static void backward_input_gpt(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
+static void backward_input_gpt(const fsm_ops *ops, const fsm_experts *e, const fsm_expert_rows *r)
 {
-    ops->linear_backward_input(ops, r->n, &w->out, r->dy, 0.0f, fsm_rows(r->dact, r->width));
-    w->activation->backward(ops, r->n, r->width, r->pre, r->dact, r->pre);
-    ops->linear_backward_input(ops, r->n, &w->in, fsm_rows(r->pre, r->width), 0.0f, r->dx);
+    ops->grouped.backward_input(ops, &r->runs, e->out, NULL, r->dy, fsm_rows(r->dact, r->width));
+    fsm_experts_activate_backward(ops, e->activation, r);
+    ops->grouped.backward_input(ops, &r->runs, e->in, NULL, fsm_rows(r->pre, r->width), r->dx);
 }
 
 /* Every shard sees all rows' dy, so each computes the whole bias gradient and the replicas agree. */
-static void backward_weight_gpt(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
+static void backward_weight_gpt(const fsm_ops *ops, const fsm_experts *e, const fsm_expert_rows *r)
 {
-    ops->linear_backward_weight(ops, r->n, r->hidden, r->width, r->dy, fsm_rows(r->act, r->width), w->d_out,
-                                w->d_bias_out);
-    ops->linear_backward_weight(ops, r->n, r->width, r->hidden, fsm_rows(r->pre, r->width), r->x, w->d_in,
-                                w->d_bias_in);
+    ops->grouped.backward_weight(ops, &r->runs, e->out, r->dy, fsm_rows(r->act, r->width));
+    ops->grouped.backward_weight(ops, &r->runs, e->in, fsm_rows(r->pre, r->width), r->x);
 }
 
 const fsm_expert_kind fsm_expert_gpt = {

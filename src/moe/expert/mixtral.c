@@ -15,39 +15,34 @@ static int list_params_mixtral(const fsmoe_moe_config *config, int64_t hidden, i
     return COUNT;
 }
 
-static void bind_mixtral(const fsmoe_moe_config *config, const fsm_param_view *views, int shard,
-                         fsm_expert_weights *weights)
+static void bind_mixtral(const fsmoe_moe_config *config, const fsm_param_view *views, int shard, fsm_linear *in,
+                         fsm_linear *out)
 {
-    (void)shard;
-    *weights = (fsm_expert_weights){
-        .activation = fsm_expert_activation(&fsm_expert_mixtral, config),
-        .in = {views[W1].value, 2 * views[W1].rows, views[W1].cols, NULL},
-        .out = {views[W2].value, views[W2].rows, views[W2].cols, NULL},
-        .d_in = views[W1].grad,
-        .d_out = views[W2].grad,
-    };
+    (void)config, (void)shard;
+    *in = (fsm_linear){{views[W1].value, 2 * views[W1].rows, views[W1].cols, NULL}, NULL, views[W1].grad, NULL};
+    *out = (fsm_linear){{views[W2].value, views[W2].rows, views[W2].cols, NULL}, NULL, views[W2].grad, NULL};
 }
 
-static void forward_mixtral(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
+static void forward_mixtral(const fsm_ops *ops, const fsm_experts *e, const fsm_expert_rows *r)
 {
-    ops->linear_forward(ops, r->n, &w->in, NULL, r->x, fsm_rows(r->pre, 2 * r->width));
-    w->activation->forward(ops, r->n, r->width, r->pre, r->act);
-    ops->linear_forward(ops, r->n, &w->out, NULL, fsm_rows(r->act, r->width), r->y);
+    ops->grouped.forward(ops, &r->runs, e->in, r->x, fsm_rows(r->pre, 2 * r->width));
+    fsm_experts_activate(ops, e->activation, r);
+    ops->grouped.forward(ops, &r->runs, e->out, fsm_rows(r->act, r->width), r->y);
 }
 
-static void backward_input_mixtral(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
+static void backward_input_mixtral(const fsm_ops *ops, const fsm_experts *e, const fsm_expert_rows *r)
 {
-    ops->linear_backward_input(ops, r->n, &w->out, r->dy, 0.0f, fsm_rows(r->dact, r->width));
-    w->activation->backward(ops, r->n, r->width, r->pre, r->dact, r->pre);
     const int64_t part_rows[2] = {r->width, r->width}, leaf_rows[2] = {LEAF, LEAF};
-    ops->linear_backward_joined(ops, r->n, &w->in, 2, part_rows, leaf_rows, fsm_rows(r->pre, 2 * r->width), r->dx);
+    const fsm_joined w1_w3 = {2, part_rows, leaf_rows};
+    ops->grouped.backward_input(ops, &r->runs, e->out, NULL, r->dy, fsm_rows(r->dact, r->width));
+    fsm_experts_activate_backward(ops, e->activation, r);
+    ops->grouped.backward_input(ops, &r->runs, e->in, &w1_w3, fsm_rows(r->pre, 2 * r->width), r->dx);
 }
 
-static void backward_weight_mixtral(const fsm_ops *ops, const fsm_expert_weights *w, const fsm_expert_rows *r)
+static void backward_weight_mixtral(const fsm_ops *ops, const fsm_experts *e, const fsm_expert_rows *r)
 {
-    ops->linear_backward_weight(ops, r->n, r->hidden, r->width, r->dy, fsm_rows(r->act, r->width), w->d_out, NULL);
-    ops->linear_backward_weight(ops, r->n, 2 * r->width, r->hidden, fsm_rows(r->pre, 2 * r->width), r->x, w->d_in,
-                                NULL);
+    ops->grouped.backward_weight(ops, &r->runs, e->out, r->dy, fsm_rows(r->act, r->width));
+    ops->grouped.backward_weight(ops, &r->runs, e->in, fsm_rows(r->pre, 2 * r->width), r->x);
 }
 
 const fsm_expert_kind fsm_expert_mixtral = {

@@ -1,0 +1,112 @@
+/* Which way products of a layer's experts go, measured: one after the other on all threads, or side by side on a thread each. */
+#include "base/clock.h"
+#include "cpu/instance.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { LEAST_TIMES = 2, MOST_TIMES = 9, MOST_ELEMS = 16 << 20 /* of all experts' weights, and of their rows */ };
+
+/* Experts of as many rows each, one behind the other. */
+typedef struct subject {
+    fsm_linear *linear;
+    int64_t *bounds; /* [count + 1] */
+    float *w, *dw;   /* [count, out, in] */
+    float *x, *y, *dx;
+} subject;
+
+static float *numbers(int64_t n)
+{
+    float *x = malloc(sizeof *x * (size_t)n);
+    for (int64_t i = 0; x && i < n; i++) x[i] = (float)(i % 1021) * 0x1p-10f - 0.5f;
+    return x;
+}
+
+static void release(subject *s)
+{
+    free(s->linear);
+    free(s->bounds);
+    free(s->w);
+    free(s->dw);
+    free(s->x);
+    free(s->y);
+    free(s->dx);
+}
+
+static bool prepare(const fsm_expert_products *p, subject *s)
+{
+    const int64_t rows = p->count * p->rows, elems = p->out * p->in;
+    *s = (subject){calloc((size_t)p->count, sizeof *s->linear),
+                   malloc(sizeof(int64_t) * (size_t)(p->count + 1)),
+                   numbers(p->count * elems),
+                   numbers(p->count * elems),
+                   numbers(rows * p->in),
+                   numbers(rows * p->out),
+                   numbers(rows * p->in)};
+    if (!s->linear || !s->bounds || !s->w || !s->dw || !s->x || !s->y || !s->dx) return false;
+    for (int64_t e = 0; e <= p->count; e++) s->bounds[e] = e * p->rows;
+    for (int64_t e = 0; e < p->count; e++)
+        s->linear[e] = (fsm_linear){{s->w + e * elems, p->out, p->in, NULL}, NULL, s->dw + e * elems, NULL};
+    return true;
+}
+
+static double time_s(const fsm_ops *ops, const fsm_expert_products *p, const subject *s)
+{
+    const fsm_runs runs = {p->count, s->bounds, s->bounds + 1};
+    const fsm_matrix x = fsm_reals(s->x, p->in), y = fsm_reals(s->y, p->out), dx = fsm_reals(s->dx, p->in);
+    double start = fsm_clock_s();
+    ops->grouped.forward(ops, &runs, s->linear, x, y);
+    ops->grouped.backward_input(ops, &runs, s->linear, NULL, y, dx);
+    ops->grouped.backward_weight(ops, &runs, s->linear, y, x);
+    return fsm_clock_s() - start;
+}
+
+/* The least time of each way, since what disturbs only adds. */
+static void measure(const fsm_ops *ops, double budget_s, const subject *s, fsm_expert_products *p)
+{
+    bool *side_by_side = &fsm_cpu_of(ops)->products->experts.side_by_side;
+    double least[2] = {INFINITY, INFINITY}, began_s = fsm_clock_s();
+    for (int i = 0; i < LEAST_TIMES + 1 || (i < MOST_TIMES && fsm_clock_s() - began_s < budget_s); i++) {
+        for (int side = 0; side < 2; side++) {
+            *side_by_side = side;
+            double t = time_s(ops, p, s);
+            if (i > 0) least[side] = fmin(least[side], t); /* the first warms up */
+        }
+    }
+    double work = 3 * 2e-9 * (double)p->count * (double)p->rows * (double)p->out * (double)p->in;
+    for (int side = 0; side < 2; side++) p->gflops[side] = work / fmax(least[side], 1e-9);
+    p->side_by_side = p->gflops[1] > FSM_PRODUCTS_CLEARLY * p->gflops[0];
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* As many of them as are no burden; fewer than threads are never side by side. */
+static fsm_expert_products few_of(const fsm_expert_products *all)
+{
+    fsm_expert_products few = *all;
+    int64_t wider = few.out > few.in ? few.out : few.in;
+    few.rows = least(few.rows, MOST_ELEMS / wider / 2);
+    few.count = least(few.count, least(MOST_ELEMS / (few.out * few.in), MOST_ELEMS / (few.rows * wider)));
+    return few;
+}
+
+fsmoe_status fsm_products_measure_experts(fsm_ops *ops, double budget_s, fsm_products *table)
+{
+    subject s;
+    fsm_expert_products *p = &table->experts;
+    if (p->count < 1 || p->rows < 1) {
+        *p = (fsm_expert_products){0};
+        return FSMOE_OK;
+    }
+    *p = few_of(p);
+    if (p->count < fsm_cpu_of(ops)->threads || fsm_cpu_of(ops)->threads < 2) return FSMOE_OK;
+    FSM_TRY(fsm_cpu_use_products(ops, table));
+    bool ready = prepare(p, &s);
+    if (ready) measure(ops, budget_s, &s, p);
+    release(&s);
+    FSM_TRY(fsm_cpu_use_products(ops, NULL));
+    return ready ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to measure products of experts");
+}
