@@ -1,4 +1,5 @@
 /* The operations of a rank: those that compute, and those of whoever moves communication meanwhile, on the same device.
+ * Nothing else in this folder makes operations.
  * In:  threads; what kind of operations; whether what they do is counted; a table of products. FSMOE_DEVICE in the environment:
  *      `apart` puts tensors where nothing but operations, copies and communication reaches them, for tests.
  * Out: two instances.
@@ -28,6 +29,17 @@ typedef struct fsm_backend {
 /* ERROR_MEMORY; ERROR_CONFIG: there is no such device. Destroy in any case. */
 fsmoe_status fsm_backend_create(const fsm_backend_options *options, fsm_backend *backend);
 void fsm_backend_destroy(fsm_backend *backend);
+
+/* Operations that compute nothing, but say how much memory they would take; of `options` without `metered`. fsm_ops_destroy
+ * them. ERROR_MEMORY. */
+fsmoe_status fsm_backend_create_to_measure(const fsm_backend_options *options, fsm_ops **ops);
+
+/* What products with weights of these shapes reach on so many threads: fsm_products_measure. ERROR_MEMORY. */
+fsmoe_status fsm_backend_measure_products(int threads, int count, const int64_t (*shapes)[2], double budget_s,
+                                          struct fsm_products *table);
+
+/* The table that operations of the backend compute by; NULL: none. Its own. */
+const struct fsm_products *fsm_backend_products(const fsm_backend *backend);
 
 /* Communication of this group touches tensors of the backend's device. */
 void fsm_backend_serve(const fsm_backend *backend, fsm_comm *comm);

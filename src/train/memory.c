@@ -2,9 +2,9 @@
 
 #include "base/machine.h"
 #include "config/config.h"
-#include "cpu/cpu.h"
 #include "model/model.h"
 #include "profile/measure.h"
+#include "train/backend.h"
 #include "train/batches.h"
 #include "train/place.h"
 #include "train/same.h"
@@ -77,8 +77,9 @@ static fsmoe_status measure(const fsmoe_config *config, const fsm_topo *topo, in
 {
     const fsm_model_options options = {.max_samples = samples, .training = true};
     int count = lanes.lanes > 1 ? lanes.lanes : 1, parts = lanes.parts > 1 ? lanes.parts : 1;
+    const fsm_backend_options how = {.threads = threads, .kind = fsm_ops_kind_of(config)};
     fsm_ops *ops;
-    FSM_TRY(fsm_cpu_ops_create(threads, fsm_ops_kind_of(config), &ops));
+    FSM_TRY(fsm_backend_create_to_measure(&how, &ops));
     fsmoe_status status =
         fsm_model_measure_kinds(config, ops, topo, &options, count, parts, lanes.spare, true, expected);
     if (status == FSMOE_OK)

@@ -277,7 +277,7 @@ static fsmoe_status open_folder(fsm_trainer *t)
     FSM_TRY(fsm_run_log_open(dir, t->state.step, &t->log, &cut));
     tell_cut(t, &cut);
     FSM_TRY(fsm_planning_save(&t->planning, t->config));
-    FSM_TRY(fsm_run_products_save(t->stepper.backend.cpu, dir));
+    FSM_TRY(fsm_run_products_save(fsm_backend_products(&t->stepper.backend), dir));
     return fsm_run_record_write(&t->stepper, t->options, &t->memory, t->started, NAN, NULL);
 }
 

@@ -1,8 +1,8 @@
 #include "train/products.h"
 
 #include "base/file.h"
-#include "cpu/cpu.h"
 #include "moe/expert/expert.h"
+#include "train/backend.h"
 #include "train/place.h"
 #include "train/same.h"
 
@@ -35,12 +35,8 @@ static fsmoe_status measure(const fsmoe_config *config, int threads, fsm_product
 {
     int64_t shapes[FSM_MOST_SHAPES][2];
     int count;
-    fsm_ops *ops;
     FSM_TRY(fsm_list_product_shapes(config, shapes, &count));
-    FSM_TRY(fsm_cpu_ops_create(threads, FSM_CPU_FP32, &ops));
-    fsmoe_status status = fsm_products_measure(ops, count, (const int64_t(*)[2])shapes, FSM_PRODUCTS_BUDGET_S, table);
-    fsm_ops_destroy(ops);
-    return status;
+    return fsm_backend_measure_products(threads, count, (const int64_t(*)[2])shapes, FSM_PRODUCTS_BUDGET_S, table);
 }
 
 /* A checkpoint without a table is of a run that had none. Rank 0. */
@@ -124,10 +120,9 @@ fsmoe_status fsm_run_products_begin(const fsmoe_config *config, fsm_comm *world,
     return status;
 }
 
-fsmoe_status fsm_run_products_save(const fsm_ops *ops, const char *folder)
+fsmoe_status fsm_run_products_save(const fsm_products *table, const char *folder)
 {
     char path[FSM_PATH_BYTES], *text;
-    const fsm_products *table = fsm_cpu_products(ops);
     if (!table) return FSMOE_OK;
     FSM_TRY(fsm_file_path(folder, FSM_PRODUCTS_FILE, path));
     FSM_TRY(fsm_products_text(table, &text));

@@ -22,14 +22,14 @@ enum { FSM_MOST_SHAPES = 8, FSM_RUN_PRODUCTS_BYTES = 256 };
  * ERROR_CONFIG: there is no such expert. */
 fsmoe_status fsm_list_product_shapes(const fsmoe_config *config, int64_t shapes[FSM_MOST_SHAPES][2], int *count);
 
-/* The run's table, which the caller frees; NULL where train.products is fixed. That of the `checkpoint` (NULL: there is none), if it is of
- * as many threads and has all shapes; else measured, on all ranks at once, as a step loads the machine, and rank 0's is taken.
- * `told`: a sentence about it. Collective. ERROR_FORMAT names the file; ERROR_CONFIG: ranks have other configurations;
+/* The run's table, which the caller frees; NULL where train.products is fixed. That of the `checkpoint` (NULL: there is none),
+ * if it is of as many threads and has all shapes; else measured, on all ranks at once, as a step loads the machine, and rank
+ * 0's is taken. `told`: a sentence about it. Collective. ERROR_FORMAT names the file; ERROR_CONFIG: ranks have other configurations;
  * ERROR_MEMORY, ERROR_IO. */
 fsmoe_status fsm_run_products_begin(const fsmoe_config *config, fsm_comm *world, const char *checkpoint,
                                     fsm_products **table, char told[FSM_RUN_PRODUCTS_BYTES]);
 
-/* FOLDER/products.json, if the instance computes by a table. ERROR_IO, ERROR_MEMORY. */
-fsmoe_status fsm_run_products_save(const fsm_ops *ops, const char *folder);
+/* FOLDER/products.json, if there is a table. ERROR_IO, ERROR_MEMORY. */
+fsmoe_status fsm_run_products_save(const fsm_products *table, const char *folder);
 
 #endif

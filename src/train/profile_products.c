@@ -1,6 +1,6 @@
 /* Products of a model's weights, of which a table is measured without the model. */
 #include "config/config.h"
-#include "cpu/cpu.h"
+#include "train/backend.h"
 #include "train/place.h"
 #include "train/products.h"
 
@@ -30,18 +30,15 @@ fsmoe_status fsmoe_profile_products(fsmoe_config *config, double budget_s, fsmoe
 {
     int64_t shapes[FSM_MOST_SHAPES][2];
     int shape_count;
-    fsm_ops *ops = NULL;
     fsm_products *table = malloc(sizeof *table);
     fsmoe_status status = table ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a table of products");
     if (status == FSMOE_OK) status = fsm_config_check(config);
     if (status == FSMOE_OK) status = fsm_config_derive(config);
     if (status == FSMOE_OK) status = fsm_list_product_shapes(config, shapes, &shape_count);
-    if (status == FSMOE_OK) status = fsm_cpu_ops_create(fsm_threads_of(config, 1), FSM_CPU_FP32, &ops);
     if (status == FSMOE_OK)
-        status = fsm_products_measure(ops, shape_count, (const int64_t(*)[2])shapes,
-                                      budget_s > 0 ? budget_s : FSM_PRODUCTS_BUDGET_S, table);
+        status = fsm_backend_measure_products(fsm_threads_of(config, 1), shape_count, (const int64_t(*)[2])shapes,
+                                              budget_s > 0 ? budget_s : FSM_PRODUCTS_BUDGET_S, table);
     if (status == FSMOE_OK) read_table(table, products, count);
-    fsm_ops_destroy(ops);
     free(table);
     return status;
 }
