@@ -4,6 +4,7 @@
 #include "command_case.h"
 #include "model/lanes.h"
 #include "model_case.h"
+#include "train/memory.h"
 
 /* ---- evaluation ---- */
 
@@ -90,6 +91,47 @@ static void test_memory_of_too_large_a_run_is_refused_by_kind(void **state)
     assert_false(has(c, "large/config.yaml"));
 }
 
+/* Rank 0 alone reads the model for the sample: fp32 values of all of it, some 0.7 MB more than another rank takes. */
+static void test_memory_of_a_machine_has_what_only_the_first_rank_takes_once(void **state)
+{
+    (void)state;
+    const char *const settings[] = {"model.hidden=128",
+                                    "model.vocab_size=256",
+                                    "data.seq_len=16",
+                                    "train.global_batch=32",
+                                    "parallel.ep_size=4",
+                                    "run.sample_prompt=Emma",
+                                    NULL};
+    const fsm_memory_options how = {.threads = 1};
+    fsmoe_config *config = model_case_config(settings);
+    fsm_topo topo;
+    fsm_memory_ranks m;
+    assert_int_equal(fsm_topo_create(1, 4, &config->parallel, 2, &topo), FSMOE_OK);
+    assert_int_equal(fsm_memory_predict_ranks(config, &topo, &how, &m), FSMOE_OK);
+    double first = (double)fsmoe_memory_total(&m.first), other = (double)fsmoe_memory_total(&m.other);
+    assert_true(first > other + 0.5e6);
+    assert_true(fsm_memory_of_ranks(&m, 4, true) == first + 3 * other);
+    assert_true(fsm_memory_of_ranks(&m, 4, false) == 4 * other);
+    fsmoe_config_destroy(config);
+}
+
+/* With the model read again by rank 0, two ranks take less than twice what it does. */
+static void test_memory_of_two_ranks_is_not_twice_that_of_the_first(void **state)
+{
+    const command_case *c = *state;
+    if (!has_mpi(c)) skip();
+    outcome o =
+        run_ranks(c, "2",
+                  ARGS("train", "config.yaml", "--set", "model.hidden=65536", "--set", "model.ffn_hidden=65536",
+                       "--set", "run.sample_prompt=Emma", "--set", "run.sample_tokens=2", "--set", "run.dir=large"));
+    const char *both = strstr(o.err, "2 ranks of this machine take "), *first = strstr(o.err, "the first takes ");
+    if (!both || !first) fail_msg("%s", o.err);
+    double needed = atof(both + strlen("2 ranks of this machine take ")),
+           one = atof(first + strlen("the first takes "));
+    if (!(needed > one && needed < 1.9 * one)) fail_msg("two ranks take %g GB, the first %g GB", needed, one);
+    forget(o);
+}
+
 /* Sanitizers keep memory of their own. */
 static void test_memory_peak_is_near_its_prediction(void **state)
 {
@@ -120,6 +162,8 @@ int main(void)
         cmocka_unit_test(test_memory_batches_that_may_not_be_cut_are_whole),
         IN_FOLDER(test_memory_evaluation_in_pieces_has_the_same_loss),
         IN_FOLDER(test_memory_of_too_large_a_run_is_refused_by_kind),
+        cmocka_unit_test(test_memory_of_a_machine_has_what_only_the_first_rank_takes_once),
+        IN_FOLDER(test_memory_of_two_ranks_is_not_twice_that_of_the_first),
         IN_FOLDER(test_memory_peak_is_near_its_prediction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

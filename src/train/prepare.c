@@ -121,7 +121,8 @@ static fsmoe_status create_batches(fsm_trainer *t)
 static fsmoe_status check_memory(fsm_trainer *t)
 {
     char kinds[512], warning[FSM_MEMORY_SENTENCE_BYTES];
-    FSM_TRY(fsm_memory_check(t->config, t->world, t->options->force, &t->memory.predicted, warning));
+    const fsm_memory_options how = {0};
+    FSM_TRY(fsm_memory_check(t->config, t->world, &how, t->options->force, &t->memory.predicted, warning));
     fsmoe_memory_describe(&t->memory.predicted, kinds, sizeof kinds);
     fsm_trainer_say(t, "memory of a rank (GB are 10^9 bytes): %s", kinds);
     if (warning[0]) fsm_trainer_say(t, "%s", warning);
@@ -132,11 +133,12 @@ static fsmoe_status check_memory(fsm_trainer *t)
 static fsmoe_status predict_planned(fsm_trainer *t)
 {
     const fsm_graph *graph = &t->stepper.train_graph;
-    const fsm_lanes lanes = {fsm_graph_lanes(graph), fsm_graph_parts(graph), graph->spare};
+    const fsm_memory_options how = {.threads = t->stepper.threads,
+                                    .lanes = {fsm_graph_lanes(graph), fsm_graph_parts(graph), graph->spare}};
     const fsm_topo first = fsm_topo_at(&t->stepper.topo, 0);
     fsmoe_memory *predicted = &t->memory.predicted, planned;
-    if (lanes.lanes <= 1 && lanes.spare == 0) return FSMOE_OK;
-    FSM_TRY(fsm_memory_predict(t->config, &first, t->stepper.threads, lanes, &planned));
+    if (how.lanes.lanes <= 1 && how.lanes.spare == 0) return FSMOE_OK;
+    FSM_TRY(fsm_memory_predict(t->config, &first, &how, &planned));
     planned.process = predicted->process;
     if (fsmoe_memory_total(&planned) <= fsmoe_memory_total(predicted)) return FSMOE_OK; /* steps in order were first */
     char kinds[512];
