@@ -4,6 +4,7 @@
 #include "model/model.h"
 #include "train/backend.h"
 #include "train/batches.h"
+#include "train/peak.h"
 #include "train/place.h"
 
 #include <stdio.h>
@@ -49,7 +50,14 @@ static int64_t summing_bytes(const fsm_topo *topo)
     return bytes;
 }
 
-static fsmoe_status add_passing(const fsmoe_config *config, const fsm_topo *topo, int64_t samples, fsmoe_memory *m)
+/* What the machine reaches is measured between steps, of a run that has more than the two that it waits for. */
+static int64_t peak_bytes(const fsmoe_config *config, const fsm_memory_options *how)
+{
+    return how->breakdown || config->train.steps > 2 ? fsm_peak_bytes(how->threads, how->breakdown) : 0;
+}
+
+static fsmoe_status add_passing(const fsmoe_config *config, const fsm_topo *topo, int64_t samples,
+                                const fsm_memory_options *how, fsmoe_memory *m)
 {
     fsm_params params;
     fsm_wire_shape wire;
@@ -63,6 +71,7 @@ static fsmoe_status add_passing(const fsmoe_config *config, const fsm_topo *topo
     fsm_params_destroy(&params);
     fsm_lanes_wire(config, topo, samples, &wire);
     int64_t passing = larger(saving_bytes(topo, largest), measuring_bytes(config, topo, &wire));
+    passing = larger(passing, peak_bytes(config, how));
     m->workspace += larger(passing, sampling_bytes(config, topo, total)) + summing_bytes(topo);
     return FSMOE_OK;
 }
@@ -109,7 +118,7 @@ fsmoe_status fsm_memory_predict(const fsmoe_config *config, const fsm_topo *topo
                              .workspace = (int64_t)expected.taken[FSM_MEMORY_WORKSPACE],
                              .host_tables = (int64_t)expected.host + ids,
                              .worst_more = buffers_of(&most) - buffers_of(&expected)};
-    return add_passing(config, topo, samples, memory);
+    return add_passing(config, topo, samples, how, memory);
 }
 
 fsmoe_status fsmoe_memory_of(const fsmoe_config *config, int nodes, int ranks_per_node, fsmoe_memory *memory)

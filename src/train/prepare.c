@@ -121,7 +121,7 @@ static fsmoe_status create_batches(fsm_trainer *t)
 static fsmoe_status check_memory(fsm_trainer *t)
 {
     char kinds[512], warning[FSM_MEMORY_SENTENCE_BYTES];
-    const fsm_memory_options how = {0};
+    const fsm_memory_options how = {.breakdown = t->options->breakdown};
     FSM_TRY(fsm_memory_check(t->config, t->world, &how, t->options->force, &t->memory.predicted, warning));
     fsmoe_memory_describe(&t->memory.predicted, kinds, sizeof kinds);
     fsm_trainer_say(t, "memory of a rank (GB are 10^9 bytes): %s", kinds);
@@ -134,7 +134,8 @@ static fsmoe_status predict_planned(fsm_trainer *t)
 {
     const fsm_graph *graph = &t->stepper.train_graph;
     const fsm_memory_options how = {.threads = t->stepper.threads,
-                                    .lanes = {fsm_graph_lanes(graph), fsm_graph_parts(graph), graph->spare}};
+                                    .lanes = {fsm_graph_lanes(graph), fsm_graph_parts(graph), graph->spare},
+                                    .breakdown = t->options->breakdown};
     const fsm_topo first = fsm_topo_at(&t->stepper.topo, 0);
     fsmoe_memory *predicted = &t->memory.predicted, planned;
     if (how.lanes.lanes <= 1 && how.lanes.spare == 0) return FSMOE_OK;
