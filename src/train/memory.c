@@ -6,8 +6,10 @@
 #include "train/batches.h"
 #include "train/peak.h"
 #include "train/place.h"
+#include "train/products.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- what comes and goes ---- */
@@ -78,12 +80,13 @@ static fsmoe_status add_passing(const fsmoe_config *config, const fsm_topo *topo
 
 /* ---- the prediction ---- */
 
-static fsmoe_status measure(const fsmoe_config *config, const fsm_topo *topo, int64_t samples,
-                            const fsm_memory_options *how, fsm_model_kinds *expected, fsm_model_kinds *most)
+static fsmoe_status measure_with(const fsmoe_config *config, const fsm_topo *topo, int64_t samples,
+                                 const fsm_memory_options *how, const fsm_products *products, fsm_model_kinds *expected,
+                                 fsm_model_kinds *most)
 {
     const fsm_model_options options = {.max_samples = samples, .training = true};
     int lanes = how->lanes.lanes > 1 ? how->lanes.lanes : 1, parts = how->lanes.parts > 1 ? how->lanes.parts : 1;
-    const fsm_backend_options wishes = {.threads = how->threads, .kind = fsm_ops_kind_of(config)};
+    const fsm_backend_options wishes = {.threads = how->threads, .kind = fsm_ops_kind_of(config), .products = products};
     int spare = how->lanes.spare;
     fsm_ops *ops;
     FSM_TRY(fsm_backend_create_to_measure(&wishes, &ops));
@@ -91,6 +94,19 @@ static fsmoe_status measure(const fsmoe_config *config, const fsm_topo *topo, in
     if (status == FSMOE_OK)
         status = fsm_model_measure_kinds(config, ops, topo, &options, lanes, parts, spare, false, most);
     fsm_ops_destroy(ops);
+    return status;
+}
+
+static fsmoe_status measure(const fsmoe_config *config, const fsm_topo *topo, int64_t samples,
+                            const fsm_memory_options *how, fsm_model_kinds *expected, fsm_model_kinds *most)
+{
+    if (how->products || !fsm_measures_products(config))
+        return measure_with(config, topo, samples, how, how->products, expected, most);
+    fsm_products *table = calloc(1, sizeof *table);
+    if (!table) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a table of products");
+    fsmoe_status status = fsm_products_of_most_memory(config, table);
+    if (status == FSMOE_OK) status = measure_with(config, topo, samples, how, table, expected, most);
+    free(table);
     return status;
 }
 

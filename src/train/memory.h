@@ -22,7 +22,9 @@ typedef struct fsm_memory_record {
 typedef struct fsm_memory_options {
     int threads;
     fsm_lanes lanes; /* zeros: one */
-    bool breakdown;  /* the machine's bandwidth is measured, too */
+    const struct fsm_products
+        *products;  /* NULL: none, or not measured yet, and then the most that they may take counts */
+    bool breakdown; /* the machine's bandwidth is measured, too */
 } fsm_memory_options;
 
 /* Of the rank at `topo`, without `process`. ERROR_CONFIG, ERROR_MEMORY. */

@@ -29,6 +29,20 @@ fsmoe_status fsm_list_product_shapes(const fsmoe_config *c, int64_t shapes[FSM_M
     return FSMOE_OK;
 }
 
+bool fsm_measures_products(const fsmoe_config *config)
+{
+    return strcmp(config->train.products, "measured") == 0 && !config->parallel.canonical_sums;
+}
+
+fsmoe_status fsm_products_of_most_memory(const fsmoe_config *config, fsm_products *table)
+{
+    int64_t shapes[FSM_MOST_SHAPES][2];
+    FSM_TRY(fsm_list_product_shapes(config, shapes, &table->count));
+    for (int i = 0; i < table->count; i++)
+        table->items[i] = (fsm_product){.out = shapes[i][0], .in = shapes[i][1], .chosen = FSM_PRODUCT_PACKED};
+    return FSMOE_OK;
+}
+
 /* ---- a run's table ---- */
 
 static fsmoe_status measure(const fsmoe_config *config, int threads, fsm_products *table)
@@ -110,7 +124,7 @@ fsmoe_status fsm_run_products_begin(const fsmoe_config *config, fsm_comm *world,
     *table = NULL;
     told[0] = 0;
     FSM_TRY(fsm_same_config(world, config)); /* or some would measure, and others not */
-    if (strcmp(config->train.products, "measured") != 0 || config->parallel.canonical_sums) return FSMOE_OK;
+    if (!fsm_measures_products(config)) return FSMOE_OK;
     fsm_products *made = calloc(1, sizeof *made);
     fsmoe_status status = made ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a table of products");
     status = fsm_comm_agree(world, status);

@@ -22,6 +22,12 @@ enum { FSM_MOST_SHAPES = 8, FSM_RUN_PRODUCTS_BYTES = 256 };
  * ERROR_CONFIG: there is no such expert. */
 fsmoe_status fsm_list_product_shapes(const fsmoe_config *config, int64_t shapes[FSM_MOST_SHAPES][2], int *count);
 
+/* Whether the run measures its products; sums in one fixed order go one way alone. */
+bool fsm_measures_products(const fsmoe_config *config);
+
+/* The table that would take the most memory: every weight has copies. What is measured is not known before it is. Likewise. */
+fsmoe_status fsm_products_of_most_memory(const fsmoe_config *config, fsm_products *table);
+
 /* The run's table, which the caller frees; NULL where train.products is fixed. That of the `checkpoint` (NULL: there is none),
  * if it is of as many threads and has all shapes; else measured, on all ranks at once, as a step loads the machine, and rank
  * 0's is taken. `told`: a sentence about it. Collective. ERROR_FORMAT names the file; ERROR_CONFIG: ranks have other configurations;
