@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "config/config.h"
 #include "moe/on_host.h"
+#include "run/breakdown.h"
 #include "train/adopt.h"
 #include "train/checkpoint.h"
 #include "train/flops.h"
@@ -278,6 +279,15 @@ static void tell_cut(const fsm_trainer *t, const fsm_run_log_cut *cut)
         fsm_trainer_say(t, "log.jsonl lacks steps before the checkpoint: its last is %lld", (long long)cut->last_kept);
 }
 
+/* That of an earlier part of the run says nothing of the steps that come. */
+static fsmoe_status forget_breakdown(const fsm_trainer *t)
+{
+    char path[FSM_PATH_BYTES];
+    if (t->state.step >= t->config->train.steps) return FSMOE_OK;
+    FSM_TRY(fsm_file_path(t->config->run.dir, FSM_BREAKDOWN_FILE, path));
+    return fsm_file_remove_tree(path);
+}
+
 static fsmoe_status open_folder(fsm_trainer *t)
 {
     fsm_run_log_cut cut;
@@ -293,6 +303,7 @@ static fsmoe_status open_folder(fsm_trainer *t)
     tell_cut(t, &cut);
     FSM_TRY(fsm_planning_save(&t->planning, t->config));
     FSM_TRY(fsm_run_products_save(fsm_backend_products(&t->stepper.backend), dir));
+    FSM_TRY(forget_breakdown(t));
     return fsm_run_record_write(&t->stepper, t->options, &t->memory, t->started, NAN, NULL);
 }
 

@@ -137,8 +137,8 @@ fsmoe_status fsm_run_products_begin(const fsmoe_config *config, fsm_comm *world,
 fsmoe_status fsm_run_products_save(const fsm_products *table, const char *folder)
 {
     char path[FSM_PATH_BYTES], *text;
-    if (!table) return FSMOE_OK;
     FSM_TRY(fsm_file_path(folder, FSM_PRODUCTS_FILE, path));
+    if (!table) return fsm_file_remove_tree(path); /* of an earlier part of the run, which measured */
     FSM_TRY(fsm_products_text(table, &text));
     fsmoe_status status = fsm_file_replace(path, text, strlen(text));
     free(text);

@@ -35,7 +35,7 @@ fsmoe_status fsm_products_of_most_memory(const fsmoe_config *config, fsm_product
 fsmoe_status fsm_run_products_begin(const fsmoe_config *config, fsm_comm *world, const char *checkpoint,
                                     fsm_products **table, char told[FSM_RUN_PRODUCTS_BYTES]);
 
-/* FOLDER/products.json, if there is a table. ERROR_IO, ERROR_MEMORY. */
+/* FOLDER/products.json; without a table there is none afterwards. ERROR_IO, ERROR_MEMORY. */
 fsmoe_status fsm_run_products_save(const fsm_products *table, const char *folder);
 
 #endif
