@@ -45,12 +45,21 @@ fsmoe_status fsm_products_of_most_memory(const fsmoe_config *config, fsm_product
 
 /* ---- a run's table ---- */
 
-static fsmoe_status measure(const fsmoe_config *config, int threads, fsm_products *table)
+static fsmoe_status measure(const fsmoe_config *config, int threads, double budget_s, fsm_products *table)
 {
     int64_t shapes[FSM_MOST_SHAPES][2];
     int count;
     FSM_TRY(fsm_list_product_shapes(config, shapes, &count));
-    return fsm_backend_measure_products(threads, count, (const int64_t(*)[2])shapes, FSM_PRODUCTS_BUDGET_S, table);
+    return fsm_backend_measure_products(threads, count, (const int64_t(*)[2])shapes, budget_s, table);
+}
+
+fsmoe_status fsm_products_measure_on_all(const fsmoe_config *config, fsm_comm *world, double budget_s,
+                                         fsm_products *table)
+{
+    int threads;
+    FSM_TRY(fsm_count_threads(config, world, &threads));
+    FSM_TRY(fsm_comm_agree(world, measure(config, threads, budget_s, table)));
+    return world->control->broadcast_bytes(world, table, sizeof *table, 0);
 }
 
 /* A checkpoint without a table is of a run that had none. Rank 0. */
@@ -94,8 +103,8 @@ static void tell(const fsm_products *table, const char *from, char told[FSM_RUN_
 {
     int others = 0;
     for (int i = 0; i < table->count; i++) others += table->items[i].chosen != FSM_PRODUCT_SGEMM;
-    snprintf(told, FSM_RUN_PRODUCTS_BYTES, "products %s: %d of %d go another way than sgemm (" FSM_PRODUCTS_FILE ")",
-             from, others, table->count);
+    snprintf(told, FSM_RUN_PRODUCTS_BYTES, "products %s: %d of %d go another way than sgemm", from, others,
+             table->count);
 }
 
 static fsmoe_status fill(const fsmoe_config *config, fsm_comm *world, const char *checkpoint, fsm_products *table,
@@ -108,8 +117,8 @@ static fsmoe_status fill(const fsmoe_config *config, fsm_comm *world, const char
     if (world->rank == 0) status = take_kept(config, checkpoint, threads, table, &kept[0], &kept[1]);
     FSM_TRY(fsm_comm_agree(world, status));
     FSM_TRY(world->control->broadcast_bytes(world, kept, sizeof kept, 0));
-    if (!kept[1]) FSM_TRY(fsm_comm_agree(world, measure(config, threads, table)));
-    FSM_TRY(world->control->broadcast_bytes(world, table, sizeof *table, 0));
+    if (kept[1]) FSM_TRY(world->control->broadcast_bytes(world, table, sizeof *table, 0));
+    else FSM_TRY(fsm_products_measure_on_all(config, world, FSM_PRODUCTS_BUDGET_S, table));
     tell(table,
          kept[1]   ? "as measured at the run's beginning"
          : kept[0] ? "measured anew, since threads or shapes are others"

@@ -28,9 +28,13 @@ bool fsm_measures_products(const fsmoe_config *config);
 /* The table that would take the most memory: every weight has copies. What is measured is not known before it is. Likewise. */
 fsmoe_status fsm_products_of_most_memory(const fsmoe_config *config, fsm_products *table);
 
+/* Measures the products of the configuration's weights on all ranks at once, each with its own threads, as a step loads the machine;
+ * all get rank 0's table. Collective. ERROR_CONFIG, ERROR_MEMORY, ERROR_COMM. */
+fsmoe_status fsm_products_measure_on_all(const fsmoe_config *config, fsm_comm *world, double budget_s,
+                                         fsm_products *table);
+
 /* The run's table, which the caller frees; NULL where train.products is fixed. That of the `checkpoint` (NULL: there is none),
- * if it is of as many threads and has all shapes; else measured, on all ranks at once, as a step loads the machine, and rank
- * 0's is taken. `told`: a sentence about it. Collective. ERROR_FORMAT names the file; ERROR_CONFIG: ranks have other configurations;
+ * if it is of as many threads and has all shapes; else measured, as above. `told`: a sentence about it. Collective. ERROR_FORMAT names the file; ERROR_CONFIG: ranks have other configurations;
  * ERROR_MEMORY, ERROR_IO. */
 fsmoe_status fsm_run_products_begin(const fsmoe_config *config, fsm_comm *world, const char *checkpoint,
                                     fsm_products **table, char told[FSM_RUN_PRODUCTS_BYTES]);
