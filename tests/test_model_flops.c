@@ -26,6 +26,8 @@ static const char *const models[][MOST_SETTINGS] = {
     {TINY, "model.family=mixtral", "moe.shared_experts=2", "moe.shared_gate=true"},
     {TINY, "model.family=mixtral", "moe.gate=deepseek"},
     {TINY, "model.family=gpt2", "moe.gate=hash"},
+    /* 24 of 32 tokens an expert, three experts a token */
+    {TINY, "model.family=mixtral", "moe.gate=expert_choice", "moe.capacity_factor=1.5", "moe.allow_non_causal=true"},
 };
 enum { MODELS = sizeof models / sizeof *models, SHARED_GATE = 3 };
 

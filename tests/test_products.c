@@ -128,7 +128,7 @@ static void test_products_of_experts_are_measured_both_ways(void **state)
         fsm_products t = {.experts = {cases[i].count, cases[i].rows, OUT, IN, {0}, false}};
         fsm_ops *ops;
         assert_int_equal(fsm_cpu_ops_create(cases[i].threads, FSM_CPU_FP32, &ops), FSMOE_OK);
-        assert_int_equal(fsm_products_measure_experts(ops, 0.01, &t), FSMOE_OK);
+        assert_int_equal(fsm_products_measure_experts(ops, &t), FSMOE_OK);
         assert_int_equal(t.experts.count, cases[i].measured);
         assert_int_equal(t.experts.gflops[0] > 0 && t.experts.gflops[1] > 0, cases[i].both);
         assert_true(!t.experts.side_by_side || t.experts.gflops[1] > t.experts.gflops[0]);
@@ -189,18 +189,20 @@ static void test_products_of_packed_weights_follow_an_update(void **state)
 
 static void test_profile_products_measures_every_weight_of_the_configuration(void **state)
 {
-    static fsmoe_product products[FSMOE_PRODUCTS_MOST];
+    static fsmoe_products products;
     fsmoe_config *config;
-    int count = 0, found = 0;
+    fsmoe_world *world;
+    int found = 0;
     (void)state;
+    assert_int_equal(fsmoe_world_create(&world), FSMOE_OK);
     assert_int_equal(fsmoe_config_create(&config), FSMOE_OK);
     assert_int_equal(fsmoe_config_set(config, "model.hidden=32"), FSMOE_OK);
     assert_int_equal(fsmoe_config_set(config, "model.num_heads=2"), FSMOE_OK);
     assert_int_equal(fsmoe_config_set(config, "model.ffn_hidden=48"), FSMOE_OK);
     assert_int_equal(fsmoe_config_set(config, "model.vocab_size=300"), FSMOE_OK);
-    assert_int_equal(fsmoe_profile_products(config, 5, products, &count), FSMOE_OK);
-    for (int i = 0; i < count; i++) {
-        const fsmoe_product *p = &products[i];
+    assert_int_equal(fsmoe_profile_products(world, config, 5, &products), FSMOE_OK);
+    for (int i = 0; i < products.count; i++) {
+        const fsmoe_product *p = &products.items[i];
         found |= p->out == 96 && p->in == 32 ? 1 : 0; /* gate and up of an expert; also Q K V */
         found |= p->out == 32 && p->in == 48 ? 2 : 0;
         found |= p->out == 300 && p->in == 32 ? 4 : 0;
@@ -208,6 +210,7 @@ static void test_profile_products_measures_every_weight_of_the_configuration(voi
     }
     assert_int_equal(found, 7);
     fsmoe_config_destroy(config);
+    fsmoe_world_destroy(world);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, test_arena_setup, test_arena_teardown)

@@ -5,8 +5,10 @@
 #include "model_case.h"
 #include "plan/cost.h"
 #include "profile/measure.h"
+#include "train/place.h"
 #include "train/profile.h"
 
+#include <fsmoe/bench.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -384,6 +386,59 @@ static void test_profile_file_reads_back_with_every_operation_and_task(void **st
     fsmoe_config_destroy(config);
 }
 
+/* ---- products that are measured ---- */
+
+static void note_products(void *user, const char *sentence)
+{
+    if (strstr(sentence, "products measured now: ")) ++*(int *)user;
+}
+
+/* As a run with such products computes; and what was measured without them is no longer what it costs. */
+static void test_profile_is_of_steps_with_the_products_of_the_configuration(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/fsmoe-profile-XXXXXX", path[64] = "";
+    fsmoe_config *config = make_config();
+    fsmoe_profile_result result;
+    int told = 0;
+    const fsmoe_profile_options options = {QUICK, .on_message = note_products, .user = &told};
+    bool first = fsmoe_world_rank(world) == 0;
+    assert_int_equal(fsmoe_config_set(config, "train.products=measured"), FSMOE_OK);
+    if (first) assert_non_null(mkdtemp(dir));
+    if (first) snprintf(path, sizeof path, "%s/cluster.json", dir);
+    if (fsmoe_profile(world, config, &options, path, &result) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
+    assert_non_null(strstr(result.machine, ", measured products"));
+    assert_int_equal(told, first);
+    if (first) unlink(path), rmdir(dir);
+    fsmoe_config_destroy(config);
+}
+
+static void test_bench_is_of_steps_with_the_products_of_the_configuration(void **state)
+{
+    (void)state;
+    static fsmoe_bench_row rows[FSMOE_BENCH_MOST_ROWS];
+    fsmoe_config *config = make_config();
+    int told = 0, count;
+    const char *const names[] = {"dsmoe", NULL};
+    const fsmoe_bench_options options = {.steps = 1, .budget_s = 1, .on_message = note_products, .user = &told};
+    assert_int_equal(fsmoe_config_set(config, "train.products=measured"), FSMOE_OK);
+    if (fsmoe_bench_schedules(world, config, names, &options, rows, &count) != FSMOE_OK)
+        fail_msg("%s", fsmoe_last_error());
+    assert_int_equal(told, fsmoe_world_rank(world) == 0);
+    fsmoe_config_destroy(config);
+}
+
+static void test_profile_products_are_measured_with_a_rank_s_share_of_threads(void **state)
+{
+    (void)state;
+    static fsmoe_products products;
+    fsmoe_config *config = make_config();
+    config->parallel.threads = 0;
+    assert_int_equal(fsmoe_profile_products(world, config, 0.1, &products), FSMOE_OK);
+    assert_int_equal(products.threads, fsm_threads_of(config, fsmoe_world_size(world)));
+    fsmoe_config_destroy(config);
+}
+
 static void test_profile_that_cannot_succeed_fails_before_it_measures(void **state)
 {
     (void)state;
@@ -408,6 +463,9 @@ int main(void)
         cmocka_unit_test(test_profile_overlap_of_a_graph_in_order_is_nothing),
         cmocka_unit_test(test_profile_renewed_costs_learn_tasks_that_they_did_not_know),
         cmocka_unit_test(test_profile_renewed_costs_follow_what_tasks_take_now),
+        cmocka_unit_test(test_profile_is_of_steps_with_the_products_of_the_configuration),
+        cmocka_unit_test(test_bench_is_of_steps_with_the_products_of_the_configuration),
+        cmocka_unit_test(test_profile_products_are_measured_with_a_rank_s_share_of_threads),
         cmocka_unit_test(test_profile_file_reads_back_with_every_operation_and_task),
         cmocka_unit_test(test_profile_that_cannot_succeed_fails_before_it_measures),
     };

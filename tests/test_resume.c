@@ -462,7 +462,30 @@ static void test_resume_ranks_compute_by_the_table_of_the_first(void **state)
                 "products as measured at the run's beginning: ");
     assert_same_file(c, "whole/model/model.safetensors", "run/model/model.safetensors");
     assert_losses_agree(c, "whole", "run", 0);
+}
+
+/* A file in the run's folder is of the run as it is now. */
+static void test_resume_with_fixed_products_has_no_table_left(void **state)
+{
+    const command_case *c = *state;
+    assert_works(run(c, ARGS("train", "config.yaml", MEASURED)));
+    assert_true(has(c, "run/products.json"));
+    assert_works(run(c, ARGS("train", "config.yaml", "--resume", STEPS(6))));
+    assert_true(!has(c, "run/products.json") && !has(c, "run/checkpoint-6/products.json"));
+}
+
 #undef MEASURED
+
+static void test_resume_has_no_breakdown_left_of_earlier_steps(void **state)
+{
+    const command_case *c = *state;
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(4), "--breakdown")));
+    assert_true(has(c, "run/breakdown.json"));
+    assert_told(run(c, ARGS("train", "config.yaml", "--resume", STEPS(4), "--breakdown")),
+                "no step has been done, so there is no breakdown of one");
+    assert_true(has(c, "run/breakdown.json")); /* of the last steps that there were */
+    assert_works(run(c, ARGS("train", "config.yaml", "--resume", STEPS(6))));
+    assert_false(has(c, "run/breakdown.json"));
 }
 
 static void test_resume_without_measured_products_keeps_no_table(void **state)
@@ -505,6 +528,8 @@ int main(void)
         CASE(test_resume_names_the_command_that_was_used),
         CASE(test_resume_computes_by_the_table_of_products_that_was_measured_first),
         CASE(test_resume_ranks_compute_by_the_table_of_the_first),
+        CASE(test_resume_with_fixed_products_has_no_table_left),
+        CASE(test_resume_has_no_breakdown_left_of_earlier_steps),
         CASE(test_resume_without_measured_products_keeps_no_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

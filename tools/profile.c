@@ -136,13 +136,16 @@ static void print_result(const fsmoe_profile_result *r, const char *path)
     printf("\n%s\n", path);
 }
 
-static void print_products(const fsmoe_product *products, int count)
+static void print_products(const fsmoe_products *products, int ranks)
 {
+    const int threads = products->threads;
+    printf("on %d thread%s of %s\n", threads, threads > 1 ? "s" : "",
+           ranks > 1 ? "each rank, all at once" : "one rank");
     printf("%-9s%7s%7s%7s", "GFLOP/s", "rows", "out", "in");
     for (int way = 0; way < FSMOE_PRODUCT_WAYS; way++) printf("%10s", fsmoe_product_way(way));
     printf("  fastest\n");
-    for (int i = 0; i < count; i++) {
-        const fsmoe_product *p = &products[i];
+    for (int i = 0; i < products->count; i++) {
+        const fsmoe_product *p = &products->items[i];
         printf("%-9s%7lld%7lld%7lld", p->backward ? "backward" : "forward", (long long)p->rows, (long long)p->out,
                (long long)p->in);
         for (int way = 0; way < FSMOE_PRODUCT_WAYS; way++)
@@ -150,17 +153,20 @@ static void print_products(const fsmoe_product *products, int count)
             else printf("%10s", "-");
         printf("  %s\n", fsmoe_product_way(p->chosen));
     }
+    const fsmoe_expert_products *e = &products->experts;
+    if (e->gflops[0] > 0)
+        printf("%lld experts, %lld rows each, weights [%lld, %lld]: in turn %.1f, side by side %.1f  %s\n",
+               (long long)e->count, (long long)e->rows, (long long)e->out, (long long)e->in, e->gflops[0], e->gflops[1],
+               e->side_by_side ? "side by side" : "in turn");
 }
 
-/* Of rank 0, whose machine stands for all. */
+/* Those of rank 0, whose machine stands for all. */
 static fsmoe_status profile_products(fsmoe_world *world, fsmoe_config *config, const arguments *a)
 {
-    fsmoe_product products[FSMOE_PRODUCTS_MOST];
-    int count = 0;
-    fsmoe_status status = FSMOE_OK;
-    if (fsmoe_world_rank(world) == 0) status = fsmoe_profile_products(config, a->options.budget_s, products, &count);
-    if (status == FSMOE_OK && count > 0) print_products(products, count);
-    return fsmoe_world_agree(world, status);
+    static fsmoe_products products;
+    fsmoe_status status = fsmoe_profile_products(world, config, a->options.budget_s, &products);
+    if (status == FSMOE_OK && fsmoe_world_rank(world) == 0) print_products(&products, fsmoe_world_size(world));
+    return status;
 }
 
 static fsmoe_status profile(fsmoe_world *world, const arguments *a)

@@ -44,7 +44,7 @@ typedef struct fsmoe_profile_task {
 enum { FSMOE_PROFILE_OPS = 5, FSMOE_PROFILE_MOST_TASKS = 128 };
 
 typedef struct fsmoe_profile_result {
-    char name[64], machine[160];
+    char name[64], machine[192];
     fsmoe_profile_op ops[FSMOE_PROFILE_OPS];
     fsmoe_profile_task tasks[FSMOE_PROFILE_MOST_TASKS];
     int task_count;
@@ -69,13 +69,27 @@ typedef struct fsmoe_product {
     int chosen; /* an index of gflops */
 } fsmoe_product;
 
+/* Products of a layer's experts, which are one call: one after the other on all threads, or side by side on a thread each. */
+typedef struct fsmoe_expert_products {
+    int64_t count, rows, out, in; /* experts, rows of each, of a weight [out, in] */
+    double gflops[2];             /* in turn, side by side: forward and both gradients; 0: there is no choice */
+    bool side_by_side;            /* would be chosen */
+} fsmoe_expert_products;
+
+typedef struct fsmoe_products {
+    int threads; /* of a rank, that it was measured with */
+    fsmoe_expert_products experts;
+    int count;
+    fsmoe_product items[FSMOE_PRODUCTS_MOST];
+} fsmoe_products;
+
 /* What an implementation is called; its index as in gflops. */
 FSMOE_API const char *fsmoe_product_way(int index);
 
-/* Measures the products of the configuration's weights (experts, attention, head) on this rank's threads, in about
- * budget_s seconds (0: half a second). Local; the configuration is completed in place. Nothing is chosen for anybody yet.
- * ERROR_CONFIG, ERROR_MEMORY. */
-FSMOE_API fsmoe_status fsmoe_profile_products(fsmoe_config *config, double budget_s,
-                                              fsmoe_product products[FSMOE_PRODUCTS_MOST], int *count);
+/* Measures the products of the configuration's weights (experts, attention, head) in about budget_s seconds (0: half a
+ * second), on all ranks at once, each with the threads that it would train with; all get rank 0's figures. Collective; the
+ * configuration is completed in place. Nothing is chosen for anybody yet. ERROR_CONFIG, ERROR_MEMORY, ERROR_COMM. */
+FSMOE_API fsmoe_status fsmoe_profile_products(fsmoe_world *world, fsmoe_config *config, double budget_s,
+                                              fsmoe_products *products);
 
 #endif

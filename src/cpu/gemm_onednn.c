@@ -312,8 +312,8 @@ bool fsm_cpu_weight_create(const fsm_ops *self, fsm_weight *weight)
     return fsm_cpu_weight_create_ways(self, weight, fsm_products_ways(products, weight->out, weight->in));
 }
 
-/* As create_pack makes them: copies for both directions where the library has a layout of its own for one of them. */
-static dnnl_status_t find_packed_bytes(int64_t out, int64_t in, size_t *bytes)
+/* As create_pack makes them: copies for both directions. unless_plain: where the library has a layout of its own for one. */
+static dnnl_status_t find_packed_bytes(int64_t out, int64_t in, bool unless_plain, size_t *bytes)
 {
     const product directions[2] = {{.in = in, .out = out}, {.in = out, .out = in}};
     pack p = {0};
@@ -329,16 +329,18 @@ static dnnl_status_t find_packed_bytes(int64_t out, int64_t in, size_t *bytes)
         both += dnnl_memory_desc_get_size(&packed);
     }
     dnnl_engine_destroy(p.engine);
-    *bytes = blocked ? both : 0;
+    *bytes = blocked || !unless_plain ? both : 0;
     return status;
 }
 
 size_t fsm_cpu_weight_bytes(const fsm_ops *self, int64_t out, int64_t in)
 {
+    const fsm_products *products = fsm_cpu_of(self)->products;
     size_t bytes = 0;
     if (out == 0 || in == 0) return 0;
+    if (products && !(fsm_products_ways(products, out, in) & 1U << FSM_PRODUCT_PACKED)) return 0;
     int before = fsm_cpu_library_begin(self);
-    dnnl_status_t status = find_packed_bytes(out, in, &bytes);
+    dnnl_status_t status = find_packed_bytes(out, in, !products, &bytes);
     fsm_cpu_library_end(self, before);
     return status == dnnl_success ? bytes : 0;
 }

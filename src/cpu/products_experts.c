@@ -5,7 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { LEAST_TIMES = 2, MOST_TIMES = 9, MOST_ELEMS = 16 << 20 /* of all experts' weights, and of their rows */ };
+enum { TIMES = 3, ENOUGH_ROWS = 256, MOST_ELEMS = 16 << 20 /* of all experts' weights, and of their rows */ };
+static const double ENOUGH_FLOPS = 6e9; /* of a round */
 
 /* Experts of as many rows each, one behind the other. */
 typedef struct subject {
@@ -61,20 +62,25 @@ static double time_s(const fsm_ops *ops, const fsm_expert_products *p, const sub
     return fsm_clock_s() - start;
 }
 
+/* Of forward and both gradients. */
+static double flops_of(const fsm_expert_products *p)
+{
+    return 3 * 2 * (double)p->count * (double)p->rows * (double)p->out * (double)p->in;
+}
+
 /* The least time of each way, since what disturbs only adds. */
-static void measure(const fsm_ops *ops, double budget_s, const subject *s, fsm_expert_products *p)
+static void measure(const fsm_ops *ops, const subject *s, fsm_expert_products *p)
 {
     bool *side_by_side = &fsm_cpu_of(ops)->products->experts.side_by_side;
-    double least[2] = {INFINITY, INFINITY}, began_s = fsm_clock_s();
-    for (int i = 0; i < LEAST_TIMES + 1 || (i < MOST_TIMES && fsm_clock_s() - began_s < budget_s); i++) {
+    double least[2] = {INFINITY, INFINITY};
+    for (int i = 0; i <= TIMES; i++) {
         for (int side = 0; side < 2; side++) {
             *side_by_side = side;
             double t = time_s(ops, p, s);
             if (i > 0) least[side] = fmin(least[side], t); /* the first warms up */
         }
     }
-    double work = 3 * 2e-9 * (double)p->count * (double)p->rows * (double)p->out * (double)p->in;
-    for (int side = 0; side < 2; side++) p->gflops[side] = work / fmax(least[side], 1e-9);
+    for (int side = 0; side < 2; side++) p->gflops[side] = 1e-9 * flops_of(p) / fmax(least[side], 1e-9);
     p->side_by_side = p->gflops[1] > FSM_PRODUCTS_CLEARLY * p->gflops[0];
 }
 
@@ -84,16 +90,18 @@ static int64_t least(int64_t a, int64_t b)
 }
 
 /* As many of them as are no burden; fewer than threads are never side by side. */
-static fsm_expert_products few_of(const fsm_expert_products *all)
+static fsm_expert_products few_of(const fsm_expert_products *all, int threads)
 {
     fsm_expert_products few = *all;
     int64_t wider = few.out > few.in ? few.out : few.in;
     few.rows = least(few.rows, MOST_ELEMS / wider / 2);
     few.count = least(few.count, least(MOST_ELEMS / (few.out * few.in), MOST_ELEMS / (few.rows * wider)));
+    while (few.count > 2 * threads && flops_of(&few) > ENOUGH_FLOPS) few.count--;
+    while (few.rows > ENOUGH_ROWS && flops_of(&few) > ENOUGH_FLOPS) few.rows /= 2;
     return few;
 }
 
-fsmoe_status fsm_products_measure_experts(fsm_ops *ops, double budget_s, fsm_products *table)
+fsmoe_status fsm_products_measure_experts(fsm_ops *ops, fsm_products *table)
 {
     subject s;
     fsm_expert_products *p = &table->experts;
@@ -101,11 +109,12 @@ fsmoe_status fsm_products_measure_experts(fsm_ops *ops, double budget_s, fsm_pro
         *p = (fsm_expert_products){0};
         return FSMOE_OK;
     }
-    *p = few_of(p);
-    if (p->count < fsm_cpu_of(ops)->threads || fsm_cpu_of(ops)->threads < 2) return FSMOE_OK;
+    const int threads = fsm_cpu_of(ops)->threads;
+    *p = few_of(p, threads);
+    if (p->count < threads || threads < 2) return FSMOE_OK;
     FSM_TRY(fsm_cpu_use_products(ops, table));
     bool ready = prepare(p, &s);
-    if (ready) measure(ops, budget_s, &s, p);
+    if (ready) measure(ops, &s, p);
     release(&s);
     FSM_TRY(fsm_cpu_use_products(ops, NULL));
     return ready ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory to measure products of experts");

@@ -213,25 +213,11 @@ static void add_kinds(const fsm_memory *memory, fsm_model_kinds *kinds)
     kinds->host += memory->host.used;
 }
 
-/* Matrices that rows are multiplied by; embeddings are only looked up in, unless they are the head, too. */
-static size_t packed_bytes(const fsm_model *m)
-{
-    size_t bytes = 0;
-    if (!m->ops) return 0;
-    for (int i = 0; i < m->params.count; i++) {
-        const fsm_param *p = &m->params.items[i];
-        bool looked_up = p->role == FSM_ROLE_EMBEDDING && !m->config->model.tie_embeddings;
-        if (p->spec.rank < 2 || looked_up || p->role == FSM_ROLE_POSITIONS) continue;
-        bytes += (size_t)(p->experts > 0 ? p->experts : 1) * m->ops->weight_bytes(m->ops, p->rows, p->cols);
-    }
-    return bytes;
-}
-
 void fsm_model_measure_lanes(fsm_model *m, int lanes, int parts, int spare, fsm_model_kinds *kinds)
 {
     fsm_attention_shape shape = attention_shape(m);
     fsm_memory shared = measure_shared(m), passes = measure_lanes(m, lanes, parts, spare), whole = measure_whole(m);
-    *kinds = (fsm_model_kinds){.param_elems = m->params.elems, .packed = packed_bytes(m)};
+    *kinds = (fsm_model_kinds){.param_elems = m->params.elems, .packed = fsm_model_packed_bytes(m)};
     add_kinds(&shared, kinds);
     add_kinds(fsm_memory_used(&whole) > fsm_memory_used(&passes) ? &whole : &passes, kinds);
     if (m->ops) kinds->taken[FSM_MEMORY_WORKSPACE] += m->ops->attention_work_bytes(m->ops, &shape);

@@ -74,7 +74,7 @@ typedef struct fsm_task_cost {
 } fsm_task_cost;
 
 typedef struct fsm_cluster {
-    char name[64], machine[160], date[32];
+    char name[64], machine[192], date[32];
     int nodes, ranks_per_node;      /* 0: not given */
     int ep_size, esp_size, mp_size; /* of the groups that collectives were measured in; 0: not given */
     char work[17];                  /* hexadecimal digits; "": not given */

@@ -21,13 +21,23 @@ static fsmoe_status wrap(const fsm_backend *backend, fsm_ops **ops)
     return backend->device ? fsm_apart_ops_create(*ops, backend->device, ops) : FSMOE_OK;
 }
 
+static fsmoe_status create_cpu(const fsm_backend_options *o, fsm_ops **ops)
+{
+    FSM_TRY(fsm_cpu_ops_create(o->threads, o->kind, ops));
+    if (!o->products) return FSMOE_OK;
+    fsmoe_status status = fsm_cpu_use_products(*ops, o->products); /* before weights are packed */
+    if (status == FSMOE_OK) return status;
+    fsm_ops_destroy(*ops);
+    *ops = NULL;
+    return status;
+}
+
 fsmoe_status fsm_backend_create(const fsm_backend_options *o, fsm_backend *backend)
 {
     *backend = (fsm_backend){0};
     FSM_TRY(find_device(&backend->device));
-    FSM_TRY(fsm_cpu_ops_create(o->threads, o->kind, &backend->ops));
+    FSM_TRY(create_cpu(o, &backend->ops));
     backend->cpu = backend->ops;
-    if (o->products) FSM_TRY(fsm_cpu_use_products(backend->ops, o->products)); /* before weights are packed */
     FSM_TRY(wrap(backend, &backend->ops));
     if (o->metered) FSM_TRY(fsm_meter_create(backend->ops, &backend->ops));
     FSM_TRY(fsm_cpu_ops_create(1, o->kind, &backend->link_ops));
@@ -40,6 +50,28 @@ void fsm_backend_destroy(fsm_backend *backend)
     fsm_ops_destroy(backend->ops);
     fsm_device_destroy(backend->device);
     *backend = (fsm_backend){0};
+}
+
+fsmoe_status fsm_backend_create_to_measure(const fsm_backend_options *options, fsm_ops **ops)
+{
+    return create_cpu(options, ops);
+}
+
+fsmoe_status fsm_backend_measure_products(int threads, int count, const int64_t (*shapes)[2],
+                                          const fsm_expert_products *experts, double budget_s, fsm_products *table)
+{
+    fsm_ops *ops;
+    FSM_TRY(fsm_cpu_ops_create(threads, FSM_CPU_FP32, &ops));
+    fsmoe_status status = fsm_products_measure(ops, count, shapes, budget_s, table);
+    table->experts = *experts;
+    if (status == FSMOE_OK) status = fsm_products_measure_experts(ops, table);
+    fsm_ops_destroy(ops);
+    return status;
+}
+
+const fsm_products *fsm_backend_products(const fsm_backend *backend)
+{
+    return fsm_cpu_products(backend->cpu);
 }
 
 void fsm_backend_serve(const fsm_backend *backend, fsm_comm *comm)

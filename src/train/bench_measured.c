@@ -21,9 +21,8 @@ typedef struct measured {
 static fsmoe_status prepare(measured *m, fsm_comm *world, fsmoe_config *config)
 {
     FSM_TRY(fsm_comm_agree(world, fsm_trial_config(config, m->options->layers, fsm_bench_micro_batches(m->options))));
-    m->samples = fsm_samples_a_group(config, world);
-    const fsm_model_options options = {.max_samples = m->samples, .training = true};
-    FSM_TRY(fsm_stepper_create(config, world, &options, &m->stepper));
+    const fsmoe_bench_options *o = m->options;
+    FSM_TRY(fsm_trial_stepper(config, world, o->on_message, o->user, &m->samples, &m->stepper));
     fsmoe_status status = fsm_trial_tokens(&m->stepper, m->samples, &m->ids);
     if (status == FSMOE_OK && m->options->layer) status = fsm_stepper_experts_only(&m->stepper);
     return fsm_same_graph(world, status, &m->stepper.train_graph);

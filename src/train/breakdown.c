@@ -24,7 +24,8 @@ static fsmoe_status measure_machine(fsm_trainer *t)
 
 fsmoe_status fsm_trainer_begin_breakdown(fsm_trainer *t)
 {
-    return t->stepper.metered ? measure_machine(t) : FSMOE_OK;
+    bool any = t->state.step < t->config->train.steps;
+    return t->stepper.metered && any ? measure_machine(t) : FSMOE_OK;
 }
 
 void fsm_trainer_begin_metering(fsm_trainer *t)
@@ -126,7 +127,11 @@ fsmoe_status fsm_trainer_write_breakdown(fsm_trainer *t)
     fsm_comm *world = t->world;
     size_t ranks = (size_t)world->size;
     told mine = {.s = t->metering.s};
-    if (!t->stepper.metered || t->metering.last_step == 0) return FSMOE_OK;
+    if (!t->stepper.metered) return FSMOE_OK;
+    if (t->metering.last_step == 0) {
+        fsm_trainer_say(t, "no step has been done, so there is no breakdown of one");
+        return FSMOE_OK;
+    }
     FSM_TRY(measure_machine(t));
     memcpy(mine.count, fsm_meter_counts(t->stepper.ops), sizeof mine.count);
     told *all = malloc(ranks * sizeof *all);

@@ -116,7 +116,8 @@ static fsmoe_status write_files(fsm_stepper *s, const char *folder, const fsm_ru
     FSM_TRY(fsm_file_path(folder, optimizer_file, path));
     FSM_TRY(write_weights(s, folder, &known[0].hash));
     FSM_TRY(fsm_model_write(&s->model->params, &s->topo, s->world, moments, 2, path, &known[1].hash));
-    fsmoe_status status = s->world->rank == 0 ? fsm_run_products_save(s->backend.cpu, folder) : FSMOE_OK;
+    fsmoe_status status =
+        s->world->rank == 0 ? fsm_run_products_save(fsm_backend_products(&s->backend), folder) : FSMOE_OK;
     if (status == FSMOE_OK && s->world->rank == 0) status = fsm_state_write(folder, s, state);
     return fsm_comm_agree(s->world, status);
 }

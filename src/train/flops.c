@@ -3,17 +3,26 @@
 #include "config/config.h"
 #include "moe/gate/gate.h"
 
-/* How often a token goes through a matrix: of experts, through as many as it is given to. */
-static double uses(const fsm_param *p, const fsmoe_config *c)
+#include <math.h>
+
+/* How many experts a token goes through: where they choose, as many as their places make of it, rounded up in a group. */
+static double experts_a_token(const fsmoe_config *c)
 {
     const fsmoe_moe_config *moe = &c->moe;
-    bool mixes = fsm_gate_find(moe->gate)->mixes;
+    const fsm_gate_kind *gate = fsm_gate_find(moe->gate);
+    if (gate->mixes) return (double)(moe->num_experts * moe->slots_per_expert) / (double)c->data.seq_len;
+    double top_k = (double)moe->top_k;
+    return gate->experts_choose ? fmin(moe->capacity_factor * top_k, (double)moe->num_experts) : top_k;
+}
+
+/* How often a token goes through a matrix. */
+static double uses(const fsm_param *p, const fsmoe_config *c)
+{
+    bool mixes = fsm_gate_find(c->moe.gate)->mixes;
     if (p->spec.rank != 2 || p->role == FSM_ROLE_POSITIONS) return 0;
     if (p->role == FSM_ROLE_EMBEDDING) return c->model.tie_embeddings ? 1 : 0;
     if (p->role == FSM_ROLE_GATE) return mixes ? 3 : 1;
-    if (p->role != FSM_ROLE_EXPERT) return 1;
-    double slots = (double)(moe->num_experts * moe->slots_per_expert);
-    return mixes ? slots / (double)c->data.seq_len : (double)moe->top_k;
+    return p->role == FSM_ROLE_EXPERT ? experts_a_token(c) : 1;
 }
 
 fsm_model_flops fsm_flops_a_token(const fsm_params *params, const fsmoe_config *config)

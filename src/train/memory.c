@@ -1,15 +1,15 @@
 #include "train/memory.h"
 
-#include "base/machine.h"
 #include "config/config.h"
-#include "cpu/cpu.h"
 #include "model/model.h"
-#include "profile/measure.h"
+#include "train/backend.h"
 #include "train/batches.h"
+#include "train/peak.h"
 #include "train/place.h"
-#include "train/same.h"
+#include "train/products.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- what comes and goes ---- */
@@ -52,7 +52,14 @@ static int64_t summing_bytes(const fsm_topo *topo)
     return bytes;
 }
 
-static fsmoe_status add_passing(const fsmoe_config *config, const fsm_topo *topo, int64_t samples, fsmoe_memory *m)
+/* What the machine reaches is measured between steps, of a run that has more than the two that it waits for. */
+static int64_t peak_bytes(const fsmoe_config *config, const fsm_memory_options *how)
+{
+    return how->breakdown || config->train.steps > 2 ? fsm_peak_bytes(how->threads, how->breakdown) : 0;
+}
+
+static fsmoe_status add_passing(const fsmoe_config *config, const fsm_topo *topo, int64_t samples,
+                                const fsm_memory_options *how, fsmoe_memory *m)
 {
     fsm_params params;
     fsm_wire_shape wire;
@@ -66,24 +73,40 @@ static fsmoe_status add_passing(const fsmoe_config *config, const fsm_topo *topo
     fsm_params_destroy(&params);
     fsm_lanes_wire(config, topo, samples, &wire);
     int64_t passing = larger(saving_bytes(topo, largest), measuring_bytes(config, topo, &wire));
+    passing = larger(passing, peak_bytes(config, how));
     m->workspace += larger(passing, sampling_bytes(config, topo, total)) + summing_bytes(topo);
     return FSMOE_OK;
 }
 
 /* ---- the prediction ---- */
 
-static fsmoe_status measure(const fsmoe_config *config, const fsm_topo *topo, int64_t samples, int threads,
-                            fsm_lanes lanes, fsm_model_kinds *expected, fsm_model_kinds *most)
+static fsmoe_status measure_with(const fsmoe_config *config, const fsm_topo *topo, int64_t samples,
+                                 const fsm_memory_options *how, const fsm_products *products, fsm_model_kinds *expected,
+                                 fsm_model_kinds *most)
 {
     const fsm_model_options options = {.max_samples = samples, .training = true};
-    int count = lanes.lanes > 1 ? lanes.lanes : 1, parts = lanes.parts > 1 ? lanes.parts : 1;
+    int lanes = how->lanes.lanes > 1 ? how->lanes.lanes : 1, parts = how->lanes.parts > 1 ? how->lanes.parts : 1;
+    const fsm_backend_options wishes = {.threads = how->threads, .kind = fsm_ops_kind_of(config), .products = products};
+    int spare = how->lanes.spare;
     fsm_ops *ops;
-    FSM_TRY(fsm_cpu_ops_create(threads, fsm_ops_kind_of(config), &ops));
-    fsmoe_status status =
-        fsm_model_measure_kinds(config, ops, topo, &options, count, parts, lanes.spare, true, expected);
+    FSM_TRY(fsm_backend_create_to_measure(&wishes, &ops));
+    fsmoe_status status = fsm_model_measure_kinds(config, ops, topo, &options, lanes, parts, spare, true, expected);
     if (status == FSMOE_OK)
-        status = fsm_model_measure_kinds(config, ops, topo, &options, count, parts, lanes.spare, false, most);
+        status = fsm_model_measure_kinds(config, ops, topo, &options, lanes, parts, spare, false, most);
     fsm_ops_destroy(ops);
+    return status;
+}
+
+static fsmoe_status measure(const fsmoe_config *config, const fsm_topo *topo, int64_t samples,
+                            const fsm_memory_options *how, fsm_model_kinds *expected, fsm_model_kinds *most)
+{
+    if (how->products || !fsm_measures_products(config))
+        return measure_with(config, topo, samples, how, how->products, expected, most);
+    fsm_products *table = calloc(1, sizeof *table);
+    if (!table) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a table of products");
+    fsmoe_status status = fsm_products_of_most_memory(config, table);
+    if (status == FSMOE_OK) status = measure_with(config, topo, samples, how, table, expected, most);
+    free(table);
     return status;
 }
 
@@ -94,13 +117,13 @@ static int64_t buffers_of(const fsm_model_kinds *kinds)
     return bytes;
 }
 
-fsmoe_status fsm_memory_predict(const fsmoe_config *config, const fsm_topo *topo, int threads, fsm_lanes lanes,
+fsmoe_status fsm_memory_predict(const fsmoe_config *config, const fsm_topo *topo, const fsm_memory_options *how,
                                 fsmoe_memory *memory)
 {
     fsm_model_kinds expected, most;
     int64_t samples = fsm_batches_share(config->train.micro_batch, topo->dp);
     int64_t ids = 2 * FSM_MAX_LANES * samples * config->data.seq_len * (int64_t)sizeof(int32_t);
-    FSM_TRY(measure(config, topo, samples, threads, lanes, &expected, &most));
+    FSM_TRY(measure(config, topo, samples, how, &expected, &most));
     int64_t values = (int64_t)sizeof(float) * expected.param_elems;
     *memory = (fsmoe_memory){.parameters = values,
                              .gradients = values,
@@ -111,18 +134,18 @@ fsmoe_status fsm_memory_predict(const fsmoe_config *config, const fsm_topo *topo
                              .workspace = (int64_t)expected.taken[FSM_MEMORY_WORKSPACE],
                              .host_tables = (int64_t)expected.host + ids,
                              .worst_more = buffers_of(&most) - buffers_of(&expected)};
-    return add_passing(config, topo, samples, memory);
+    return add_passing(config, topo, samples, how, memory);
 }
 
 fsmoe_status fsmoe_memory_of(const fsmoe_config *config, int nodes, int ranks_per_node, fsmoe_memory *memory)
 {
     const int64_t most = INT64_MAX;
-    const fsm_lanes one = {.lanes = 1, .parts = 1};
+    const fsm_memory_options how = {.threads = fsm_threads_of(config, ranks_per_node)};
     fsm_topo topo;
     FSM_TRY(fsm_topo_create(nodes, ranks_per_node, &config->parallel, 0, &topo));
     *memory = (fsmoe_memory){most, most, most, most, most, most, most, most, most, most};
     if (fsm_model_is_absurd(config, fsm_batches_share(config->train.micro_batch, topo.dp))) return FSMOE_OK;
-    return fsm_memory_predict(config, &topo, fsm_threads_of(config, ranks_per_node), one, memory);
+    return fsm_memory_predict(config, &topo, &how, memory);
 }
 
 int64_t fsmoe_memory_total(const fsmoe_memory *m)
@@ -149,74 +172,4 @@ void fsmoe_memory_describe(const fsmoe_memory *m, char *text, size_t size)
         n += snprintf(text + n, size - (size_t)n, ", process %.3f", gb * (double)m->process);
     if (m->worst_more > 0 && n >= 0 && (size_t)n < size)
         snprintf(text + n, size - (size_t)n, "; %.3f more if all tokens go to one rank", gb * (double)m->worst_more);
-}
-
-/* ---- whether it is there ---- */
-
-static const double HARDLY = 0.9;
-
-/* `ranks` of this machine still take all but what they hold. */
-static fsmoe_status judge(const fsmoe_memory *m, int ranks, bool force, char warning[FSM_MEMORY_SENTENCE_BYTES])
-{
-    char kinds[512];
-    double available = fsm_machine_available_bytes();
-    double needed = (double)ranks * (double)(fsmoe_memory_total(m) - m->process);
-    double worst = needed + (double)ranks * (double)m->worst_more;
-    fsmoe_memory_describe(m, kinds, sizeof kinds);
-    if (available <= 0) return FSMOE_OK; /* the system does not say */
-    if (needed > available && !force)
-        return fsm_fail(
-            FSMOE_ERROR_MEMORY,
-            "the run does not fit: %d rank%s of this machine take%s %.3f GB, of which %.3f GB are available; a "
-            "rank takes %s (--force tries it all the same)",
-            ranks, ranks > 1 ? "s" : "", ranks > 1 ? "" : "s", 1e-9 * needed, 1e-9 * available, kinds);
-    if (needed > HARDLY * available)
-        snprintf(warning, FSM_MEMORY_SENTENCE_BYTES, "the run %s fit: it takes %.3f GB of the %.3f GB available here",
-                 needed > available ? "does not" : "may hardly", 1e-9 * needed, 1e-9 * available);
-    else if (worst > available)
-        snprintf(
-            warning, FSM_MEMORY_SENTENCE_BYTES,
-            "the run fits as long as tokens spread over ranks: it takes %.3f GB of the %.3f GB available here, and "
-            "%.3f GB if all of them go to one rank",
-            1e-9 * needed, 1e-9 * available, 1e-9 * worst);
-    return FSMOE_OK;
-}
-
-/* By libraries, threads' stacks and connections once they are used: 4 to 24 MB in the runs of docs/memory.md. */
-enum { PROCESS_GROWS = 10000000 };
-
-static fsmoe_status predict_first(const fsmoe_config *config, const fsm_topo *topo, int threads, fsmoe_memory *memory)
-{
-    const fsm_lanes one = {.lanes = 1, .parts = 1};
-    const fsm_topo first = fsm_topo_at(topo, 0);
-    if (fsm_model_is_absurd(config, fsm_batches_share(config->train.micro_batch, topo->dp)))
-        return fsm_fail(FSMOE_ERROR_MEMORY, "the run does not fit: a rank takes more than any machine has");
-    FSM_TRY(fsm_memory_predict(config, &first, threads, one, memory));
-    memory->process = (int64_t)fsm_machine_held_bytes() + PROCESS_GROWS;
-    return FSMOE_OK;
-}
-
-fsmoe_status fsm_memory_check(const fsmoe_config *config, fsm_comm *world, bool force, fsmoe_memory *predicted,
-                              char warning[FSM_MEMORY_SENTENCE_BYTES])
-{
-    fsm_topo topo;
-    int threads, ranks, index;
-    warning[0] = 0;
-    FSM_TRY(fsm_same_config(world, config));
-    fsmoe_status status = fsm_count_threads(config, world, &threads);
-    if (status == FSMOE_OK) status = fsm_place(config, world, &topo);
-    FSM_TRY(fsm_comm_agree(world, status));
-    FSM_TRY(world->control->local_ranks(world, &ranks, &index));
-    status = predict_first(config, &topo, threads, predicted);
-    if (status == FSMOE_OK) status = judge(predicted, ranks, force, warning);
-    return fsm_comm_agree(world, status);
-}
-
-fsmoe_status fsm_memory_measure_peaks(fsm_comm *world, fsm_memory_record *record)
-{
-    double least_gb, largest_gb;
-    record->peak_bytes = fsm_machine_peak_bytes();
-    FSM_TRY(fsm_ranks_range(world, 1e-9 * record->peak_bytes, &least_gb, &largest_gb));
-    record->largest_peak_bytes = 1e9 * largest_gb;
-    return FSMOE_OK;
 }

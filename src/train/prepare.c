@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "config/config.h"
 #include "moe/on_host.h"
+#include "run/breakdown.h"
 #include "train/adopt.h"
 #include "train/checkpoint.h"
 #include "train/flops.h"
@@ -117,33 +118,47 @@ static fsmoe_status create_batches(fsm_trainer *t)
     return status == FSMOE_OK ? status : fsm_fail_within(status, "data.valid");
 }
 
-/* Before anything is allocated. */
-static fsmoe_status check_memory(fsm_trainer *t)
+/* `what` is told before the figures by kind. Collective. */
+static fsmoe_status check_memory(fsm_trainer *t, const char *what, const fsm_memory_options *how)
 {
     char kinds[512], warning[FSM_MEMORY_SENTENCE_BYTES];
-    FSM_TRY(fsm_memory_check(t->config, t->world, t->options->force, &t->memory.predicted, warning));
+    FSM_TRY(fsm_memory_check(t->config, t->world, how, t->options->force, &t->memory.predicted, warning));
     fsmoe_memory_describe(&t->memory.predicted, kinds, sizeof kinds);
-    fsm_trainer_say(t, "memory of a rank (GB are 10^9 bytes): %s", kinds);
+    fsm_trainer_say(t, "%s: %s", what, kinds);
     if (warning[0]) fsm_trainer_say(t, "%s", warning);
     return FSMOE_OK;
 }
 
-/* The lanes of the plan may take more or less than the step in order that was predicted. */
-static fsmoe_status predict_planned(fsm_trainer *t)
+/* Before anything is allocated: steps in order, and the most that products may take. */
+static fsmoe_status check_memory_first(fsm_trainer *t)
+{
+    const fsm_memory_options how = {.breakdown = t->options->breakdown};
+    return check_memory(t, "memory of a rank (GB are 10^9 bytes)", &how);
+}
+
+/* The table of products may take less than the most; the model is not made yet. */
+static fsmoe_status check_memory_of_products(fsm_trainer *t, const fsm_products *products)
+{
+    const fsm_memory_options how = {.products = products, .breakdown = t->options->breakdown};
+    return products ? check_memory(t, "memory of a rank with these products", &how) : FSMOE_OK;
+}
+
+/* Lanes of the plan may take more than the steps in order that were first; then that has to fit, too. */
+static fsmoe_status check_memory_as_planned(fsm_trainer *t)
 {
     const fsm_graph *graph = &t->stepper.train_graph;
-    const fsm_lanes lanes = {fsm_graph_lanes(graph), fsm_graph_parts(graph), graph->spare};
+    const fsm_memory_options how = {.threads = t->stepper.threads,
+                                    .lanes = {fsm_graph_lanes(graph), fsm_graph_parts(graph), graph->spare},
+                                    .products = fsm_backend_products(&t->stepper.backend),
+                                    .breakdown = t->options->breakdown};
     const fsm_topo first = fsm_topo_at(&t->stepper.topo, 0);
-    fsmoe_memory *predicted = &t->memory.predicted, planned;
-    if (lanes.lanes <= 1 && lanes.spare == 0) return FSMOE_OK;
-    FSM_TRY(fsm_memory_predict(t->config, &first, t->stepper.threads, lanes, &planned));
-    planned.process = predicted->process;
-    if (fsmoe_memory_total(&planned) <= fsmoe_memory_total(predicted)) return FSMOE_OK; /* steps in order were first */
-    char kinds[512];
-    *predicted = planned;
-    fsmoe_memory_describe(predicted, kinds, sizeof kinds);
-    fsm_trainer_say(t, "memory of a rank as planned: %s", kinds);
-    return FSMOE_OK;
+    fsmoe_memory planned;
+    if (how.lanes.lanes <= 1 && how.lanes.spare == 0) return FSMOE_OK; /* so on all ranks: they have one graph */
+    FSM_TRY(fsm_comm_agree(t->world, fsm_memory_predict(t->config, &first, &how, &planned)));
+    planned.process = t->memory.predicted.process;
+    int64_t more = fsmoe_memory_total(&planned) > fsmoe_memory_total(&t->memory.predicted);
+    FSM_TRY(t->world->control->broadcast_bytes(t->world, &more, sizeof more, 0));
+    return more ? check_memory(t, "memory of a rank as planned", &how) : FSMOE_OK;
 }
 
 /* `from`: the checkpoint of a run that goes on. */
@@ -154,8 +169,9 @@ static fsmoe_status create_stepper(fsm_trainer *t, const char *from)
     char told[FSM_RUN_PRODUCTS_BYTES];
     FSM_TRY(fsm_run_products_begin(t->config, t->world, t->options->resume ? from : NULL, &products, told));
     if (told[0]) fsm_trainer_say(t, "%s", told);
+    fsmoe_status status = check_memory_of_products(t, products);
     const fsm_backend_options how = {.metered = t->options->breakdown, .products = products};
-    fsmoe_status status = fsm_stepper_create_by(t->config, t->world, &options, &how, &t->stepper);
+    if (status == FSMOE_OK) status = fsm_stepper_create_by(t->config, t->world, &options, &how, &t->stepper);
     free(products);
     return status;
 }
@@ -263,6 +279,15 @@ static void tell_cut(const fsm_trainer *t, const fsm_run_log_cut *cut)
         fsm_trainer_say(t, "log.jsonl lacks steps before the checkpoint: its last is %lld", (long long)cut->last_kept);
 }
 
+/* That of an earlier part of the run says nothing of the steps that come. */
+static fsmoe_status forget_breakdown(const fsm_trainer *t)
+{
+    char path[FSM_PATH_BYTES];
+    if (t->state.step >= t->config->train.steps) return FSMOE_OK;
+    FSM_TRY(fsm_file_path(t->config->run.dir, FSM_BREAKDOWN_FILE, path));
+    return fsm_file_remove_tree(path);
+}
+
 static fsmoe_status open_folder(fsm_trainer *t)
 {
     fsm_run_log_cut cut;
@@ -277,7 +302,8 @@ static fsmoe_status open_folder(fsm_trainer *t)
     FSM_TRY(fsm_run_log_open(dir, t->state.step, &t->log, &cut));
     tell_cut(t, &cut);
     FSM_TRY(fsm_planning_save(&t->planning, t->config));
-    FSM_TRY(fsm_run_products_save(t->stepper.backend.cpu, dir));
+    FSM_TRY(fsm_run_products_save(fsm_backend_products(&t->stepper.backend), dir));
+    FSM_TRY(forget_breakdown(t));
     return fsm_run_record_write(&t->stepper, t->options, &t->memory, t->started, NAN, NULL);
 }
 
@@ -304,7 +330,8 @@ static void forget_best_of_other_data(fsm_trainer *t, const fsm_data_print *vali
     t->state.best_loss = NAN;
 }
 
-/* Early, so that a run which does not go on has measured nothing. */
+/* Before steps are measured, so that a run which does not go on is told so soon; only products have been measured by then, since the
+ * stepper computes by them. */
 static fsmoe_status take_state(fsm_trainer *t, const char *folder)
 {
     fsm_run_state saved;
@@ -336,13 +363,13 @@ fsmoe_status fsm_trainer_prepare(fsm_trainer *t)
     if (status == FSMOE_OK) status = check_trace_path(t);
     if (status == FSMOE_OK) status = open_data(t);
     FSM_TRY(fsm_comm_agree(t->world, status));
-    FSM_TRY(check_memory(t));
+    FSM_TRY(check_memory_first(t));
     FSM_TRY(create_stepper(t, from));
     FSM_TRY(fsm_comm_agree(t->world, create_helpers(t)));
     introduce(t);
     FSM_TRY(go_on(t, from));
     FSM_TRY(plan(t));
-    FSM_TRY(fsm_comm_agree(t->world, predict_planned(t)));
+    FSM_TRY(check_memory_as_planned(t));
     if (t->options->resume) FSM_TRY(fsm_checkpoint_load(&t->stepper, from, t->state.step));
     else if (from[0]) FSM_TRY(fsm_checkpoint_read_model(&t->stepper, from));
     FSM_TRY(fsm_comm_agree(t->world, open_folder(t)));

@@ -1,8 +1,8 @@
 #include "train/products.h"
 
 #include "base/file.h"
-#include "cpu/cpu.h"
 #include "moe/expert/expert.h"
+#include "train/backend.h"
 #include "train/place.h"
 #include "train/same.h"
 
@@ -30,7 +30,7 @@ fsmoe_status fsm_list_product_shapes(const fsmoe_config *c, int64_t shapes[FSM_M
 }
 
 /* As many rows as an expert gets on average. */
-fsm_expert_products fsm_experts_to_measure(const fsmoe_config *c, const int64_t shape[2], int ranks)
+static fsm_expert_products experts_of(const fsmoe_config *c, const int64_t shape[2], int ranks)
 {
     const int64_t ep = c->parallel.ep_size > 0 ? c->parallel.ep_size : 1;
     const int64_t esp = c->parallel.esp_size > 0 ? c->parallel.esp_size : 1;
@@ -41,20 +41,38 @@ fsm_expert_products fsm_experts_to_measure(const fsmoe_config *c, const int64_t 
                                  .in = shape[1]};
 }
 
+bool fsm_measures_products(const fsmoe_config *config)
+{
+    return strcmp(config->train.products, "measured") == 0 && !config->parallel.canonical_sums;
+}
+
+fsmoe_status fsm_products_of_most_memory(const fsmoe_config *config, fsm_products *table)
+{
+    int64_t shapes[FSM_MOST_SHAPES][2];
+    FSM_TRY(fsm_list_product_shapes(config, shapes, &table->count));
+    for (int i = 0; i < table->count; i++)
+        table->items[i] = (fsm_product){.out = shapes[i][0], .in = shapes[i][1], .chosen = FSM_PRODUCT_PACKED};
+    return FSMOE_OK;
+}
+
 /* ---- a run's table ---- */
 
-static fsmoe_status measure(const fsmoe_config *config, int ranks, int threads, fsm_products *table)
+static fsmoe_status measure(const fsmoe_config *config, int ranks, int threads, double budget_s, fsm_products *table)
 {
     int64_t shapes[FSM_MOST_SHAPES][2];
     int count;
-    fsm_ops *ops;
     FSM_TRY(fsm_list_product_shapes(config, shapes, &count));
-    FSM_TRY(fsm_cpu_ops_create(threads, FSM_CPU_FP32, &ops));
-    fsmoe_status status = fsm_products_measure(ops, count, (const int64_t(*)[2])shapes, FSM_PRODUCTS_BUDGET_S, table);
-    table->experts = fsm_experts_to_measure(config, shapes[0], ranks);
-    if (status == FSMOE_OK) status = fsm_products_measure_experts(ops, FSM_PRODUCTS_BUDGET_S / 2, table);
-    fsm_ops_destroy(ops);
-    return status;
+    const fsm_expert_products experts = experts_of(config, shapes[0], ranks);
+    return fsm_backend_measure_products(threads, count, (const int64_t(*)[2])shapes, &experts, budget_s, table);
+}
+
+fsmoe_status fsm_products_measure_on_all(const fsmoe_config *config, fsm_comm *world, double budget_s,
+                                         fsm_products *table)
+{
+    int threads;
+    FSM_TRY(fsm_count_threads(config, world, &threads));
+    FSM_TRY(fsm_comm_agree(world, measure(config, world->size, threads, budget_s, table)));
+    return world->control->broadcast_bytes(world, table, sizeof *table, 0);
 }
 
 /* A checkpoint without a table is of a run that had none. Rank 0. */
@@ -98,8 +116,7 @@ static void tell(const fsm_products *table, const char *from, char told[FSM_RUN_
 {
     int others = 0;
     for (int i = 0; i < table->count; i++) others += table->items[i].chosen != FSM_PRODUCT_SGEMM;
-    snprintf(told, FSM_RUN_PRODUCTS_BYTES,
-             "products %s: %d of %d go another way than sgemm, experts' %s (" FSM_PRODUCTS_FILE ")", from, others,
+    snprintf(told, FSM_RUN_PRODUCTS_BYTES, "products %s: %d of %d go another way than sgemm, experts' %s", from, others,
              table->count, table->experts.side_by_side ? "side by side" : "in turn");
 }
 
@@ -113,8 +130,8 @@ static fsmoe_status fill(const fsmoe_config *config, fsm_comm *world, const char
     if (world->rank == 0) status = take_kept(config, checkpoint, threads, table, &kept[0], &kept[1]);
     FSM_TRY(fsm_comm_agree(world, status));
     FSM_TRY(world->control->broadcast_bytes(world, kept, sizeof kept, 0));
-    if (!kept[1]) FSM_TRY(fsm_comm_agree(world, measure(config, world->size, threads, table)));
-    FSM_TRY(world->control->broadcast_bytes(world, table, sizeof *table, 0));
+    if (kept[1]) FSM_TRY(world->control->broadcast_bytes(world, table, sizeof *table, 0));
+    else FSM_TRY(fsm_products_measure_on_all(config, world, FSM_PRODUCTS_BUDGET_S, table));
     tell(table,
          kept[1]   ? "as measured at the run's beginning"
          : kept[0] ? "measured anew, since threads or shapes are others"
@@ -129,7 +146,7 @@ fsmoe_status fsm_run_products_begin(const fsmoe_config *config, fsm_comm *world,
     *table = NULL;
     told[0] = 0;
     FSM_TRY(fsm_same_config(world, config)); /* or some would measure, and others not */
-    if (strcmp(config->train.products, "measured") != 0 || config->parallel.canonical_sums) return FSMOE_OK;
+    if (!fsm_measures_products(config)) return FSMOE_OK;
     fsm_products *made = calloc(1, sizeof *made);
     fsmoe_status status = made ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a table of products");
     status = fsm_comm_agree(world, status);
@@ -139,12 +156,11 @@ fsmoe_status fsm_run_products_begin(const fsmoe_config *config, fsm_comm *world,
     return status;
 }
 
-fsmoe_status fsm_run_products_save(const fsm_ops *ops, const char *folder)
+fsmoe_status fsm_run_products_save(const fsm_products *table, const char *folder)
 {
     char path[FSM_PATH_BYTES], *text;
-    const fsm_products *table = fsm_cpu_products(ops);
-    if (!table) return FSMOE_OK;
     FSM_TRY(fsm_file_path(folder, FSM_PRODUCTS_FILE, path));
+    if (!table) return fsm_file_remove_tree(path); /* of an earlier part of the run, which measured */
     FSM_TRY(fsm_products_text(table, &text));
     fsmoe_status status = fsm_file_replace(path, text, strlen(text));
     free(text);

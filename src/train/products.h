@@ -22,17 +22,24 @@ enum { FSM_MOST_SHAPES = 8, FSM_RUN_PRODUCTS_BYTES = 256 };
  * ERROR_CONFIG: there is no such expert. */
 fsmoe_status fsm_list_product_shapes(const fsmoe_config *config, int64_t shapes[FSM_MOST_SHAPES][2], int *count);
 
-/* The experts of one rank, with their first weight's shape: what fsm_products_measure_experts is to measure. */
-fsm_expert_products fsm_experts_to_measure(const fsmoe_config *config, const int64_t shape[2], int ranks);
+/* Whether the run measures its products; sums in one fixed order go one way alone. */
+bool fsm_measures_products(const fsmoe_config *config);
 
-/* The run's table, which the caller frees; NULL where train.products is fixed. That of the `checkpoint` (NULL: there is none), if it is of
- * as many threads and has all shapes; else measured, on all ranks at once, as a step loads the machine, and rank 0's is taken.
- * `told`: a sentence about it. Collective. ERROR_FORMAT names the file; ERROR_CONFIG: ranks have other configurations;
+/* The table that would take the most memory: every weight has copies. What is measured is not known before it is. Likewise. */
+fsmoe_status fsm_products_of_most_memory(const fsmoe_config *config, fsm_products *table);
+
+/* Measures the products of the configuration's weights on all ranks at once, each with its own threads, as a step loads the machine;
+ * all get rank 0's table. Collective. ERROR_CONFIG, ERROR_MEMORY, ERROR_COMM. */
+fsmoe_status fsm_products_measure_on_all(const fsmoe_config *config, fsm_comm *world, double budget_s,
+                                         fsm_products *table);
+
+/* The run's table, which the caller frees; NULL where train.products is fixed. That of the `checkpoint` (NULL: there is none),
+ * if it is of as many threads and has all shapes; else measured, as above. `told`: a sentence about it. Collective. ERROR_FORMAT names the file; ERROR_CONFIG: ranks have other configurations;
  * ERROR_MEMORY, ERROR_IO. */
 fsmoe_status fsm_run_products_begin(const fsmoe_config *config, fsm_comm *world, const char *checkpoint,
                                     fsm_products **table, char told[FSM_RUN_PRODUCTS_BYTES]);
 
-/* FOLDER/products.json, if the instance computes by a table. ERROR_IO, ERROR_MEMORY. */
-fsmoe_status fsm_run_products_save(const fsm_ops *ops, const char *folder);
+/* FOLDER/products.json; without a table there is none afterwards. ERROR_IO, ERROR_MEMORY. */
+fsmoe_status fsm_run_products_save(const fsm_products *table, const char *folder);
 
 #endif

@@ -43,8 +43,9 @@ void fsm_profile_describe(const fsm_stepper *s, const char *name, fsm_cluster *c
     if (name) snprintf(cluster->name, sizeof cluster->name, "%s", name);
     else if (gethostname(cluster->name, sizeof cluster->name - 1) != 0) strcpy(cluster->name, "unnamed");
     fsm_machine_cpu(cpu, sizeof cpu);
-    snprintf(cluster->machine, sizeof cluster->machine, "%s, %ld cores, %d ranks x %d threads, %s", cpu,
-             sysconf(_SC_NPROCESSORS_ONLN), s->topo.ranks, s->threads, s->model->ops->name);
+    snprintf(cluster->machine, sizeof cluster->machine, "%s, %ld cores, %d ranks x %d threads, %s%s", cpu,
+             sysconf(_SC_NPROCESSORS_ONLN), s->topo.ranks, s->threads, s->model->ops->name,
+             fsm_backend_products(&s->backend) ? ", measured products" : "");
     strftime(cluster->date, sizeof cluster->date, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     cluster->nodes = s->topo.nodes;
     cluster->ranks_per_node = s->topo.ranks_per_node;

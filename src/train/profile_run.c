@@ -49,9 +49,8 @@ static fsmoe_status prepare(profile *p)
     if (status == FSMOE_OK) status = fsm_trial_config(p->config, 0, 1);
     if (status == FSMOE_OK) status = check_path(p);
     FSM_TRY(fsm_comm_agree(p->world, status));
-    p->samples = fsm_samples_a_group(p->config, p->world);
-    const fsm_model_options options = {.max_samples = p->samples, .training = true};
-    FSM_TRY(fsm_stepper_create(p->config, p->world, &options, &p->stepper));
+    const fsmoe_profile_options *o = p->options;
+    FSM_TRY(fsm_trial_stepper(p->config, p->world, o->on_message, o->user, &p->samples, &p->stepper));
     return fsm_comm_agree(p->world, fsm_trial_tokens(&p->stepper, p->samples, &p->ids));
 }
 

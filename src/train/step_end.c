@@ -134,7 +134,7 @@ static fsmoe_status report_step(fsm_trainer *t, double lr, bool evaluates)
 fsmoe_status fsm_trainer_measure_peak(fsm_trainer *t)
 {
     double mine;
-    FSM_TRY(fsm_peak_products(t->stepper.ops, t->world, &mine));
+    FSM_TRY(fsm_peak_products(t->stepper.ops, t->stepper.threads, t->world, &mine));
     FSM_TRY(fsm_comm_all_reduce_double(t->world, &mine, 1));
     t->peak_flops_per_s = mine;
     return FSMOE_OK;

@@ -3,6 +3,7 @@
 #include "base/rng.h"
 #include "config/config.h"
 #include "plan/model_step.h"
+#include "train/products.h"
 
 #include <stdlib.h>
 
@@ -28,6 +29,22 @@ fsmoe_status fsm_trial_config(fsmoe_config *c, int layers, int micro_batches)
     FSM_TRY(fsm_config_derive(c));
     c->train.global_batch = micro_batches * c->train.micro_batch;
     return FSMOE_OK;
+}
+
+fsmoe_status fsm_trial_stepper(const fsmoe_config *config, fsm_comm *world,
+                               void (*on_message)(void *user, const char *sentence), void *user, int64_t *samples,
+                               fsm_stepper *stepper)
+{
+    fsm_products *products;
+    char told[FSM_RUN_PRODUCTS_BYTES];
+    *samples = fsm_samples_a_group(config, world);
+    FSM_TRY(fsm_run_products_begin(config, world, NULL, &products, told));
+    if (told[0] && on_message && world->rank == 0) on_message(user, told);
+    const fsm_model_options options = {.max_samples = *samples, .training = true};
+    const fsm_backend_options how = {.products = products};
+    fsmoe_status status = fsm_stepper_create_by(config, world, &options, &how, stepper);
+    free(products);
+    return status;
 }
 
 fsmoe_status fsm_trial_tokens(const fsm_stepper *s, int64_t samples, int32_t **ids)
