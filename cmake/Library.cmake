@@ -1,8 +1,8 @@
 # One set of objects makes the shared library, the static one that tests link (they see hidden symbols), and the command.
 file(GLOB_RECURSE FSMOE_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/*.c)
 set(FSMOE_MPI_ONLY ${PROJECT_SOURCE_DIR}/src/comm/mpi.c)
-set(FSMOE_ONEDNN_ONLY ${PROJECT_SOURCE_DIR}/src/cpu/gemm_onednn.c)
-set(FSMOE_CBLAS_ONLY ${PROJECT_SOURCE_DIR}/src/cpu/gemm_cblas.c)
+file(GLOB FSMOE_ONEDNN_ONLY CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cpu/*_onednn.c)
+file(GLOB FSMOE_CBLAS_ONLY CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cpu/*_cblas.c)
 if(NOT FSMOE_MPI)
   list(REMOVE_ITEM FSMOE_SOURCES ${FSMOE_MPI_ONLY})
 endif()

@@ -4,11 +4,11 @@
  * With a table of products (products.h) it is the table that says which way a product goes, and a packed copy may also be
  * the plain rows turned, so that backward sums along rows as forward does: of few rows that is faster on AVX2. */
 #include "cpu/gemm.h"
+#include "cpu/matmul_onednn.h"
 #include "cpu/slots.h"
 #include "cpu/threads.h"
 
 #include <math.h>
-#include <oneapi/dnnl/dnnl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,18 +17,12 @@
 static const int64_t piece_rows[] = {256, 64, 16};
 enum { PIECES = sizeof piece_rows / sizeof *piece_rows, MOST_PACKED_ROWS = 512 };
 
-/* A matmul of a fixed number of rows; the handles of source and result are set before each run. */
-typedef struct rows_matmul {
-    dnnl_primitive_t run; /* NULL: oneDNN has none for this number of rows and the packed layout */
-    dnnl_memory_t source, result, scratch;
-} rows_matmul;
-
 /* result [rows, out] = source [rows, in] times packed [in, out] */
 typedef struct product {
     int64_t in, out;
-    dnnl_memory_t plain, packed; /* plain: the weight itself, its handle set before each run */
-    dnnl_primitive_t reorder;    /* plain to packed */
-    rows_matmul pieces[PIECES], plain_pieces[PIECES];
+    dnnl_memory_t plain, packed;                     /* plain: the weight itself, its handle set before each run */
+    dnnl_primitive_t reorder;                        /* plain to packed */
+    fsm_matmul pieces[PIECES], plain_pieces[PIECES]; /* by number of rows */
 } product;
 
 typedef struct pack {
@@ -39,12 +33,6 @@ typedef struct pack {
     bool stale;                /* the packed copies could not be renewed, and are not used until they are */
     unsigned ways;             /* bits of fsm_product_way that there are */
 } pack;
-
-#define DNNL_TRY(call)                               \
-    do {                                             \
-        dnnl_status_t status_ = (call);              \
-        if (status_ != dnnl_success) return status_; \
-    } while (0)
 
 /* An operation returns nothing, so what the library could not compute becomes no number: it ends the step it belongs to, as
  * other values that are not finite do. */
@@ -156,67 +144,31 @@ void fsm_cpu_sgemm(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, i
 
 /* ---- packed weights ---- */
 
-static dnnl_status_t describe(int64_t rows, int64_t columns, dnnl_format_tag_t tag, dnnl_memory_desc_t *layout)
+static dnnl_status_t layout_of(const product *m, int64_t rows, const dnnl_memory_desc_t *weights, fsm_matmul_layout *l)
 {
-    dnnl_dims_t dims = {rows, columns};
-    return dnnl_memory_desc_init_by_tag(layout, 2, dims, dnnl_f32, tag);
-}
-
-static dnnl_status_t describe_matmul(const pack *p, const product *m, int64_t rows, const dnnl_memory_desc_t *weights,
-                                     dnnl_primitive_desc_t *descriptor)
-{
-    dnnl_memory_desc_t source, result;
-    dnnl_matmul_desc_t operation;
-    dnnl_primitive_attr_t attributes;
-    DNNL_TRY(describe(rows, m->in, dnnl_ab, &source));
-    DNNL_TRY(describe(rows, m->out, dnnl_ab, &result));
-    DNNL_TRY(dnnl_matmul_desc_init(&operation, &source, weights, NULL, &result));
-    DNNL_TRY(dnnl_primitive_attr_create(&attributes));
-    dnnl_status_t status = dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
-    if (status == dnnl_success)
-        status = dnnl_primitive_desc_create(descriptor, &operation, attributes, p->engine, NULL);
-    dnnl_primitive_attr_destroy(attributes);
-    return status;
-}
-
-static dnnl_status_t create_memory(const pack *p, const_dnnl_primitive_desc_t descriptor, dnnl_query_t what, int index,
-                                   void *handle, dnnl_memory_t *memory)
-{
-    return dnnl_memory_create(memory, dnnl_primitive_desc_query_md(descriptor, what, index), p->engine, handle);
-}
-
-static dnnl_status_t create_piece(const pack *p, const product *m, int64_t rows, const dnnl_memory_desc_t *packed,
-                                  rows_matmul *piece)
-{
-    dnnl_primitive_desc_t descriptor;
-    dnnl_status_t status = describe_matmul(p, m, rows, packed, &descriptor);
-    if (status == dnnl_unimplemented) return dnnl_success;
-    DNNL_TRY(status);
-    status = create_memory(p, descriptor, dnnl_query_src_md, 0, DNNL_MEMORY_NONE, &piece->source);
-    if (status == dnnl_success)
-        status = create_memory(p, descriptor, dnnl_query_dst_md, 0, DNNL_MEMORY_NONE, &piece->result);
-    if (status == dnnl_success)
-        status = create_memory(p, descriptor, dnnl_query_scratchpad_md, 0, DNNL_MEMORY_ALLOCATE, &piece->scratch);
-    if (status == dnnl_success) status = dnnl_primitive_create(&piece->run, descriptor);
-    dnnl_primitive_desc_destroy(descriptor);
-    return status;
+    *l = (fsm_matmul_layout){.weights = *weights};
+    DNNL_TRY(fsm_matmul_describe(rows, m->in, dnnl_f32, dnnl_ab, &l->source));
+    return fsm_matmul_describe(rows, m->out, dnnl_f32, dnnl_ab, &l->result);
 }
 
 /* The layout oneDNN picks for the weights of the largest piece; the other pieces must take it as it is. */
 static dnnl_status_t prefer_layout(const pack *p, const product *m, dnnl_memory_desc_t *packed)
 {
     dnnl_memory_desc_t any;
-    dnnl_primitive_desc_t descriptor;
-    DNNL_TRY(describe(m->in, m->out, dnnl_format_tag_any, &any));
-    DNNL_TRY(describe_matmul(p, m, piece_rows[0], &any, &descriptor));
-    *packed = *dnnl_primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0);
-    return dnnl_primitive_desc_destroy(descriptor);
+    fsm_matmul_layout layout;
+    DNNL_TRY(fsm_matmul_describe(m->in, m->out, dnnl_f32, dnnl_format_tag_any, &any));
+    DNNL_TRY(layout_of(m, piece_rows[0], &any, &layout));
+    return fsm_matmul_prefer(p->engine, &layout, packed);
 }
 
 static dnnl_status_t create_pieces(const pack *p, const product *m, const dnnl_memory_desc_t *weights,
-                                   rows_matmul pieces[PIECES])
+                                   fsm_matmul pieces[PIECES])
 {
-    for (int i = 0; i < PIECES; i++) DNNL_TRY(create_piece(p, m, piece_rows[i], weights, &pieces[i]));
+    for (int i = 0; i < PIECES; i++) {
+        fsm_matmul_layout layout;
+        DNNL_TRY(layout_of(m, piece_rows[i], weights, &layout));
+        DNNL_TRY(fsm_matmul_create(p->engine, &layout, &pieces[i]));
+    }
     return dnnl_success;
 }
 
@@ -228,7 +180,7 @@ static dnnl_status_t create_packed(pack *p, const dnnl_memory_desc_t *plain, boo
     DNNL_TRY(prefer_layout(p, m, &packed));
     bool blocked = packed.format_kind != dnnl_blocked || packed.format_desc.blocking.inner_nblks > 0;
     if (blocked) p->blocked = true;
-    else if (turned) DNNL_TRY(describe(m->in, m->out, dnnl_ba, &packed));
+    else if (turned) DNNL_TRY(fsm_matmul_describe(m->in, m->out, dnnl_f32, dnnl_ba, &packed));
     DNNL_TRY(dnnl_memory_create(&m->packed, &packed, p->engine, DNNL_MEMORY_ALLOCATE));
     DNNL_TRY(dnnl_reorder_primitive_desc_create(&reorder, plain, p->engine, &packed, p->engine, NULL));
     dnnl_status_t status = dnnl_primitive_create(&m->reorder, reorder);
@@ -248,28 +200,18 @@ static dnnl_status_t create_pack(int64_t out, int64_t in, bool turned, pack *p)
     dnnl_memory_desc_t transposed, plain;
     DNNL_TRY(dnnl_engine_create(&p->engine, dnnl_cpu, 0));
     DNNL_TRY(dnnl_stream_create(&p->stream, p->engine, dnnl_stream_default_flags));
-    DNNL_TRY(describe(in, out, dnnl_ba, &transposed));
-    DNNL_TRY(describe(out, in, dnnl_ab, &plain));
+    DNNL_TRY(fsm_matmul_describe(in, out, dnnl_f32, dnnl_ba, &transposed));
+    DNNL_TRY(fsm_matmul_describe(out, in, dnnl_f32, dnnl_ab, &plain));
     p->forward.in = p->backward.out = in;
     p->forward.out = p->backward.in = out;
     DNNL_TRY(create_product(p, &transposed, turned, &p->forward));
     return create_product(p, &plain, turned, &p->backward);
 }
 
-static void destroy_pieces(rows_matmul pieces[PIECES])
-{
-    for (int i = 0; i < PIECES; i++) {
-        dnnl_primitive_destroy(pieces[i].run);
-        dnnl_memory_destroy(pieces[i].scratch);
-        dnnl_memory_destroy(pieces[i].result);
-        dnnl_memory_destroy(pieces[i].source);
-    }
-}
-
 static void destroy_product(product *m)
 {
-    destroy_pieces(m->plain_pieces);
-    destroy_pieces(m->pieces);
+    for (int i = 0; i < PIECES; i++) fsm_matmul_destroy(&m->plain_pieces[i]);
+    for (int i = 0; i < PIECES; i++) fsm_matmul_destroy(&m->pieces[i]);
     dnnl_primitive_destroy(m->reorder);
     dnnl_memory_destroy(m->packed);
     dnnl_memory_destroy(m->plain);
@@ -372,29 +314,19 @@ void fsm_cpu_weight_update(const fsm_ops *self, fsm_weight *weight)
     fsm_cpu_library_end(self, before);
 }
 
-static dnnl_status_t run_piece(const pack *p, dnnl_memory_t weights, const rows_matmul *piece, const float *source,
-                               float *result)
-{
-    DNNL_TRY(dnnl_memory_set_data_handle(piece->source, (void *)source));
-    DNNL_TRY(dnnl_memory_set_data_handle(piece->result, result));
-    const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, piece->source},
-                                         {DNNL_ARG_WEIGHTS, weights},
-                                         {DNNL_ARG_DST, piece->result},
-                                         {DNNL_ARG_SCRATCHPAD, piece->scratch}};
-    return dnnl_primitive_execute(piece->run, p->stream, 4, arguments);
-}
-
 /* Runs the pieces that fit into n rows; *done is how many rows those are. */
 static dnnl_status_t run_pieces(int64_t n, const pack *p, const product *m, fsm_product_way way, const float *w,
                                 const float *source, float *result, int64_t *done)
 {
-    const rows_matmul *pieces = way == FSM_PRODUCT_PLAIN ? m->plain_pieces : m->pieces;
-    dnnl_memory_t weights = way == FSM_PRODUCT_PLAIN ? m->plain : m->packed;
-    dnnl_status_t status = way == FSM_PRODUCT_PLAIN ? dnnl_memory_set_data_handle(m->plain, (void *)w) : dnnl_success;
+    const fsm_matmul *pieces = way == FSM_PRODUCT_PLAIN ? m->plain_pieces : m->pieces;
+    void *weights = (void *)w;
+    if (way == FSM_PRODUCT_PACKED) DNNL_TRY(dnnl_memory_get_data_handle(m->packed, &weights));
+    dnnl_status_t status = dnnl_success;
     for (int i = 0; i < PIECES; i++)
         for (; pieces[i].run && n - *done >= piece_rows[i]; *done += piece_rows[i])
             if (status == dnnl_success)
-                status = run_piece(p, weights, &pieces[i], source + *done * m->in, result + *done * m->out);
+                status =
+                    fsm_matmul_run(&pieces[i], p->stream, source + *done * m->in, weights, result + *done * m->out);
     if (*done > 0 && status == dnnl_success) status = dnnl_stream_wait(p->stream);
     return status;
 }
