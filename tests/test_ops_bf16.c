@@ -253,6 +253,42 @@ static void test_linear_agrees(void **state)
     for_all(*state, check_linear);
 }
 
+/* Dense rows and a weight that bf16 holds: where the processor multiplies bf16, it does (cpu/bf16_matmul.h). */
+static void check_dense_linear(fsm_arena *arena, int64_t n, int64_t width)
+{
+    enum { OUT = 29 };
+    rows w = make_rows(arena, OUT * width), x = make_rows(arena, n * width), dy = make_rows(arena, n * OUT);
+    rows y = make_rows(arena, n * OUT), plain_y = make_rows(arena, n * OUT), dx = make_rows(arena, n * width);
+    const float *bias = test_floats(arena, OUT);
+    outputs real_y = test_outputs(arena, n * OUT), real_dx = test_outputs(arena, n * width);
+    outputs dw = test_outputs(arena, OUT * width), dbias = test_outputs(arena, OUT);
+    for (int run = 0; run < RUNS; run++) {
+        const fsm_ops *t = table_of(run);
+        fsm_weight weight = {.w = w.want, .out = OUT, .in = width};
+        fsm_matrix in = matrix_of(x, run, width), from = matrix_of(dy, run, OUT);
+        assert_true(t->weight_create(t, &weight));
+        t->linear_forward(t, n, &weight, NULL, in, matrix_of(plain_y, run, OUT));
+        t->linear_forward(t, n, &weight, bias, in, matrix_of(y, run, OUT));
+        t->linear_forward(t, n, &weight, bias, in, fsm_reals(real_y.of[run], OUT));
+        t->linear_backward_input(t, n, &weight, from, 0, matrix_of(dx, run, width));
+        t->linear_backward_input(t, n, &weight, from, 0, fsm_reals(real_dx.of[run], width));
+        t->linear_backward_weight(t, n, OUT, width, from, in, dw.of[run], dbias.of[run]);
+        t->weight_destroy(t, &weight);
+    }
+    check_rows("dense linear", plain_y);
+    check_rows("dense linear with a bias", y);
+    check_rows("dense linear's dx", dx);
+    test_assert_agree("dense linear of reals", real_y, TOLERANCE);
+    test_assert_agree("dense linear's dx of reals", real_dx, TOLERANCE);
+    test_assert_agree("dense linear's dw", dw, TOLERANCE);
+    test_assert_agree("dense linear's dbias", dbias, TOLERANCE);
+}
+
+static void test_dense_linear_agrees(void **state)
+{
+    for_all(*state, check_dense_linear);
+}
+
 /* Every mixture of rows and reals, transposed and not. */
 static void check_gemm(fsm_arena *arena, int64_t m, int64_t k)
 {
@@ -366,6 +402,7 @@ int main(void)
         TEST(test_jitter_and_units_agree),
         TEST(test_moved_and_mixed_rows_agree),
         TEST(test_linear_agrees),
+        TEST(test_dense_linear_agrees),
         TEST(test_gemm_agrees),
         TEST(test_row_by_row_does_not_depend_on_company),
         TEST(test_attention_agrees),

@@ -1,5 +1,7 @@
 #include "cpu/bf16.h"
 
+#include "cpu/bf16_matmul.h"
+
 #include "base/status.h"
 #include "cpu/threads.h"
 
@@ -100,6 +102,7 @@ fsmoe_status fsm_cpu_use_bf16(fsm_cpu *cpu)
     cpu->wide_elems = WIDE_ELEMS;
     cpu->ops.name = "cpu-bf16";
     cpu->ops.row_bytes = FSM_CPU_BF16_BYTES;
+    if (fsm_cpu_multiplies_bf16()) cpu->bf16 = fsm_bf16_matmul_create(false); /* NULL: they are computed as floats */
     fsm_cpu_bf16_products(&cpu->ops);
     fsm_cpu_bf16_elements(&cpu->ops);
     fsm_cpu_bf16_rows(&cpu->ops);

@@ -1,5 +1,8 @@
-/* Products with rows of bf16: their operands widened, the result rounded once. Weights are used as the floats they are. */
+/* Products with rows of bf16. Where the processor multiplies them (bf16_matmul.h), those with a weight are made of the rows as they
+ * are and the weight rounded; all others, and all elsewhere, of operands widened, the result rounded once, and weights the floats
+ * they are. */
 #include "cpu/bf16.h"
+#include "cpu/bf16_matmul.h"
 #include "cpu/slots.h"
 
 typedef struct product {
@@ -112,9 +115,88 @@ static int64_t rows_at_once(const fsm_ops *self, fsm_matrix x, int64_t in, fsm_m
     return rows > TILE ? rows / TILE * TILE : rows;
 }
 
+/* ---- of bf16 as it is ---- */
+
+static bool is_dense(fsm_matrix x, int64_t width)
+{
+    return x.ld == width;
+}
+
+/* With a bias the sum is rounded, not its parts: a block at a time in floats. */
+static bool forward_with_bias(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_real *bias,
+                              fsm_matrix x, fsm_matrix y)
+{
+    int64_t step = fsm_cpu_rows_that_fit(self, weight->out);
+    float *made = fsm_cpu_of(self)->wide;
+    for (int64_t i = 0; i < n; i += step) {
+        int64_t rows = least(step, n - i);
+        float *to = is_row(y) ? made : part_of(y, i, 0).at;
+        if (!fsm_bf16_forward(self, rows, weight, part_of(x, i, 0).at, FSM_ELEM_REAL, to)) return false;
+        fsm_cpu_add_bias(self, rows, weight->out, bias, to);
+        round_back(self, fsm_reals(to, weight->out), rows, weight->out, part_of(y, i, 0));
+    }
+    return true;
+}
+
+static bool forward_as_it_is(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_real *bias,
+                             fsm_matrix x, fsm_matrix y)
+{
+    const fsm_cpu *cpu = fsm_cpu_of(self);
+    if (!cpu->bf16 || cpu->row_by_row || !is_row(x) || !is_dense(x, weight->in) || !is_dense(y, weight->out))
+        return false;
+    return bias ? forward_with_bias(self, n, weight, bias, x, y)
+                : fsm_bf16_forward(self, n, weight, x.at, y.elem, y.at);
+}
+
+static bool backward_input_as_it_is(const fsm_ops *self, int64_t n, const fsm_weight *weight, fsm_matrix dy, float beta,
+                                    fsm_matrix dx)
+{
+    if (!fsm_cpu_of(self)->bf16 || beta != 0 || !is_row(dy)) return false;
+    return is_dense(dy, weight->out) && is_dense(dx, weight->in) &&
+           fsm_bf16_backward_input(self, n, weight, dy.at, dx.elem, dx.at);
+}
+
+static bool backward_weight_as_it_is(const fsm_ops *self, int64_t n, int64_t out, int64_t in, fsm_matrix dy,
+                                     fsm_matrix x, fsm_real *dw)
+{
+    fsm_bf16_matmul *bf16 = fsm_cpu_of(self)->bf16;
+    return bf16 && is_row(dy) && is_row(x) && is_dense(dy, out) && is_dense(x, in) &&
+           fsm_bf16_backward_weight(self, bf16, n, out, in, dy.at, x.at, dw);
+}
+
+static void add_column_sums(const fsm_ops *self, int64_t n, int64_t out, fsm_matrix dy, fsm_real *dbias)
+{
+    int64_t step = fsm_cpu_rows_that_fit(self, out);
+    for (int64_t i = 0; i < n; i += step) {
+        float *next = fsm_cpu_of(self)->wide;
+        fsm_matrix block = in_floats(self, part_of(dy, i, 0), least(step, n - i), out, true, &next);
+        fsm_cpu_add_bias_backward(self, least(step, n - i), out, block.at, dbias);
+    }
+}
+
+static bool weight_create(const fsm_ops *self, fsm_weight *weight)
+{
+    return fsm_bf16_weight_create(self, fsm_cpu_of(self)->bf16, weight);
+}
+
+static size_t weight_bytes(const fsm_ops *self, int64_t out, int64_t in)
+{
+    (void)self;
+    return fsm_bf16_weight_bytes(out, in);
+}
+
+static void weight_destroy(const fsm_ops *self, fsm_weight *weight)
+{
+    (void)self;
+    fsm_bf16_weight_destroy(weight);
+}
+
+/* ---- the slots ---- */
+
 static void linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, const fsm_real *bias, fsm_matrix x,
                            fsm_matrix y)
 {
+    if (forward_as_it_is(self, n, weight, bias, x, y)) return;
     int64_t in = weight->in, out = weight->out, step = rows_at_once(self, x, in, y, out);
     for (int64_t i = 0; i < n; i += step) {
         int64_t rows = least(step, n - i);
@@ -129,6 +211,7 @@ static void linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *wei
 static void linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, fsm_matrix dy, float beta,
                                   fsm_matrix dx)
 {
+    if (backward_input_as_it_is(self, n, weight, dy, beta, dx)) return;
     int64_t in = weight->in, out = weight->out, step = rows_at_once(self, dx, in, dy, out);
     for (int64_t i = 0; i < n; i += step) {
         int64_t rows = least(step, n - i);
@@ -150,6 +233,10 @@ static void linear_backward_joined(const fsm_ops *self, int64_t n, const fsm_wei
 static void linear_backward_weight(const fsm_ops *self, int64_t n, int64_t out, int64_t in, fsm_matrix dy, fsm_matrix x,
                                    fsm_real *dw, fsm_real *dbias)
 {
+    if (backward_weight_as_it_is(self, n, out, in, dy, x, dw)) {
+        if (dbias) add_column_sums(self, n, out, dy, dbias);
+        return;
+    }
     int64_t step = rows_at_once(self, x, in, dy, out);
     for (int64_t i = 0; i < n; i += step) {
         int64_t rows = least(step, n - i);
@@ -168,4 +255,9 @@ void fsm_cpu_bf16_products(fsm_ops *ops)
     ops->linear_backward_joined = linear_backward_joined;
     ops->linear_backward_weight = linear_backward_weight;
     ops->grouped = (fsm_grouped_ops)FSM_REF_GROUPED_SLOTS;
+    if (!fsm_cpu_of(ops)->bf16) return;
+    ops->weight_create = weight_create;
+    ops->weight_bytes = weight_bytes;
+    ops->weight_update = fsm_bf16_weight_update;
+    ops->weight_destroy = weight_destroy;
 }

@@ -1,6 +1,7 @@
 #include "cpu/cpu.h"
 
 #include "cpu/bf16.h"
+#include "cpu/bf16_matmul.h"
 #include "cpu/gemm.h"
 #include "cpu/instance.h"
 #include "cpu/slots.h"
@@ -47,5 +48,6 @@ void fsm_cpu_destroy(fsm_ops *self)
     free(cpu->products);
     free(cpu->attention_work);
     free(cpu->wide);
+    fsm_bf16_matmul_destroy(cpu->bf16);
     free(cpu);
 }

@@ -18,6 +18,8 @@ typedef struct fsm_cpu {
     int64_t spread_elems;
     float *wide; /* rows of bf16 as floats (bf16.h); NULL: rows are floats */
     int64_t wide_elems;
+    struct fsm_bf16_matmul
+        *bf16; /* products of rows of bf16 as they are (bf16_matmul.h); NULL: they are computed as floats */
     fsm_products *products; /* its own; NULL: the choice of a build without measurements */
 } fsm_cpu;
 
