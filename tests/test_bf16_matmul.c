@@ -115,6 +115,7 @@ static void check_all(fsm_arena *arena, bool rows_are_float)
         for (int64_t j = 0; j < OUT * IN; j++) w.real[j] *= 2;
         assert_true(fsm_bf16_weight_create(s.ops, s.matmul, &weight));
         assert_non_null(weight.pack);
+        assert_true(fsm_bf16_weight_bytes(s.matmul, OUT, IN) >= 2 * OUT * IN * (s.rows_are_float ? sizeof(float) : 2));
         for (int64_t j = 0; j < OUT * IN; j++) w.real[j] /= 2;
         fsm_bf16_weight_update(s.ops, &weight); /* copies keep what the weight was until they are told */
         check_weight(arena, &s, &weight, row_counts[i]);

@@ -1,9 +1,11 @@
 /* Training with rows of bf16: losses follow those of fp32, are the same bits when repeated on as many threads, and follow those of
  * one rank on four; rows take two bytes on the wire; what is saved with one type is what the other loads.
  * Oracles: the same training in fp32, and on one rank; bytes counted as they are posted. Ranks are threads. */
+#include "cpu/bf16_matmul.h"
 #include "lanes_case.h"
 
 #include "train/checkpoint.h"
+#include "train/dtype.h"
 
 #include <unistd.h>
 
@@ -359,6 +361,19 @@ static int close_tokens(void **state)
     return 0;
 }
 
+/* Without arithmetic of bf16, or with no more than fp32 has, there is nothing to be gained. */
+static void test_bf16_is_taken_only_where_it_is_clearly_faster(void **state)
+{
+    (void)state;
+    assert_false(fsm_dtype_is_bf16((const double[]){0, 0}));
+    assert_false(fsm_dtype_is_bf16((const double[]){134, 70}));
+    assert_false(fsm_dtype_is_bf16((const double[]){100, 104}));
+    assert_true(fsm_dtype_is_bf16((const double[]){500, 1050}));
+    double gflops[2];
+    assert_int_equal(fsm_cpu_compare_rows(2, 64, 32, gflops), FSMOE_OK);
+    assert_int_equal(gflops[1] > 0, fsm_cpu_multiplies_bf16());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -367,6 +382,7 @@ int main(void)
         cmocka_unit_test(test_bf16_checkpoints_of_either_type_load_in_the_other),
         cmocka_unit_test(test_bf16_passes_take_less_memory),
         cmocka_unit_test(test_bf16_plans_have_rows_of_half_the_bytes),
+        cmocka_unit_test(test_bf16_is_taken_only_where_it_is_clearly_faster),
     };
     return cmocka_run_group_tests(tests, open_tokens, close_tokens);
 }

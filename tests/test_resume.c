@@ -411,6 +411,20 @@ static void test_resume_an_idle_expert_is_warned_of_once_and_in_the_report(void 
     free(page);
 }
 
+/* What a run began with it goes on with, though auto were something else on this machine. */
+static void test_resume_computes_in_the_type_that_was_chosen_first(void **state)
+{
+    const command_case *c = *state;
+#define TYPE(name) "--set", "train.compute_dtype=" name
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(4), EVERY(2), TYPE("bf16"), DIR("whole"))));
+    assert_works(run(c, ARGS("train", "config.yaml", STEPS(4), EVERY(2), TYPE("bf16"))));
+    assert_told(run(c, ARGS("train", "config.yaml", STEPS(4), EVERY(2), TYPE("auto"), "--resume-from", "checkpoint-2")),
+                "train.compute_dtype auto is bf16, as in the run so far");
+    assert_same_file(c, "whole/model/model.safetensors", "run/model/model.safetensors");
+    assert_told(run(c, ARGS("train", "config.yaml", STEPS(1), TYPE("auto"), DIR("now"))),
+                "train.compute_dtype auto is ");
+}
+
 static void test_resume_names_the_command_that_was_used(void **state)
 {
     const command_case *c = *state;
@@ -526,6 +540,7 @@ int main(void)
         CASE(test_resume_the_record_says_when_a_run_started),
         CASE(test_resume_an_idle_expert_is_warned_of_once_and_in_the_report),
         CASE(test_resume_names_the_command_that_was_used),
+        CASE(test_resume_computes_in_the_type_that_was_chosen_first),
         CASE(test_resume_computes_by_the_table_of_products_that_was_measured_first),
         CASE(test_resume_ranks_compute_by_the_table_of_the_first),
         CASE(test_resume_with_fixed_products_has_no_table_left),

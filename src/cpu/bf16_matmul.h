@@ -20,7 +20,7 @@ void fsm_bf16_matmul_destroy(fsm_bf16_matmul *matmul);
 
 /* As the slots of weights in ops.h; `self` gives the threads. */
 bool fsm_bf16_weight_create(const fsm_ops *self, fsm_bf16_matmul *matmul, fsm_weight *weight);
-size_t fsm_bf16_weight_bytes(int64_t out, int64_t in);
+size_t fsm_bf16_weight_bytes(const fsm_bf16_matmul *matmul, int64_t out, int64_t in);
 void fsm_bf16_weight_update(const fsm_ops *self, fsm_weight *weight);
 void fsm_bf16_weight_destroy(fsm_weight *weight);
 

@@ -24,9 +24,9 @@ bool fsm_bf16_weight_create(const fsm_ops *self, fsm_bf16_matmul *matmul, fsm_we
     return true;
 }
 
-size_t fsm_bf16_weight_bytes(int64_t out, int64_t in)
+size_t fsm_bf16_weight_bytes(const fsm_bf16_matmul *matmul, int64_t out, int64_t in)
 {
-    (void)out, (void)in;
+    (void)matmul, (void)out, (void)in;
     return 0;
 }
 

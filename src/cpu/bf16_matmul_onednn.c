@@ -64,16 +64,22 @@ static dnnl_status_t layout_of(const fsm_bf16_matmul *m, const direction *d, int
 }
 
 /* The layout that the library picks for the largest piece; the other pieces take it as it is. */
-static dnnl_status_t create_direction(const fsm_bf16_matmul *m, int64_t in, int64_t out, direction *d)
+static dnnl_status_t begin_direction(const fsm_bf16_matmul *m, int64_t in, int64_t out, direction *d)
 {
-    static const fsm_elem elems[ELEMS] = {FSM_ELEM_REAL, FSM_ELEM_ROW};
     fsm_matmul_layout layout;
     *d = (direction){.in = in, .out = out};
     DNNL_TRY(fsm_matmul_describe(in, out, m->rows, dnnl_format_tag_any, &d->packed));
     DNNL_TRY(layout_of(m, d, piece_rows[0], FSM_ELEM_ROW, &layout));
-    DNNL_TRY(fsm_matmul_prefer(m->engine, &layout, &d->packed));
+    return fsm_matmul_prefer(m->engine, &layout, &d->packed);
+}
+
+static dnnl_status_t create_direction(const fsm_bf16_matmul *m, int64_t in, int64_t out, direction *d)
+{
+    static const fsm_elem elems[ELEMS] = {FSM_ELEM_REAL, FSM_ELEM_ROW};
+    DNNL_TRY(begin_direction(m, in, out, d));
     for (int e = 0; e < ELEMS; e++) {
         for (int i = 0; i < PIECES; i++) {
+            fsm_matmul_layout layout;
             DNNL_TRY(layout_of(m, d, piece_rows[i], elems[e], &layout));
             DNNL_TRY(fsm_matmul_create(m->engine, &layout, &d->pieces[elems[e]][i]));
         }
@@ -206,15 +212,12 @@ bool fsm_bf16_weight_create(const fsm_ops *self, fsm_bf16_matmul *matmul, fsm_we
     return status != dnnl_out_of_memory;
 }
 
-size_t fsm_bf16_weight_bytes(int64_t out, int64_t in)
+size_t fsm_bf16_weight_bytes(const fsm_bf16_matmul *m, int64_t out, int64_t in)
 {
-    size_t bytes = 0;
-    const shape *s;
-    fsm_bf16_matmul *m = fsm_bf16_matmul_create(false);
-    if (m && out > 0 && in > 0 && take_shape(m, out, in, &s) == dnnl_success)
-        bytes = dnnl_memory_desc_get_size(&s->forward.packed) + dnnl_memory_desc_get_size(&s->backward.packed);
-    fsm_bf16_matmul_destroy(m);
-    return bytes;
+    direction forward, backward;
+    if (out == 0 || in == 0 || begin_direction(m, in, out, &forward) != dnnl_success) return 0;
+    if (begin_direction(m, out, in, &backward) != dnnl_success) return 0;
+    return dnnl_memory_desc_get_size(&forward.packed) + dnnl_memory_desc_get_size(&backward.packed);
 }
 
 static dnnl_status_t reorder(const pack *p, int i, const float *w)

@@ -181,8 +181,7 @@ static bool weight_create(const fsm_ops *self, fsm_weight *weight)
 
 static size_t weight_bytes(const fsm_ops *self, int64_t out, int64_t in)
 {
-    (void)self;
-    return fsm_bf16_weight_bytes(out, in);
+    return fsm_bf16_weight_bytes(fsm_cpu_of(self)->bf16, out, in);
 }
 
 static void weight_destroy(const fsm_ops *self, fsm_weight *weight)

@@ -18,4 +18,8 @@ typedef enum fsm_cpu_kind { FSM_CPU_FP32, FSM_CPU_CANONICAL, FSM_CPU_BF16 } fsm_
 /* threads >= 1, of which an operation uses as many as pay. ERROR_MEMORY. fsm_ops_destroy it. */
 fsmoe_status fsm_cpu_ops_create(int threads, fsm_cpu_kind kind, fsm_ops **ops);
 
+/* What an expert's product and its gradients reach with rows of fp32 and of bf16, with a weight [out, in]; 0 and 0 where the
+ * processor has no arithmetic of bf16, so that there is nothing to compare. Takes under a second. ERROR_MEMORY. */
+fsmoe_status fsm_cpu_compare_rows(int threads, int64_t out, int64_t in, double gflops[2]);
+
 #endif

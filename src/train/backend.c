@@ -1,5 +1,6 @@
 #include "train/backend.h"
 
+#include "cpu/bf16_matmul.h"
 #include "cpu/products.h"
 #include "ops/apart.h"
 #include "ops/meter.h"
@@ -67,6 +68,16 @@ fsmoe_status fsm_backend_measure_products(int threads, int count, const int64_t 
     if (status == FSMOE_OK) status = fsm_products_measure_experts(ops, table);
     fsm_ops_destroy(ops);
     return status;
+}
+
+fsmoe_status fsm_backend_compare_rows(int threads, int64_t out, int64_t in, double gflops[2])
+{
+    return fsm_cpu_compare_rows(threads, out, in, gflops);
+}
+
+bool fsm_backend_multiplies_bf16(void)
+{
+    return fsm_cpu_multiplies_bf16();
 }
 
 const fsm_products *fsm_backend_products(const fsm_backend *backend)

@@ -40,6 +40,12 @@ fsmoe_status fsm_backend_create_to_measure(const fsm_backend_options *options, f
 fsmoe_status fsm_backend_measure_products(int threads, int count, const int64_t (*shapes)[2],
                                           const fsm_expert_products *experts, double budget_s, fsm_products *table);
 
+/* fsm_cpu_compare_rows: rows of fp32 and of bf16. */
+fsmoe_status fsm_backend_compare_rows(int threads, int64_t out, int64_t in, double gflops[2]);
+
+/* Whether rows of bf16 are multiplied as they are; elsewhere they are computed in fp32. */
+bool fsm_backend_multiplies_bf16(void);
+
 /* The table that operations of the backend compute by; NULL: none. Its own. */
 const fsm_products *fsm_backend_products(const fsm_backend *backend);
 

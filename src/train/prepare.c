@@ -5,6 +5,7 @@
 #include "run/breakdown.h"
 #include "train/adopt.h"
 #include "train/checkpoint.h"
+#include "train/dtype.h"
 #include "train/flops.h"
 #include "train/inference.h"
 #include "train/own_tokenizer.h"
@@ -48,11 +49,15 @@ static fsmoe_status complete_config(fsm_trainer *t, const char *model_folder)
     if (c->model.vocab_size < vocab)
         return fsm_fail(FSMOE_ERROR_CONFIG, "model.vocab_size = %lld is less than the %lld ids of tokenizer '%s'",
                         (long long)c->model.vocab_size, (long long)vocab, c->data.tokenizer);
-    bool open_dtype = strcmp(c->train.compute_dtype, "auto") == 0;
-    FSM_TRY(fsm_config_derive(c));
-    if (open_dtype)
-        fsm_trainer_say(t, "train.compute_dtype auto is %s: products of bf16 are computed in fp32, which gains nothing",
-                        c->train.compute_dtype);
+    t->open_dtype = strcmp(c->train.compute_dtype, "auto") == 0;
+    return fsm_config_derive(c);
+}
+
+static fsmoe_status choose_dtype(fsm_trainer *t, const char *from)
+{
+    char told[FSM_DTYPE_TOLD_BYTES];
+    FSM_TRY(fsm_dtype_choose(t->config, t->open_dtype, t->world, t->options->resume ? from : NULL, told));
+    if (told[0]) fsm_trainer_say(t, "%s", told);
     return FSMOE_OK;
 }
 
@@ -224,8 +229,9 @@ static void introduce(fsm_trainer *t)
         fsm_trainer_say(t, "%d ranks on %d nodes: DP %d, MP %d, EP %d, ESP %d, expert-DP %d; schedule %s", topo->ranks,
                         topo->nodes, topo->dp, topo->mp, topo->ep, topo->esp, topo->edp, t->config->parallel.schedule);
     if (fsm_ops_kind_of(t->config) == FSM_CPU_BF16)
-        fsm_trainer_say(t,
-                        "activations are kept and sent as bf16, and computed in fp32: no bf16 arithmetic is used here");
+        fsm_trainer_say(t, "activations are kept and sent as bf16, and %s",
+                        fsm_backend_multiplies_bf16() ? "multiplied as such"
+                                                      : "computed in fp32: there is no arithmetic of bf16 here");
     say_what_is_on_host(t);
     if (strcmp(t->config->moe.gate, "balanced_test") == 0)
         fsm_trainer_say(t, "moe.gate balanced_test sends tokens round robin, whatever they are: it is for benchmarks");
@@ -363,6 +369,7 @@ fsmoe_status fsm_trainer_prepare(fsm_trainer *t)
     if (status == FSMOE_OK) status = check_trace_path(t);
     if (status == FSMOE_OK) status = open_data(t);
     FSM_TRY(fsm_comm_agree(t->world, status));
+    FSM_TRY(choose_dtype(t, from));
     FSM_TRY(check_memory_first(t));
     FSM_TRY(create_stepper(t, from));
     FSM_TRY(fsm_comm_agree(t->world, create_helpers(t)));

@@ -281,3 +281,15 @@ fsmoe_status fsm_state_read(const char *folder, const fsm_stepper *s, const fsm_
     json_decref(json);
     return status;
 }
+
+fsmoe_status fsm_state_read_dtype(const char *folder, char *dtype, size_t bytes)
+{
+    char path[FSM_PATH_BYTES];
+    json_t *json;
+    FSM_TRY(fsm_file_path(folder, FSM_STATE_FILE, path));
+    FSM_TRY(fsm_json_read(path, &json));
+    const char *saved = json_string_value(json_object_get(json_object_get(json, "config"), "train.compute_dtype"));
+    snprintf(dtype, bytes, "%s", saved && strcmp(saved, "bf16") == 0 ? "bf16" : "fp32");
+    json_decref(json);
+    return FSMOE_OK;
+}

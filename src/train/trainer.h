@@ -27,6 +27,7 @@ typedef struct fsm_metering {
 typedef struct fsm_trainer {
     fsm_comm *world;
     fsmoe_config *config;
+    bool open_dtype; /* train.compute_dtype was auto */
     const fsmoe_train_options *options;
     fsmoe_tokenizer *tokenizer;
     fsmoe_tokens *train_tokens, *valid_tokens;
