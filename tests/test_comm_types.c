@@ -76,7 +76,6 @@ static void detach_counter(fsm_comm *comm)
 }
 
 static const fsm_data_table counted = {
-    .name = "counted",
     .start_all_to_all = counted_all_to_all,
     .start_all_gather = counted_all_gather,
     .post_send = counted_send,

@@ -60,6 +60,58 @@ static fsm_ops table_of(bool apart, int64_t row_bytes)
     return ops;
 }
 
+/* ---- a kind with memory of its own, as large as the gate says; and one token at a time ---- */
+
+typedef struct doubling {
+    float *logits; /* [N, E] */
+} doubling;
+
+static void take_doubling(fsm_memory *memory, int64_t max_tokens, fsm_gate_pass *pass)
+{
+    doubling *d = FSM_TAKE_HOST(memory, doubling, 1);
+    float *logits = FSM_TAKE_HOST(memory, float, max_tokens * pass->gate->num_experts);
+    if (d) d->logits = logits;
+    pass->own = d;
+}
+
+static void double_token(const fsm_gate_pass *pass, int64_t token)
+{
+    const doubling *d = pass->own;
+    int64_t experts = pass->gate->num_experts;
+    for (int64_t i = token * experts; i < (token + 1) * experts; i++) d->logits[i] = 2 * pass->logits[i];
+}
+
+static void doubling_forward(fsm_gate_pass *pass)
+{
+    const doubling *d = pass->own;
+    fsm_router_project(pass, pass->input.x);
+    fsm_router_each_token(pass, pass->gate->num_experts, double_token);
+    fsm_router_softmax(pass);
+    fsm_router_choose(pass, d->logits);
+    fsm_router_softmax_weights(pass);
+}
+
+static void doubling_backward(fsm_gate_pass *pass)
+{
+    fsm_router_losses_backward(pass);
+    fsm_router_softmax_weights_backward(pass);
+    fsm_router_project_backward(pass);
+}
+
+static const fsm_gate_kind doubling_gate = {
+    .name = "doubling",
+    .description = "experts by twice their logits",
+    .source = "this test",
+    .has_logits = true,
+    .has_probability = true,
+    .has_weights = true,
+    .runs_on_host = true,
+    .list_params = fsm_router_list_weight,
+    .take = take_doubling,
+    .forward = doubling_forward,
+    .backward = doubling_backward,
+};
+
 /* ---- one gate, forward and back ---- */
 
 typedef struct results {
@@ -145,7 +197,7 @@ static void run(const subject *s, fsm_gate_pass *pass)
     open_device(true);
 }
 
-static results results_of(const char *aux_loss, bool apart, int64_t row_bytes)
+static results results_of(const char *gate, const char *aux_loss, bool apart, int64_t row_bytes)
 {
     subject s = {.ops = table_of(apart, row_bytes)};
     fsm_memory measure = fsm_memory_measure(row_bytes);
@@ -154,7 +206,7 @@ static results results_of(const char *aux_loss, bool apart, int64_t row_bytes)
     assert_int_equal(fsmoe_config_create(&config), FSMOE_OK);
     config->moe.num_experts = EXPERTS;
     config->moe.top_k = K;
-    assert_int_equal(fsmoe_config_set(config, "moe.gate=tanh"), FSMOE_OK);
+    assert_int_equal(fsmoe_config_set(config, gate), FSMOE_OK);
     assert_int_equal(fsmoe_config_set(config, aux_loss), FSMOE_OK);
     assert_int_equal(fsm_gate_select(&config->moe, &s.gate), FSMOE_OK);
     s.gate.ops = &s.ops;
@@ -162,6 +214,7 @@ static results results_of(const char *aux_loss, bool apart, int64_t row_bytes)
     take(&measure, &s);
     assert_int_equal(fsm_memory_create(&measure, &s.memory), FSMOE_OK);
     take(&s.memory, &s);
+    assert_int_equal(fsm_memory_used(&s.memory), fsm_memory_used(&measure));
     device = &s.memory.device;
     assert_true(!s.pass.host == !apart);
     fill_rows(&s);
@@ -181,23 +234,48 @@ static results results_of(const char *aux_loss, bool apart, int64_t row_bytes)
     return r;
 }
 
+static const char *const gates[] = {"moe.gate=tanh", "moe.gate=doubling"};
+
 static void test_gate_on_host_gives_the_bits_of_arrays(void **state)
 {
     const char *const losses[] = {"moe.aux_loss=none", "moe.aux_loss=first_choice"};
     (void)state;
-    for (int i = 0; i < 2; i++) {
-        results here = results_of(losses[i], false, FSM_REAL_BYTES),
-                apart = results_of(losses[i], true, FSM_REAL_BYTES);
+    for (int i = 0; i < 4; i++) {
+        results here = results_of(gates[i / 2], losses[i % 2], false, FSM_REAL_BYTES);
+        results apart = results_of(gates[i / 2], losses[i % 2], true, FSM_REAL_BYTES);
         assert_memory_equal(&apart, &here, sizeof here);
     }
 }
 
 static void test_gate_on_host_widens_bfloat16(void **state)
 {
-    results here = results_of("moe.aux_loss=first_choice", false, FSM_REAL_BYTES);
-    results narrow = results_of("moe.aux_loss=first_choice", true, 2);
     (void)state;
-    assert_memory_equal(&narrow, &here, sizeof here);
+    for (int i = 0; i < 2; i++) {
+        results here = results_of(gates[i], "moe.aux_loss=first_choice", false, FSM_REAL_BYTES);
+        results narrow = results_of(gates[i], "moe.aux_loss=first_choice", true, 2);
+        assert_memory_equal(&narrow, &here, sizeof here);
+    }
+}
+
+/* Before there are operations, as a plan counts it: the rows' type says whether copies are needed. */
+static size_t host_bytes_before_operations(int64_t row_bytes)
+{
+    subject s = {.ops = table_of(false, row_bytes)};
+    fsm_memory measure = fsm_memory_measure(row_bytes);
+    fsmoe_config *config;
+    assert_int_equal(fsmoe_config_create(&config), FSMOE_OK);
+    assert_int_equal(fsmoe_config_set(config, "moe.gate=doubling"), FSMOE_OK);
+    assert_int_equal(fsm_gate_select(&config->moe, &s.gate), FSMOE_OK);
+    s.gate.hidden = HIDDEN;
+    take(&measure, &s);
+    fsmoe_config_destroy(config);
+    return measure.host.used;
+}
+
+static void test_gate_on_host_is_measured_before_operations(void **state)
+{
+    (void)state;
+    assert_true(host_bytes_before_operations(2) >= host_bytes_before_operations(FSM_REAL_BYTES) + 6 * ELEMS);
 }
 
 /* What has no copies there is refused. */
@@ -212,7 +290,7 @@ static void test_gate_on_host_is_chosen_by_scores(void **state)
 static int add_kind(void **state)
 {
     (void)state;
-    return fsm_add_gate(&my_gate) == FSMOE_OK ? 0 : 1;
+    return fsm_add_gate(&my_gate) == FSMOE_OK && fsm_add_gate(&doubling_gate) == FSMOE_OK ? 0 : 1;
 }
 
 int main(void)
@@ -220,6 +298,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gate_on_host_gives_the_bits_of_arrays),
         cmocka_unit_test(test_gate_on_host_widens_bfloat16),
+        cmocka_unit_test(test_gate_on_host_is_measured_before_operations),
         cmocka_unit_test(test_gate_on_host_is_chosen_by_scores),
     };
     return cmocka_run_group_tests(tests, add_kind, NULL);

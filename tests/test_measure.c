@@ -103,7 +103,6 @@ static fsmoe_status fake_barrier(fsm_comm *comm)
 }
 
 static const fsm_data_table fake_data = {
-    .name = "fake",
     .start_all_gather = fake_all_gather,
     .post_send = fake_post_send,
     .post_recv = fake_post_recv,

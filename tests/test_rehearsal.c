@@ -227,8 +227,7 @@ static fsmoe_status look(fsm_comm *comm, int slot, bool *done)
     return FSMOE_OK;
 }
 
-static const fsm_data_table counting_table = {.name = "counting",
-                                              .start_all_to_all = count_all_to_all,
+static const fsm_data_table counting_table = {.start_all_to_all = count_all_to_all,
                                               .start_all_gather = count_all_gather,
                                               .post_send = count_send,
                                               .post_recv = expect_message,

@@ -30,6 +30,7 @@ typedef struct rank_state {
     int32_t choice[MAX_TOKENS * MAX_EXPERTS];
     fsm_route route;
     fsm_wire wire;
+    fsm_wire_tables tables;
     fsm_memory memory;
     identity *sent, *received, *gathered;
 } rank_state;
@@ -71,9 +72,11 @@ static void take_rank(const group_state *g, int index, rank_state *r)
     shape.by_source = g->by_source;
     fsm_route_take(&measure, g->max_tokens, g->config.num_experts, g->config.top_k, false, &r->route);
     fsm_wire_take(&measure, &shape, &r->wire);
+    fsm_wire_tables_take(&measure, &shape, &r->tables);
     assert_int_equal(fsm_memory_create(&measure, &r->memory), FSMOE_OK);
     fsm_route_take(&r->memory, g->max_tokens, g->config.num_experts, g->config.top_k, false, &r->route);
     fsm_wire_take(&r->memory, &shape, &r->wire);
+    fsm_wire_tables_take(&r->memory, &shape, &r->tables);
 }
 
 static fsm_ops *fast; /* as the reference */
@@ -322,7 +325,8 @@ static void check_group(group_state *g, int degree, bool even)
     for (int i = 0; i < ranks; i++) {
         rank_state *r = &g->ranks[i];
         cut_wire(chunks, cuts, &r->wire);
-        fsm_wire_build(g->ops, r->n, g->config.top_k, r->choice, r->route.row, r->route.rows, g->counts, &r->wire);
+        fsm_wire_build(g->ops, r->n, g->config.top_k, r->choice, r->route.row, r->route.rows, g->counts, &r->tables,
+                       &r->wire);
         for (int c = 0; c < chunks; c++) assert_int_equal(fsm_wire_chunk(&r->wire, cuts[c]), c);
         assert_int_equal(r->wire.identity, ranks == 1 && chunks == 1);
         write_sent(g, i, r);
@@ -377,7 +381,8 @@ static void test_wire_without_tokens_nothing_is_sent(void **state)
     for (int i = 0; i < 4; i++) {
         rank_state *r = &g.ranks[i];
         fsm_wire_join(&r->wire);
-        fsm_wire_build(g.ops, 0, g.config.top_k, r->choice, r->route.row, r->route.rows, g.counts, &r->wire);
+        fsm_wire_build(g.ops, 0, g.config.top_k, r->choice, r->route.row, r->route.rows, g.counts, &r->tables,
+                       &r->wire);
         assert_int_equal(r->wire.send_total + r->wire.gather_total, 0);
     }
     destroy_group(&g);

@@ -178,7 +178,6 @@ static inline fsmoe_status thread_test(fsm_comm *comm, int slot, bool *done)
 }
 
 static const fsm_data_table thread_comm_data = {
-    .name = "threads",
     .start_all_to_all = thread_start_all_to_all,
     .start_all_gather = thread_start_all_gather,
     .start_all_reduce_double = thread_start_all_reduce_double,
@@ -293,7 +292,6 @@ static inline void thread_destroy(fsm_comm *comm)
 }
 
 static const fsm_control_table thread_comm_control = {
-    .name = "threads",
     .gather_bytes = thread_gather_bytes,
     .broadcast_bytes = thread_broadcast_bytes,
     .all_gather_int64 = thread_all_gather_int64,

@@ -3,6 +3,7 @@
 #define FSM_BASE_CLOCK_H
 
 #include <errno.h>
+#include <sched.h>
 #include <time.h>
 
 static inline double fsm_clock_s(void)
@@ -40,6 +41,15 @@ static inline void fsm_clock_sleep(double seconds)
 {
     struct timespec time = fsm_clock_timespec(seconds);
     clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
+}
+
+/* Between two looks at what has been waited for since start_s: at first others only run, since what is small arrives soon; then
+ * this thread sleeps, so that who computes can. */
+static inline void fsm_clock_nap(double start_s)
+{
+    double waited_s = fsm_clock_s() - start_s;
+    if (waited_s < 100e-6) sched_yield();
+    else fsm_clock_sleep(waited_s < 1e-3 ? 50e-6 : 200e-6);
 }
 
 #endif

@@ -39,7 +39,6 @@ static inline size_t fsm_comm_bytes(fsm_comm_type type, int64_t elems)
 enum { FSM_COMM_SLOTS = 2 };
 
 typedef struct fsm_data_table {
-    const char *name;
     /* Collectives: at most one under way, alone in slot 0. */
     /* recv block s = what rank s sent to me; send block d goes to rank d */
     fsmoe_status (*start_all_to_all)(fsm_comm *comm, fsm_comm_type type, const void *send, const int64_t *send_counts,

@@ -136,7 +136,6 @@ static fsmoe_status mpi_test(fsm_comm *comm, int slot, bool *done)
 }
 
 static const fsm_data_table mpi_data = {
-    .name = "mpi",
     .start_all_to_all = mpi_start_all_to_all,
     .start_all_gather = mpi_start_all_gather,
     .start_all_reduce_double = mpi_start_all_reduce_double,
@@ -154,7 +153,7 @@ static fsmoe_status wait_napping(fsm_comm *comm)
     double start_s = fsm_clock_s();
     FSM_TRY(mpi_test(comm, 0, &done));
     while (!done) {
-        fsm_comm_nap(start_s);
+        fsm_clock_nap(start_s);
         FSM_TRY(mpi_test(comm, 0, &done));
     }
     return FSMOE_OK;

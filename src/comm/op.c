@@ -4,8 +4,6 @@
 #include "comm/sum.h"
 #include "device/device.h"
 
-#include <sched.h>
-
 void fsm_comm_enter(fsm_comm *comm)
 {
     if (comm && comm->device) fsm_device_enter(comm->device);
@@ -25,20 +23,13 @@ fsmoe_status fsm_comm_advance(fsm_comm_op *op, bool *done)
     return fsm_comm_leave(op->comm, op->advance(op, done));
 }
 
-void fsm_comm_nap(double start_s)
-{
-    double waited_s = fsm_clock_s() - start_s;
-    if (waited_s < 100e-6) sched_yield();
-    else fsm_clock_sleep(waited_s < 1e-3 ? 50e-6 : 200e-6);
-}
-
 fsmoe_status fsm_comm_finish(fsm_comm_op *op)
 {
     bool done;
     double start_s = fsm_clock_s();
     FSM_TRY(fsm_comm_advance(op, &done));
     while (!done) {
-        fsm_comm_nap(start_s);
+        fsm_clock_nap(start_s);
         FSM_TRY(fsm_comm_advance(op, &done));
     }
     return FSMOE_OK;
@@ -98,9 +89,9 @@ fsmoe_status fsm_comm_start_reduce_scatter(fsm_comm_op *op, fsm_comm *comm, fsm_
 
 fsmoe_status fsm_comm_start_all_reduce(fsm_comm_op *op, fsm_comm *comm, fsm_comm_type type, void *buffer, int64_t count)
 {
+    if (type != FSM_COMM_FP64) FSM_TRY(check_summed(type));
     begin(op, comm);
     if (type == FSM_COMM_FP64) return fsm_comm_leave(comm, comm->data->start_all_reduce_double(comm, buffer, count));
-    FSM_TRY(check_summed(type));
     if (comm->data->start_all_reduce)
         return fsm_comm_leave(comm, comm->data->start_all_reduce(comm, type, buffer, count));
     return fsm_comm_leave(comm, fsm_sum_start_all_reduce(op, comm, type, buffer, count));

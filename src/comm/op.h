@@ -32,9 +32,8 @@ struct fsm_comm_op {
     bool gathering;
     float *tree; /* of tree sums */
     int64_t *tree_counts;
-    void *object; /* of an operation that another module makes of messages: what its advance works on */
-    double
-        wakes_s; /* and when it has something to do whatever has arrived (fsm_clock_s); 0: it waits for others alone */
+    void *object;   /* of an operation that another module makes of messages: what its advance works on */
+    double wakes_s; /* when it has something to do whatever has arrived (fsm_clock_s); 0: it waits for others alone */
 };
 
 /* recv block s = what rank s sent to me; send block d goes to rank d. ERROR_COMM, as of all of these. */
@@ -63,10 +62,6 @@ FSMOE_API fsmoe_status fsm_comm_advance(fsm_comm_op *op, bool *done);
 
 /* Waits for it, napping. */
 fsmoe_status fsm_comm_finish(fsm_comm_op *op);
-
-/* What a wait that began at start_s does between two looks: at first it only lets others run, since what is small arrives soon;
- * then it sleeps, so that who computes can. */
-void fsm_comm_nap(double start_s);
 
 /* Memory for the counts and sums of a group; a transport calls it for each of its groups. ERROR_MEMORY. */
 fsmoe_status fsm_comm_scratch_create(fsm_comm *comm);

@@ -65,7 +65,6 @@ static fsmoe_status self_test(fsm_comm *comm, int slot, bool *done)
 }
 
 static const fsm_data_table self_data = {
-    .name = "self",
     .start_all_to_all = self_start_all_to_all,
     .start_all_gather = self_start_all_gather,
     .start_all_reduce_double = self_start_all_reduce_double,

@@ -2,7 +2,6 @@
 
 #include "base/clock.h"
 
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,17 +42,12 @@ fsmoe_status fsm_at_once_fill(fsm_stream *stream, void *to, unsigned char byte, 
     return FSMOE_OK;
 }
 
-/* As fsm_comm_finish waits: at first it only lets others run, then it sleeps. */
 fsmoe_status fsm_at_once_submit(fsm_stream *stream, fsm_work work, void *user)
 {
     (void)stream;
     if (work(user)) return FSMOE_OK;
     double start_s = fsm_clock_s();
-    while (!work(user)) {
-        double waited_s = fsm_clock_s() - start_s;
-        if (waited_s < 100e-6) sched_yield();
-        else fsm_clock_sleep(waited_s < 1e-3 ? 50e-6 : 200e-6);
-    }
+    while (!work(user)) fsm_clock_nap(start_s);
     return FSMOE_OK;
 }
 

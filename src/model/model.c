@@ -49,20 +49,34 @@ void fsm_model_update_weights(fsm_model *model)
 
 /* ---- creation ---- */
 
-/* Angles of rotary embedding: position * theta^(-2i / head_dim). */
-static void fill_rotations(fsm_model *m)
+/* Angles of rotary embedding, position * theta^(-2i / head_dim): of so many positions from `first` on. */
+static void rotations(const fsm_model *m, int64_t first, int64_t count, float *cosine, float *sine)
 {
     int64_t half = m->head_dim / 2;
-    for (int64_t p = 0; p < m->config->model.max_seq_len; p++) {
-        float cosine[half + 1], sine[half + 1];
-        for (int64_t i = 0; i < half; i++) {
-            double angle = (double)p * pow(m->config->model.rope_theta, -2.0 * (double)i / (double)m->head_dim);
-            cosine[i] = (float)cos(angle);
-            sine[i] = (float)sin(angle);
-        }
-        m->ops->write(m->ops, sizeof(float) * (size_t)half, cosine, fsm_real_at(m->cosine, p * half));
-        m->ops->write(m->ops, sizeof(float) * (size_t)half, sine, fsm_real_at(m->sine, p * half));
+    for (int64_t at = 0; at < count * half; at++) {
+        double turns = pow(m->config->model.rope_theta, -2.0 * (double)(at % half) / (double)m->head_dim);
+        double angle = (double)(first + at / half) * turns;
+        cosine[at] = (float)cos(angle);
+        sine[at] = (float)sin(angle);
     }
+}
+
+/* In pieces: the whole table of a long context is large, and one position's a copy too many. */
+static fsmoe_status fill_rotations(fsm_model *m)
+{
+    enum { PIECE = 256 };
+    int64_t half = m->head_dim / 2, positions = m->config->model.max_seq_len;
+    float *cosine = malloc(2 * PIECE * sizeof *cosine * (size_t)(half + 1)), *sine = cosine + PIECE * half;
+    if (!cosine) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for rotary embeddings");
+    for (int64_t first = 0; first < positions; first += PIECE) {
+        int64_t count = positions - first < PIECE ? positions - first : PIECE;
+        size_t bytes = sizeof(float) * (size_t)(count * half);
+        rotations(m, first, count, cosine, sine);
+        m->ops->write(m->ops, bytes, cosine, fsm_real_at(m->cosine, first * half));
+        m->ops->write(m->ops, bytes, sine, fsm_real_at(m->sine, first * half));
+    }
+    free(cosine);
+    return FSMOE_OK;
 }
 
 static fsmoe_status select_layer(fsm_model *m, int index, fsm_layer *l)
@@ -102,7 +116,7 @@ static fsmoe_status build(fsm_model *m)
     FSM_TRY(select_layers(m));
     FSM_TRY(fsm_model_allocate(m));
     fsm_model_bind(m);
-    fill_rotations(m);
+    FSM_TRY(fill_rotations(m));
     if (!each_weight(m, create_weight)) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for packed weights");
     return FSMOE_OK;
 }

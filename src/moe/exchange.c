@@ -45,32 +45,35 @@ static fsm_row *returned_rows(const fsm_moe_pass *pass, fsm_phase phase, int chu
                       wire->send_first[chunk] * pass->moe->hidden);
 }
 
-static void before_dispatch(fsm_moe_pass *pass, fsm_phase phase, int chunk)
+static void before_dispatch(const fsm_ops *ops, fsm_moe_pass *pass, fsm_phase phase, int chunk)
 {
     pass->wire_width[phase][0][chunk] =
-        fsm_moe_tell(pass, FSM_HOOK_BEFORE_DISPATCH, phase, chunk, rows_between(pass->wire[phase].send_first, chunk),
+        fsm_moe_tell(ops, pass, FSM_HOOK_BEFORE_DISPATCH, phase, chunk,
+                     rows_between(pass->wire[phase].send_first, chunk),
                      fsm_rows(sent_rows(pass, phase, chunk), pass->moe->hidden), pass->moe->hidden);
 }
 
 /* Where the rows of a chunk are first looked at; without an exchange they have only now set out. */
-void fsm_moe_after_dispatch(fsm_moe_pass *pass, fsm_phase phase, int chunk)
+void fsm_moe_after_dispatch(const fsm_ops *ops, fsm_moe_pass *pass, fsm_phase phase, int chunk)
 {
-    if (pass->moe->ep->size == 1) before_dispatch(pass, phase, chunk);
-    fsm_moe_tell(pass, FSM_HOOK_AFTER_DISPATCH, phase, chunk, rows_between(pass->wire[phase].recv_first, chunk),
+    if (pass->moe->ep->size == 1) before_dispatch(ops, pass, phase, chunk);
+    fsm_moe_tell(ops, pass, FSM_HOOK_AFTER_DISPATCH, phase, chunk, rows_between(pass->wire[phase].recv_first, chunk),
                  fsm_rows(received_rows(pass, phase, chunk), pass->moe->hidden), pass->wire_width[phase][0][chunk]);
 }
 
 static void before_combine(fsm_moe_pass *pass, fsm_phase phase, int chunk)
 {
     pass->wire_width[phase][1][chunk] =
-        fsm_moe_tell(pass, FSM_HOOK_BEFORE_COMBINE, phase, chunk, rows_between(pass->wire[phase].recv_first, chunk),
+        fsm_moe_tell(pass->moe->link_ops, pass, FSM_HOOK_BEFORE_COMBINE, phase, chunk,
+                     rows_between(pass->wire[phase].recv_first, chunk),
                      fsm_rows(leaving_rows(pass, phase, chunk), pass->moe->hidden), pass->moe->hidden);
 }
 
 void fsm_moe_after_combine(fsm_moe_pass *pass, fsm_phase phase)
 {
     for (int c = 0; c < pass->wire[phase].chunks; c++)
-        fsm_moe_tell(pass, FSM_HOOK_AFTER_COMBINE, phase, c, rows_between(pass->wire[phase].send_first, c),
+        fsm_moe_tell(pass->moe->ops, pass, FSM_HOOK_AFTER_COMBINE, phase, c,
+                     rows_between(pass->wire[phase].send_first, c),
                      fsm_rows(returned_rows(pass, phase, c), pass->moe->hidden), pass->wire_width[phase][1][c]);
 }
 
@@ -111,7 +114,7 @@ fsmoe_status fsm_moe_start_dispatch(fsm_moe_pass *pass, fsm_phase phase, int64_t
     const fsm_wire *wire = &pass->wire[phase];
     if (pass->moe->ep->size == 1) return FSMOE_OK;
     int c = fsm_wire_chunk(wire, first), ep = pass->moe->ep->size;
-    before_dispatch(pass, phase, c);
+    before_dispatch(pass->moe->link_ops, pass, phase, c);
     int64_t width = pass->wire_width[phase][0][c];
     rows_to_elems(wire->send_counts + c * ep, ep, width, pass->send_elems);
     rows_to_elems(wire->recv_counts + c * ep, ep, width, pass->recv_elems);
@@ -127,7 +130,7 @@ fsmoe_status fsm_moe_start_allgather(fsm_moe_pass *pass, fsm_phase phase, int64_
     const fsm_wire *wire = &pass->wire[phase];
     if (pass->moe->esp->size == 1) return FSMOE_OK;
     int c = fsm_wire_chunk(wire, first), esp = pass->moe->esp->size;
-    fsm_moe_after_dispatch(pass, phase, c);
+    fsm_moe_after_dispatch(pass->moe->link_ops, pass, phase, c);
     rows_to_elems(wire->gather_counts + c * esp, esp, pass->moe->hidden, pass->gather_elems);
     return fsm_comm_start_all_gather(op, pass->moe->esp, row_type(pass),
                                      fsm_moe_at(pass, pass->staging->recv, wire->recv_first[c] * pass->moe->hidden),

@@ -35,8 +35,8 @@ void fsm_moe_gate_forward(fsm_moe_pass *pass, const fsm_gate_input *input, bool 
     pass->gate.input = *input;
     pass->gate.input.group = problem.group;
     pass->gate.input.capacity = fsm_order_capacity(&problem);
-    fsm_moe_tell(pass, FSM_HOOK_BEFORE_MOE_START, FSM_FORWARD, 0, input->n, fsm_rows(input->x, moe->hidden),
-                 moe->hidden);
+    fsm_moe_tell(pass->moe->ops, pass, FSM_HOOK_BEFORE_MOE_START, FSM_FORWARD, 0, input->n,
+                 fsm_rows(input->x, moe->hidden), moe->hidden);
     if (moe->gate.kind->mixes) mix(pass, sums);
     else choose(pass, drops, sums);
 }
@@ -54,10 +54,11 @@ static void build_wires(fsm_moe_pass *pass)
     for (int phase = 0; phase < 2; phase++) {
         fsm_wire *wire = &pass->wire[phase];
         if (pass->by_products)
-            fsm_wire_build(pass->moe->ops, m->count, 1, m->choice, m->row, pass->route.rows, pass->counts, wire);
+            fsm_wire_build(pass->moe->ops, m->count, 1, m->choice, m->row, pass->route.rows, pass->counts,
+                           &pass->scratch->wire, wire);
         else
             fsm_wire_build(pass->moe->ops, gate->input.n, gate->gate->choices, gate->choice, pass->route.row,
-                           pass->route.rows, pass->counts, wire);
+                           pass->route.rows, pass->counts, &pass->scratch->wire, wire);
     }
 }
 
@@ -122,7 +123,7 @@ void fsm_moe_expert_forward(fsm_moe_pass *pass, int64_t first)
 {
     const fsm_moe *moe = pass->moe;
     int chunk = fsm_wire_chunk(&pass->wire[FSM_FORWARD], first);
-    if (moe->esp->size == 1) fsm_moe_after_dispatch(pass, FSM_FORWARD, chunk);
+    if (moe->esp->size == 1) fsm_moe_after_dispatch(moe->ops, pass, FSM_FORWARD, chunk);
     for (int64_t e = 0; e < moe->local_experts; e++) {
         fsm_expert_rows rows = expert_rows(pass, FSM_FORWARD, chunk, e);
         unpack(pass, FSM_FORWARD, chunk, e, rows.n, rows.x.at);
@@ -135,7 +136,7 @@ void fsm_moe_expert_backward(fsm_moe_pass *pass, int64_t first)
 {
     const fsm_moe *moe = pass->moe;
     int chunk = fsm_wire_chunk(&pass->wire[FSM_BACKWARD], first);
-    if (moe->esp->size == 1) fsm_moe_after_dispatch(pass, FSM_BACKWARD, chunk);
+    if (moe->esp->size == 1) fsm_moe_after_dispatch(moe->ops, pass, FSM_BACKWARD, chunk);
     for (int64_t e = 0; e < moe->local_experts; e++) {
         fsm_expert_rows rows = expert_rows(pass, FSM_BACKWARD, chunk, e);
         unpack(pass, FSM_BACKWARD, chunk, e, rows.n, rows.dy.at);
@@ -168,7 +169,8 @@ void fsm_moe_iorder_forward(fsm_moe_pass *pass, fsm_real *y)
     } else {
         moe->ops->combine_rows(moe->ops, n, moe->gate.choices, moe->hidden, rows, pass->gate.weight, pass->returned, y);
     }
-    fsm_moe_tell(pass, FSM_HOOK_BEFORE_MOE_END, FSM_FORWARD, 0, n, fsm_reals(y, moe->hidden), moe->hidden);
+    fsm_moe_tell(pass->moe->ops, pass, FSM_HOOK_BEFORE_MOE_END, FSM_FORWARD, 0, n, fsm_reals(y, moe->hidden),
+                 moe->hidden);
 }
 
 /* Rows sent that hold no token, as far as the host knows. */
@@ -196,8 +198,8 @@ void fsm_moe_iorder_backward(fsm_moe_pass *pass, const fsm_real *dy)
     const fsm_wire *to = &pass->wire[FSM_BACKWARD];
     fsm_row *sent = fsm_moe_send_buffer(pass, FSM_BACKWARD);
     pass->dy = dy;
-    fsm_moe_tell(pass, FSM_HOOK_BEFORE_MOE_END, FSM_BACKWARD, 0, pass->gate.input.n, fsm_reals(dy, moe->hidden),
-                 moe->hidden);
+    fsm_moe_tell(pass->moe->ops, pass, FSM_HOOK_BEFORE_MOE_END, FSM_BACKWARD, 0, pass->gate.input.n,
+                 fsm_reals(dy, moe->hidden), moe->hidden);
     if (pass->by_products) {
         fsm_mixing_combine_backward(&pass->mixing, &pass->gate, route_of(pass), dy, pass->dweight);
         moe->ops->gather_rows(moe->ops, to->send_total, moe->hidden, to->token, pass->scratch->mixing.slots, sent);
@@ -227,6 +229,6 @@ void fsm_moe_gate_backward(fsm_moe_pass *pass, const fsm_gate_loss_grad *loss, f
 {
     if (pass->moe->gate.kind->mixes) fsm_mixing_gate_backward(&pass->mixing, &pass->gate, dx);
     else fsm_gate_backward(&pass->gate, pass->dweight, loss, dx);
-    fsm_moe_tell(pass, FSM_HOOK_BEFORE_MOE_START, FSM_BACKWARD, 0, pass->gate.input.n, fsm_reals(dx, pass->moe->hidden),
-                 pass->moe->hidden);
+    fsm_moe_tell(pass->moe->ops, pass, FSM_HOOK_BEFORE_MOE_START, FSM_BACKWARD, 0, pass->gate.input.n,
+                 fsm_reals(dx, pass->moe->hidden), pass->moe->hidden);
 }

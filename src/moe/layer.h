@@ -42,6 +42,7 @@ typedef struct fsm_moe_scratch {
     fsm_row *dact;     /* [max_expert_rows, H] */
     fsm_shared_scratch shared;
     fsm_mixing_scratch mixing;
+    fsm_wire_tables wire;
 } fsm_moe_scratch;
 
 /* Buffers that a pass of tokens takes from layer to layer, since it is in one at a time. Rows of width M. */
@@ -64,17 +65,18 @@ typedef struct fsm_moe_pass {
     fsm_route route;
     fsm_mixing mixing;
     fsm_shared_pass shared;
-    const fsm_real *dy;                       /* of the present backward */
-    bool drops;                               /* in forward places were given by capacity */
-    bool by_products;                         /* in forward tokens became rows by products with matrices */
-    int64_t *counts;                          /* [ep * esp, E] rows each member sends to each expert */
-    fsm_wire wire[2];                         /* by phase */
-    int64_t wire_width[2][2][FSM_MAX_CHUNKS]; /* floats of a row under way: by phase, dispatched and combined, chunk */
+    const fsm_real *dy; /* of the present backward */
+    bool drops;         /* in forward places were given by capacity */
+    bool by_products;   /* in forward tokens became rows by products with matrices */
+    int64_t *counts;    /* [ep * esp, E] rows each member sends to each expert */
+    fsm_wire wire[2];   /* by phase */
+    int64_t wire_width[2][2]
+                      [FSM_MAX_CHUNKS]; /* elements of a row under way: by phase, dispatched and combined, chunk */
     /* counts of what is under way: [ep] of the all-to-all's, [esp] of the ESP group's */
     int64_t *send_elems, *recv_elems, *gather_elems;
     fsm_row *x, *pre, *act; /* expert order, saved for backward */
-    fsm_row
-        *expert_dy; /* [max_expert_rows, M] expert order, kept until the weights' gradients; set by whoever owns it */
+    /* [max_expert_rows, M] expert order, kept until the weights' gradients; set by whoever owns it */
+    fsm_row *expert_dy;
     fsm_row *returned; /* [max_rows] experts' outputs back at the source, forward wire order, saved */
     fsm_real *dweight; /* [N, choices] */
 } fsm_moe_pass;

@@ -4,6 +4,12 @@
 
 #include <string.h>
 
+/* Without a capacity nobody drops, whatever the policy. */
+static bool drops_by_weight(const fsmoe_moe_config *config)
+{
+    return config->capacity_factor > 0 && strcmp(config->drop_policy, "probs") == 0;
+}
+
 fsm_order_problem fsm_moe_order_problem(const fsmoe_moe_config *config, int64_t n, bool drops)
 {
     return (fsm_order_problem){
@@ -13,7 +19,7 @@ fsm_order_problem fsm_moe_order_problem(const fsmoe_moe_config *config, int64_t 
         .choices = fsm_gate_choices(config),
         .group = config->capacity_group > 0 ? config->capacity_group : n,
         .capacity_factor = drops ? config->capacity_factor : 0,
-        .by_weight = strcmp(config->drop_policy, "probs") == 0,
+        .by_weight = drops && drops_by_weight(config),
     };
 }
 
@@ -162,6 +168,7 @@ void fsm_moe_scratch_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire
     *scratch = (fsm_moe_scratch){0};
     scratch->dlogits = fsm_take_reals(memory, logits);
     scratch->dact = fsm_take_rows(memory, shape->max_expert_rows * moe->width);
+    fsm_wire_tables_take(memory, shape, &scratch->wire);
     fsm_shared_scratch_take(memory, &moe->shared, shape->max_tokens, &scratch->shared);
     if (mixing.slots > 0) fsm_mixing_scratch_take(memory, &moe->gate, &mixing, &scratch->mixing);
 }
@@ -214,8 +221,8 @@ void fsm_moe_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *
     int64_t rows = shape->max_expert_rows;
     *pass = (fsm_moe_pass){.moe = moe, .scratch = scratch, .staging = staging};
     fsm_gate_take(memory, &moe->gate, shape->max_tokens, scratch->dlogits, &pass->gate);
-    fsm_route_take(memory, shape->max_tokens, shape->num_experts, moe->gate.choices,
-                   strcmp(moe->config->drop_policy, "probs") == 0, &pass->route);
+    fsm_route_take(memory, shape->max_tokens, shape->num_experts, moe->gate.choices, drops_by_weight(moe->config),
+                   &pass->route);
     if (mixing.slots > 0)
         fsm_mixing_take(memory, &moe->gate, &mixing, &scratch->mixing, &staging->mixing, &pass->mixing);
     take_wires(memory, shape, pass);

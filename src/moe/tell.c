@@ -5,23 +5,15 @@
 #include <assert.h>
 
 /* The pairs that each expert gets, where they must be known. */
-static const int64_t *kept_of(const fsm_moe_pass *pass)
+static const int64_t *kept_of(const fsm_ops *ops, const fsm_moe_pass *pass)
 {
     if (pass->gate.gate->kind->mixes) return pass->route.rows;
-    fsm_route_read(pass->moe->ops, pass->gate.gate->num_experts, (fsm_route *)&pass->route);
+    fsm_route_read(ops, pass->gate.gate->num_experts, (fsm_route *)&pass->route);
     return pass->route.kept;
 }
 
-/* Called where communication is moved, while the other instance may compute. */
-static const fsm_ops *ops_of(const fsm_moe_pass *pass, fsm_hook_point point)
+static void call_hooks(const fsm_ops *ops, const fsm_moe_pass *pass, fsm_matrix tensor, fsm_hook_call *call)
 {
-    bool moves = point == FSM_HOOK_BEFORE_DISPATCH || point == FSM_HOOK_BEFORE_COMBINE;
-    return moves ? pass->moe->link_ops : pass->moe->ops;
-}
-
-static void call_hooks(const fsm_moe_pass *pass, fsm_matrix tensor, fsm_hook_call *call)
-{
-    const fsm_ops *ops = ops_of(pass, call->point);
     const size_t elem_bytes = tensor.elem == FSM_ELEM_ROW ? (size_t)ops->row_bytes : FSM_REAL_BYTES;
     if (ops->on_host) {
         call->data = tensor.at;
@@ -34,8 +26,8 @@ static void call_hooks(const fsm_moe_pass *pass, fsm_matrix tensor, fsm_hook_cal
     ops->write(ops, elem_bytes * (size_t)(call->rows * call->width), call->data, tensor.at);
 }
 
-int64_t fsm_moe_tell(const fsm_moe_pass *pass, fsm_hook_point point, fsm_phase phase, int chunk, int64_t rows,
-                     fsm_matrix data, int64_t width)
+int64_t fsm_moe_tell(const fsm_ops *ops, const fsm_moe_pass *pass, fsm_hook_point point, fsm_phase phase, int chunk,
+                     int64_t rows, fsm_matrix data, int64_t width)
 {
     if (pass->moe->hooks->count == 0) return width;
     fsm_hook_call call = {.point = point,
@@ -48,8 +40,9 @@ int64_t fsm_moe_tell(const fsm_moe_pass *pass, fsm_hook_point point, fsm_phase p
                           .hidden = pass->moe->hidden,
                           .width = width,
                           .num_experts = pass->gate.gate->num_experts,
-                          .kept = point == FSM_HOOK_BEFORE_MOE_START && phase == FSM_FORWARD ? NULL : kept_of(pass)};
-    call_hooks(pass, data, &call);
+                          .kept =
+                              point == FSM_HOOK_BEFORE_MOE_START && phase == FSM_FORWARD ? NULL : kept_of(ops, pass)};
+    call_hooks(ops, pass, data, &call);
     assert(call.width > 0 && call.width <= pass->moe->hidden);
     return call.width;
 }

@@ -65,7 +65,7 @@ void fsm_memory_grow(fsm_memory *memory, const fsm_memory *other)
     if (memory->device.used < other->device.used) memory->device.used = other->device.used;
 }
 
-static void *take(fsm_memory *memory, size_t bytes)
+void *fsm_take_bytes(fsm_memory *memory, size_t bytes)
 {
     size_t before = memory->device.used;
     void *piece = fsm_arena_take(&memory->device, bytes);
@@ -75,20 +75,20 @@ static void *take(fsm_memory *memory, size_t bytes)
 
 fsm_row *fsm_take_rows(fsm_memory *memory, int64_t n)
 {
-    return take(memory, (size_t)(n * memory->row_bytes));
+    return fsm_take_bytes(memory, (size_t)(n * memory->row_bytes));
 }
 
 fsm_real *fsm_take_reals(fsm_memory *memory, int64_t n)
 {
-    return take(memory, (size_t)(n * FSM_REAL_BYTES));
+    return fsm_take_bytes(memory, (size_t)(n * FSM_REAL_BYTES));
 }
 
 fsm_index *fsm_take_indices(fsm_memory *memory, int64_t n)
 {
-    return take(memory, (size_t)(n * FSM_INDEX_BYTES));
+    return fsm_take_bytes(memory, (size_t)(n * FSM_INDEX_BYTES));
 }
 
 fsm_sum *fsm_take_sums(fsm_memory *memory, int64_t n)
 {
-    return take(memory, (size_t)(n * FSM_SUM_BYTES));
+    return fsm_take_bytes(memory, (size_t)(n * FSM_SUM_BYTES));
 }

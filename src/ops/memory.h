@@ -54,6 +54,8 @@ bool fsm_memory_holds(const fsm_memory *memory, const fsm_memory *measured);
 /* As much as has been taken from `other`, at least. Of measuring ones. */
 void fsm_memory_grow(fsm_memory *memory, const fsm_memory *other);
 
+/* Of the device's side; counted by kind. */
+void *fsm_take_bytes(fsm_memory *memory, size_t bytes);
 fsm_row *fsm_take_rows(fsm_memory *memory, int64_t n);
 FSMOE_API fsm_real *fsm_take_reals(fsm_memory *memory, int64_t n);
 FSMOE_API fsm_index *fsm_take_indices(fsm_memory *memory, int64_t n);

@@ -86,8 +86,8 @@ void fsm_alltoall_take(fsm_memory *memory, fsm_comm_type type, int64_t rank_elem
     alltoall->pair_elems = pair_elems;
     fsm_stages_take(&memory->host, most_stages(alltoall), &alltoall->stages);
     if (!alltoall->kind->buffer_elems) return;
-    int64_t bytes = (int64_t)fsm_comm_bytes(type, alltoall->kind->buffer_elems(alltoall));
-    for (int i = 0; i < FSM_ALLTOALL_BUFFERS; i++) alltoall->buffer[i] = fsm_arena_take(&memory->device, (size_t)bytes);
+    size_t bytes = fsm_comm_bytes(type, alltoall->kind->buffer_elems(alltoall));
+    for (int i = 0; i < FSM_ALLTOALL_BUFFERS; i++) alltoall->buffer[i] = fsm_take_bytes(memory, bytes);
     for (int i = 0; i < 2; i++)
         alltoall->passing[i] = FSM_TAKE_HOST(memory, int64_t, (int64_t)alltoall->local * alltoall->size);
     alltoall->place = FSM_TAKE_HOST(memory, fsm_spot, alltoall->size);

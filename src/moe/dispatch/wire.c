@@ -16,6 +16,12 @@ static int64_t table_elems(const fsm_wire_shape *shape)
     return source > experts ? source : experts;
 }
 
+void fsm_wire_tables_take(fsm_memory *memory, const fsm_wire_shape *shape, fsm_wire_tables *tables)
+{
+    tables->host = FSM_TAKE_HOST(memory, int32_t, table_elems(shape));
+    tables->there = fsm_take_indices(memory, table_elems(shape));
+}
+
 void fsm_wire_take(fsm_memory *memory, const fsm_wire_shape *shape, fsm_wire *wire)
 {
     const int64_t chunks = FSM_MAX_CHUNKS;
@@ -31,8 +37,6 @@ void fsm_wire_take(fsm_memory *memory, const fsm_wire_shape *shape, fsm_wire *wi
     wire->expert_first = FSM_TAKE_HOST(memory, int64_t, (chunks + 1) * local_experts(shape));
     wire->wire_of_row = fsm_take_indices(memory, shape->max_expert_rows);
     wire->row_of_wire = fsm_take_indices(memory, shape->max_expert_rows);
-    wire->host_table = FSM_TAKE_HOST(memory, int32_t, table_elems(shape));
-    wire->table = fsm_take_indices(memory, table_elems(shape));
 }
 
 void fsm_wire_join(fsm_wire *wire)
@@ -104,28 +108,28 @@ static void count_chunks(const int64_t *counts, fsm_wire *wire)
     wire->identity = s->ep * s->esp == 1 && wire->chunks == 1;
 }
 
-/* Begins the tables anew: the next n elements of both; written together by write_table. */
-static int32_t *next_table(fsm_wire *wire, int64_t n, int64_t *used, const fsm_index **there)
+/* Begins the tables anew: the next n elements of both; written together by write_tables. */
+static int32_t *next_table(const fsm_wire_tables *tables, int64_t n, int64_t *used, const fsm_index **there)
 {
-    int32_t *here = wire->host_table + *used;
-    *there = fsm_index_at(wire->table, *used);
+    int32_t *here = tables->host + *used;
+    *there = fsm_index_at(tables->there, *used);
     *used += n;
     return here;
 }
 
-static void write_table(const fsm_ops *ops, const fsm_wire *wire, int64_t used)
+static void write_tables(const fsm_ops *ops, const fsm_wire_tables *tables, int64_t used)
 {
-    ops->write(ops, (size_t)(used * FSM_INDEX_BYTES), wire->host_table, wire->table);
+    ops->write(ops, (size_t)(used * FSM_INDEX_BYTES), tables->host, tables->there);
 }
 
 /* The wire row of each row of each expert at the source, chunk by chunk: send_row and its inverse. */
 static void map_source(const fsm_ops *ops, int64_t n, int64_t k, const fsm_index *choice, const fsm_index *row,
-                       const int64_t *rows, fsm_wire *wire)
+                       const int64_t *rows, const fsm_wire_tables *tables, fsm_wire *wire)
 {
     int64_t experts = wire->shape.num_experts, used = 0;
     fsm_source_map map = {.num_experts = experts, .chunks = wire->chunks};
-    int32_t *first = next_table(wire, (wire->chunks + 1) * experts, &used, &map.first);
-    int32_t *base = next_table(wire, wire->chunks * experts, &used, &map.base);
+    int32_t *first = next_table(tables, (wire->chunks + 1) * experts, &used, &map.first);
+    int32_t *base = next_table(tables, wire->chunks * experts, &used, &map.base);
     for (int c = 0; c <= wire->chunks; c++)
         for (int64_t e = 0; e < experts; e++) first[c * experts + e] = (int32_t)boundary(wire, c, rows[e]);
     for (int c = 0; c < wire->chunks; c++) {
@@ -135,7 +139,7 @@ static void map_source(const fsm_ops *ops, int64_t n, int64_t k, const fsm_index
             at += chunk_rows(wire, c, rows[e]);
         }
     }
-    write_table(ops, wire, used);
+    write_tables(ops, tables, used);
     ops->place.map_source(ops, &map, n, k, choice, row, wire->send_total, wire->send_row, wire->token);
 }
 
@@ -180,32 +184,32 @@ static void describe_pair(const fsm_wire *wire, const int64_t *counts, int64_t p
         base[c * pairs + pair] = (int32_t)gathered_base(wire, counts, c, (int)(src / s->esp), (int)(src % s->esp), e);
 }
 
-static void map_experts(const fsm_ops *ops, const int64_t *counts, fsm_wire *wire)
+static void map_experts(const fsm_ops *ops, const int64_t *counts, const fsm_wire_tables *tables, fsm_wire *wire)
 {
     const fsm_wire_shape *s = &wire->shape;
     int64_t sources = s->ep * s->esp, local = local_experts(s), pairs = sources * local, used = 0;
     fsm_expert_map map = {.sources = sources, .num_experts = local, .chunks = wire->chunks, .by_source = s->by_source};
-    int32_t *rows = next_table(wire, pairs, &used, &map.rows);
-    int32_t *first = next_table(wire, (wire->chunks + 1) * pairs, &used, &map.first);
-    int32_t *base = next_table(wire, wire->chunks * pairs, &used, &map.base);
-    int32_t *begin = next_table(wire, local, &used, &map.begin);
+    int32_t *rows = next_table(tables, pairs, &used, &map.rows);
+    int32_t *first = next_table(tables, (wire->chunks + 1) * pairs, &used, &map.first);
+    int32_t *base = next_table(tables, wire->chunks * pairs, &used, &map.base);
+    int32_t *begin = next_table(tables, local, &used, &map.begin);
     for (int64_t pair = 0; pair < pairs; pair++) {
         describe_pair(wire, counts, pair, pairs, first, base);
         rows[pair] = first[wire->chunks * pairs + pair];
         if (map.most_rows < rows[pair]) map.most_rows = rows[pair];
     }
     for (int64_t e = 0; e < local; e++) begin[e] = (int32_t)wire->expert_first[e];
-    write_table(ops, wire, used);
+    write_tables(ops, tables, used);
     ops->place.map_experts(ops, &map, wire->wire_of_row, wire->row_of_wire);
 }
 
 void fsm_wire_build(const fsm_ops *ops, int64_t n, int64_t choices, const fsm_index *choice, const fsm_index *row,
-                    const int64_t *rows, const int64_t *counts, fsm_wire *wire)
+                    const int64_t *rows, const int64_t *counts, const fsm_wire_tables *tables, fsm_wire *wire)
 {
     count_chunks(counts, wire);
     place_blocks(counts, wire);
-    map_source(ops, n, choices, choice, row, rows, wire);
-    map_experts(ops, counts, wire);
+    map_source(ops, n, choices, choice, row, rows, tables, wire);
+    map_experts(ops, counts, tables, wire);
 }
 
 int64_t fsm_wire_rows_between(const fsm_wire *wire, const int64_t *counts, int chunk, int from, int to)

@@ -55,11 +55,15 @@ typedef struct fsm_wire {
     int64_t *expert_first;  /* [chunks + 1, E_local] first expert-order row of a chunk, absolute */
     fsm_index *wire_of_row; /* [gather_total] expert order -> wire order (gathered) */
     fsm_index *row_of_wire; /* [gather_total] its inverse */
-    /* what the maps are made from, worked out on the host and written to the device (ops/place.h) */
-    int32_t *host_table;
-    fsm_index *table;
 } fsm_wire;
 
+/* What the maps are made from, worked out on the host and written to the device (ops/place.h): scratch of a build. */
+typedef struct fsm_wire_tables {
+    int32_t *host;
+    fsm_index *there;
+} fsm_wire_tables;
+
+void fsm_wire_tables_take(fsm_memory *memory, const fsm_wire_shape *shape, fsm_wire_tables *tables);
 void fsm_wire_take(fsm_memory *memory, const fsm_wire_shape *shape, fsm_wire *wire);
 
 /* One chunk of all T rows; then one cut more, where none is, in any order. */
@@ -69,7 +73,7 @@ void fsm_wire_cut_at(int64_t row, fsm_wire *wire);
 /* Builds maps and counts. choice, row [n, choices] and rows [E] of this rank (fsm_route); counts [ep * esp, E]: rows of every
  * member of the expert group, in its rank order (ep_index * esp + esp_index). */
 void fsm_wire_build(const fsm_ops *ops, int64_t n, int64_t choices, const fsm_index *choice, const fsm_index *row,
-                    const int64_t *rows, const int64_t *counts, fsm_wire *wire);
+                    const int64_t *rows, const int64_t *counts, const fsm_wire_tables *tables, fsm_wire *wire);
 
 /* Rows of the chunk that one rank of my EP group sends to another: what send_counts and recv_counts say of this rank,
  * of any two. counts: as of fsm_wire_build. */

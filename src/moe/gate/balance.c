@@ -2,6 +2,21 @@
 
 #include <string.h>
 
+/* What both losses are made of, and where they go. */
+static fsm_balance_sums of_sums(int64_t num_experts, const fsm_gate_sums *sums, double loss_scale, double grad_scale,
+                                fsm_sum *loss, fsm_sum *dshare, fsm_sum *dload)
+{
+    return (fsm_balance_sums){.experts = num_experts,
+                              .load = sums->load,
+                              .share = sums->share,
+                              .tokens = sums->tokens,
+                              .loss_scale = loss_scale,
+                              .grad_scale = grad_scale,
+                              .loss = loss,
+                              .dshare = dshare,
+                              .dload = dload};
+}
+
 /* ---- GShard's: E sum_e f_e P_e, 1 at balance; f the share of tokens, a count without gradient, P the mean
  * probability ---- */
 
@@ -27,8 +42,7 @@ static void add_all_choices(const fsm_gate_pass *pass, fsm_gate_sums *sums)
 static void product_loss(const fsm_ops *ops, int64_t num_experts, const fsm_gate_sums *sums, double loss_scale,
                          double grad_scale, fsm_sum *loss, fsm_sum *dshare, fsm_sum *dload)
 {
-    fsm_balance_sums s = {num_experts, sums->load, sums->share, sums->tokens, loss_scale,
-                          grad_scale,  loss,       dshare,      dload};
+    fsm_balance_sums s = of_sums(num_experts, sums, loss_scale, grad_scale, loss, dshare, dload);
     ops->route.product_loss(ops, &s);
 }
 
@@ -48,8 +62,7 @@ static void add_importance_load(const fsm_gate_pass *pass, fsm_gate_sums *sums)
 static void variation_loss(const fsm_ops *ops, int64_t num_experts, const fsm_gate_sums *sums, double loss_scale,
                            double grad_scale, fsm_sum *loss, fsm_sum *dshare, fsm_sum *dload)
 {
-    fsm_balance_sums s = {num_experts, sums->load, sums->share, sums->tokens, loss_scale,
-                          grad_scale,  loss,       dshare,      dload};
+    fsm_balance_sums s = of_sums(num_experts, sums, loss_scale, grad_scale, loss, dshare, dload);
     ops->route.variation_loss(ops, &s);
 }
 

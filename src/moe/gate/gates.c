@@ -71,7 +71,7 @@ void fsm_gate_take(fsm_memory *memory, const fsm_gate *gate, int64_t max_tokens,
     pass->choice = fsm_take_indices(memory, choices);
     pass->score = fsm_take_reals(memory, choices);
     pass->weight = fsm_take_reals(memory, choices);
-    if (fsm_gate_needs_host(gate)) fsm_gate_host_take(memory, max_tokens, pass);
+    if (fsm_gate_needs_host(memory, gate)) fsm_gate_host_take(memory, max_tokens, pass);
     else if (gate->kind->take) gate->kind->take(memory, max_tokens, pass);
 }
 

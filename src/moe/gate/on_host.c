@@ -1,9 +1,8 @@
 /* Compiled with tensors open: below, what is not read from the pass by operations is the host's. */
 #include "moe/gate/on_host.h"
 
+#include "base/bf16.h"
 #include "moe/gate/router.h"
-
-#include <string.h>
 
 typedef struct fsm_gate_host {
     fsm_gate gate;      /* on the reference's operations */
@@ -17,16 +16,16 @@ typedef struct fsm_gate_host {
     double *loss;     /* [2 E + 1] share, load, z */
 } fsm_gate_host;
 
-static bool rows_are_float(const fsm_ops *ops)
+static bool rows_are_float(const fsm_memory *memory)
 {
-    return ops->row_bytes == (int64_t)sizeof(float);
+    return memory->row_bytes == (int64_t)sizeof(float);
 }
 
 /* Before there are operations, memory is measured for those of the host. */
-bool fsm_gate_needs_host(const fsm_gate *gate)
+bool fsm_gate_needs_host(const fsm_memory *memory, const fsm_gate *gate)
 {
-    if (!gate->kind->runs_on_host || !gate->ops) return false;
-    return !(gate->ops->on_host && rows_are_float(gate->ops));
+    bool on_host = !gate->ops || gate->ops->on_host;
+    return gate->kind->runs_on_host && !(on_host && rows_are_float(memory));
 }
 
 /* ---- memory ---- */
@@ -66,10 +65,11 @@ void fsm_gate_host_take(fsm_memory *memory, int64_t max_tokens, fsm_gate_pass *p
     taken.x = FSM_TAKE_HOST(memory, float, elems);
     taken.noise = FSM_TAKE_HOST(memory, float, max_tokens * gate->num_experts);
     taken.ids = FSM_TAKE_HOST(memory, int32_t, max_tokens);
-    taken.narrow = rows_are_float(gate->ops) ? NULL : FSM_TAKE_HOST(memory, uint16_t, elems);
+    taken.narrow = rows_are_float(memory) ? NULL : FSM_TAKE_HOST(memory, uint16_t, elems);
     taken.dweight = FSM_TAKE_HOST(memory, float, max_tokens * gate->choices);
     taken.loss = FSM_TAKE_HOST(memory, double, 2 * gate->num_experts + 1);
-    taken.pass.gate = own ? &own->gate : gate; /* while memory is only measured, the kind still asks it for sizes */
+    if (own) own->gate = *gate;
+    taken.pass.gate = own ? &own->gate : gate; /* the kind asks it for sizes, also while memory is only measured */
     if (gate->kind->take) gate->kind->take(memory, max_tokens, &taken.pass);
     pass->host = own;
     if (own) *own = taken;
@@ -87,10 +87,7 @@ static void *fetch(const fsm_ops *ops, int64_t count, size_t bytes, const void *
 
 static void widen(int64_t n, const uint16_t *bf16, float *x)
 {
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t bits = (uint32_t)bf16[i] << 16;
-        memcpy(&x[i], &bits, sizeof bits);
-    }
+    for (int64_t i = 0; i < n; i++) x[i] = fsm_from_bf16(bf16[i]);
 }
 
 static void fetch_rows(const fsm_ops *ops, int64_t n, const fsm_row *rows, fsm_gate_host *h)

@@ -8,7 +8,8 @@
 
 #include "moe/gate/gate.h"
 
-bool fsm_gate_needs_host(const fsm_gate *gate);
+/* Whether passes in this memory are copied for the kind. */
+bool fsm_gate_needs_host(const fsm_memory *memory, const fsm_gate *gate);
 
 /* pass->host for up to max_tokens, with the kind's own. */
 void fsm_gate_host_take(fsm_memory *memory, int64_t max_tokens, fsm_gate_pass *pass);

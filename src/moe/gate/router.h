@@ -42,7 +42,8 @@ FSMOE_API void fsm_router_z_backward(fsm_gate_pass *pass);
 /* What a loop over tokens does with one of them. */
 typedef void fsm_token_body(const fsm_gate_pass *pass, int64_t token);
 
-/* body for every token, on the rank's threads at once; a token touches `width` elements, and no other's. */
+/* body for every token, where there are no copies on the rank's threads at once; a token touches `width` elements, and no
+ * other's. */
 FSMOE_API void fsm_router_each_token(const fsm_gate_pass *pass, int64_t width, fsm_token_body *body);
 
 /* weight = f(logit) of each choice, 0 where there is none; dlogits += dweight f'(logit). f puts its derivative into *slope. */

@@ -41,13 +41,13 @@ typedef struct fsm_hook_call {
     int layer, chunk;     /* chunk: 0 where the whole layer is meant */
     int64_t rows, hidden; /* M */
     float *data;          /* [rows, M] */
-    /* Floats that a row takes on the wire. Before dispatch and combine a hook may put rows closer together, from `data` on,
+    /* Elements that a row takes on the wire. Before dispatch and combine a hook may put rows closer together, from `data` on,
      * and say so: the same on every rank, also for no rows. The hook of the point after finds them so, and puts them back to
      * M apart. Elsewhere it is M. */
     int64_t width;
     int64_t num_experts;
-    const int64_t *
-        kept; /* [E] (token, choice) pairs of this rank that an expert gets in this pass; NULL before the gate has run */
+    /* [E] (token, choice) pairs of this rank that an expert gets in this pass; NULL before the gate has run */
+    const int64_t *kept;
 } fsm_hook_call;
 
 typedef struct fsm_hook_kind {
