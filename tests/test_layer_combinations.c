@@ -1,6 +1,6 @@
-/* Every gate with every order, all-to-all, expert and layout of four ranks: what is allowed gives what one process gives,
- * to 1e-5, what is not is refused with a reason, and evaluation gives the same twice. Apart from the host it is the host's, to
- * the bit. */
+/* Every gate with every order, all-to-all, expert and layout of four ranks: what is allowed gives what one process
+ * gives, to 1e-5, what is not is refused with a reason, and evaluation gives the same twice. Apart from the host it is
+ * the host's, to the bit. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
