@@ -4,8 +4,6 @@
 
 #include "plan/schedule/schedule.h"
 
-#include <unistd.h>
-
 /* How a model lies over four ranks. */
 static const char *const layouts[][MOST_SETTINGS] = {
     {"parallel.ep_size=2", "parallel.esp_size=2", "parallel.mp_size=2", "train.clip_grad=0"},
@@ -14,7 +12,6 @@ static const char *const layouts[][MOST_SETTINGS] = {
 };
 enum { LAYOUTS = sizeof layouts / sizeof *layouts, MOST_GRAPHS = 32, AT_ONCE = -1 };
 
-static fsmoe_tokens *tokens;
 static fsm_cluster costs;
 
 /* ---- the graphs of a case: those of the schedules, then spreads in a random order ---- */
@@ -124,75 +121,33 @@ static fsmoe_status check_rank(rank_run *r, fsm_comm *comm, fsmoe_config *config
     return FSMOE_OK;
 }
 
-static void *run_rank(void *user)
-{
-    rank_run *r = user;
-    fsm_comm *comm = NULL;
-    fsmoe_config *config = config_of(r);
-    if (r->group) comm = thread_comm_of(r->group, r->rank);
-    else if (fsm_comm_create_self(&comm) != FSMOE_OK) abort();
-    if (check_rank(r, comm, config) != FSMOE_OK) {
-        fprintf(stderr, "%s, rank %d: %s\n", r->c->name, r->rank, fsmoe_last_error());
-        abort(); /* the others wait for it */
-    }
-    fsmoe_config_destroy(config);
-    fsm_comm_destroy(comm);
-    return NULL;
-}
-
 /* ---- one rank, and four ---- */
 
 static void test_issue_steps_of_one_rank_have_the_bits_of_the_threads_driver(void **state)
 {
     (void)state;
-    for (int i = 0; i < LANE_CASES; i++) {
-        rank_run r = {.c = &lane_cases[i]};
-        run_rank(&r);
-        if (r.failure[0]) fail_msg("%s", r.failure);
-        assert_true(r.checked > 5);
-    }
+    for (int i = 0; i < LANE_CASES; i++) assert_true(check_case(check_rank, &lane_cases[i], NULL) > 5);
 }
 
 static void test_issue_steps_of_four_ranks_have_the_bits_of_the_threads_driver(void **state)
 {
     (void)state;
-    for (int i = 0; i < LANE_CASES; i++) {
-        pthread_t threads[RANKS];
-        rank_run runs[RANKS];
-        thread_group *group = thread_group_create(RANKS);
-        for (int r = 0; r < RANKS; r++) {
-            runs[r] = (rank_run){.c = &lane_cases[i], .layout = layouts[i % LAYOUTS], .group = group, .rank = r};
-            assert_int_equal(pthread_create(&threads[r], NULL, run_rank, &runs[r]), 0);
-        }
-        for (int r = 0; r < RANKS; r++) pthread_join(threads[r], NULL);
-        for (int r = 0; r < RANKS; r++)
-            if (runs[r].failure[0]) fail_msg("%s", runs[r].failure);
-        assert_true(runs[0].checked > 5);
-    }
+    for (int i = 0; i < LANE_CASES; i++) assert_true(check_case(check_rank, &lane_cases[i], layouts[i % LAYOUTS]) > 5);
 }
 
 /* Costs with next to no alpha: what is as small as these models would not be cut otherwise. */
 static int open_case(void **state)
 {
-    (void)state;
-    static const char *const text = FSMOE_SOURCE_DIR "/data/austen/persuasion.txt";
-    fsmoe_tokenizer *tokenizer;
-    alarm(500); /* ranks that wait for each other would wait for ever */
-    if (fsm_cluster_read(FSMOE_SOURCE_DIR "/examples/clusters/paper-a.json", &costs) != FSMOE_OK) return 1;
+    if (fsm_cluster_read(FSMOE_SOURCE_DIR "/examples/clusters/paper-a.json", &costs) != FSMOE_OK) return -1;
     for (int op = 0; op < FSM_COST_OP_COUNT; op++)
         for (int line = 0; line < 2; line++) costs.op[op].cost.line[line].alpha_s *= 1e-8;
-    if (fsmoe_tokenizer_create("bytes", &tokenizer) != FSMOE_OK) return 1;
-    fsmoe_status status = fsmoe_tokens_open(&text, 1, tokenizer, &tokens);
-    fsmoe_tokenizer_destroy(tokenizer);
-    return status != FSMOE_OK;
+    return open_tokens(state);
 }
 
 static int close_case(void **state)
 {
-    (void)state;
-    fsmoe_tokens_close(tokens);
     fsm_cluster_destroy(&costs);
-    return 0;
+    return close_tokens(state);
 }
 
 int main(void)
