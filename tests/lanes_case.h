@@ -1,5 +1,6 @@
-/* What tests of lanes share: models, how a step may be spread over lanes, what a step leaves, and whether two leave the same.
- * In:  a case, a spread. Out: a stepper whose training step is spread so, in an order that only its dependencies decide.
+/* What tests of lanes share: models, how a step may be spread over lanes, what a step leaves, and whether two leave the
+ * same.
+ * In:  a case, a spread. Out: a stepper whose training step is spread so, in an order that only dependencies decide.
  *      A case, a layout, what a rank is to look at. Out: all ranks have looked, and none of them found a fault.
  */
 #ifndef FSM_TESTS_LANES_CASE_H
@@ -96,8 +97,8 @@ static inline double random_number(uint64_t seed, uint64_t at)
     return fsm_rng_uniform(seed, FSM_RNG_TEST, at);
 }
 
-/* Its order of issue is one that its dependencies allow: tasks take as long as they happen to, and the one that happens to
- * be dearest goes first. */
+/* Its order of issue is one that its dependencies allow: tasks take as long as they happen to, and the one that happens
+ * to be dearest goes first. */
 static inline fsm_graph shuffled(const fsm_graph *graph, uint64_t seed)
 {
     fsm_graph result;

@@ -1,5 +1,6 @@
 /* Training with rows of bf16: losses follow those of fp32, are the same bits when repeated on as many threads, and
- * follow those of one rank on four; rows take two bytes on the wire; what is saved with one type is what the other loads.
+ * follow those of one rank on four; rows take two bytes on the wire; what is saved with one type is what the other
+ * loads.
  * Oracles: the same training in fp32, and on one rank; bytes counted as they are posted. Ranks are threads. */
 #include "lanes_case.h"
 

@@ -1,6 +1,7 @@
-/* Rows that ranks send to experts: where sizes are known beforehand they are computed, and are those that an exchange would have
- * brought, on every layout, with every order, with as many tokens on a rank as it happens to have, none too; where they are not
- * known they are exchanged. Oracle: what every rank sends, gathered over its expert group after the step. Ranks are threads. */
+/* Rows that ranks send to experts: where sizes are known beforehand they are computed, and are those that an exchange
+ * would have brought, on every layout, with every order, with as many tokens on a rank as it happens to have, none too;
+ * where they are not known they are exchanged. Oracle: what every rank sends, gathered over its expert group after the
+ * step. Ranks are threads. */
 #include "lanes_case.h"
 
 #include "train/layer.h"

@@ -1,5 +1,5 @@
-/* Prompts side by side are continued as each is alone, to the bit; what ends one of them leaves the others; what cannot be
- * is said; and a token is drawn as sorting all of them would have it. */
+/* Prompts side by side are continued as each is alone, to the bit; what ends one of them leaves the others; what cannot
+ * be is said; and a token is drawn as sorting all of them would have it. */
 #include "command_case.h"
 
 #include <fsmoe/model.h>

@@ -1,5 +1,6 @@
-/* Whole training steps by the issue driver, on streams that work at once and on shuffled ones, have the bits of the threads
- * driver's: losses, gradients and parameters, for every schedule's graph and for lanes in any order, on one rank and on four. */
+/* Whole training steps by the issue driver, on streams that work at once and on shuffled ones, have the bits of the
+ * threads driver's: losses, gradients and parameters, for every schedule's graph and for lanes in any order, on one
+ * rank and on four. */
 #include "lanes_case.h"
 
 #include "plan/schedule/schedule.h"

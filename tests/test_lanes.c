@@ -1,5 +1,5 @@
-/* Lanes: a step taken by several passes at once, in any order that its dependencies allow, is the step; and a task touches what
- * its own pass holds. On one rank, and on four. Oracle: the step in order, in one lane. */
+/* Lanes: a step taken by several passes at once, in any order that its dependencies allow, is the step; and a task
+ * touches what its own pass holds. On one rank, and on four. Oracle: the step in order, in one lane. */
 #include "lanes_case.h"
 
 /* How a model lies over four ranks. */

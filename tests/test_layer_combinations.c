@@ -171,8 +171,9 @@ static bool names_a_key(const char *error)
     return strstr(error, "layer.yaml:") || strstr(error, "capacity_group is not given");
 }
 
-/* One layer in all layouts; how many were refused. Of the all-to-alls, which tests of their own show to give the same bits, it
- * is one a layout, by turns, unless FSMOE_TEST_LONG is set: the experts of a gate, order and layout have all three. */
+/* One layer in all layouts; how many were refused. Of the all-to-alls, which tests of their own show to give the same
+ * bits, it is one a layout, by turns, unless FSMOE_TEST_LONG is set: the experts of a gate, order and layout have all
+ * three. */
 static int check_layouts(const char *base, size_t turn, bool allowed_alone)
 {
     int refused = 0;

@@ -1,5 +1,5 @@
-/* What is particular to a gate, or to every layer: tokens and weights are conserved, whatever is dropped; balanced assignments
- * are; noise that decides nothing has no gradient; tables are tables; kinds are added once. */
+/* What is particular to a gate, or to every layer: tokens and weights are conserved, whatever is dropped; balanced
+ * assignments are; noise that decides nothing has no gradient; tables are tables; kinds are added once. */
 #include "layer_case.h"
 #include "moe/gate/balanced.h"
 #include "moe/on_host.h"
@@ -51,7 +51,8 @@ static void check_weights(subject *s, const char *what)
 
 /* ---- what is particular to a gate ---- */
 
-/* Experts' numbers of tokens differ by one at most, and all choices of a token differ; also where all tokens want the same. */
+/* Experts' numbers of tokens differ by one at most, and all choices of a token differ; also where all tokens want the
+ * same. */
 static void check_balance(const char *top_k, int64_t tokens, bool alike)
 {
     const char *const settings[] = {"gate=sigmoid", "balanced=true", top_k, NULL};
