@@ -42,12 +42,17 @@ test-sanitize:
 	@cmake --build build-sanitize -j $(JOBS)
 	@cd build-sanitize && ctest --output-on-failure -LE install
 
-# What several threads share under ThreadSanitizer: the executor, steps of four ranks in one process, and models side by side.
+# What several threads share under ThreadSanitizer: the executor and its issue driver, steps of four ranks in one process by either
+# driver, what those ranks count, and models side by side.
+THREAD_TESTS = test_exec test_exec_issue test_device test_thread_ranks test_side_by_side test_lanes test_issue_steps test_counts
+empty :=
+space := $(empty) $(empty)
+
 test-thread:
 	@scripts/setup
 	@cmake -S . -B build-thread -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFSMOE_SANITIZE=thread > /dev/null
-	@cmake --build build-thread -j $(JOBS) --target test_exec test_device test_thread_ranks test_side_by_side test_lanes
-	@cd build-thread && ctest --output-on-failure -R '^(test_exec|test_device|test_thread_ranks|test_side_by_side|test_lanes)$$'
+	@cmake --build build-thread -j $(JOBS) --target $(THREAD_TESTS)
+	@cd build-thread && ctest --output-on-failure -R '^($(subst $(space),|,$(THREAD_TESTS)))$$'
 
 # Fuzzers of every parser, one after another; FUZZ_SECONDS and FUZZ_RUNS end each, FUZZERS="plan cluster" are only those.
 fuzz:

@@ -21,7 +21,6 @@ if(FSMOE_SANITIZE)
   target_link_options(fsmoe_flags INTERFACE -fsanitize=${FSMOE_SANITIZE})
 endif()
 
-# Files that touch no tensor: to them tensors are opaque (src/ops/tensor.h). All others are still open.
 # Tensors are plain arrays inside the tables of operations, and where the host's are worked on; everywhere else to look into one
 # does not compile (src/ops/tensor.h).
 file(GLOB FSMOE_OPEN CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/ops/*.c ${PROJECT_SOURCE_DIR}/src/cpu/*.c)

@@ -1,5 +1,7 @@
-/* What tests of lanes share: models, how a step may be spread over lanes, what a step leaves, and whether two leave the same.
- * In:  a case, a spread. Out: a stepper whose training step is spread so, in an order that only its dependencies decide.
+/* What tests of lanes share: models, how a step may be spread over lanes, what a step leaves, and whether two leave the
+ * same.
+ * In:  a case, a spread. Out: a stepper whose training step is spread so, in an order that only dependencies decide.
+ *      A case, a layout, what a rank is to look at. Out: all ranks have looked, and none of them found a fault.
  */
 #ifndef FSM_TESTS_LANES_CASE_H
 #define FSM_TESTS_LANES_CASE_H
@@ -8,7 +10,7 @@
 #include "model_case.h"
 #include "plan/builder.h"
 #include "plan/list.h"
-#include "thread_comm.h"
+#include "ranks_case.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -17,7 +19,7 @@
 
 #include <cmocka.h>
 
-enum { RANKS = 4, MOST_SETTINGS = 8 };
+enum { MOST_SETTINGS = 8 };
 
 #define TINY                                                                                                  \
     "model.hidden=16", "model.ffn_hidden=24", "model.num_layers=4", "model.num_heads=2", "moe.num_experts=4", \
@@ -68,15 +70,19 @@ static const case_of lane_cases[] = {
 };
 enum { LANE_CASES = sizeof lane_cases / sizeof *lane_cases };
 
-typedef struct rank_run {
+typedef struct rank_run rank_run;
+
+/* What a test looks at on a rank: it writes what is wrong into r->failure. */
+typedef fsmoe_status case_check(rank_run *r, fsm_comm *comm, fsmoe_config *config);
+
+struct rank_run {
     const case_of *c;
     const char *const *layout; /* NULL: one rank */
-    thread_group *group;
+    case_check *check;
     int rank;
-    bool guarded; /* one rank's passes are watched */
     char failure[512];
-    int checked; /* spreads */
-} rank_run;
+    int checked; /* spreads, or whatever there is */
+};
 
 /* What a step leaves. */
 typedef struct outcome {
@@ -91,8 +97,8 @@ static inline double random_number(uint64_t seed, uint64_t at)
     return fsm_rng_uniform(seed, FSM_RNG_TEST, at);
 }
 
-/* Its order of issue is one that its dependencies allow: tasks take as long as they happen to, and the one that happens to
- * be dearest goes first. */
+/* Its order of issue is one that its dependencies allow: tasks take as long as they happen to, and the one that happens
+ * to be dearest goes first. */
 static inline fsm_graph shuffled(const fsm_graph *graph, uint64_t seed)
 {
     fsm_graph result;
@@ -255,6 +261,31 @@ static inline void destroy_alone(fsmoe_config *config, fsm_comm *self, fsm_stepp
     fsm_stepper_destroy(s);
     fsm_comm_destroy(self);
     fsmoe_config_destroy(config);
+}
+
+/* ---- ranks ---- */
+
+static inline fsmoe_status check_one_rank(fsm_comm *comm, void *own)
+{
+    rank_run *r = own;
+    fsmoe_config *config = config_of(r);
+    r->rank = comm->rank;
+    fsmoe_status status = r->check(r, comm, config);
+    fsmoe_config_destroy(config);
+    return status;
+}
+
+/* On four ranks, or on one where no layout is given. How much was checked. */
+static inline int check_case(case_check *check, const case_of *c, const char *const *layout)
+{
+    rank_run runs[RANKS];
+    int count = layout ? RANKS : 1;
+    for (int r = 0; r < count; r++) runs[r] = (rank_run){.c = c, .layout = layout, .check = check};
+    if (layout) run_ranks(c->name, count, check_one_rank, runs, sizeof *runs);
+    else run_alone(c->name, check_one_rank, runs);
+    for (int r = 0; r < count; r++)
+        if (runs[r].failure[0]) fail_msg("%s", runs[r].failure);
+    return runs[0].checked;
 }
 
 #endif

@@ -45,7 +45,7 @@ static inline bool same_tensor(const char *what, const fsm_tensor_info *want, co
     for (size_t i = 0; i < n; i++) largest = fmax(largest, fabs(element(want, i)));
     for (size_t i = 0; i < n; i++) {
         double off = fabs(element(want, i) - element(got, i));
-        if (!(off <= worst)) worst = off; /* also what is no number */
+        if (!(off <= worst) && !isnan(worst)) worst = off; /* also what is no number, which stays the worst */
     }
     band *= want->dtype == FSM_DTYPE_F32 ? largest : 0;
     if (worst <= band) return true;

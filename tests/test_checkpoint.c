@@ -4,7 +4,6 @@
 #include "command_case.h"
 
 #include "model/safetensors_writer.h"
-#include "run/seal.h"
 
 #include <fts.h>
 #include <sys/ptrace.h>
@@ -331,19 +330,6 @@ static void rewrite(const command_case *c, const char *from, const char *to, con
         assert_int_equal(fsm_safetensors_writer_append(writer, infos[i]->data, infos[i]->bytes), FSMOE_OK);
     assert_int_equal(fsm_safetensors_writer_finish(writer, NULL), FSMOE_OK);
     fsm_safetensors_close(file);
-}
-
-/* Seals the folder anew for the same run, as whoever meddles with care would. */
-static void seal(const command_case *c, const char *checkpoint)
-{
-    char path[FSM_PATH_BYTES], file[256];
-    size_t size;
-    fsm_run_id id;
-    snprintf(file, sizeof file, "%s/checksums", checkpoint);
-    char *text = read_text(c, file, &size);
-    assert_int_equal(sscanf(text, "run %32s", id.text), 1);
-    free(text);
-    assert_int_equal(fsm_seal_write(path_in(c, checkpoint, path), &id, NULL, 0), FSMOE_OK);
 }
 
 static void test_checkpoint_with_other_tensors_is_refused_by_name(void **state)

@@ -1,11 +1,10 @@
-/* Rows that ranks send to experts: where sizes are known beforehand they are computed, and are those that an exchange would have
- * brought, on every layout, with every order, with as many tokens on a rank as it happens to have, none too; where they are not
- * known they are exchanged. Oracle: what every rank sends, gathered over its expert group after the step. Ranks are threads. */
+/* Rows that ranks send to experts: where sizes are known beforehand they are computed, and are those that an exchange
+ * would have brought, on every layout, with every order, with as many tokens on a rank as it happens to have, none too;
+ * where they are not known they are exchanged. Oracle: what every rank sends, gathered over its expert group after the
+ * step. Ranks are threads. */
 #include "lanes_case.h"
 
 #include "train/layer.h"
-
-#include <unistd.h>
 
 static const char *const layouts[][MOST_SETTINGS] = {
     {"parallel.ep_size=2", "parallel.esp_size=2", "parallel.mp_size=2"},
@@ -24,8 +23,6 @@ static const case_of more_cases[] = {
     {"sorted, dropping", 2, 3, {"moe.capacity_factor=1", "moe.order=sorted", "moe.capacity_group=4"}},
 };
 enum { MORE_CASES = sizeof more_cases / sizeof *more_cases };
-
-static fsmoe_tokens *tokens;
 
 /* ---- exchanges of counts are counted ---- */
 
@@ -176,41 +173,12 @@ static fsmoe_status check_rank(rank_run *r, fsm_comm *comm, fsmoe_config *config
     return FSMOE_OK;
 }
 
-static void *run_rank(void *user)
-{
-    rank_run *r = user;
-    fsm_comm *comm = thread_comm_of(r->group, r->rank);
-    fsmoe_config *config = config_of(r);
-    if (check_rank(r, comm, config) != FSMOE_OK) {
-        fprintf(stderr, "%s, rank %d: %s\n", r->c->name, r->rank, fsmoe_last_error());
-        abort(); /* the others wait for it */
-    }
-    fsmoe_config_destroy(config);
-    fsm_comm_destroy(comm);
-    return NULL;
-}
-
-static int run_ranks(void *(*run)(void *), const case_of *c, const char *const *layout)
-{
-    pthread_t threads[RANKS];
-    rank_run runs[RANKS];
-    thread_group *group = thread_group_create(RANKS);
-    for (int r = 0; r < RANKS; r++) {
-        runs[r] = (rank_run){.c = c, .layout = layout, .group = group, .rank = r};
-        assert_int_equal(pthread_create(&threads[r], NULL, run, &runs[r]), 0);
-    }
-    for (int r = 0; r < RANKS; r++) pthread_join(threads[r], NULL);
-    for (int r = 0; r < RANKS; r++)
-        if (runs[r].failure[0]) fail_msg("%s", runs[r].failure);
-    return runs[0].checked;
-}
-
 static void test_counts_of_steps_are_those_that_are_exchanged(void **state)
 {
     (void)state;
     for (int l = 0; l < LAYOUTS; l++)
-        for (int i = 0; i < MORE_CASES; i++) assert_true(run_ranks(run_rank, &more_cases[i], layouts[l]) >= 1);
-    for (int i = 0; i < LANE_CASES; i++) assert_true(run_ranks(run_rank, &lane_cases[i], layouts[i % LAYOUTS]) >= 3);
+        for (int i = 0; i < MORE_CASES; i++) assert_true(check_case(check_rank, &more_cases[i], layouts[l]) >= 1);
+    for (int i = 0; i < LANE_CASES; i++) assert_true(check_case(check_rank, &lane_cases[i], layouts[i % LAYOUTS]) >= 3);
 }
 
 /* ---- a layer alone ---- */
@@ -248,19 +216,10 @@ static fsmoe_status check_layer(rank_run *r, fsm_comm *comm, const fsmoe_config 
     return FSMOE_OK;
 }
 
-static void *run_layers(void *user)
+static fsmoe_status check_layers(rank_run *r, fsm_comm *comm, fsmoe_config *config)
 {
-    rank_run *r = user;
-    fsm_comm *comm = thread_comm_of(r->group, r->rank);
-    fsmoe_config *config = config_of(r);
-    for (size_t i = 0; i < sizeof totals / sizeof *totals; i++)
-        if (check_layer(r, comm, config, totals[i]) != FSMOE_OK) {
-            fprintf(stderr, "%s, rank %d: %s\n", r->c->name, r->rank, fsmoe_last_error());
-            abort();
-        }
-    fsmoe_config_destroy(config);
-    fsm_comm_destroy(comm);
-    return NULL;
+    for (size_t i = 0; i < sizeof totals / sizeof *totals; i++) FSM_TRY(check_layer(r, comm, config, totals[i]));
+    return FSMOE_OK;
 }
 
 static void test_counts_of_layers_are_those_that_are_exchanged(void **state)
@@ -268,26 +227,7 @@ static void test_counts_of_layers_are_those_that_are_exchanged(void **state)
     (void)state;
     for (int l = 0; l < LAYOUTS; l++)
         for (int i = 0; i < LAYER_CASES; i++)
-            assert_int_equal(run_ranks(run_layers, &layer_cases[i], layouts[l]), sizeof totals / sizeof *totals);
-}
-
-static int open_tokens(void **state)
-{
-    (void)state;
-    static const char *const text = FSMOE_SOURCE_DIR "/data/austen/persuasion.txt";
-    fsmoe_tokenizer *tokenizer;
-    alarm(500); /* ranks that wait for each other would wait for ever */
-    if (fsmoe_tokenizer_create("bytes", &tokenizer) != FSMOE_OK) return -1;
-    fsmoe_status status = fsmoe_tokens_open(&text, 1, tokenizer, &tokens);
-    fsmoe_tokenizer_destroy(tokenizer);
-    return status == FSMOE_OK ? 0 : -1;
-}
-
-static int close_tokens(void **state)
-{
-    (void)state;
-    fsmoe_tokens_close(tokens);
-    return 0;
+            assert_int_equal(check_case(check_layers, &layer_cases[i], layouts[l]), sizeof totals / sizeof *totals);
 }
 
 int main(void)

@@ -15,6 +15,8 @@ static const product_size sizes[] = {
     {64, 64, 128, false},  {1024, 1024, 128, false}, {300, 384, 333, true},
 };
 
+static int copied; /* products whose operands were */
+
 /* A [m, k] or its transpose, B [k, n] or its transpose, C [m, n]; rows `gap` further apart than they are wide. */
 static void multiply(const fsm_ops *ops, const product_size *s, bool trans_a, bool trans_b, int64_t gap, const float *a,
                      const float *b, float beta, float *c)
@@ -31,10 +33,11 @@ static void check(fsm_arena *arena, fsm_ops *ops, const product_size *s, bool tr
     float *const memory = cpu->spread;
     outputs c = test_outputs(arena, s->m * (s->n + gap));
     for (int beta = 0; beta < 2; beta++) {
-        if (memory) memory[0] = 12345;
+        memory[0] = 12345;
         multiply(ops, s, trans_a, trans_b, gap, a, b, (float)beta, c.of[1]);
-        if (memory && s->copied && trans_a && !trans_b && gap == 0 && s->m % 128 == 0) assert_true(memory[0] == a[0]);
-        if (memory && (!s->copied || trans_b)) assert_true(memory[0] == 12345);
+        if (s->copied && trans_a && !trans_b && gap == 0 && s->m % 128 == 0) assert_true(memory[0] == a[0]);
+        if (!s->copied || trans_b) assert_true(memory[0] == 12345);
+        copied += memory[0] != 12345;
         cpu->spread = NULL;
         multiply(ops, s, trans_a, trans_b, gap, a, b, (float)beta, c.of[2]);
         cpu->spread = memory;
@@ -47,11 +50,15 @@ static void test_gemm_of_copied_operands_has_the_same_bits(void **state)
     for (int threads = 1; threads <= 3; threads++) {
         fsm_ops *ops;
         assert_int_equal(fsm_cpu_ops_create(threads, FSM_CPU_FP32, &ops), FSMOE_OK);
-        for (size_t i = 0; i < 8 * (sizeof sizes / sizeof *sizes); i++) {
+        bool copies = ((fsm_cpu *)ops)->spread != NULL; /* by the processor, and the library of products */
+        copied = 0;
+        for (size_t i = 0; copies && i < 8 * (sizeof sizes / sizeof *sizes); i++) {
             ((fsm_arena *)*state)->used = 0;
             check(*state, ops, &sizes[i / 8], i & 1, i & 2, i & 4 ? 128 : 0);
         }
         fsm_ops_destroy(ops);
+        if (!copies) skip();
+        assert_true(copied > 0);
     }
 }
 

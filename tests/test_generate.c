@@ -1,5 +1,5 @@
-/* Prompts side by side are continued as each is alone, to the bit; what ends one of them leaves the others; what cannot be
- * is said; and a token is drawn as sorting all of them would have it. */
+/* Prompts side by side are continued as each is alone, to the bit; what ends one of them leaves the others; what cannot
+ * be is said; and a token is drawn as sorting all of them would have it. */
 #include "command_case.h"
 
 #include <fsmoe/model.h>
@@ -143,20 +143,32 @@ static void test_generate_bad_batches_are_refused(void **state)
                    "prompt 2 has 17 tokens, the model only 16 positions");
 }
 
-static void test_generate_more_than_memory_holds_is_said(void **state)
+/* A model whose file says that it has so many positions. */
+static const char *stretch_positions(const command_case *c, const char *model, int64_t positions)
 {
-    enum { MANY = 2050, LONG = 1 << 20 };
-    const command_case *c = *state;
-    char path[FSM_PATH_BYTES], file[FSM_PATH_BYTES];
-    const char *model = make_model(c, ARGS("train.seed=1"), path), *texts[MANY];
+    char file[FSM_PATH_BYTES];
     json_t *config = json_load_file(path_in(c, "run/model/config.json", file), 0, NULL);
-    json_object_set_new(config, "max_position_embeddings", json_integer(LONG));
+    json_object_set_new(config, "max_position_embeddings", json_integer(positions));
     assert_int_equal(json_dump_file(config, file, 0), 0);
     json_decref(config);
     assert_int_equal(unlink(path_in(c, "run/model/checksums", file)), 0); /* the seal is another test's */
+    return model;
+}
+
+/* Of 2^20 positions 2000 prompts can be numbered still, but have 1000 GiB of keys and values a layer. */
+static void test_generate_more_than_memory_holds_is_said(void **state)
+{
+    enum { MANY = 2050, FEWER = 2000, LONG = 1 << 20 };
+    const command_case *c = *state;
+    char path[FSM_PATH_BYTES];
+    const char *texts[MANY], *model = make_model(c, ARGS("model.hidden=64", "model.num_kv_heads=2"), path);
+    stretch_positions(c, model, LONG);
     for (int i = 0; i < MANY; i++) texts[i] = "a";
     fsmoe_generate_options o = options_of(0, LONG);
     assert_refused(model, &o, MANY, texts, FSMOE_ERROR_MEMORY, "2050 prompts with up to 1048576 tokens are more");
+    assert_refused(model, &o, FEWER, texts, FSMOE_ERROR_MEMORY,
+                   "keys and values of 2000 prompts with up to 1048576 tokens");
+    assert_has(fsmoe_last_error(), "this machine has");
 }
 
 /* ---- by the command ---- */

@@ -1,8 +1,6 @@
-/* Lanes: a step taken by several passes at once, in any order that its dependencies allow, is the step; and a task touches what
- * its own pass holds. On one rank, and on four. Oracle: the step in order, in one lane. */
+/* Lanes: a step taken by several passes at once, in any order that its dependencies allow, is the step; and a task
+ * touches what its own pass holds. On one rank, and on four. Oracle: the step in order, in one lane. */
 #include "lanes_case.h"
-
-#include <unistd.h>
 
 /* How a model lies over four ranks. */
 static const char *const layouts[][MOST_SETTINGS] = {
@@ -11,8 +9,6 @@ static const char *const layouts[][MOST_SETTINGS] = {
     {"parallel.ep_size=2", "parallel.mp_size=2", "train.clip_grad=0"},
 };
 enum { LAYOUTS = sizeof layouts / sizeof *layouts };
-
-static fsmoe_tokens *tokens;
 
 static fsmoe_status take_step(fsm_stepper *s, fsm_batches *batches, outcome *out)
 {
@@ -139,7 +135,8 @@ static fsmoe_status check_spread(rank_run *r, fsm_stepper *s, fsm_batches *batch
 {
     outcome got[3];
     bool possible;
-    int n = r->guarded ? 3 : 2;
+    bool watched = !r->layout; /* one rank's passes are */
+    int n = watched ? 3 : 2;
     FSM_TRY(use_spread(s, how, seed, &possible));
     if (!possible) return FSMOE_OK;
     poison(s->model);
@@ -147,7 +144,7 @@ static fsmoe_status check_spread(rank_run *r, fsm_stepper *s, fsm_batches *batch
     FSM_TRY(check_evaluation(r, s, batches, want->evaluated));
     FSM_TRY(take_step(s, batches, &got[1]));
     FSM_TRY(check_evaluation(r, s, batches, want->evaluated));
-    if (r->guarded) {
+    if (watched) {
         FSM_TRY(take_step(s, batches, &got[2]));
         free(got[2].grads);
         FSM_TRY(take_watched_step(r, s, &got[2]));
@@ -203,73 +200,18 @@ static fsmoe_status check_rank(rank_run *r, fsm_comm *comm, fsmoe_config *config
     return FSMOE_OK;
 }
 
-static void *run_rank(void *user)
-{
-    rank_run *r = user;
-    fsm_comm *comm = NULL;
-    fsmoe_config *config = config_of(r);
-    if (r->group) comm = thread_comm_of(r->group, r->rank);
-    else if (fsm_comm_create_self(&comm) != FSMOE_OK) abort();
-    if (check_rank(r, comm, config) != FSMOE_OK) {
-        fprintf(stderr, "%s, rank %d: %s\n", r->c->name, r->rank, fsmoe_last_error());
-        abort(); /* the others wait for it */
-    }
-    fsmoe_config_destroy(config);
-    fsm_comm_destroy(comm);
-    return NULL;
-}
-
 /* ---- one rank, and four ---- */
 
 static void test_lanes_one_rank_takes_the_same_step(void **state)
 {
     (void)state;
-    for (int i = 0; i < LANE_CASES; i++) {
-        rank_run r = {.c = &lane_cases[i], .guarded = true};
-        run_rank(&r);
-        if (r.failure[0]) fail_msg("%s", r.failure);
-        assert_true(r.checked >= 3);
-    }
-}
-
-static void check_four_ranks(const case_of *c, const char *const *layout)
-{
-    pthread_t threads[RANKS];
-    rank_run runs[RANKS];
-    thread_group *group = thread_group_create(RANKS);
-    for (int r = 0; r < RANKS; r++) {
-        runs[r] = (rank_run){.c = c, .layout = layout, .group = group, .rank = r};
-        assert_int_equal(pthread_create(&threads[r], NULL, run_rank, &runs[r]), 0);
-    }
-    for (int r = 0; r < RANKS; r++) pthread_join(threads[r], NULL);
-    for (int r = 0; r < RANKS; r++)
-        if (runs[r].failure[0]) fail_msg("%s", runs[r].failure);
-    assert_true(runs[0].checked >= 3);
+    for (int i = 0; i < LANE_CASES; i++) assert_true(check_case(check_rank, &lane_cases[i], NULL) >= 3);
 }
 
 static void test_lanes_four_ranks_take_the_same_step(void **state)
 {
     (void)state;
-    for (int i = 0; i < LANE_CASES; i++) check_four_ranks(&lane_cases[i], layouts[i % LAYOUTS]);
-}
-
-static int open_tokens(void **state)
-{
-    (void)state;
-    static const char *const text = FSMOE_SOURCE_DIR "/data/austen/persuasion.txt";
-    fsmoe_tokenizer *tokenizer;
-    alarm(500); /* ranks that wait for each other would wait for ever */
-    if (fsmoe_tokenizer_create("bytes", &tokenizer) != FSMOE_OK) return 1;
-    fsmoe_status status = fsmoe_tokens_open(&text, 1, tokenizer, &tokens);
-    fsmoe_tokenizer_destroy(tokenizer);
-    return status != FSMOE_OK;
-}
-
-static int close_tokens(void **state)
-{
-    (void)state;
-    fsmoe_tokens_close(tokens);
-    return 0;
+    for (int i = 0; i < LANE_CASES; i++) assert_true(check_case(check_rank, &lane_cases[i], layouts[i % LAYOUTS]) >= 3);
 }
 
 int main(void)

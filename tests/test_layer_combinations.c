@@ -1,5 +1,6 @@
-/* Every gate with every order, all-to-all, expert and layout of four ranks: what is allowed gives what one process gives,
- * to 1e-5, what is not is refused with a reason, and evaluation gives the same twice. */
+/* Every gate with every order, all-to-all, expert and layout of four ranks: what is allowed gives what one process
+ * gives, to 1e-5, what is not is refused with a reason, and evaluation gives the same twice. Apart from the host it is
+ * the host's, to the bit. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -170,8 +171,9 @@ static bool names_a_key(const char *error)
     return strstr(error, "layer.yaml:") || strstr(error, "capacity_group is not given");
 }
 
-/* One layer in all layouts; how many were refused. Of the all-to-alls, which tests of their own show to give the same bits, it
- * is one a layout, by turns, unless FSMOE_TEST_LONG is set: the experts of a gate, order and layout have all three. */
+/* One layer in all layouts; how many were refused. Of the all-to-alls, which tests of their own show to give the same
+ * bits, it is one a layout, by turns, unless FSMOE_TEST_LONG is set: the experts of a gate, order and layout have all
+ * three. */
 static int check_layouts(const char *base, size_t turn, bool allowed_alone)
 {
     int refused = 0;
@@ -222,6 +224,45 @@ static void test_layer_combinations(void **state)
     if (fsmoe_world_size(world) == 4) assert_true(refused > (getenv("FSMOE_TEST_LONG") ? 300 : 100));
     fsm_comm_destroy(self);
 }
+
+/* ---- devices ---- */
+
+/* In training or evaluation; false: it is refused on both. */
+static bool check_apart(const char *keys, bool eval)
+{
+    setenv("FSMOE_DEVICE", "host", 1);
+    fsmoe_status on_host = run(world, keys, "host.safetensors", eval);
+    setenv("FSMOE_DEVICE", "apart", 1);
+    fsmoe_status apart = run(world, keys, "apart.safetensors", eval);
+    if (apart != on_host) fail_msg("status %d on the host, %d apart:\n%s", on_host, apart, keys);
+    if (apart == FSMOE_OK) check_same(keys, "host.safetensors", "apart.safetensors", 0);
+    return apart == FSMOE_OK;
+}
+
+/* One process: what travels between ranks apart is tests/test_apart.sh's. */
+static void test_layer_combinations_apart_have_the_bits_of_the_host(void **state)
+{
+    (void)state;
+    if (fsmoe_world_size(world) > 1) skip();
+    const char *device = getenv("FSMOE_DEVICE");
+    char *before = device ? strdup(device) : NULL;
+    int allowed = 0;
+    for (size_t g = 0; g < COUNT(gates); g++)
+        for (size_t e = 0; e < COUNT(experts); e++)
+            for (size_t o = 0; o < COUNT(orders); o++) {
+                char keys[KEYS_BYTES];
+                snprintf(keys, sizeof keys, "%s%s%s", sizes, gates[g], experts[e]);
+                if (o == 0) write_tensors(keys);
+                strcat(keys, orders[o]);
+                allowed += check_apart(keys, false) && check_apart(keys, true);
+            }
+    assert_true(allowed > 170);
+    if (before) setenv("FSMOE_DEVICE", before, 1);
+    else unsetenv("FSMOE_DEVICE");
+    free(before);
+}
+
+/* ---- ways and evaluation ---- */
 
 /* Packed rows travel as whole ones do: whichever way, the same bits. */
 static void test_layer_packed_rows_travel_any_way(void **state)
@@ -293,6 +334,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_layer_combinations),
+        cmocka_unit_test(test_layer_combinations_apart_have_the_bits_of_the_host),
         cmocka_unit_test(test_layer_packed_rows_travel_any_way),
         cmocka_unit_test(test_layer_evaluation_draws_and_balances_nothing),
         cmocka_unit_test(test_layer_evaluation_is_deterministic),

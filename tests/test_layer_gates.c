@@ -1,7 +1,8 @@
-/* What is particular to a gate, or to every layer: tokens and weights are conserved, whatever is dropped; balanced assignments
- * are; noise that decides nothing has no gradient; tables are tables; kinds are added once. */
+/* What is particular to a gate, or to every layer: tokens and weights are conserved, whatever is dropped; balanced
+ * assignments are; noise that decides nothing has no gradient; tables are tables; kinds are added once. */
 #include "layer_case.h"
 #include "moe/gate/balanced.h"
+#include "moe/on_host.h"
 
 /* ---- conservation ---- */
 
@@ -50,7 +51,8 @@ static void check_weights(subject *s, const char *what)
 
 /* ---- what is particular to a gate ---- */
 
-/* Experts' numbers of tokens differ by one at most, and all choices of a token differ; also where all tokens want the same. */
+/* Experts' numbers of tokens differ by one at most, and all choices of a token differ; also where all tokens want the
+ * same. */
 static void check_balance(const char *top_k, int64_t tokens, bool alike)
 {
     const char *const settings[] = {"gate=sigmoid", "balanced=true", top_k, NULL};
@@ -275,6 +277,34 @@ static void test_layer_gates_say_what_runs_on_the_host(void **state)
     }
 }
 
+#define HEAVIEST "moe.drop_policy probs: the heaviest choices of a group"
+
+/* Beside its gate, what drops by weight, where anything is dropped, and every hook. */
+static void test_layer_says_what_runs_on_the_host(void **state)
+{
+    static const struct {
+        const char *settings[MOST_SETTINGS], *what;
+    } cases[] = {
+        {{"capacity_factor=1"}, ""},
+        {{"gate=gshard", "noisy=true"}, ""},
+        {{"drop_policy=probs"}, ""}, /* and no capacity */
+        {{"drop_policy=probs", "capacity_factor=1"}, HEAVIEST},
+        {{"hooks=[wire_bf16]"}, "moe.hooks: wire_bf16"},
+        {{"hooks=[wire_bf16, token_histogram]"}, "moe.hooks: wire_bf16, moe.hooks: token_histogram"},
+        {{"gate=tanh"}, "moe.gate: tanh"},
+        {{"gate=tanh", "drop_policy=probs", "capacity_factor=1", "hooks=[token_histogram]"},
+         "moe.gate: tanh, " HEAVIEST ", moe.hooks: token_histogram"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char text[FSM_ON_HOST_BYTES];
+        fsmoe_config *config = make_config(cases[i].settings, TOKENS);
+        assert_int_equal(fsm_moe_on_host(&config->moe, text), cases[i].what[0] != 0);
+        assert_string_equal(text, cases[i].what);
+        fsmoe_config_destroy(config);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -288,6 +318,7 @@ int main(void)
         cmocka_unit_test(test_layer_a_kind_is_added_once),
         cmocka_unit_test(test_layer_a_kind_of_another_version_is_refused),
         cmocka_unit_test(test_layer_gates_say_what_runs_on_the_host),
+        cmocka_unit_test(test_layer_says_what_runs_on_the_host),
     };
     return cmocka_run_group_tests(tests, add_kinds, end_world);
 }

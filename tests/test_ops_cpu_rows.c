@@ -69,6 +69,7 @@ static void test_ops_cpu_rows_beyond_the_caches_agree_with_reference(void **stat
     enum { N = 4096, K = 3 };
     fsm_arena *arena = *state;
     const int64_t many_widths[] = {512, 513};
+    use_threads(2);
     for (int w = 0; w < 2; w++) {
         arena->used = 0;
         const int32_t *row = distinct_rows(arena, N, K, 5);
@@ -79,6 +80,7 @@ static void test_ops_cpu_rows_beyond_the_caches_agree_with_reference(void **stat
             table_of(run)->combine_rows_backward(table_of(run), N, K, many_widths[w], row, row, weight, x, dy,
                                                  dx.of[run], dweight.of[run]);
         test_assert_agree("combine_rows_backward of many rows: dx", dx, 0);
+        test_assert_agree("combine_rows_backward of many rows: dweight", dweight, TOLERANCE);
     }
 }
 
@@ -134,14 +136,12 @@ static void check_top_k(fsm_arena *arena, int64_t n, int64_t width)
     const float odd[] = {1, -1, 0, -0.0f, INFINITY, NAN, -INFINITY}; /* and equal ones, of which the first counts */
     for (int64_t i = 0; i < n * width; i++)
         if (i % 5 == 2) x[i] = odd[i / width % 3 == 0 ? i % 7 : i % 5];
-    int32_t *index[RUNS];
+    raw_outputs index = test_index_outputs(arena, n * k);
     outputs value = test_outputs(arena, n * k);
-    for (int run = 0; run < RUNS; run++) {
-        index[run] = FSM_ARENA_ARRAY(arena, int32_t, n * k);
-        table_of(run)->top_k(table_of(run), n, width, k, x, index[run], value.of[run]);
-        assert_memory_equal(index[run], index[0], sizeof **index * (size_t)(n * k));
-        assert_memory_equal(value.of[run], value.of[0], sizeof(float) * (size_t)(n * k));
-    }
+    for (int run = 0; run < RUNS; run++)
+        table_of(run)->top_k(table_of(run), n, width, k, x, index.of[run], value.of[run]);
+    test_assert_same("top_k: index", index);
+    test_assert_same_floats("top_k: value", value);
 }
 
 static void mark_rows(void *context, int64_t first, int64_t count)

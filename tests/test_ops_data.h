@@ -55,6 +55,38 @@ static inline outputs test_outputs(fsm_arena *arena, int64_t n)
     return out;
 }
 
+/* One output of every run that is no float: indices, or sums in double. Bits alone count. */
+typedef struct raw_outputs {
+    void *of[RUNS];
+    size_t bytes;
+} raw_outputs;
+
+static inline raw_outputs test_copies(fsm_arena *arena, void *first, size_t bytes)
+{
+    raw_outputs out = {{first}, bytes};
+    for (int run = 1; run < RUNS; run++) {
+        out.of[run] = fsm_arena_take(arena, bytes);
+        if (bytes > 0) memcpy(out.of[run], first, bytes);
+    }
+    return out;
+}
+
+/* int32_t[n], none of them an index */
+static inline raw_outputs test_index_outputs(fsm_arena *arena, int64_t n)
+{
+    int32_t *first = FSM_ARENA_ARRAY(arena, int32_t, n);
+    for (int64_t i = 0; i < n; i++) first[i] = 0x55555555;
+    return test_copies(arena, first, sizeof *first * (size_t)n);
+}
+
+/* double[n], to which is added */
+static inline raw_outputs test_sum_outputs(fsm_arena *arena, int64_t n)
+{
+    double *first = FSM_ARENA_ARRAY(arena, double, n);
+    for (int64_t i = 0; i < n; i++) first[i] = 0.1 * (double)i;
+    return test_copies(arena, first, sizeof *first * (size_t)n);
+}
+
 /* |a - b| <= tolerance * max|b|, NaN and infinities equal to their like. */
 static inline void test_assert_close(const char *name, int64_t n, const float *a, const float *b, double tolerance)
 {
@@ -75,6 +107,20 @@ static inline void test_assert_agree(const char *name, outputs out, double toler
     test_assert_close(name, out.n, out.of[1], out.of[0], tolerance);
     if (out.n > 0 && memcmp(out.of[1], out.of[2], sizeof(float) * (size_t)out.n) != 0)
         fail_msg("%s: two runs of the same operation differ", name);
+}
+
+static inline void test_assert_same(const char *name, raw_outputs out)
+{
+    for (int run = 1; run < RUNS; run++)
+        if (out.bytes > 0 && memcmp(out.of[run], out.of[0], out.bytes) != 0)
+            fail_msg("%s: not the reference's bits", name);
+}
+
+/* Floats, too: not only within a tolerance. The first that differs is named. */
+static inline void test_assert_same_floats(const char *name, outputs out)
+{
+    test_assert_agree(name, out, 0);
+    test_assert_same(name, (raw_outputs){{out.of[0], out.of[1], out.of[2]}, sizeof(float) * (size_t)out.n});
 }
 
 static inline int test_arena_setup(void **state)

@@ -3,62 +3,9 @@
 #include "ops/ref.h"
 #include "test_ops_cpu.h"
 
-enum { EXACT = 0, LEAST_EXPERTS = 2 };
+enum { LEAST_EXPERTS = 2 };
 
 /* ---- the fast tables against the reference ---- */
-
-typedef struct indices {
-    int32_t *of[RUNS];
-    int64_t n;
-} indices;
-
-static indices index_outputs(fsm_arena *arena, int64_t n)
-{
-    indices out = {.n = n};
-    for (int run = 0; run < RUNS; run++) {
-        out.of[run] = FSM_ARENA_ARRAY(arena, int32_t, n);
-        memset(out.of[run], 0x55, sizeof(int32_t) * (size_t)n);
-    }
-    return out;
-}
-
-static void assert_same_indices(const char *name, indices out)
-{
-    for (int run = 1; run < RUNS; run++)
-        if (out.n > 0 && memcmp(out.of[run], out.of[0], sizeof(int32_t) * (size_t)out.n) != 0)
-            fail_msg("%s: indices differ from the reference's", name);
-}
-
-typedef struct sums {
-    double *of[RUNS];
-    int64_t n;
-} sums;
-
-static sums sum_outputs(fsm_arena *arena, int64_t n)
-{
-    sums out = {.n = n};
-    for (int run = 0; run < RUNS; run++) {
-        out.of[run] = FSM_ARENA_ARRAY(arena, double, n);
-        for (int64_t i = 0; i < n; i++) out.of[run][i] = 0.1 * (double)i;
-    }
-    return out;
-}
-
-static void assert_same_sums(const char *name, sums out)
-{
-    for (int run = 1; run < RUNS; run++)
-        assert_true(out.n == 0 || memcmp(out.of[run], out.of[0], sizeof(double) * (size_t)out.n) == 0);
-    (void)name;
-}
-
-/* Bits, too: not only within a tolerance. */
-static void assert_same(const char *name, outputs out)
-{
-    test_assert_agree(name, out, EXACT);
-    for (int run = 1; run < RUNS; run++)
-        if (out.n > 0 && memcmp(out.of[run], out.of[0], sizeof(float) * (size_t)out.n) != 0)
-            fail_msg("%s: not the reference's bits", name);
-}
 
 static int64_t experts_of(int64_t width)
 {
@@ -80,9 +27,9 @@ static void check_sums(fsm_arena *arena, int64_t n, int64_t width)
     int64_t experts = experts_of(width);
     const float *x = test_floats(arena, n * experts), *weight = test_floats(arena, n * K);
     const int32_t *choice = some_choices(arena, n, experts, K, false);
-    sums columns = sum_outputs(arena, experts), chosen = sum_outputs(arena, experts),
-         first = sum_outputs(arena, experts);
-    sums squares = sum_outputs(arena, 1);
+    raw_outputs columns = test_sum_outputs(arena, experts), chosen = test_sum_outputs(arena, experts),
+                first = test_sum_outputs(arena, experts);
+    raw_outputs squares = test_sum_outputs(arena, 1);
     outputs dweight = test_outputs(arena, n * K);
     for (int run = 0; run < RUNS; run++) {
         const fsm_ops *ops = table_of(run);
@@ -92,11 +39,11 @@ static void check_sums(fsm_arena *arena, int64_t n, int64_t width)
         ops->route.add_squares(ops, n * experts, x, squares.of[run]);
         ops->route.add_share(ops, n, K, choice, columns.of[run], dweight.of[run]);
     }
-    assert_same_sums("add_columns", columns);
-    assert_same_sums("add_choices", chosen);
-    assert_same_sums("add_choices, the first", first);
-    assert_same_sums("add_squares", squares);
-    assert_same("add_share", dweight);
+    test_assert_same("add_columns", columns);
+    test_assert_same("add_choices", chosen);
+    test_assert_same("add_choices, the first", first);
+    test_assert_same("add_squares", squares);
+    test_assert_same_floats("add_share", dweight);
 }
 
 static void check_choices(fsm_arena *arena, int64_t n, int64_t width)
@@ -107,8 +54,8 @@ static void check_choices(fsm_arena *arena, int64_t n, int64_t width)
     for (int64_t i = 0; i < n * experts; i++) x[i] = i % 3 ? x[i] : (float)(i % 4 - 1); /* many are equal */
     const int32_t *choice = some_choices(arena, n, experts, K, false), *id = test_indices(arena, n, 0, 50000);
     const fsm_draw draw = {.seed = 3, .stream = FSM_RNG_TEST, .first = 11};
-    indices taken = index_outputs(arena, n * experts), by_id = index_outputs(arena, n * K);
-    indices by_number = index_outputs(arena, n * K), hashed = index_outputs(arena, n * K);
+    raw_outputs taken = test_index_outputs(arena, n * experts), by_id = test_index_outputs(arena, n * K);
+    raw_outputs by_number = test_index_outputs(arena, n * K), hashed = test_index_outputs(arena, n * K);
     outputs weight = test_outputs(arena, n * experts), picked = test_outputs(arena, n * K);
     outputs filled = test_outputs(arena, n);
     for (int run = 0; run < RUNS; run++) {
@@ -120,13 +67,13 @@ static void check_choices(fsm_arena *arena, int64_t n, int64_t width)
         ops->route.pick(ops, n, experts, K, x, choice, picked.of[run]);
         ops->route.fill(ops, n, 0.25f, filled.of[run]);
     }
-    assert_same_indices("choose_by_columns", taken);
-    assert_same("choose_by_columns: weight", weight);
-    assert_same_indices("choose_modulo", by_id);
-    assert_same_indices("choose_modulo by number", by_number);
-    assert_same_indices("choose_hashed", hashed);
-    assert_same("pick", picked);
-    assert_same("fill", filled);
+    test_assert_same("choose_by_columns", taken);
+    test_assert_same_floats("choose_by_columns: weight", weight);
+    test_assert_same("choose_modulo", by_id);
+    test_assert_same("choose_modulo by number", by_number);
+    test_assert_same("choose_hashed", hashed);
+    test_assert_same_floats("pick", picked);
+    test_assert_same_floats("fill", filled);
 }
 
 static void check_weights(fsm_arena *arena, int64_t n, int64_t width)
@@ -136,7 +83,7 @@ static void check_weights(fsm_arena *arena, int64_t n, int64_t width)
     const int32_t *choice = some_choices(arena, n, experts, K, true);
     const float *prob = test_floats(arena, n * experts), *lse = test_floats(arena, n);
     const float *weight = test_floats(arena, n * K), *dweight = test_floats(arena, n * K);
-    const double *share = sum_outputs(arena, experts).of[0], z = 0.3;
+    const double *share = test_sum_outputs(arena, experts).of[0], z = 0.3;
     outputs soft = test_outputs(arena, n * experts), sigmoid = test_outputs(arena, n * experts);
     outputs one = test_outputs(arena, n * experts), chosen = test_outputs(arena, n * experts);
     outputs losses = test_outputs(arena, n * experts), none = test_outputs(arena, n * experts);
@@ -152,14 +99,14 @@ static void check_weights(fsm_arena *arena, int64_t n, int64_t width)
         r->losses_backward(ops, n, experts, prob, lse, NULL, NULL, none.of[run]);
         r->z_backward(ops, n, experts, prob, lse, &z, z_only.of[run]);
     }
-    assert_same("softmax_weights_backward", soft);
-    assert_same("sigmoid_weights_backward", sigmoid);
-    assert_same("prob_weights_backward", one);
-    assert_same("chosen_prob_backward", chosen);
-    assert_same("losses_backward", losses);
-    assert_same("losses_backward of none", none);
+    test_assert_same_floats("softmax_weights_backward", soft);
+    test_assert_same_floats("sigmoid_weights_backward", sigmoid);
+    test_assert_same_floats("prob_weights_backward", one);
+    test_assert_same_floats("chosen_prob_backward", chosen);
+    test_assert_same_floats("losses_backward", losses);
+    test_assert_same_floats("losses_backward of none", none);
     for (int64_t i = 0; i < none.n; i++) assert_true(none.of[0][i] == 0);
-    assert_same("z_backward", z_only);
+    test_assert_same_floats("z_backward", z_only);
 }
 
 static void check_noise(fsm_arena *arena, int64_t n, int64_t width)
@@ -179,11 +126,11 @@ static void check_noise(fsm_arena *arena, int64_t n, int64_t width)
         ops->route.jitter_forward(ops, n, width, 0.1f, &draw, x, jittered.of[run]);
         ops->route.jitter_backward(ops, n, width, 0.1f, &draw, x, dx.of[run]);
     }
-    assert_same("normal", drawn);
-    assert_same("noise_forward", logits);
-    assert_same("noise_backward", dspread);
-    assert_same("jitter_forward", jittered);
-    assert_same("jitter_backward", dx);
+    test_assert_same_floats("normal", drawn);
+    test_assert_same_floats("noise_forward", logits);
+    test_assert_same_floats("noise_backward", dspread);
+    test_assert_same_floats("jitter_forward", jittered);
+    test_assert_same_floats("jitter_backward", dx);
 }
 
 static void check_scores(fsm_arena *arena, int64_t n, int64_t width)
@@ -203,12 +150,12 @@ static void check_scores(fsm_arena *arena, int64_t n, int64_t width)
         ops->sigmoid(ops, n * width, v, sigmoid.of[run]);
         ops->sigmoid_backward(ops, n * width, sigmoid.of[run], du, d.of[run]);
     }
-    assert_same("unit_forward", rows);
-    assert_same("unit_forward of columns", columns);
-    assert_same("unit_forward: length", length);
-    assert_same("unit_backward", dv);
-    assert_same("sigmoid_forward", sigmoid);
-    assert_same("sigmoid_backward", d);
+    test_assert_same_floats("unit_forward", rows);
+    test_assert_same_floats("unit_forward of columns", columns);
+    test_assert_same_floats("unit_forward: length", length);
+    test_assert_same_floats("unit_backward", dv);
+    test_assert_same_floats("sigmoid_forward", sigmoid);
+    test_assert_same_floats("sigmoid_backward", d);
 }
 
 static void check_groups(fsm_arena *arena, int64_t n, int64_t width)
@@ -219,7 +166,7 @@ static void check_groups(fsm_arena *arena, int64_t n, int64_t width)
     const float *logits = test_floats(arena, n * experts), *bias = test_floats(arena, experts);
     const float *dweight = test_floats(arena, n * K);
     const int32_t *open = some_choices(arena, n, GROUPS, TOP, true), *choice = some_choices(arena, n, experts, K, true);
-    const double *share = sum_outputs(arena, experts).of[0];
+    const double *share = test_sum_outputs(arena, experts).of[0];
     outputs score = test_outputs(arena, n * experts), biased = test_outputs(arena, n * experts);
     outputs prob = test_outputs(arena, n * experts), best = test_outputs(arena, n * GROUPS);
     outputs weight = test_outputs(arena, n * K), dlogits = test_outputs(arena, n * experts);
@@ -231,12 +178,12 @@ static void check_groups(fsm_arena *arena, int64_t n, int64_t width)
         ops->route.group_backward(ops, &shape, score.of[run], prob.of[run], choice, dweight, share, dlogits.of[run]);
         ops->route.group_backward(ops, &shape, score.of[run], prob.of[run], choice, dweight, NULL, dlogits.of[run]);
     }
-    assert_same("group_scores", score);
-    assert_same("group_scores: prob", prob);
-    assert_same("group_scores: best", best);
-    assert_same("close_groups", biased);
-    assert_same("group_weights", weight);
-    assert_same("group_backward", dlogits);
+    test_assert_same_floats("group_scores", score);
+    test_assert_same_floats("group_scores: prob", prob);
+    test_assert_same_floats("group_scores: best", best);
+    test_assert_same_floats("close_groups", biased);
+    test_assert_same_floats("group_weights", weight);
+    test_assert_same_floats("group_backward", dlogits);
 }
 
 static void test_ops_route_gives_the_references_bits(void **state)

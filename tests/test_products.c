@@ -110,8 +110,11 @@ static void test_products_measured_have_every_shape_once_and_a_choice_that_is_th
     assert_int_equal(t.count, 2 * 2 * FSM_PRODUCT_SIZES);
     assert_int_equal(t.threads, 2);
     for (int i = 0; i < t.count; i++) {
-        assert_true(t.items[i].gflops[FSM_PRODUCT_SGEMM] > 0);
-        assert_true(t.items[i].gflops[t.items[i].chosen] >= t.items[i].gflops[FSM_PRODUCT_SGEMM]);
+        const double *gflops = t.items[i].gflops;
+        assert_true(gflops[FSM_PRODUCT_SGEMM] > 0);
+        assert_int_equal(gflops[FSM_PRODUCT_PLAIN] > 0, FSMOE_PRODUCTS_HAVE_WAYS);
+        assert_int_equal(gflops[FSM_PRODUCT_PACKED] > 0, FSMOE_PRODUCTS_HAVE_WAYS);
+        assert_true(gflops[t.items[i].chosen] >= gflops[FSM_PRODUCT_SGEMM]);
     }
     fsm_ops_destroy(ops);
 }
@@ -137,12 +140,22 @@ static void test_products_of_experts_are_measured_both_ways(void **state)
     }
 }
 
-static void check_linears(fsm_arena *arena, const fsm_ops *ops, int64_t n)
+/* What a way does of n rows: none where it is sgemm's, or not in this build; else all but fewer than 16, its smallest piece. */
+static int64_t rows_by(fsm_product_way way, int64_t n)
+{
+    return way == FSM_PRODUCT_SGEMM || !FSMOE_PRODUCTS_HAVE_WAYS ? 0 : n - n % 16;
+}
+
+/* A table of forward and backward, each with one way. */
+static void check_linears(fsm_arena *arena, const fsm_ops *ops, fsm_product_way forward, fsm_product_way backward,
+                          int64_t n)
 {
     fsm_weight weight = {test_floats(arena, OUT * IN), OUT, IN, NULL};
     const float *x = test_floats(arena, n * IN), *dy = test_floats(arena, n * OUT);
     outputs y = test_outputs(arena, n * OUT), dx = test_outputs(arena, n * IN);
     assert_true(ops->weight_create(ops, &weight));
+    assert_int_equal(fsm_cpu_packed_forward(ops, n, &weight, x, y.of[1]), rows_by(forward, n));
+    assert_int_equal(fsm_cpu_packed_backward_input(ops, n, &weight, dy, dx.of[1]), rows_by(backward, n));
     for (int run = 0; run < RUNS; run++) {
         const fsm_ops *table = run == 0 ? &fsm_ops_reference : ops;
         table->linear_forward(table, n, &weight, NULL, fsm_reals(x, IN), fsm_reals(y.of[run], OUT));
@@ -156,13 +169,14 @@ static void check_linears(fsm_arena *arena, const fsm_ops *ops, int64_t n)
 static void test_products_by_every_way_agree_with_the_reference(void **state)
 {
     for (int way = 0; way < FSM_PRODUCT_WAYS * FSM_PRODUCT_WAYS; way++) {
-        fsm_products t = table_of((fsm_product_way)(way / FSM_PRODUCT_WAYS), (fsm_product_way)(way % FSM_PRODUCT_WAYS));
+        fsm_product_way forward = way / FSM_PRODUCT_WAYS, backward = way % FSM_PRODUCT_WAYS;
+        fsm_products t = table_of(forward, backward);
         fsm_ops *ops;
         assert_int_equal(fsm_cpu_ops_create(2, FSM_CPU_FP32, &ops), FSMOE_OK);
         assert_int_equal(fsm_cpu_use_products(ops, &t), FSMOE_OK);
         for (int64_t n = 1; n <= MOST_ROWS; n = 2 * n + 13) {
             ((fsm_arena *)*state)->used = 0;
-            check_linears(*state, ops, n);
+            check_linears(*state, ops, forward, backward, n);
         }
         fsm_ops_destroy(ops);
     }
@@ -180,6 +194,8 @@ static void test_products_of_packed_weights_follow_an_update(void **state)
     fsm_weight weight = {w, OUT, IN, NULL};
     assert_true(ops->weight_create(ops, &weight));
     for (int64_t i = 0; i < OUT * IN; i++) w[i] = 0;
+    ops->linear_forward(ops, 64, &weight, NULL, fsm_reals(x, IN), fsm_reals(y, OUT));
+    assert_int_equal(y[0] != 0, FSMOE_PRODUCTS_HAVE_WAYS);
     ops->weight_update(ops, &weight);
     ops->linear_forward(ops, 64, &weight, NULL, fsm_reals(x, IN), fsm_reals(y, OUT));
     for (int64_t i = 0; i < 64 * OUT; i++) assert_true(y[i] == 0);

@@ -25,8 +25,9 @@ typedef struct rank_run {
     fsm_graph graph;
     double cost_s[MOST_TASKS], alpha_s[MOST_TASKS]; /* on the cluster */
     fsm_pace pace;
-    fsm_line here; /* of all operations */
-    double step_s;
+    fsm_line here;                                /* of all operations */
+    double start_s, step_s;                       /* fsm_clock_s of its beginning; what it took */
+    double ran_s[MOST_TASKS], ends_s[MOST_TASKS]; /* how long a task was seen to run; when it ended by its cost */
     fsmoe_status status;
 } rank_run;
 
@@ -39,13 +40,23 @@ static int add(rank_run *r, fsm_task_kind kind, fsm_resource resource, double co
     return fsm_graph_add(&r->graph, task, &last, last >= 0);
 }
 
+static void note_task(void *user, int index, double start_s, double end_s)
+{
+    rank_run *r = user;
+    r->ran_s[index] = end_s - start_s;
+}
+
+/* Of the first task, which waits for nothing, it is known when it began. */
 static fsmoe_status run_step(rank_run *r, fsm_exec *exec, fsm_links *links)
 {
     const fsm_score score = {.graph = r->graph, .cost_s = r->cost_s, .alpha_s = r->alpha_s};
+    const fsm_observer observer = {note_task, r};
     fsm_rehearsed_step step;
     fsmoe_status status = fsm_rehearsed_step_create(exec, links, r->graph.count, 4, &step);
     step.pace = r->pace;
-    if (status == FSMOE_OK) status = fsm_rehearsed_step_run(&step, &score, NULL, &r->step_s);
+    if (status == FSMOE_OK) status = fsm_rehearsed_step_run(&step, &score, &observer, &r->step_s);
+    if (status == FSMOE_OK) memcpy(r->ends_s, step.ends_s, sizeof *r->ends_s * (size_t)r->graph.count);
+    r->start_s = r->ends_s[0] - r->pace.stretch * r->cost_s[0];
     fsm_rehearsed_step_destroy(&step);
     return status;
 }
@@ -85,7 +96,7 @@ static rank_run open_rank(fsm_comm *world, double stretch)
     return (rank_run){.world = world, .pace = {.stretch = stretch, .filled = 0.95}, .here = {0, 1e-6}};
 }
 
-static double alone_s(double stretch, int tasks, double cost_s)
+static const rank_run *run_alone(double stretch, int tasks, double cost_s)
 {
     static rank_run r;
     fsm_comm *self;
@@ -94,29 +105,33 @@ static double alone_s(double stretch, int tasks, double cost_s)
     for (int i = 0; i < tasks; i++) add(&r, i % 2 ? FSM_TASK_GATE : FSM_TASK_EXPERT, FSM_COMPUTE, cost_s, 0);
     run_ranks(&r, 1);
     fsm_comm_destroy(self);
-    return r.step_s;
+    return &r;
 }
 
 /* ---- one rank ---- */
 
-/* Four hundred wake-ups would take 20 ms more, should each be late by a timer's slack. */
+/* A task that begins late, because the one before it woke late, is the shorter for it: were each to last its cost, none
+ * would be shorter, and lateness would add up. That holds however busy the machine is. */
 static void test_rehearsal_makes_up_for_late_wake_ups(void **state)
 {
     (void)state;
-    double best_s = 1;
-    for (int attempt = 0; attempt < 10 && best_s > 0.044; attempt++) { /* machines have bad moments */
-        double took_s = alone_s(4, MOST_TASKS, 25e-6);
-        assert_true(took_s >= 0.04);
-        best_s = fmin(best_s, took_s);
+    const double cost_s = 100e-6;
+    const rank_run *r = run_alone(4, MOST_TASKS, cost_s / 4);
+    int shorter = 0;
+    for (int i = 0; i < MOST_TASKS; i++) {
+        double want_s = r->start_s + (i + 1) * cost_s;
+        if (!(fabs(r->ends_s[i] - want_s) < 1e-9)) fail_msg("task %d ends %g s off", i, r->ends_s[i] - want_s);
+        shorter += r->ran_s[i] < cost_s;
     }
-    assert_true(best_s <= 0.044);
+    assert_true(r->step_s >= MOST_TASKS * cost_s);
+    assert_true(shorter > MOST_TASKS / 4);
 }
 
 static void test_rehearsal_is_stretched(void **state)
 {
     (void)state;
-    assert_true(alone_s(1, 4, 1e-3) >= 4e-3);
-    assert_true(alone_s(10, 4, 1e-3) >= 40e-3);
+    assert_true(run_alone(1, 4, 1e-3)->step_s >= 4e-3);
+    assert_true(run_alone(10, 4, 1e-3)->step_s >= 40e-3);
 }
 
 /* ---- two ranks ---- */
@@ -138,14 +153,15 @@ static const fsm_task_kind collectives[] = {FSM_TASK_A2A_DISPATCH, FSM_TASK_ALLG
                                             FSM_TASK_ALLREDUCE,    FSM_TASK_COUNTS,    FSM_TASK_SUMS};
 enum { COLLECTIVES = sizeof collectives / sizeof *collectives };
 
-/* However fast the links are here. */
+/* However fast the links are here. A busy machine may not let a rank run when its time is over, but not for ever. */
 static void test_rehearsal_collective_takes_its_cost(void **state)
 {
+    enum { ATTEMPTS = 200 };
     (void)state;
     static rank_run ranks[MOST_RANKS];
     for (int k = 0; k < COLLECTIVES; k++) {
         double best_s = 1;
-        for (int attempt = 0; attempt < 10 && best_s > 20e-3; attempt++) {
+        for (int attempt = 0; attempt < ATTEMPTS && best_s > 20e-3; attempt++) {
             run_two(collectives[k], 0, ranks);
             for (int i = 0; i < MOST_RANKS; i++) assert_true(ranks[i].step_s >= 14e-3);
             best_s = fmin(best_s, fmax(ranks[0].step_s, ranks[1].step_s));
@@ -154,14 +170,15 @@ static void test_rehearsal_collective_takes_its_cost(void **state)
     }
 }
 
-/* Messages of the rank that comes last leave after its alpha; the other waits for them, though its own time is over. */
+/* Messages of the rank that comes last leave after its alpha; the other waits for them, though its own time is over.
+ * Which of the two begins its step first, and by how much, is the machine's affair. */
 static void test_rehearsal_waits_for_the_last_rank(void **state)
 {
     (void)state;
     static rank_run ranks[MOST_RANKS];
     for (int k = 0; k < COLLECTIVES; k++) {
         run_two(collectives[k], 40e-3, ranks);
-        assert_true(ranks[0].step_s >= 42e-3); /* it may have begun a little after the other */
+        assert_true(ranks[0].start_s + ranks[0].step_s >= ranks[1].start_s + 44e-3);
         assert_true(ranks[1].step_s >= 54e-3);
     }
 }
