@@ -1,5 +1,6 @@
-/* What is said of a run's memory: evaluation stays within training's rows at the same loss, a run that does not fit is refused, a
- * peak is near its prediction. Oracles: rows by hand; a dropless run; the system. test_lanes_parts.c has the kinds. */
+/* What is said of a run's memory: evaluation stays within training's rows at the same loss, a run that does not fit is
+ * refused, a peak is near its prediction. Oracles: rows by hand; a dropless run; the system. test_lanes_parts.c has the
+ * kinds. */
 #define _GNU_SOURCE
 #include "base/machine.h"
 #include "command_case.h"
@@ -135,7 +136,8 @@ static void test_memory_of_two_ranks_is_not_twice_that_of_the_first(void **state
     forget(o);
 }
 
-/* As a plan's are: none of it is allocated here. Four lanes, of 0.4 of what there is each, are too much where one is not. */
+/* As a plan's are: none of it is allocated here. Four lanes, of 0.4 of what there is each, are too much where one is
+ * not. */
 static void test_memory_of_lanes_that_do_not_fit_is_refused(void **state)
 {
     char micro[48], global[48], warning[FSM_MEMORY_SENTENCE_BYTES];

@@ -197,19 +197,19 @@ static void test_plan_lanes_command_stays_within_memory(void **state)
 
 /* ---- what is printed ---- */
 
-/* The row of a schedule: what stands under lanes, parts, GiB. */
+/* The row of a schedule: what stands under lanes, parts, GB. */
 static void assert_row(const char *table, const char *schedule, summary want)
 {
     char start[32], binds[16];
     int lanes, parts;
-    double gib;
+    double gb;
     snprintf(start, sizeof start, "\n%s ", schedule);
     const char *row = strstr(table, start);
     assert_non_null(row);
-    assert_int_equal(sscanf(row + 1, "%*s %*f %*s %*s %*f %*f %*f%% %15s %d %d %lf", binds, &lanes, &parts, &gib), 4);
+    assert_int_equal(sscanf(row + 1, "%*s %*f %*s %*s %*f %*f %*f%% %15s %d %d %lf", binds, &lanes, &parts, &gb), 4);
     assert_int_equal(lanes, want.lanes);
     assert_int_equal(parts, want.parts);
-    assert_true(fabs(gib - want.memory_bytes / 0x1p30) <= 0.0005001);
+    assert_true(fabs(gb - want.memory_bytes / 1e9) <= 0.0005001);
 }
 
 static void test_plan_lanes_command_table_has_lanes_and_memory(void **state)
@@ -219,7 +219,7 @@ static void test_plan_lanes_command_table_has_lanes_and_memory(void **state)
     outcome o = run_set(c, ARGS(PLAN), ARGS(LARGE, "parallel.memory=1TiB"));
     json_t *root = json_of(run_set(c, ARGS(PLAN, "--json"), ARGS(LARGE, "parallel.memory=1TiB")));
     int side_by_side = 0;
-    assert_has(o.out, "  binds    lanes parts      GiB  degrees ");
+    assert_has(o.out, "  binds    lanes parts       GB  degrees ");
     for (int i = 0; i < SCHEDULES; i++) {
         summary s = summary_of(json_array_get(json_object_get(root, "schedules"), (size_t)i));
         assert_row(o.out, schedules[i], s);
@@ -253,30 +253,30 @@ static void test_plan_lanes_command_explains_lanes(void **state)
     free(trace);
 }
 
-/* "  0.003 GiB would allow 4 lanes and a step of 5.623 ms", against the plan that has all memory. */
+/* "  0.003 GB would allow 4 lanes and a step of 5.623 ms", against the plan that has all memory. */
 static void test_plan_lanes_command_explains_what_memory_costs(void **state)
 {
     const command_case *c = *state;
-    double gib, step_ms;
+    double gb, step_ms;
     int lanes;
     char key[64];
     summary one = plan_with(c, ARGS(FOUR, "parallel.lanes=1")), all = plan_with(c, ARGS(FOUR, "parallel.memory=1TiB"));
     snprintf(key, sizeof key, "parallel.memory=%.0fB", one.memory_bytes);
     outcome o = run_set(c, ARGS(LANES, "--explain"), ARGS(FOUR, key));
-    const char *limit = strstr(o.out, "GiB a rank (parallel.memory):\n");
+    const char *limit = strstr(o.out, "GB a rank (parallel.memory):\n");
     assert_non_null(limit);
-    assert_int_equal(sscanf(strchr(limit, '\n'), " %lf GiB would allow %d lanes and a step of %lf ms", &gib, &lanes,
+    assert_int_equal(sscanf(strchr(limit, '\n'), " %lf GB would allow %d lanes and a step of %lf ms", &gb, &lanes,
                             &step_ms),
                      3);
     assert_int_equal(lanes, all.lanes);
     assert_true(fabs(step_ms - all.step_ms) <= 0.00051 && step_ms < one.step_ms);
-    assert_true(fabs(gib - all.memory_bytes / 0x1p30) <= 0.0005001);
+    assert_true(fabs(gb - all.memory_bytes / 1e9) <= 0.0005001);
     assert_works(o);
     o = run_set(c, ARGS(LANES, "--explain"), ARGS(FOUR, "parallel.memory=1TiB"));
-    assert_has(o.out, "with 1024.000 GiB a rank (parallel.memory); more memory would gain nothing\n");
+    assert_has(o.out, "with 1099.512 GB a rank (parallel.memory); more memory would gain nothing\n");
     assert_works(o);
     o = run_set(c, ARGS(LANES, "--explain"), ARGS(FOUR));
-    assert_has(o.out, "GiB a rank (what one lane takes, with room for late weight gradients):\n");
+    assert_has(o.out, "GB a rank (what one lane takes, with room for late weight gradients):\n");
     assert_works(o);
 }
 

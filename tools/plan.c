@@ -9,7 +9,7 @@
 enum { KEY_JSON = 1000, KEY_OUT, KEY_EXPLAIN, KEY_LAYER, KEY_PAPER, KEY_CHECK };
 enum { MOST_SCHEDULES = 32 };
 
-static const double GIB = 0x1p30;
+static const double GB = 1e9;
 
 typedef struct arguments {
     plan_source source;
@@ -207,7 +207,7 @@ static void print_row(const plans *made, const fsmoe_plan *plan)
     degrees_of(plan, s.layers, degrees, sizeof degrees);
     printf("%-16s %12.3f %10s %10s %9.3f %12.3f %7.2f%%  %-8s %5d %5d %8.3f  %s\n", s.schedule, 1e3 * s.step_s,
            over_dsmoe, over_tutel, s.step_over_load, 1e3 * s.lower_bound_s, 100 * s.gap, s.binding, s.lanes, s.parts,
-           (double)s.memory_bytes / GIB, degrees);
+           (double)s.memory_bytes / GB, degrees);
 }
 
 static void print_table(const plans *made)
@@ -219,7 +219,7 @@ static void print_table(const plans *made)
     printf("uncut, its tasks are %.3f ms of compute, %.3f ms of the intra-node link, %.3f ms of the inter-node link\n",
            1e3 * s.load_s[0], 1e3 * s.load_s[1], 1e3 * s.load_s[2]);
     printf("%-16s %12s %10s %10s %9s %12s %8s  %-8s %5s %5s %8s  %s\n", "schedule", "step, ms", "over dsmoe",
-           "over tutel", "step/load", "bound, ms", "gap", "binds", "lanes", "parts", "GiB",
+           "over tutel", "step/load", "bound, ms", "gap", "binds", "lanes", "parts", "GB",
            "degrees forward/backward x layers");
     for (int i = 0; i < made->count; i++) print_row(made, made->of[i]);
 }

@@ -1,5 +1,5 @@
-/* What copies of weights take, in the layout that products read fastest: of every weight that fsm_model_create has made copies of,
- * by its shape as it is multiplied with, which joins several parameters. */
+/* What copies of weights take, in the layout that products read fastest: of every weight that fsm_model_create has made
+ * copies of, by its shape as it is multiplied with, which joins several parameters. */
 #include "model/model_parts.h"
 
 static size_t bytes_of(const fsm_model *m, int64_t out, int64_t in)

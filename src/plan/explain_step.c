@@ -45,7 +45,7 @@ fsmoe_status fsm_plan_explain_waits(const fsm_plan *plan, FILE *out)
 
 /* ---- other lanes and chunks ---- */
 
-static const double GIB = 1024.0 * 1024 * 1024;
+static const double GB = 1e9;
 
 typedef struct neighbour {
     int lanes, degree[2];
@@ -70,7 +70,7 @@ static void print_neighbour(const neighbour *n, double chosen_s, bool chosen, FI
 {
     fprintf(out, "%c %6d  %8d  %8d  %12.3f  %+7.2f%%", chosen ? '>' : ' ', n->lanes, n->degree[0], n->degree[1],
             1e3 * n->step_s, 100 * (n->step_s / chosen_s - 1));
-    if (n->bytes > 0) fprintf(out, "  %11.3f", (double)n->bytes / GIB);
+    if (n->bytes > 0) fprintf(out, "  %11.3f", (double)n->bytes / GB);
     fputc('\n', out);
 }
 
@@ -119,12 +119,12 @@ static fsmoe_status print_unlimited(const fsm_plan *plan, const fsm_cluster *clu
     fsmoe_status status = describe(&unlimited, cluster, layer, &graph, &n);
     fsm_graph_destroy(&graph);
     FSM_TRY(status);
-    double limit = (double)plan->shape.memory.most / GIB, cost_s = plan->timeline.makespan_s - n.step_s;
-    fprintf(out, "with %.3f GiB a rank (%s)%s", limit,
+    double limit = (double)plan->shape.memory.most / GB, cost_s = plan->timeline.makespan_s - n.step_s;
+    fprintf(out, "with %.3f GB a rank (%s)%s", limit,
             plan->shape.memory.asked ? "parallel.memory" : "what one lane takes, with room for late weight gradients",
             cost_s > 0 ? ":\n" : "; more memory would gain nothing\n");
     if (cost_s > 0)
-        fprintf(out, "  %.3f GiB would allow %d lanes and a step of %.3f ms\n", (double)n.bytes / GIB, n.lanes,
+        fprintf(out, "  %.3f GB would allow %d lanes and a step of %.3f ms\n", (double)n.bytes / GB, n.lanes,
                 1e3 * n.step_s);
     return FSMOE_OK;
 }
@@ -134,7 +134,7 @@ fsmoe_status fsm_plan_explain_lanes(const fsm_plan *plan, const fsm_cluster *clu
     neighbour chosen;
     FSM_TRY(describe(plan, cluster, layer, &plan->graph, &chosen));
     fprintf(out, "%s, one lane or one chunk more or less:\n  %6s  %8s  %8s  %12s  %8s  %11s\n", plan->schedule, "lanes",
-            "forward", "backward", "step, ms", "cost", "memory, GiB");
+            "forward", "backward", "step, ms", "cost", "memory, GB");
     print_neighbour(&chosen, plan->timeline.makespan_s, true, out);
     FSM_TRY(print_neighbours(plan, cluster, layer, &chosen, out));
     bool limits = plan->shape.memory.most > 0 && plan->shape.lanes == 0; /* else the lanes are as wanted */

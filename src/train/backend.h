@@ -1,7 +1,8 @@
 /* The operations of a rank: those that compute, and those of whoever moves communication meanwhile, on the same device.
  * Nothing else in this folder makes operations.
- * In:  threads; what kind of operations; whether what they do is counted; a table of products. FSMOE_DEVICE in the environment:
- *      `apart` puts tensors where nothing but operations, copies and communication reaches them, for tests.
+ * In:  threads; what kind of operations; whether what they do is counted; a table of products. FSMOE_DEVICE in the
+ *      environment: `apart` puts tensors where nothing but operations, copies and communication reaches them, for
+ *      tests.
  * Out: two instances.
  */
 #ifndef FSM_TRAIN_BACKEND_H
@@ -31,8 +32,8 @@ typedef struct fsm_backend {
 fsmoe_status fsm_backend_create(const fsm_backend_options *options, fsm_backend *backend);
 void fsm_backend_destroy(fsm_backend *backend);
 
-/* Operations that compute nothing, but say how much memory they would take; of `options` without `metered`. fsm_ops_destroy
- * them. ERROR_MEMORY. */
+/* Operations that compute nothing, but say how much memory they would take; of `options` without `metered`.
+ * fsm_ops_destroy them. ERROR_MEMORY. */
 fsmoe_status fsm_backend_create_to_measure(const fsm_backend_options *options, fsm_ops **ops);
 
 /* What products with weights of these shapes reach on so many threads, and those of so many experts together:

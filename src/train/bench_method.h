@@ -1,5 +1,5 @@
-/* How the steps of a bench come about: measured, as a model trains (bench_measured.c), or rehearsed, as they would run on
- * another cluster (bench_rehearsed.c).
+/* How the steps of a bench come about: measured, as a model trains (bench_measured.c), or rehearsed, as they would run
+ * on another cluster (bench_rehearsed.c).
  * In:  ranks, a configuration, options. Out: a step to plan, costs to plan it from; steps of the plans, timed.
  * All of it is collective over world; all ranks return the same status unless it is ERROR_COMM.
  */
@@ -14,8 +14,8 @@
 
 typedef struct fsm_bench_method {
     int warm_up; /* rounds before those that count */
-    /* *work is to be destroyed, also after an error (NULL is fine), but not after ERROR_COMM. Completes the configuration;
-     * it and the options are borrowed. */
+    /* *work is to be destroyed, also after an error (NULL is fine), but not after ERROR_COMM. Completes the
+     * configuration; it and the options are borrowed. */
     fsmoe_status (*create)(fsm_comm *world, fsmoe_config *config, const fsmoe_bench_options *options, void **work);
     void (*destroy)(void *work);
     fsmoe_status (*shape)(void *work, fsm_step_shape *shape); /* of the step that schedules plan; not collective */

@@ -57,7 +57,8 @@ fsmoe_status fsm_costs_read_given(const fsm_stepper *s, const char *what, const 
         path, theirs, ours);
 }
 
-/* Says in `why` what the costs are of where that is something else than they would be of now. All of it must be known. */
+/* Says in `why` what the costs are of where that is something else than they would be of now. All of it must be
+ * known. */
 static bool do_hold(const fsm_stepper *s, const fsm_cluster *kept, char why[FSM_COSTS_WHY_BYTES])
 {
     fsm_cluster here = {0};

@@ -15,12 +15,13 @@ fsmoe_status fsm_costs_share(fsm_comm *world, fsm_cluster *cluster);
 /* A cluster file, read by rank 0. what: the key or option that names it. fsm_cluster_read's errors. */
 fsmoe_status fsm_costs_read(fsm_comm *world, const char *what, const char *path, fsm_cluster *cluster);
 
-/* Likewise, for planning the stepper's steps from. ERROR_CONFIG names both layouts where the file is of another one than the
- * stepper has, as far as it says: what a collective costs is of the group and the link that its layout gave it. */
+/* Likewise, for planning the stepper's steps from. ERROR_CONFIG names both layouts where the file is of another one
+ * than the stepper has, as far as it says: what a collective costs is of the group and the link that its layout gave
+ * it. */
 fsmoe_status fsm_costs_read_given(const fsm_stepper *stepper, const char *what, const char *path, fsm_cluster *cluster);
 
-/* Likewise, costs that an earlier run of the same folder has left. *hold: whether they are of this layout, machine, model
- * and batch; else *cluster holds nothing, and `why` says on rank 0 what they are of. */
+/* Likewise, costs that an earlier run of the same folder has left. *hold: whether they are of this layout, machine,
+ * model and batch; else *cluster holds nothing, and `why` says on rank 0 what they are of. */
 fsmoe_status fsm_costs_read_kept(const fsm_stepper *stepper, const char *path, fsm_cluster *cluster, bool *hold,
                                  char why[FSM_COSTS_WHY_BYTES]);
 

@@ -12,8 +12,8 @@ typedef struct fsm_candidate {
     double probability; /* times what all of them sum to */
 } fsm_candidate;
 
-/* By temperature and nucleus (Holtzman et al. 2020): the fewest likeliest tokens whose probabilities reach top_p, drawn in
- * proportion; ties to the lower id. temperature 0: the likeliest. uniform in [0, 1). candidates: [n] scratch. */
+/* By temperature and nucleus (Holtzman et al. 2020): the fewest likeliest tokens whose probabilities reach top_p, drawn
+ * in proportion; ties to the lower id. temperature 0: the likeliest. uniform in [0, 1). candidates: [n] scratch. */
 int32_t fsm_draw_token(const float *logits, int64_t n, double temperature, double top_p, double uniform,
                        fsm_candidate *candidates);
 

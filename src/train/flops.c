@@ -5,7 +5,8 @@
 
 #include <math.h>
 
-/* How many experts a token goes through: where they choose, as many as their places make of it, rounded up in a group. */
+/* How many experts a token goes through: where they choose, as many as their places make of it, rounded up in a
+ * group. */
 static double experts_a_token(const fsmoe_config *c)
 {
     const fsmoe_moe_config *moe = &c->moe;

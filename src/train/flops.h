@@ -8,7 +8,8 @@
  * backward works out again are not counted: they are no use to the model. Tokens that are dropped count as if they were
  * not, since how many are is not the configuration's.
  * Where experts choose, each takes capacity_factor top_k n / E of n tokens: capacity_factor top_k experts a token.
- * SoftMoE's experts run on E S slots a sample of L tokens, and mixing to and from slots costs as much as Phi does, twice.
+ * SoftMoE's experts run on E S slots a sample of L tokens, and mixing to and from slots costs as much as Phi does,
+ * twice.
  */
 #ifndef FSM_TRAIN_FLOPS_H
 #define FSM_TRAIN_FLOPS_H

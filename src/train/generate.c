@@ -1,5 +1,6 @@
-/* Texts from prompts: each prompt goes through the model by itself and fills its region of the cache, then all that have not
- * ended take a step together, a token each. Products are made row by row in those steps, so no prompt feels the others. */
+/* Texts from prompts: each prompt goes through the model by itself and fills its region of the cache, then all that
+ * have not ended take a step together, a token each. Products are made row by row in those steps, so no prompt feels
+ * the others. */
 #include <fsmoe/model.h>
 
 #include "base/clock.h"
@@ -8,6 +9,7 @@
 #include "model/finite.h"
 #include "train/draw.h"
 #include "train/inference.h"
+#include "train/sequence.h"
 #include "train/step_floor.h"
 
 #include <math.h>
@@ -15,23 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A prompt and what follows it. */
-typedef struct sequence {
-    int32_t *ids;
-    size_t prompt, count, most, wanted; /* wanted: most, were the model's positions no limit */
-    size_t shown;                       /* ids whose text is in `text` */
-    char *text;                         /* decoded so far */
-    size_t size, capacity;
-    bool ended;
-} sequence;
-
 /* Everything of one generation. */
 typedef struct generation {
     fsm_inference inference;
     const fsmoe_generate_options *options;
-    bool single; /* on_text hears of it, and messages do not number prompts */
+    fsm_listener listener;
     size_t n;
-    sequence *sequences; /* [n] */
+    fsm_sequence *sequences; /* [n] */
     fsmoe_generate_speed speed;
     fsm_step_floor floor;
     /* of a step, for the sequences in it */
@@ -42,75 +34,16 @@ typedef struct generation {
     fsm_candidate *candidates;
 } generation;
 
-/* "the prompt", or which of them. */
-static const char *name_of(const generation *g, size_t i, char text[32])
-{
-    snprintf(text, 32, g->single ? "the prompt" : "prompt %zu", i + 1);
-    return text;
-}
-
-/* ---- text ---- */
-
-static bool tell(const generation *g, size_t i, const char *bytes, size_t size)
-{
-    const fsmoe_generate_options *o = g->options;
-    if (size == 0) return false;
-    if (g->single) return o->on_text && o->on_text(o->user, bytes, size) != 0;
-    return o->on_prompt_text && o->on_prompt_text(o->user, i, bytes, size) != 0;
-}
-
-static fsmoe_status append(sequence *s, const char *bytes, size_t size)
-{
-    if (s->size + size + 1 > s->capacity) {
-        size_t capacity = 2 * (s->size + size + 1);
-        char *larger = realloc(s->text, capacity);
-        if (!larger) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %zu bytes of text", capacity);
-        s->text = larger;
-        s->capacity = capacity;
-    }
-    memcpy(s->text + s->size, bytes, size);
-    s->size += size;
-    s->text[s->size] = 0;
-    return FSMOE_OK;
-}
-
-/* An id's text is its bytes, whatever ids are beside it: only new ones are decoded. They are handed on, and the caller may say
- * that it is enough. */
-static fsmoe_status show(generation *g, size_t i)
-{
-    sequence *s = &g->sequences[i];
-    char *text;
-    size_t size;
-    FSM_TRY(fsmoe_tokenizer_decode(g->inference.tokenizer, s->ids + s->shown, s->count - s->shown, &text, &size));
-    fsmoe_status status = append(s, text, size);
-    free(text);
-    FSM_TRY(status);
-    s->shown = s->count;
-    s->ended = tell(g, i, s->text + s->size - size, size) || s->count >= s->most;
-    return FSMOE_OK;
-}
-
-/* The caller asked for more than the model has positions for. */
-static void tell_cut(const generation *g, size_t i)
-{
-    const sequence *s = &g->sequences[i];
-    char text[128], name[32];
-    if (s->count < s->most || s->most == s->wanted || !g->options->on_message) return;
-    snprintf(text, sizeof text, "%s%s%zu of %zu tokens: the model knows no more positions",
-             g->single ? "" : name_of(g, i, name), g->single ? "" : ": ", s->count - s->prompt, s->wanted - s->prompt);
-    g->options->on_message(g->options->user, text);
-}
-
 /* ---- tokens ---- */
 
 /* Whatever would be drawn from such logits is noise. */
 static fsmoe_status check_logits(const generation *g, size_t i)
 {
     int64_t vocab = g->inference.config->model.vocab_size, at = fsm_first_not_finite(g->logits, vocab);
-    char name[32];
+    char head[FSM_SEQUENCE_NAME_BYTES];
     if (at == vocab) return FSMOE_OK;
-    return fsm_fail(FSMOE_ERROR_NUMERIC, "%s%safter %zu tokens the logits are not finite: that of id %lld is %g",
-                    g->single ? "" : name_of(g, i, name), g->single ? "" : ": ", g->sequences[i].count, (long long)at,
+    return fsm_fail(FSMOE_ERROR_NUMERIC, "%safter %zu tokens the logits are not finite: that of id %lld is %g",
+                    fsm_sequence_head(&g->listener, i, head), g->sequences[i].count, (long long)at,
                     (double)g->logits[at]);
 }
 
@@ -118,7 +51,7 @@ static fsmoe_status check_logits(const generation *g, size_t i)
 static fsmoe_status add_token(generation *g, size_t i)
 {
     const fsmoe_generate_options *o = g->options;
-    sequence *s = &g->sequences[i];
+    fsm_sequence *s = &g->sequences[i];
     int64_t vocab = fsmoe_tokenizer_vocab_size(g->inference.tokenizer); /* rows beyond it stand for nothing */
     FSM_TRY(check_logits(g, i));
     double uniform = fsm_rng_uniform(o->seed + i, FSM_RNG_SAMPLE, (uint64_t)(s->count - s->prompt));
@@ -129,7 +62,7 @@ static fsmoe_status add_token(generation *g, size_t i)
     }
     s->ids[s->count++] = id;
     g->speed.tokens++;
-    return show(g, i);
+    return fsm_sequence_show(&g->listener, i, s);
 }
 
 static void read_logits(generation *g, const fsm_real *logits)
@@ -140,7 +73,7 @@ static void read_logits(generation *g, const fsm_real *logits)
 
 static fsmoe_status prefill(generation *g, size_t i)
 {
-    const sequence *s = &g->sequences[i];
+    const fsm_sequence *s = &g->sequences[i];
     const int64_t region = (int64_t)i, past = 0;
     const fsm_batch batch = {
         .samples = 1, .seq_len = (int64_t)s->prompt, .ids = s->ids, .region = &region, .past = &past};
@@ -154,7 +87,7 @@ static int64_t gather_step(generation *g)
 {
     int64_t n = 0;
     for (size_t i = 0; i < g->n; i++) {
-        const sequence *s = &g->sequences[i];
+        const fsm_sequence *s = &g->sequences[i];
         if (s->ended) continue;
         g->number[n] = i;
         g->region[n] = (int64_t)i;
@@ -197,14 +130,14 @@ static fsmoe_status continue_prompts(generation *g)
 {
     double begun_s = fsm_clock_s();
     for (size_t i = 0; i < g->n; i++) {
-        FSM_TRY(show(g, i));
+        FSM_TRY(fsm_sequence_show(&g->listener, i, &g->sequences[i]));
         if (!g->sequences[i].ended) FSM_TRY(prefill(g, i));
     }
     g->speed.prompt_s = fsm_clock_s() - begun_s;
     begun_s = fsm_clock_s();
     FSM_TRY(take_steps(g));
     g->speed.steps_s = fsm_clock_s() - begun_s - g->floor.read_s;
-    for (size_t i = 0; i < g->n; i++) tell_cut(g, i);
+    for (size_t i = 0; i < g->n; i++) fsm_sequence_tell_cut(&g->listener, i, &g->sequences[i]);
     g->speed.weight_bytes = g->floor.weight_bytes;
     g->speed.read_bytes_per_s = g->floor.read_s > 0 ? g->floor.read_bytes / g->floor.read_s : 0;
     if (g->options->speed) *g->options->speed = g->speed;
@@ -216,10 +149,11 @@ static fsmoe_status continue_prompts(generation *g)
 static fsmoe_status check_options(const generation *g, const char *const *prompts)
 {
     const fsmoe_generate_options *o = g->options;
-    char name[32];
+    char name[FSM_SEQUENCE_NAME_BYTES];
     if (g->n == 0) return fsm_fail(FSMOE_ERROR_CONFIG, "there is no prompt");
     for (size_t i = 0; i < g->n; i++)
-        if (!prompts[i] || !prompts[i][0]) return fsm_fail(FSMOE_ERROR_CONFIG, "%s is empty", name_of(g, i, name));
+        if (!prompts[i] || !prompts[i][0])
+            return fsm_fail(FSMOE_ERROR_CONFIG, "%s is empty", fsm_sequence_name(&g->listener, i, name));
     if (!(o->temperature >= 0 && isfinite(o->temperature)))
         return fsm_fail(FSMOE_ERROR_CONFIG, "temperature %g is not a number from 0 up", o->temperature);
     if (!(o->top_p > 0 && o->top_p <= 1)) return fsm_fail(FSMOE_ERROR_CONFIG, "top-p %g is not in (0, 1]", o->top_p);
@@ -227,37 +161,11 @@ static fsmoe_status check_options(const generation *g, const char *const *prompt
     return FSMOE_OK;
 }
 
-static fsmoe_status encode(generation *g, size_t i, const char *prompt)
-{
-    sequence *s = &g->sequences[i];
-    size_t positions = (size_t)g->inference.config->model.max_seq_len;
-    char name[32];
-    FSM_TRY(fsmoe_tokenizer_encode(g->inference.tokenizer, prompt, strlen(prompt), &s->ids, &s->prompt));
-    if (s->prompt > positions)
-        return fsm_fail(FSMOE_ERROR_CONFIG, "%s has %zu tokens, the model only %zu positions", name_of(g, i, name),
-                        s->prompt, positions);
-    g->speed.prompt_tokens += (int64_t)s->prompt;
-    s->count = s->prompt;
-    s->most = s->wanted = s->prompt + (size_t)g->options->max_tokens;
-    /* the last token needs no position: nothing is predicted from it */
-    if (s->most > positions + 1) s->most = positions + 1;
-    return FSMOE_OK;
-}
-
-static fsmoe_status make_room_for_ids(generation *g)
-{
-    for (size_t i = 0; i < g->n; i++) {
-        sequence *s = &g->sequences[i];
-        int32_t *larger = realloc(s->ids, (s->most + 1) * sizeof *larger);
-        if (!larger) return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %zu tokens", s->most);
-        s->ids = larger;
-    }
-    return FSMOE_OK;
-}
-
 static fsmoe_status encode_prompts(generation *g, const char *const *prompts)
 {
-    size_t n = g->n, vocab = (size_t)g->inference.config->model.vocab_size;
+    const fsmoe_model_config *m = &g->inference.config->model;
+    size_t n = g->n, vocab = (size_t)m->vocab_size, positions = (size_t)m->max_seq_len;
+    g->listener.tokenizer = g->inference.tokenizer;
     g->sequences = calloc(n, sizeof *g->sequences);
     g->number = calloc(n, sizeof *g->number);
     g->region = calloc(n, sizeof *g->region);
@@ -267,7 +175,10 @@ static fsmoe_status encode_prompts(generation *g, const char *const *prompts)
     g->candidates = calloc(vocab, sizeof *g->candidates);
     if (!g->sequences || !g->number || !g->region || !g->past || !g->last || !g->logits || !g->candidates)
         return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for %zu prompts", n);
-    for (size_t i = 0; i < n; i++) FSM_TRY(encode(g, i, prompts[i]));
+    for (size_t i = 0; i < n; i++) {
+        FSM_TRY(fsm_sequence_begin(&g->listener, i, prompts[i], positions, &g->sequences[i]));
+        g->speed.prompt_tokens += (int64_t)g->sequences[i].prompt;
+    }
     return FSMOE_OK;
 }
 
@@ -282,8 +193,8 @@ static fsmoe_status check_cache(const generation *g, int64_t cache_len)
                         (long long)cache_len);
     if (memory <= 0 || bytes <= memory) return FSMOE_OK;
     return fsm_fail(FSMOE_ERROR_MEMORY,
-                    "keys and values of %zu prompts with up to %lld tokens take %.3g GiB, this machine has %.3g GiB",
-                    g->n, (long long)cache_len, bytes / 0x1p30, memory / 0x1p30);
+                    "keys and values of %zu prompts with up to %lld tokens take %.3g GB, this machine has %.3g GB",
+                    g->n, (long long)cache_len, 1e-9 * bytes, 1e-9 * memory);
 }
 
 /* The model is built for the longest prompt, or a step of all, whichever has more tokens. */
@@ -291,13 +202,13 @@ static fsmoe_status load(generation *g, const char *model_dir)
 {
     size_t longest = 1, cache_len = 1;
     for (size_t i = 0; i < g->n; i++) {
-        const sequence *s = &g->sequences[i];
+        const fsm_sequence *s = &g->sequences[i];
         if (s->prompt > longest) longest = s->prompt;
         if (s->prompt > cache_len) cache_len = s->prompt;
         if (s->most > cache_len + 1) cache_len = s->most - 1;
     }
     FSM_TRY(check_cache(g, (int64_t)cache_len));
-    FSM_TRY(make_room_for_ids(g));
+    for (size_t i = 0; i < g->n; i++) FSM_TRY(fsm_sequence_reserve(&g->sequences[i]));
     fsmoe_config *c = g->inference.config;
     const fsm_model_options options = {.max_samples = (int64_t)((g->n + longest - 1) / longest),
                                        .cache_regions = (int64_t)g->n,
@@ -312,7 +223,7 @@ static fsmoe_status load(generation *g, const char *model_dir)
 static void hand_over(generation *g, fsmoe_generated *generated)
 {
     for (size_t i = 0; i < g->n; i++) {
-        sequence *s = &g->sequences[i];
+        fsm_sequence *s = &g->sequences[i];
         generated[i] = (fsmoe_generated){s->text, s->size, (int64_t)s->prompt, (int64_t)(s->count - s->prompt)};
         s->text = NULL;
     }
@@ -320,10 +231,7 @@ static void hand_over(generation *g, fsmoe_generated *generated)
 
 static void destroy(generation *g)
 {
-    for (size_t i = 0; g->sequences && i < g->n; i++) {
-        free(g->sequences[i].ids);
-        free(g->sequences[i].text);
-    }
+    for (size_t i = 0; g->sequences && i < g->n; i++) fsm_sequence_destroy(&g->sequences[i]);
     free(g->sequences);
     free(g->number);
     free(g->region);
@@ -352,7 +260,7 @@ static fsmoe_status generate(const char *model_dir, generation *g, const char *c
 fsmoe_status fsmoe_generate(const char *model_dir, const fsmoe_generate_options *options, char **text, size_t *size)
 {
     fsmoe_generated generated;
-    generation g = {.options = options, .single = true, .n = 1};
+    generation g = {.options = options, .listener = {.options = options, .single = true}, .n = 1};
     FSM_TRY(generate(model_dir, &g, &options->prompt, &generated));
     *text = generated.text;
     *size = generated.size;
@@ -362,6 +270,6 @@ fsmoe_status fsmoe_generate(const char *model_dir, const fsmoe_generate_options 
 fsmoe_status fsmoe_generate_batch(const char *model_dir, const fsmoe_generate_options *options, size_t n,
                                   const char *const *prompts, fsmoe_generated *generated)
 {
-    generation g = {.options = options, .n = n};
+    generation g = {.options = options, .listener = {.options = options}, .n = n};
     return generate(model_dir, &g, prompts, generated);
 }

@@ -17,7 +17,8 @@ typedef struct fsm_idle_experts {
 fsmoe_status fsm_idle_experts_create(const fsm_model *model, int64_t limit, fsm_idle_experts *experts);
 void fsm_idle_experts_destroy(fsm_idle_experts *experts);
 
-/* Counts one step (`sums`: of all ranks). True: `sentence` names the experts that have now been idle for `limit` steps. */
+/* Counts one step (`sums`: of all ranks). True: `sentence` names the experts that have now been idle for `limit`
+ * steps. */
 enum { FSM_IDLE_SENTENCE_BYTES = 512 };
 bool fsm_idle_experts_count(fsm_idle_experts *experts, const fsm_model *model, const double *sums,
                             char sentence[FSM_IDLE_SENTENCE_BYTES]);

@@ -4,7 +4,8 @@
 #include "model/hf_config.h"
 #include "train/checkpoint.h"
 
-/* Dropless, without noise: order "sorted" wastes no row. Where experts choose, or slots mix, sizes are the model's own. */
+/* Dropless, without noise: order "sorted" wastes no row. Where experts choose, or slots mix, sizes are the model's
+ * own. */
 static fsmoe_status settle(fsmoe_config *c)
 {
     const fsm_gate_kind *gate = fsm_gate_find(c->moe.gate);

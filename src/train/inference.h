@@ -15,8 +15,9 @@ typedef struct fsm_inference {
     fsm_stepper stepper;
 } fsm_inference;
 
-/* Reads config.json, sees that the folder has the tensors it speaks of, and opens the tokenizer, the given one or fsm_own_tokenizer's choice, which `say` is told. The
- * model is not built yet: the caller sets data.seq_len and train.micro_batch first. */
+/* Reads config.json, sees that the folder has the tensors it speaks of, and opens the tokenizer, the given one or
+ * fsm_own_tokenizer's choice, which `say` is told. The model is not built yet: the caller sets data.seq_len and
+ * train.micro_batch first. */
 fsmoe_status fsm_inference_open(const char *folder, const char *tokenizer, fsm_say say, void *user,
                                 fsm_inference *inference);
 

@@ -1,5 +1,6 @@
 /* One MoE layer on one rank, ready to run: what <fsmoe/layer.h> is made of.
- * In:  a checked configuration, this rank's part of the tokens. Out: output and gradients of these tokens; losses of all.
+ * In:  a checked configuration, this rank's part of the tokens. Out: output and gradients of these tokens; losses of
+ *      all.
  */
 #ifndef FSM_TRAIN_LAYER_H
 #define FSM_TRAIN_LAYER_H

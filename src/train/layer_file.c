@@ -1,13 +1,11 @@
 /* One MoE layer from a file of keys and a file of tensors to a file of tensors: <fsmoe/layer.h>. */
-#include <fsmoe/layer.h>
+#include "train/layer_file.h"
 
 #include "base/bf16.h"
 #include "base/file.h"
 #include "comm/world.h"
 #include "config/config.h"
 #include "model/finite.h"
-#include "model/safetensors_writer.h"
-#include "train/layer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,15 +55,6 @@ static const char *const keys[] = {
     "train.compute_dtype",
 };
 
-typedef struct job {
-    const fsmoe_layer_options *options;
-    fsm_comm *world;
-    fsmoe_config *config;
-    fsm_safetensors *file;
-    int64_t samples, seq_len; /* B, L */
-    fsm_layer_run run;
-} job;
-
 /* ---- configuration ---- */
 
 static fsmoe_status set_text(char **field, const char *text)
@@ -78,7 +67,7 @@ static fsmoe_status set_text(char **field, const char *text)
 }
 
 /* Nothing is lost or added unless it is asked for. */
-static fsmoe_status load_keys(job *j)
+static fsmoe_status load_keys(fsm_layer_job *j)
 {
     fsmoe_config *c;
     FSM_TRY(fsmoe_config_create(&j->config));
@@ -92,7 +81,7 @@ static fsmoe_status load_keys(job *j)
 }
 
 /* Tokens are one long sample, so that capacity groups may be of any size, but where samples are mixed. */
-static fsmoe_status complete(job *j)
+static fsmoe_status complete(fsm_layer_job *j)
 {
     fsmoe_config *c = j->config;
     bool mixes = fsm_gate_find(c->moe.gate)->mixes;
@@ -106,7 +95,7 @@ static fsmoe_status complete(job *j)
 
 /* ---- in ---- */
 
-static fsmoe_status find_sizes(job *j)
+static fsmoe_status find_sizes(fsm_layer_job *j)
 {
     const fsm_tensor_info *x = fsm_safetensors_find(j->file, "x");
     if (!x) return fsm_fail(FSMOE_ERROR_FORMAT, "'%s' has no tensor 'x'", j->options->in);
@@ -119,13 +108,13 @@ static fsmoe_status find_sizes(job *j)
 }
 
 /* Only a gate that draws noise can be given some. */
-static bool reads_noise(const job *j)
+static bool reads_noise(const fsm_layer_job *j)
 {
     return j->config->moe.noisy && fsm_safetensors_find(j->file, "gate.noise");
 }
 
 /* A tensor that nobody reads is a mistake. */
-static fsmoe_status check_names(const job *j)
+static fsmoe_status check_names(const fsm_layer_job *j)
 {
     const fsm_layer_params *params = &j->run.params;
     for (size_t i = 0; i < fsm_safetensors_count(j->file); i++) {
@@ -140,8 +129,8 @@ static fsmoe_status check_names(const job *j)
 }
 
 /* This rank's tokens of a tensor of `width` numbers a token; the message counts tokens of the whole. */
-static fsmoe_status read_host_tokens(const job *j, const char *name, int rank, const int64_t *shape, int64_t width,
-                                     float *to)
+static fsmoe_status read_host_tokens(const fsm_layer_job *j, const char *name, int rank, const int64_t *shape,
+                                     int64_t width, float *to)
 {
     const fsm_layer_run *r = &j->run;
     FSM_TRY(fsm_safetensors_read_block(j->file, name, rank, shape, r->first, r->n, 0, width, to, width));
@@ -160,7 +149,7 @@ static void narrow_to_rows(const fsm_ops *ops, int64_t n, float *host)
 }
 
 /* The same into a tensor of rows, or of reals. */
-static fsmoe_status read_tokens(const job *j, const char *name, int rank, const int64_t *shape, int64_t width,
+static fsmoe_status read_tokens(const fsm_layer_job *j, const char *name, int rank, const int64_t *shape, int64_t width,
                                 fsm_row *rows, fsm_real *reals)
 {
     const fsm_ops *ops = j->run.ops;
@@ -175,7 +164,7 @@ static fsmoe_status read_tokens(const job *j, const char *name, int rank, const 
     return status;
 }
 
-static fsmoe_status read_all(job *j)
+static fsmoe_status read_all(fsm_layer_job *j)
 {
     fsm_layer_run *r = &j->run;
     int64_t hidden = j->config->model.hidden, experts = j->config->moe.num_experts;
@@ -186,223 +175,16 @@ static fsmoe_status read_all(job *j)
     return fsm_layer_params_read(j->file, r->ops, &r->params);
 }
 
-static fsmoe_status read_tensors(job *j)
+static fsmoe_status read_tensors(fsm_layer_job *j)
 {
     FSM_TRY(check_names(j));
     fsmoe_status status = read_all(j);
     return status == FSMOE_ERROR_NUMERIC ? fsm_fail_within(status, "'%s'", j->options->in) : status;
 }
 
-/* ---- out ---- */
-
-enum { MOST_TENSORS = 3 * FSM_MAX_PARAMS_A_MODULE + 11 };
-
-typedef struct output {
-    fsm_tensor_spec specs[MOST_TENSORS];
-    char names[MOST_TENSORS][80];
-    void *data[MOST_TENSORS]; /* owned */
-    int count;
-} output;
-
-/* A tensor of zeros. */
-static void *add(output *out, const char *name, fsm_dtype dtype, int rank, const int64_t *shape)
-{
-    fsm_tensor_spec *spec = &out->specs[out->count];
-    int64_t elems = 1;
-    snprintf(out->names[out->count], sizeof out->names[0], "%s", name);
-    *spec = (fsm_tensor_spec){.name = out->names[out->count], .dtype = dtype, .rank = rank};
-    for (int i = 0; i < rank; i++) elems *= spec->shape[i] = shape[i];
-    return out->data[out->count++] = calloc((size_t)elems + 1, fsm_dtype_bytes(dtype));
-}
-
-static fsmoe_status no_memory(void)
-{
-    return fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a layer's results");
-}
-
-/* The parts of all ranks, which are 0 elsewhere, become the whole on each. */
-static fsmoe_status sum_parts(const job *j, float *whole, int64_t elems)
-{
-    fsm_comm_op op;
-    FSM_TRY(fsm_comm_start_all_reduce(&op, j->world, FSM_COMM_FP32, whole, elems));
-    return fsm_comm_finish(&op);
-}
-
-/* y or dx, [B, L, M]. */
-static fsmoe_status add_tokens(const job *j, output *out, const char *name, const fsm_real *mine)
-{
-    const fsm_layer_run *r = &j->run;
-    int64_t hidden = j->config->model.hidden;
-    const int64_t shape[3] = {j->samples, j->seq_len, hidden};
-    float *whole = add(out, name, FSM_DTYPE_F32, 3, shape);
-    FSM_TRY(fsm_comm_agree(j->world, whole ? FSMOE_OK : no_memory()));
-    r->ops->read(r->ops, sizeof *whole * (size_t)(r->n * hidden), mine, whole + r->first * hidden);
-    return sum_parts(j, whole, r->total * hidden);
-}
-
-static bool has_gradient(const job *j, const fsm_layer_param *p)
-{
-    return strcmp(p->name, "gate.bias") != 0 || !j->run.moe.gate.kind->after_step;
-}
-
-static fsmoe_status add_gradients(const job *j, output *out)
-{
-    const fsm_layer_params *params = &j->run.params;
-    for (int i = 0; i < params->count; i++) {
-        const fsm_layer_param *p = &params->items[i];
-        char name[80];
-        if (!has_gradient(j, p)) continue;
-        snprintf(name, sizeof name, "d.%s", p->name);
-        float *whole = add(out, name, FSM_DTYPE_F32, p->rank, p->shape);
-        FSM_TRY(fsm_comm_agree(j->world, whole ? FSMOE_OK : no_memory()));
-        fsm_layer_param_place(params, p, j->run.ops, whole);
-        FSM_TRY(sum_parts(j, whole, fsm_layer_param_elems(p)));
-    }
-    return FSMOE_OK;
-}
-
-static fsmoe_status add_number(output *out, const char *name, double value)
-{
-    const int64_t one = 1;
-    float *number = add(out, name, FSM_DTYPE_F32, 1, &one);
-    if (!number) return no_memory();
-    *number = (float)value;
-    return FSMOE_OK;
-}
-
-static fsmoe_status add_sums(const job *j, output *out)
-{
-    const fsm_ops *ops = j->run.ops;
-    const int64_t one = 1, experts = j->config->moe.num_experts;
-    double sums[FSM_GATE_SUMS_COUNT(experts)];
-    FSM_TRY(add_number(out, "aux_loss", j->run.aux));
-    FSM_TRY(add_number(out, "z_loss", j->run.z));
-    int64_t *load = add(out, "tokens_per_expert", FSM_DTYPE_I64, 1, &experts);
-    int64_t *dropped = add(out, "dropped", FSM_DTYPE_I64, 1, &one);
-    if (!load || !dropped) return no_memory();
-    ops->read(ops, sizeof sums, j->run.sums, sums);
-    for (int64_t e = 0; e < experts; e++) load[e] = (int64_t)sums[FSM_GATE_SUMS_KEPT(experts) + e];
-    *dropped = (int64_t)sums[FSM_GATE_SUMS_DROPPED(experts)];
-    return FSMOE_OK;
-}
-
-/* A rank's choices, read from the device. */
-typedef struct choices {
-    int32_t *row, *choice; /* [n, k] */
-    float *weight;
-} choices;
-
-static bool read_choices(const fsm_layer_run *r, choices *c)
-{
-    const fsm_ops *ops = r->ops;
-    size_t pairs = (size_t)(r->n * r->moe.gate.choices), bytes = 4 * pairs;
-    *c = (choices){malloc(bytes + 1), malloc(bytes + 1), malloc(bytes + 1)};
-    if (!c->row || !c->choice || !c->weight) return false;
-    ops->read(ops, bytes, r->pass.route.row, c->row);
-    ops->read(ops, bytes, r->pass.gate.choice, c->choice);
-    ops->read(ops, bytes, r->pass.gate.weight, c->weight);
-    return true;
-}
-
-static void free_choices(choices *c)
-{
-    free(c->row);
-    free(c->choice);
-    free(c->weight);
-}
-
-/* Choices by falling score; -1 and 0 where a place was lost. */
-static fsmoe_status add_choices(const job *j, output *out)
-{
-    const fsm_layer_run *r = &j->run;
-    const fsm_gate_kind *kind = r->moe.gate.kind;
-    const int64_t k = r->moe.gate.choices, pairs = r->total * k, shape[2] = {r->total, k};
-    choices own = {0};
-    if (kind->mixes || kind->experts_choose) return FSMOE_OK;
-    int32_t *indices = add(out, "indices", FSM_DTYPE_I32, 2, shape);
-    float *weights = add(out, "weights", FSM_DTYPE_F32, 2, shape);
-    double *both = calloc(2 * (size_t)pairs + 1, sizeof *both);
-    bool fits = indices && weights && both && read_choices(r, &own);
-    fsmoe_status status = fsm_comm_agree(j->world, fits ? FSMOE_OK : no_memory());
-    for (int64_t i = 0; status == FSMOE_OK && i < r->n * k; i++) {
-        bool kept = own.row[i] >= 0;
-        both[r->first * k + i] = kept ? own.choice[i] + 1 : 0;
-        both[pairs + r->first * k + i] = kept ? own.weight[i] : 0;
-    }
-    if (status == FSMOE_OK) status = fsm_comm_all_reduce_double(j->world, both, 2 * pairs);
-    for (int64_t i = 0; status == FSMOE_OK && i < pairs; i++) {
-        indices[i] = (int32_t)both[i] - 1;
-        weights[i] = (float)both[pairs + i];
-    }
-    free_choices(&own);
-    free(both);
-    return status;
-}
-
-/* What a step changes in the gate besides gradients. */
-static fsmoe_status add_state(const job *j, output *out)
-{
-    const fsm_gate *gate = &j->run.moe.gate;
-    const fsm_layer_params *params = &j->run.params;
-    for (int i = 0; i < params->gate_count; i++) {
-        const fsm_layer_param *p = &params->items[i];
-        if (has_gradient(j, p)) continue;
-        float *now = add(out, p->name, FSM_DTYPE_F32, p->rank, p->shape);
-        if (!now) return no_memory();
-        gate->ops->read(gate->ops, sizeof *now * (size_t)p->elems, gate->params[i].value, now);
-    }
-    return FSMOE_OK;
-}
-
-/* Tensors of more than one dimension are seen as rows of their last. */
-static fsmoe_status check_finite(const output *out)
-{
-    for (int i = 0; i < out->count; i++) {
-        const fsm_tensor_spec *spec = &out->specs[i];
-        int64_t elems = 1, cols = spec->shape[spec->rank - 1];
-        for (int k = 0; k < spec->rank; k++) elems *= spec->shape[k];
-        if (spec->dtype != FSM_DTYPE_F32) continue;
-        const float *values = out->data[i];
-        int64_t at = fsm_first_not_finite(values, elems);
-        if (at < elems) return fsm_fail_not_finite(spec->name, values[at], spec->rank > 1 ? at / cols : -1, at % cols);
-    }
-    return FSMOE_OK;
-}
-
-static fsmoe_status write_file(const job *j, const output *out)
-{
-    fsm_safetensors_writer *writer;
-    fsmoe_status status =
-        fsm_safetensors_writer_create(j->options->out, NULL, 0, out->specs, (size_t)out->count, &writer);
-    for (int i = 0; status == FSMOE_OK && i < out->count; i++) {
-        size_t bytes = fsm_dtype_bytes(out->specs[i].dtype);
-        for (int k = 0; k < out->specs[i].rank; k++) bytes *= (size_t)out->specs[i].shape[k];
-        status = fsm_safetensors_writer_append(writer, out->data[i], bytes);
-        if (status != FSMOE_OK) fsm_safetensors_writer_abort(writer);
-    }
-    return status == FSMOE_OK ? fsm_safetensors_writer_finish(writer, NULL) : status;
-}
-
-static fsmoe_status write_results(const job *j)
-{
-    output out = {0};
-    fsmoe_status status = add_tokens(j, &out, "y", j->run.y);
-    if (status == FSMOE_OK) status = add_tokens(j, &out, "dx", j->run.dx);
-    if (status == FSMOE_OK) status = add_gradients(j, &out);
-    if (status == FSMOE_OK) status = add_choices(j, &out);
-    fsmoe_status rest = FSMOE_OK;
-    if (status == FSMOE_OK) rest = add_sums(j, &out);
-    if (status == FSMOE_OK && rest == FSMOE_OK) rest = add_state(j, &out);
-    if (status == FSMOE_OK && rest == FSMOE_OK && j->world->rank == 0) rest = check_finite(&out);
-    if (status == FSMOE_OK && rest == FSMOE_OK && j->world->rank == 0) rest = write_file(j, &out);
-    if (status == FSMOE_OK) status = fsm_comm_agree(j->world, rest);
-    for (int i = 0; i < out.count; i++) free(out.data[i]);
-    return status;
-}
-
 /* ---- the whole ---- */
 
-static fsmoe_status prepare(job *j)
+static fsmoe_status prepare(fsm_layer_job *j)
 {
     fsm_gate gate;
     if (j->world->rank == 0) FSM_TRY(fsm_file_can_write(j->options->out));
@@ -413,7 +195,7 @@ static fsmoe_status prepare(job *j)
     return complete(j);
 }
 
-static fsmoe_status run(job *j)
+static fsmoe_status run(fsm_layer_job *j)
 {
     const fsmoe_parallel_config *p = &j->config->parallel;
     fsm_gate *gate = &j->run.moe.gate;
@@ -424,12 +206,12 @@ static fsmoe_status run(job *j)
                                (int)(p->forward_degree > 0 ? p->forward_degree : 1),
                                (int)(p->backward_degree > 0 ? p->backward_degree : 1)));
     if (gate->kind->after_step && !j->options->eval) gate->kind->after_step(gate, fsm_layer_run_sums(&j->run).chosen);
-    return write_results(j);
+    return fsm_layer_write_results(j);
 }
 
 fsmoe_status fsmoe_layer(fsmoe_world *world, const fsmoe_layer_options *options)
 {
-    job j = {.options = options, .world = world->comm};
+    fsm_layer_job j = {.options = options, .world = world->comm};
     fsmoe_status status = fsm_comm_agree(j.world, prepare(&j));
     if (status == FSMOE_OK) {
         status = fsm_layer_run_create(j.config, j.world, j.samples * j.seq_len, reads_noise(&j), &j.run);

@@ -99,8 +99,8 @@ static int64_t blocks_of(const fsm_layer_params *params, const fsm_layer_param *
     return p->is_expert ? params->local_experts : p->stack > 0 ? p->stack : 1;
 }
 
-/* An expert's tensors lie side by side, expert after expert, as in a model: elements from one expert to the next. The gate
- * of shared experts stands apart. */
+/* An expert's tensors lie side by side, expert after expert, as in a model: elements from one expert to the next. The
+ * gate of shared experts stands apart. */
 static int64_t stride_of(const fsm_layer_params *params, const fsm_layer_param *p)
 {
     int first = p->is_expert ? params->first_routed : params->first_shared;

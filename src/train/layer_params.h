@@ -1,7 +1,7 @@
 /* The parameters of one MoE layer outside of a model: their names in files, this rank's blocks of them.
  * In:  the kinds' lists of specs, the place of the rank. Out: values read from a file; gradients as whole tensors.
- * A gate's tensor is gate.NAME; the experts' are expert.w1 and so on, [E, rows, cols]; those of shared experts shared.w1,
- * [n, rows, cols].
+ * A gate's tensor is gate.NAME; the experts' are expert.w1 and so on, [E, rows, cols]; those of shared experts
+ * shared.w1, [n, rows, cols].
  */
 #ifndef FSM_TRAIN_LAYER_PARAMS_H
 #define FSM_TRAIN_LAYER_PARAMS_H
@@ -41,8 +41,8 @@ void fsm_layer_params_bind(const fsm_layer_params *params, const fsmoe_config *c
 /* Values, by `ops`. ERROR_FORMAT names the tensor, ERROR_NUMERIC also where it is not finite; ERROR_MEMORY. */
 fsmoe_status fsm_layer_params_read(const fsm_safetensors *file, const fsm_ops *ops, fsm_layer_params *params);
 
-/* whole [fsm_layer_param_elems] = this rank's part of the tensor's gradient, 0 elsewhere: the sum over all ranks is all of
- * it. */
+/* whole [fsm_layer_param_elems] = this rank's part of the tensor's gradient, 0 elsewhere: the sum over all ranks is all
+ * of it. */
 void fsm_layer_param_place(const fsm_layer_params *params, const fsm_layer_param *param, const fsm_ops *ops,
                            float *whole);
 

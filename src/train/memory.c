@@ -27,7 +27,8 @@ static int64_t saving_bytes(const fsm_topo *topo, int64_t largest_elems)
     return topo->rank == 0 ? 3 * bytes : bytes;
 }
 
-/* Collectives are measured up to what a layer sends, sent and received, products with 4096 rows (src/profile/operations.c). */
+/* Collectives are measured up to what a layer sends, sent and received, products with 4096 rows
+ * (src/profile/operations.c). */
 static int64_t measuring_bytes(const fsmoe_config *config, const fsm_topo *topo, const fsm_wire_shape *wire)
 {
     const int64_t rows = 4096, hidden = config->model.hidden, width = config->model.ffn_hidden / topo->esp;

@@ -11,8 +11,8 @@
 
 #include <fsmoe/memory.h>
 
-/* What was predicted of the largest rank, and the peaks of rank 0 and of the rank with the greatest, once they are known; 0:
- * not yet. Pages of files are in neither. */
+/* What was predicted of the largest rank, and the peaks of rank 0 and of the rank with the greatest, once they are
+ * known; 0: not yet. Pages of files are in neither. */
 typedef struct fsm_memory_record {
     fsmoe_memory predicted;
     double peak_bytes, largest_peak_bytes;
@@ -43,10 +43,10 @@ fsmoe_status fsm_memory_predict_ranks(const fsmoe_config *config, const fsm_topo
 /* Bytes of so many ranks, rank 0 being one of them or not. */
 double fsm_memory_of_ranks(const fsm_memory_ranks *memory, int ranks, bool has_first);
 
-/* Predicts rank 0's memory, and holds that of all ranks of this machine against what it has beside what they hold already;
- * threads are found. predicted->process is kept where it is not 0, and is else what the process holds now and will add.
- * ERROR_MEMORY, unless `force`: they will not fit, with the figures by kind. warning: else a sentence where they will hardly,
- * or only as long as routing is as even as expected; or "". Collective. */
+/* Predicts rank 0's memory, and holds that of all ranks of this machine against what it has beside what they hold
+ * already; threads are found. predicted->process is kept where it is not 0, and is else what the process holds now and
+ * will add. ERROR_MEMORY, unless `force`: they will not fit, with the figures by kind. warning: else a sentence where
+ * they will hardly, or only as long as routing is as even as expected; or "". Collective. */
 enum { FSM_MEMORY_SENTENCE_BYTES = 1024 };
 fsmoe_status fsm_memory_check(const fsmoe_config *config, fsm_comm *world, const fsm_memory_options *options,
                               bool force, fsmoe_memory *predicted, char warning[FSM_MEMORY_SENTENCE_BYTES]);

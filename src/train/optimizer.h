@@ -38,8 +38,9 @@ void fsm_optimizer_add_squares(fsm_optimizer *optimizer, const fsm_real *grads);
 fsmoe_status fsm_optimizer_start_norm(fsm_optimizer *optimizer, fsm_comm *world, fsm_comm_op *op);
 void fsm_optimizer_take_norm(fsm_optimizer *optimizer);
 
-/* Updates the parameters of elements [first, last), clipped to config->clip_grad. Call once a slice; then finish. Nothing is
- * changed where the norm that clips, or `loss` (the step's, or NULL), is not finite: all ranks have the same. */
+/* Updates the parameters of elements [first, last), clipped to config->clip_grad. Call once a slice; then finish.
+ * Nothing is changed where the norm that clips, or `loss` (the step's, or NULL), is not finite: all ranks have the
+ * same. */
 void fsm_optimizer_update(fsm_optimizer *optimizer, int64_t first, int64_t last, const fsm_real *grads,
                           const fsm_sum *loss, fsm_real *values);
 void fsm_optimizer_finish(fsm_optimizer *optimizer);

@@ -92,7 +92,8 @@ static fsmoe_status time_products(const fsm_ops *ops, int64_t width, bool thorou
     return status;
 }
 
-/* Eight times as many threads have eight times as much to do: as wide as 100 GF/s of each need for 2 ms, which is told before. */
+/* Eight times as many threads have eight times as much to do: as wide as 100 GF/s of each need for 2 ms, which is told
+ * before. */
 static int64_t widest(int threads)
 {
     int64_t width = FIRST_WIDTH;

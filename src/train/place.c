@@ -43,7 +43,8 @@ fsm_progress fsm_progress_of(const fsmoe_config *config, const fsm_comm *world)
     return thread ? FSM_PROGRESS_THREAD : FSM_PROGRESS_TASKS;
 }
 
-/* A machine may be called several nodes; several machines may not be called one, whose links would be taken for memory. */
+/* A machine may be called several nodes; several machines may not be called one, whose links would be taken for
+ * memory. */
 static fsmoe_status check_machines(fsm_comm *world, int nodes, int ranks_per_node)
 {
     int count, index, first = world->rank / ranks_per_node * ranks_per_node;

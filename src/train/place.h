@@ -8,7 +8,8 @@
 #include "exec/exec.h"
 #include "topo/topo.h"
 
-/* Compute threads of a rank, one of `local_ranks` on its machine: the configuration's number, or its share of the cores. */
+/* Compute threads of a rank, one of `local_ranks` on its machine: the configuration's number, or its share of the
+ * cores. */
 int fsm_threads_of(const fsmoe_config *config, int local_ranks);
 
 /* The operations that a derived configuration asks for. */

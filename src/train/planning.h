@@ -25,9 +25,9 @@ typedef struct fsm_planning {
 /* Told on every rank what may take a while before it begins. */
 typedef void (*fsm_planning_announce)(void *user, const char *sentence);
 
-/* Costs from parallel.cluster, whose layout must be the run's; else, of a resumed run, from its folder, if they are of this
- * layout, machine, model and batch; else measured: a few steps on the first samples, which are undone, and the operations. Collective; all ranks return the same status unless it is
- * ERROR_COMM. */
+/* Costs from parallel.cluster, whose layout must be the run's; else, of a resumed run, from its folder, if they are of
+ * this layout, machine, model and batch; else measured: a few steps on the first samples, which are undone, and the
+ * operations. Collective; all ranks return the same status unless it is ERROR_COMM. */
 fsmoe_status fsm_planning_begin(fsm_stepper *stepper, fsm_batches *batches, bool resume, fsm_planning_announce announce,
                                 void *user, fsm_planning *planning);
 

@@ -336,8 +336,8 @@ static void forget_best_of_other_data(fsm_trainer *t, const fsm_data_print *vali
     t->state.best_loss = NAN;
 }
 
-/* Before steps are measured, so that a run which does not go on is told so soon; only products have been measured by then, since the
- * stepper computes by them. */
+/* Before steps are measured, so that a run which does not go on is told so soon; only products have been measured by
+ * then, since the stepper computes by them. */
 static fsmoe_status take_state(fsm_trainer *t, const char *folder)
 {
     fsm_run_state saved;

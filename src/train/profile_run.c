@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of the budget, for steps of the model in order, and of each of two plans where there are ranks to overlap with; the rest
- * is the operations'. */
+/* Of the budget, for steps of the model in order, and of each of two plans where there are ranks to overlap with; the
+ * rest is the operations'. */
 #define STEPS_SHARE (1.0 / 6)
 enum { LEAST_STEPS = 3 };
 

@@ -121,8 +121,9 @@ fsmoe_status fsm_state_write(const char *folder, const fsm_stepper *stepper, con
 
 /* ---- what has changed ---- */
 
-/* With another value of these the next step is of other tokens, or drops others, than the run's would have. How the same step is
- * computed (train.compute_dtype, train.products, the layout) changes its last digits; that is told, and not refused. */
+/* With another value of these the next step is of other tokens, or drops others, than the run's would have. How the
+ * same step is computed (train.compute_dtype, train.products, the layout) changes its last digits; that is told, and
+ * not refused. */
 static bool makes_another_run(const char *key)
 {
     static const char *const keys[] = {"train.seed",   "train.global_batch",  "train.micro_batch",  "data.seq_len",

@@ -40,7 +40,8 @@ typedef struct fsm_state_changes {
     char refused[FSM_CHANGES_BYTES]; /* what makes it another run: data, batches, capacity, seed */
 } fsm_state_changes;
 
-/* `now`: the present data. *state: the checkpoint's. ERROR_FORMAT names file and key; ERROR_CONFIG: train.steps is less. */
+/* `now`: the present data. *state: the checkpoint's. ERROR_FORMAT names file and key; ERROR_CONFIG: train.steps is
+ * less. */
 fsmoe_status fsm_state_read(const char *folder, const fsm_stepper *stepper, const fsm_run_state *now,
                             fsm_run_state *state, fsm_state_changes *changes);
 

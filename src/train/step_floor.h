@@ -1,7 +1,7 @@
 /* What decoding steps cannot be faster than: the weights they must read, at the speed of memory.
  * In:  a model after a step without MP, EP or ESP.
- * Out: bytes that steps read; bytes read in turns with them and what that took, so that whatever else the machine does slows
- *      both alike.
+ * Out: bytes that steps read; bytes read in turns with them and what that took, so that whatever else the machine does
+ *      slows both alike.
  */
 #ifndef FSM_TRAIN_STEP_FLOOR_H
 #define FSM_TRAIN_STEP_FLOOR_H

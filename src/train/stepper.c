@@ -270,7 +270,8 @@ fsmoe_status fsm_stepper_run_experts(fsm_stepper *s, const fsm_batch *batch, dou
     return FSMOE_OK;
 }
 
-/* Samples of all ranks that evaluation takes at once: a micro-batch, or as many as fit its memory where nothing is dropped. */
+/* Samples of all ranks that evaluation takes at once: a micro-batch, or as many as fit its memory where nothing is
+ * dropped. */
 static int64_t eval_batch(const fsm_stepper *s)
 {
     int64_t micro_batch = s->config->train.micro_batch, most = s->max_samples;

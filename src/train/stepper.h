@@ -48,8 +48,8 @@ typedef struct fsm_stepper {
     int parts; /* that a micro-batch is taken in */
 } fsm_stepper;
 
-/* Discovers nodes, places the rank, makes groups, model and graphs, which must be the same on all ranks (same.h); values are
- * initialised from the seed.
+/* Discovers nodes, places the rank, makes groups, model and graphs, which must be the same on all ranks (same.h);
+ * values are initialised from the seed.
  * Collective over world, which is borrowed; all ranks return the same status. The stepper must not move. */
 fsmoe_status fsm_stepper_create(const fsmoe_config *config, fsm_comm *world, const fsm_model_options *options,
                                 fsm_stepper *stepper);
@@ -65,16 +65,17 @@ fsmoe_status fsm_stepper_shape(const fsm_stepper *stepper, fsm_step_shape *shape
 /* Values from the seed and an optimizer that has done nothing, as after fsm_stepper_create. ERROR_MEMORY. */
 fsmoe_status fsm_stepper_reset(fsm_stepper *stepper);
 
-/* The training graph and *graph change places, with the memory that passes then take; for steps of several graphs in turn.
- * Memory that was enough for one is kept for the others. ERROR_MEMORY: they have changed places, but no step may run. */
+/* The training graph and *graph change places, with the memory that passes then take; for steps of several graphs in
+ * turn. Memory that was enough for one is kept for the others. ERROR_MEMORY: they have changed places, but no step may
+ * run. */
 fsmoe_status fsm_stepper_swap_graph(fsm_stepper *stepper, fsm_graph *graph);
 
 /* Runs `graph` for training from now on (it is taken over): passes are as many as its lanes, the chunks of their wires
  * follow its tasks. ERROR_MEMORY; the graph is taken over even then. */
 fsmoe_status fsm_stepper_use_graph(fsm_stepper *stepper, fsm_graph graph);
 
-/* Cuts wires into chunks as the graph's expert tasks have them, one of a lane, layer and phase; those that no task is of stay
- * as they are. */
+/* Cuts wires into chunks as the graph's expert tasks have them, one of a lane, layer and phase; those that no task is
+ * of stay as they are. */
 void fsm_cut_wires(const fsm_graph *graph, fsm_wire *(*wire_of)(void *owner, const fsm_task *task), void *owner);
 
 /* The same with the plain graph, in order, which a stepper begins with. ERROR_MEMORY. */
@@ -85,8 +86,8 @@ fsmoe_status fsm_stepper_use_order(fsm_stepper *stepper);
  * untouched, unless nothing is clipped: then an update does not wait for the norm. */
 fsmoe_status fsm_stepper_train(fsm_stepper *stepper, fsm_batches *batches, int64_t first_sample);
 
-/* The same on a batch that is given, this rank's share; each micro-batch of the step is that one. tokens: its targets on all
- * ranks. */
+/* The same on a batch that is given, this rank's share; each micro-batch of the step is that one. tokens: its targets
+ * on all ranks. */
 fsmoe_status fsm_stepper_train_batch(fsm_stepper *stepper, const fsm_batch *batch, int64_t tokens);
 
 /* The training graph becomes that of the MoE layers alone, in order. ERROR_MEMORY. */
@@ -100,8 +101,8 @@ fsmoe_status fsm_stepper_run_experts(fsm_stepper *stepper, const fsm_batch *batc
 fsmoe_status fsm_stepper_evaluate(fsm_stepper *stepper, fsm_batches *batches, int64_t first_sample, int64_t n,
                                   fsm_model_sums *sums);
 
-/* One forward pass of a given batch (this rank's share), nothing exchanged but what the layout needs; of a model that trains, no
- * more samples than evaluation takes at once (fsm_lanes_eval_samples). */
+/* One forward pass of a given batch (this rank's share), nothing exchanged but what the layout needs; of a model that
+ * trains, no more samples than evaluation takes at once (fsm_lanes_eval_samples). */
 fsmoe_status fsm_stepper_forward(fsm_stepper *stepper, const fsm_batch *batch);
 
 /* Whether the loss and the gradient norm of the latest step are numbers. */

@@ -68,8 +68,8 @@ fsmoe_status fsm_trainer_failed_in_step(const fsm_trainer *trainer, fsmoe_status
 
 /* ---- prepare.c ---- */
 
-/* From options to the first step: claims the folder, completes the configuration, makes everything, loads what is gone on
- * from, opens the folder. Collective. Nothing in the folder has changed when it fails before that. */
+/* From options to the first step: claims the folder, completes the configuration, makes everything, loads what is gone
+ * on from, opens the folder. Collective. Nothing in the folder has changed when it fails before that. */
 fsmoe_status fsm_trainer_prepare(fsm_trainer *trainer);
 void fsm_trainer_destroy(fsm_trainer *trainer);
 
