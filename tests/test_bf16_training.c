@@ -288,6 +288,11 @@ static bool moves_rows(const fsm_task *t)
            ((t->kind == FSM_TASK_MP_ALLGATHER || t->kind == FSM_TASK_FFN_ALLGATHER) && t->phase == FSM_FORWARD);
 }
 
+static bool exchanges_rows(const fsm_task *t)
+{
+    return t->kind == FSM_TASK_A2A_DISPATCH || t->kind == FSM_TASK_A2A_COMBINE;
+}
+
 /* The plain graph of a training step on four ranks. */
 static fsm_graph graph_of(const fsmoe_config *config)
 {
@@ -304,27 +309,40 @@ static fsm_graph graph_of(const fsmoe_config *config)
     return graph;
 }
 
-static void test_bf16_plans_have_rows_of_half_the_bytes(void **state)
+/* With the setting these tasks move half, and all else is as it was. */
+static void check_halved(const char *setting, bool (*is_halved)(const fsm_task *), int least)
 {
-    (void)state;
     static const char *const base[] = {
         MODEL, ON_4_RANKS, "parallel.ep_size=2", "parallel.esp_size=2", "parallel.mp_size=2", "model.moe_every=2",
         NULL};
     static const char *const none[] = {NULL};
-    fsmoe_config *configs[] = {configure(base, none, NULL, NULL), configure(base, none, BF16, NULL)};
+    fsmoe_config *configs[] = {configure(base, none, NULL, NULL), configure(base, none, setting, NULL)};
     fsm_graph wide = graph_of(configs[0]), narrow = graph_of(configs[1]);
-    int moving = 0;
+    int halved = 0;
     assert_int_equal(wide.count, narrow.count);
     for (int i = 0; i < wide.count; i++) {
-        bool rows = moves_rows(&wide.tasks[i]);
-        moving += rows;
-        if (narrow.tasks[i].size != (rows ? wide.tasks[i].size / 2 : wide.tasks[i].size))
-            fail_msg("task %d: %g of %g", i, narrow.tasks[i].size, wide.tasks[i].size);
+        bool half = is_halved(&wide.tasks[i]);
+        halved += half;
+        if (narrow.tasks[i].size != (half ? wide.tasks[i].size / 2 : wide.tasks[i].size))
+            fail_msg("%s, task %d: %g of %g", setting, i, narrow.tasks[i].size, wide.tasks[i].size);
     }
-    assert_true(moving > 8);
+    assert_true(halved >= least);
     fsm_graph_destroy(&wide);
     fsm_graph_destroy(&narrow);
     for (int i = 0; i < 2; i++) fsmoe_config_destroy(configs[i]);
+}
+
+static void test_bf16_plans_have_rows_of_half_the_bytes(void **state)
+{
+    (void)state;
+    check_halved(BF16, moves_rows, 9);
+}
+
+/* Rows are put closer together for dispatch and combine alone. */
+static void test_plans_count_what_hooks_leave_of_the_bytes(void **state)
+{
+    (void)state;
+    check_halved("moe.hooks=[wire_bf16, token_histogram]", exchanges_rows, 4);
 }
 
 /* Without arithmetic of bf16, or with no more than fp32 has, there is nothing to be gained. */
@@ -348,6 +366,7 @@ int main(void)
         cmocka_unit_test(test_bf16_checkpoints_of_either_type_load_in_the_other),
         cmocka_unit_test(test_bf16_passes_take_less_memory),
         cmocka_unit_test(test_bf16_plans_have_rows_of_half_the_bytes),
+        cmocka_unit_test(test_plans_count_what_hooks_leave_of_the_bytes),
         cmocka_unit_test(test_bf16_is_taken_only_where_it_is_clearly_faster),
     };
     return cmocka_run_group_tests(tests, open_tokens, close_tokens);

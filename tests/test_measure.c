@@ -374,6 +374,29 @@ static void test_measure_operations_give_their_lines_back(void **state)
     fsm_cluster_destroy(&cluster);
 }
 
+/* Lines are of elements of 4 bytes: rows of bf16 are sent as they are, two for one; gradients are fp32 whatever rows are. */
+static void test_measure_operations_of_narrow_rows_send_twice_as_many(void **state)
+{
+    (void)state;
+    fake f = make_fake(2);
+    fake_ops ops = make_ops(&f);
+    notes n = {0};
+    fsm_measure_site site = make_site(&f, &ops.ops);
+    fsm_measure_options options = make_options(&f, &n);
+    fsm_cluster cluster = {0};
+    f.beta_s = 1e-5;
+    ops.ops.linear_forward = fake_linear;
+    ops.ops.row_bytes = 2;
+    options.max_elems = 1 << 13; /* a block of more would be two messages */
+    assert_int_equal(fsm_measure_cluster(&site, &options, &cluster), FSMOE_OK);
+    assert_near(cluster.op[FSM_COST_GEMM].cost.line[0].beta_s, 1e-5);
+    assert_near(cluster.op[FSM_COST_ALLTOALL].cost.line[0].beta_s, 2e-5);
+    assert_near(cluster.op[FSM_COST_ALLGATHER].cost.line[0].beta_s, 2e-5);
+    assert_near(cluster.op[FSM_COST_REDUCESCATTER].cost.line[0].beta_s, 2e-5);
+    assert_near(cluster.op[FSM_COST_ALLREDUCE].cost.line[0].beta_s, 2e-5); /* two of them, of 1e-5 */
+    fsm_cluster_destroy(&cluster);
+}
+
 /* The cost of an all-to-all over a link that takes 48 elements at once after every rest. */
 static fsm_cost measure_bursty(int in_a_row)
 {
@@ -497,6 +520,7 @@ int main(void)
         cmocka_unit_test(test_measure_loop_passes_a_failure_on),
         cmocka_unit_test(test_measure_sizes_grow_by_one_factor),
         cmocka_unit_test(test_measure_operations_give_their_lines_back),
+        cmocka_unit_test(test_measure_operations_of_narrow_rows_send_twice_as_many),
         cmocka_unit_test(test_measure_operations_in_a_row_do_not_see_what_a_rested_link_takes_at_once),
         cmocka_unit_test(test_measure_operations_of_one_rank_cost_nothing_and_say_so),
         cmocka_unit_test(test_measure_operations_beyond_the_budget_say_what_is_left_out),

@@ -121,7 +121,8 @@ static void stage(fsm_step_builder *b, chunk_chain *c, fsm_slot slot)
     const int64_t *rows = c->cut->cuts + slot.chunk;
     int esp = s->group_size[FSM_GROUP_ESP], *at = &c->at[slot.chunk];
     double share = (double)(rows[1] - rows[0]) / (double)b->size.nominal_rows;
-    double elems = share * b->size.rows * (double)s->hidden, a2a = fsm_step_moved(s, elems), gathered = a2a * esp;
+    double elems = share * b->size.rows * (double)s->hidden, a2a = fsm_step_exchanged(s, elems);
+    double gathered = fsm_step_moved(s, elems) * esp;
     double macs = elems * esp * (double)(s->expert_gemms * s->ffn_hidden / esp);
     switch (slot.stage) {
     case FSM_STAGE_DISPATCH:

@@ -281,8 +281,8 @@ static fsmoe_status check_slices(const fsm_graph *graph, const fsm_step_shape *s
     for (int i = 0; i < graph->count && status == FSMOE_OK; i++) {
         const fsm_task *t = &graph->tasks[i];
         bool inside = false, nowhere = t->layer == -1 && t->micro == -1 && t->lane == -1,
-             plain = t->phase == FSM_UPDATE && nowhere && !is_chunk(t) &&
-                     t->launches == (t->kind == FSM_TASK_ALLREDUCE);
+             plain =
+                 t->phase == FSM_UPDATE && nowhere && !is_chunk(t) && t->launches == (t->kind == FSM_TASK_ALLREDUCE);
         for (int r = 0; r < shape->region_count; r++)
             inside |= t->slice_first >= shape->regions[r].first && t->slice_last <= shape->regions[r].last &&
                       t->slice_last > t->slice_first;
@@ -481,7 +481,8 @@ static fsmoe_status check_bound(const char *what, const fsm_bound *claimed, cons
     if (!close_to(claimed->seconds, found->seconds))
         return fsm_fail(FSMOE_ERROR_FORMAT, "the %s is %.9g s, not %.9g s", what, found->seconds, claimed->seconds);
     if (strcmp(claimed->binding, found->binding) != 0)
-        return fsm_fail(FSMOE_ERROR_FORMAT, "the %s rests on '%s', not on '%s'", what, found->binding, claimed->binding);
+        return fsm_fail(FSMOE_ERROR_FORMAT, "the %s rests on '%s', not on '%s'", what, found->binding,
+                        claimed->binding);
     if (claimed->seconds > makespan_s * (1 + TOLERANCE))
         return fsm_fail(FSMOE_ERROR_FORMAT, "the %s %g s is above the makespan %g s", what, claimed->seconds,
                         makespan_s);

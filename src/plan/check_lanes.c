@@ -26,8 +26,9 @@ fsmoe_status fsm_check_lanes(const fsm_step_shape *shape, const fsm_graph *graph
     int lanes = fsm_graph_lanes(graph), parts = fsm_graph_parts(graph);
     bool parted = parts == 1 || parts <= shape->most_parts, busy = lanes / parts <= shape->micro_batches;
     if (lanes > FSM_MAX_LANES || lanes % parts != 0 || !parted || !busy || graph->spare > FSM_MOST_SPARE)
-        return fsm_fail(FSMOE_ERROR_FORMAT, "%d lanes, with micro-batches in %d parts and %d spare, are none that the step may have",
-                        lanes, parts, graph->spare);
+        return fsm_fail(FSMOE_ERROR_FORMAT,
+                        "%d lanes, with micro-batches in %d parts and %d spare, are none that the step may have", lanes,
+                        parts, graph->spare);
     if (shape->micro_in_turn && lanes > parts)
         return fsm_fail(FSMOE_ERROR_FORMAT, "it has micro-batches beside one another, whose sums have an order");
     if (shape->memory.asked && !fsm_step_fits(shape, graph))

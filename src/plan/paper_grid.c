@@ -60,9 +60,8 @@ static fsmoe_status plan_all(void *object, const fsm_cluster *cluster, FILE *csv
     grid *g = object;
     g->cluster = cluster;
     g->csv = csv;
-    fprintf(csv,
-            "batch,heads,seq_len,hidden,ffn_hidden,capacity_factor,expert,schedule,forward_degree,backward_degree,"
-            "forward_ms,backward_ms,step_ms,lower_bound_ms\n");
+    fprintf(csv, "batch,heads,seq_len,hidden,ffn_hidden,capacity_factor,expert,schedule,forward_degree,backward_degree,"
+                 "forward_ms,backward_ms,step_ms,lower_bound_ms\n");
     for (int i = 0; i < FSM_PAPER_LAYERS; i++) FSM_TRY(plan_layer(g, fsm_paper_layer(i, cluster)));
     return FSMOE_OK;
 }

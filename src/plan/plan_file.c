@@ -30,7 +30,9 @@ static const int64_t MOST_BYTES = FSM_STEP_MOST_BYTES;
     X(qkv_width) X(n_group) X(n_local) X(num_experts) X(top_k) X(nominal_rows) X(max_degree) X(expert_gemms)
 
 /* Left out where they are 0, as in most models. */
-#define SHAPE_RARE_INTS(X) X(shared_gemms) X(shared_width) X(order_gemms) X(order_width) X(mixes) X(micro_in_turn) X(narrow_rows)
+#define SHAPE_RARE_INTS(X) \
+    X(shared_gemms)        \
+    X(shared_width) X(order_gemms) X(order_width) X(mixes) X(micro_in_turn) X(narrow_rows) X(wire_divisor)
 
 static json_t *regions_json(const fsm_step_shape *s, bool *failed)
 {

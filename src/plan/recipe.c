@@ -15,7 +15,8 @@ static fsm_load load(const fsm_cluster *cluster, fsm_task_kind kind, fsm_phase p
 fsm_window fsm_step_moe_window(const fsm_step_shape *s, const fsm_cluster *cluster, fsm_phase phase)
 {
     int esp = s->group_size[FSM_GROUP_ESP], exchanges = s->group_size[FSM_GROUP_EP] > 1, gemms = s->expert_gemms;
-    double elems = s->rows * (double)s->hidden, a2a = fsm_step_moved(s, elems), gathered = a2a * esp;
+    double elems = s->rows * (double)s->hidden, a2a = fsm_step_exchanged(s, elems);
+    double gathered = fsm_step_moved(s, elems) * esp;
     double macs = elems * esp * (double)(gemms * s->ffn_hidden / esp);
     fsm_window layer = {.max_degree = fsm_step_max_degree(s), .rows = (double)s->nominal_rows};
     layer.stage[FSM_STAGE_DISPATCH] = load(cluster, FSM_TASK_A2A_DISPATCH, phase, exchanges, a2a);

@@ -6,8 +6,8 @@
 #ifndef FSM_PLAN_RECIPE_H
 #define FSM_PLAN_RECIPE_H
 
-#include "plan/cost.h"
 #include "plan/builder.h"
+#include "plan/cost.h"
 #include "plan/window.h"
 
 /* What is sent at one kind of place of backward. */

@@ -97,7 +97,7 @@ static fsmoe_status plan_all(void *object, const fsm_cluster *cluster, FILE *csv
     g->cluster = cluster;
     g->csv = csv;
     fprintf(csv, "batch,seq_len,hidden,ffn_hidden,capacity_factor,expert,schedule,lanes,forward_degree,"
-                    "backward_degree,step_ms,lower_bound_ms\n");
+                 "backward_degree,step_ms,lower_bound_ms\n");
     for (int i = 0; i < FSM_PAPER_LAYERS; i++) {
         fsm_layer_sizes sizes = fsm_paper_layer(i, cluster);
         if (sizes.heads == fsm_paper_layer(0, cluster).heads) FSM_TRY(plan_layer(g, &sizes));

@@ -3,6 +3,7 @@
 #include "config/config.h"
 #include "moe/expert/expert.h"
 #include "moe/gate/gate.h"
+#include "moe/hook/hook.h"
 #include "ops/tensor.h"
 #include "plan/gradients.h"
 #include "plan/step_memory.h"
@@ -77,6 +78,7 @@ fsmoe_status fsm_step_describe(const fsmoe_config *config, const fsm_topo *topo,
     shape->mixes = fsm_gate_find(config->moe.gate)->mixes;
     shape->shared_gemms = (int)config->moe.shared_experts * (shape->expert_gemms + config->moe.shared_gate);
     shape->shared_width = config->moe.shared_experts * (shape->expert_gemms * m->ffn_hidden + config->moe.shared_gate);
+    shape->wire_divisor = fsm_hooks_wire_divisor(&config->moe);
     fsm_moe_products(&config->moe, shape->n_local, &gemms, &shape->order_width);
     for (int g = 0; g < FSM_GROUP_COUNT; g++) {
         shape->group_size[g] = fsm_topo_group_size(topo, (fsm_group)g);

@@ -56,12 +56,14 @@ typedef struct fsm_step_shape {
     int lanes;                                            /* that are wanted; 0: as many as are best */
     const char *why_parted; /* what forbids more parts, or NULL; static, and not in plan files */
     fsm_step_memory memory;
-    bool micro_in_turn; /* parallel.canonical_sums: micro-batches add to gradients in their order, none beside another */
-    int max_degree; /* chunks at most; 0: as many as there are nominal rows and may be (FSM_MAX_CHUNKS) */
+    bool
+        micro_in_turn; /* parallel.canonical_sums: micro-batches add to gradients in their order, none beside another */
+    int max_degree;    /* chunks at most; 0: as many as there are nominal rows and may be (FSM_MAX_CHUNKS) */
     int expert_gemms;
     int shared_gemms;                  /* of the shared experts */
     int64_t shared_width, order_width; /* columns of their matrices together: n_local M multiply-adds each */
     bool narrow_rows;                  /* rows are bf16: they travel as half as many elements as they have */
+    int wire_divisor;                  /* of what dispatch and combine move, by hooks; 0: 1 */
     bool mixes;                        /* the gate makes those rows, and a score for each of its columns */
     int group_size[FSM_GROUP_COUNT];
     fsm_resource link[FSM_GROUP_COUNT];
@@ -81,6 +83,12 @@ void fsm_step_shape_destroy(fsm_step_shape *shape);
 static inline double fsm_step_moved(const fsm_step_shape *shape, double elems)
 {
     return shape->narrow_rows ? elems / 2 : elems;
+}
+
+/* The same of dispatch and combine, where hooks may have put rows closer together. */
+static inline double fsm_step_exchanged(const fsm_step_shape *shape, double elems)
+{
+    return fsm_step_moved(shape, elems) / (shape->wire_divisor > 0 ? shape->wire_divisor : 1);
 }
 
 /* Part `part` of `parts` of a micro-batch; one part is all of it. */

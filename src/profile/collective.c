@@ -35,19 +35,19 @@ void fsm_collective_cut(fsm_collective *c, const fsm_comm *group, int64_t elems)
     for (int i = 0; i < group->size; i++) c->mine[i] = c->counts[group->rank];
 }
 
-fsmoe_status fsm_collective_start(fsm_collective *c, fsm_comm *group, fsm_cost_op op, int64_t elems,
+fsmoe_status fsm_collective_start(fsm_collective *c, fsm_comm *group, fsm_cost_op op, fsm_comm_type type, int64_t elems,
                                   fsm_comm_op *under_way)
 {
     fsm_collective_cut(c, group, elems);
     switch (op) {
     case FSM_COST_ALLTOALL:
-        return fsm_comm_start_all_to_all(under_way, group, FSM_COMM_FP32, c->from, c->counts, c->to, c->mine);
+        return fsm_comm_start_all_to_all(under_way, group, type, c->from, c->counts, c->to, c->mine);
     case FSM_COST_ALLGATHER:
-        return fsm_comm_start_all_gather(under_way, group, FSM_COMM_FP32, c->from, c->to, c->counts);
+        return fsm_comm_start_all_gather(under_way, group, type, c->from, c->to, c->counts);
     case FSM_COST_REDUCESCATTER:
-        return fsm_comm_start_reduce_scatter(under_way, group, FSM_COMM_FP32, c->from, c->to, c->counts);
+        return fsm_comm_start_reduce_scatter(under_way, group, type, c->from, c->to, c->counts);
     case FSM_COST_ALLREDUCE:
-        return fsm_comm_start_all_reduce(under_way, group, FSM_COMM_FP32, c->from, elems);
+        return fsm_comm_start_all_reduce(under_way, group, type, c->from, elems);
     default:
         return fsm_fail(FSMOE_ERROR_INTERNAL, "%s is no collective", fsm_cost_op_name(op));
     }

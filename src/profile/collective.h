@@ -21,8 +21,8 @@ void fsm_collective_destroy(fsm_collective *collective); /* {0} is fine */
 /* Sets counts and mine. */
 void fsm_collective_cut(fsm_collective *collective, const fsm_comm *group, int64_t elems);
 
-/* op: of FSM_COST_OPS, but no GEMM. ERROR_COMM. */
-fsmoe_status fsm_collective_start(fsm_collective *collective, fsm_comm *group, fsm_cost_op op, int64_t elems,
-                                  fsm_comm_op *under_way);
+/* op: of FSM_COST_OPS, but no GEMM; elems of that type, in the same buffers. ERROR_COMM. */
+fsmoe_status fsm_collective_start(fsm_collective *collective, fsm_comm *group, fsm_cost_op op, fsm_comm_type type,
+                                  int64_t elems, fsm_comm_op *under_way);
 
 #endif

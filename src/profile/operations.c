@@ -60,19 +60,32 @@ static int64_t elems_between(const void *user, int from, int to)
     return o->collective.counts[to];
 }
 
+/* What the operation moves: rows, or gradients. */
+static fsm_comm_type type_of(const operation *o)
+{
+    return o->op == FSM_COST_ALLREDUCE || o->site->ops->row_bytes == FSM_REAL_BYTES ? FSM_COMM_FP32 : FSM_COMM_BF16;
+}
+
+/* Of n elements of 4 bytes, which lines are of whatever is moved. */
+static int64_t elems_of(const operation *o, int64_t n)
+{
+    return n * (int64_t)(fsm_comm_bytes(FSM_COMM_FP32, 1) / fsm_comm_bytes(type_of(o), 1));
+}
+
 /* As a step does it: its own all-to-all, and sums as a tree where they are canonical. */
 static fsmoe_status start_collective(operation *o, int64_t n, fsm_comm_op *op)
 {
     const fsm_measure_site *s = o->site;
+    const fsm_comm_type type = type_of(o);
     fsm_collective *c = &o->collective;
     const fsm_alltoall_counts counts = {c->counts, c->mine, elems_between, o};
     if (o->op == FSM_COST_ALLTOALL) {
-        fsm_collective_cut(c, o->group, n);
-        return fsm_alltoall_start(&o->alltoall, op, FSM_COMM_FP32, c->from, c->to, &counts);
+        fsm_collective_cut(c, o->group, elems_of(o, n));
+        return fsm_alltoall_start(&o->alltoall, op, type, c->from, c->to, &counts);
     }
     if (o->op == FSM_COST_ALLREDUCE && s->tree_scratch)
         return fsm_comm_start_all_reduce_tree(op, o->group, c->from, n, s->tree_scratch, s->tree_counts);
-    return fsm_collective_start(c, o->group, o->op, n, op);
+    return fsm_collective_start(c, o->group, o->op, type, elems_of(o, n), op);
 }
 
 static fsmoe_status run_collective(operation *o, int64_t n)
@@ -144,11 +157,12 @@ static bool create_gemm(operation *o, int64_t most_rows)
 static bool create_alltoall(operation *o, int64_t most_elems)
 {
     fsm_memory measure = fsm_memory_measure(FSM_REAL_BYTES);
-    int64_t pair_elems = most_elems / o->group->size + 1;
+    const fsm_comm_type type = type_of(o);
+    const int64_t elems = elems_of(o, most_elems), pair_elems = elems / o->group->size + 1;
     o->alltoall = *o->site->alltoall;
-    fsm_alltoall_take(&measure, FSM_COMM_FP32, most_elems, pair_elems, &o->alltoall);
+    fsm_alltoall_take(&measure, type, elems, pair_elems, &o->alltoall);
     if (fsm_memory_create(&measure, &o->memory) != FSMOE_OK) return false;
-    fsm_alltoall_take(&o->memory, FSM_COMM_FP32, most_elems, pair_elems, &o->alltoall);
+    fsm_alltoall_take(&o->memory, type, elems, pair_elems, &o->alltoall);
     return true;
 }
 

@@ -57,6 +57,8 @@ typedef struct fsm_hook_kind {
     fsmoe_status (*create)(void *user, const fsmoe_config *config, int rank, void **state);
     void (*destroy)(void *state);
     void (*call)(void *state, fsm_hook_call *call);
+    /* How many times fewer elements a row takes on the wire, which plans count with; 0: it takes as many. */
+    int wire_divisor;
 } fsm_hook_kind;
 
 const fsm_hook_kind *fsm_hook_find(const char *name); /* NULL: there is none */
@@ -69,6 +71,9 @@ typedef struct fsm_hooks {
     void *state[FSM_MOST_HOOKS];
     int count;
 } fsm_hooks;
+
+/* wire_divisor of all hooks together, those that are none left out; 0: rows are as wide as ever. */
+int fsm_hooks_wire_divisor(const fsmoe_moe_config *config);
 
 /* moe.hooks. ERROR_CONFIG: no hook of that name, or too many; a hook's own errors. Destroy in any case. */
 fsmoe_status fsm_hooks_create(const fsmoe_config *config, int rank, fsm_hooks *hooks);

@@ -23,6 +23,16 @@ fsmoe_status fsm_add_hook_v(const fsm_hook_kind *kind, int version)
     return fsm_registry_add(&registry, kind, version);
 }
 
+int fsm_hooks_wire_divisor(const fsmoe_moe_config *config)
+{
+    int divisor = 1;
+    for (size_t i = 0; i < config->hooks.count; i++) {
+        const fsm_hook_kind *kind = fsm_hook_find(config->hooks.items[i]);
+        if (kind && kind->wire_divisor > 0) divisor *= kind->wire_divisor;
+    }
+    return divisor > 1 ? divisor : 0;
+}
+
 fsmoe_status fsm_hooks_create(const fsmoe_config *config, int rank, fsm_hooks *hooks)
 {
     const fsmoe_strings *names = &config->moe.hooks;

@@ -59,4 +59,5 @@ const fsm_hook_kind fsm_hook_wire_bf16 = {
     .name = "wire_bf16",
     .description = "dispatch and combine in bfloat16, forward and backward",
     .call = call_wire_bf16,
+    .wire_divisor = 2,
 };
