@@ -11,11 +11,12 @@
 
 typedef struct fsmoe_memory {
     int64_t parameters, gradients;
-    int64_t optimizer;   /* both moments of AdamW */
-    int64_t saved;       /* rows that passes keep from forward until backward has read them */
-    int64_t staging;     /* rows under way between ranks */
-    int64_t packed;      /* copies of weights, in the layout that products read fastest */
-    int64_t workspace;   /* of tasks, of attention, of sums over ranks; of measuring before a run, of saving after it */
+    int64_t optimizer; /* both moments of AdamW */
+    int64_t saved;     /* rows that passes keep from forward until backward has read them */
+    int64_t staging;   /* rows under way between ranks */
+    int64_t packed;    /* copies of weights that products read fastest; of products yet to be measured, the most */
+    int64_t
+        workspace; /* of tasks, of attention, of sums over ranks; of measuring before it and between steps, of saving */
     int64_t host_tables; /* counts and maps of the host's, batches */
     int64_t process;     /* what a process has anyway; 0: it was not asked */
     /* Where choices decide how many rows a rank computes, the above has what is expected of a young router. Should all tokens
