@@ -1,6 +1,7 @@
 /* How much memory training takes of a rank, by what it is for, before anything is allocated.
  * In:  a configuration that fsmoe_plan_create has completed, nodes and ranks on each.
- * Out: bytes of rank 0, which has as many tokens as any and gathers what is saved; INT64_MAX where no machine could hold a step.
+ * Out: bytes of rank 0, which has as many tokens as any and gathers what is saved; INT64_MAX where no machine could hold
+ *      a step.
  */
 #ifndef FSMOE_MEMORY_H
 #define FSMOE_MEMORY_H
@@ -11,11 +12,11 @@
 
 typedef struct fsmoe_memory {
     int64_t parameters, gradients;
-    int64_t optimizer;   /* both moments of AdamW */
-    int64_t saved;       /* rows that passes keep from forward until backward has read them */
-    int64_t staging;     /* rows under way between ranks */
-    int64_t packed;      /* copies of weights, in the layout that products read fastest */
-    int64_t workspace;   /* of tasks, of attention, of sums over ranks; of measuring before a run, of saving after it */
+    int64_t optimizer; /* both moments of AdamW */
+    int64_t saved;     /* rows that passes keep from forward until backward has read them */
+    int64_t staging;   /* rows under way between ranks */
+    int64_t packed;    /* copies of weights that products read fastest; the most, where these are yet to be measured */
+    int64_t workspace; /* of tasks, attention, sums over ranks; of measuring, saving and the sample */
     int64_t host_tables; /* counts and maps of the host's, batches */
     int64_t process;     /* what a process has anyway; 0: it was not asked */
     /* Where choices decide how many rows a rank computes, the above has what is expected of a young router. Should all tokens
