@@ -4,7 +4,7 @@
 #include "cpu/products.h"
 #include "test_ops_data.h"
 
-enum { IN = 40, OUT = 136, LD_X = IN + 3, LD_Y = OUT + 5, MOST = 8 };
+enum { IN = 104, OUT = 136, LD_X = IN + 3, LD_Y = OUT + 5, MOST = 8 };
 
 typedef struct grouping {
     int count;

@@ -259,8 +259,10 @@ static void check_dense_linear(fsm_arena *arena, int64_t n, int64_t width)
     enum { OUT = 29 };
     rows w = make_rows(arena, OUT * width), x = make_rows(arena, n * width), dy = make_rows(arena, n * OUT);
     rows y = make_rows(arena, n * OUT), plain_y = make_rows(arena, n * OUT), dx = make_rows(arena, n * width);
-    const float *bias = test_floats(arena, OUT);
+    const float *bias = test_floats(arena, OUT),
+                *stream = dy.want; /* numbers that bf16 holds, and so what they are rounded to */
     outputs real_y = test_outputs(arena, n * OUT), real_dx = test_outputs(arena, n * width);
+    outputs stream_dx = test_outputs(arena, n * width), stream_dw = test_outputs(arena, OUT * width);
     outputs dw = test_outputs(arena, OUT * width), dbias = test_outputs(arena, OUT);
     for (int run = 0; run < RUNS; run++) {
         const fsm_ops *t = table_of(run);
@@ -273,6 +275,8 @@ static void check_dense_linear(fsm_arena *arena, int64_t n, int64_t width)
         t->linear_backward_input(t, n, &weight, from, 0, matrix_of(dx, run, width));
         t->linear_backward_input(t, n, &weight, from, 0, fsm_reals(real_dx.of[run], width));
         t->linear_backward_weight(t, n, OUT, width, from, in, dw.of[run], dbias.of[run]);
+        t->linear_backward_input(t, n, &weight, fsm_reals(stream, OUT), 0, fsm_reals(stream_dx.of[run], width));
+        t->linear_backward_weight(t, n, OUT, width, fsm_reals(stream, OUT), in, stream_dw.of[run], NULL);
         t->weight_destroy(t, &weight);
     }
     check_rows("dense linear", plain_y);
@@ -280,6 +284,8 @@ static void check_dense_linear(fsm_arena *arena, int64_t n, int64_t width)
     check_rows("dense linear's dx", dx);
     test_assert_agree("dense linear of reals", real_y, TOLERANCE);
     test_assert_agree("dense linear's dx of reals", real_dx, TOLERANCE);
+    test_assert_agree("dense linear's dx of the stream's", stream_dx, TOLERANCE);
+    test_assert_agree("dense linear's dw of the stream's", stream_dw, TOLERANCE);
     test_assert_agree("dense linear's dw", dw, TOLERANCE);
     test_assert_agree("dense linear's dbias", dbias, TOLERANCE);
 }

@@ -52,7 +52,9 @@ static void backward_input(const fsm_ops *ops, const fsm_experts *e, const fsm_e
 {
     ops->grouped.backward_input(ops, &r->runs, e->out, NULL, r->dy, fsm_rows(r->dact, r->width));
     fsm_experts_activate_backward(ops, &product, r);
-    ops->grouped.backward_input(ops, &r->runs, e->in, NULL, fsm_rows(r->pre, 2 * r->width), r->dx);
+    const int64_t part_rows[2] = {r->width, r->width}, leaf_rows[2] = {64, 64};
+    const fsm_joined w1_w3 = {2, part_rows, leaf_rows}; /* so that canonical sums do not depend on the layout */
+    ops->grouped.backward_input(ops, &r->runs, e->in, &w1_w3, fsm_rows(r->pre, 2 * r->width), r->dx);
 }
 
 static void backward_weight(const fsm_ops *ops, const fsm_experts *e, const fsm_expert_rows *r)

@@ -174,7 +174,8 @@ const fsm_config_field fsm_config_fields[] = {
     INT(train, idle_expert_steps, 100, 0, COUNT, "steps without a token after which an expert is warned of; 0: never"),
     CHOICE(train, compute_dtype, "fp32", "fp32, bf16, auto",
            "type of activations, computed on and sent between ranks; weights, optimizer, routing, statistics and sums "
-           "are fp32 with either; auto: bf16 where products of it are measured to be faster as the run begins"),
+           "are fp32 with either; auto: bf16 where products of it are measured to be faster as training begins; "
+           "elsewhere (plan, profile, bench) fp32"),
 
     STRING(run, dir, "runs/latest", "folder of the run: log.jsonl, report.html, model/, best/, checkpoint-N/"),
     INT(run, keep_checkpoints, 2, 1, COUNT, "the newest checkpoints that are kept"),

@@ -1,6 +1,6 @@
 /* Products of rows of bf16 that the processor multiplies itself, and the library by it: bf16_matmul_onednn.c.
  * In:  dense rows, [n, in] and [n, out]; weights of floats, of which bf16 copies are kept that are renewed once a step.
- * Out: sums in fp32, rounded once where the result is rows. Every function computes all n rows, or nothing and says so.
+ * Out: sums in fp32, rounded once where the result is rows.
  * Copies stand in weight->pack, and what runs them in the instance, once for all weights of a shape.
  */
 #ifndef FSM_CPU_BF16_MATMUL_H
@@ -29,8 +29,11 @@ bool fsm_bf16_forward(const fsm_ops *self, int64_t n, const fsm_weight *weight, 
 bool fsm_bf16_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, const void *dy, fsm_elem elem,
                              void *dx);
 
-/* dw [out, in] += dy^T x, where there are weights of that shape. */
-bool fsm_bf16_backward_weight(const fsm_ops *self, fsm_bf16_matmul *matmul, int64_t n, int64_t out, int64_t in,
+/* Whether a weight of that shape has copies, or had. */
+bool fsm_bf16_has_shape(const fsm_bf16_matmul *matmul, int64_t out, int64_t in);
+
+/* dw [out, in] += dy^T x, of such a shape. */
+void fsm_bf16_backward_weight(const fsm_ops *self, fsm_bf16_matmul *matmul, int64_t n, int64_t out, int64_t in,
                               const void *dy, const void *x, float *dw);
 
 #endif

@@ -274,8 +274,8 @@ static bool all_there(const fsm_matmul pieces[PIECES])
 }
 
 /* One piece of n rows or fewer; returns how many. */
-static dnnl_status_t multiply_piece(const pack *p, const direction *d, const void *weights, int64_t n,
-                                    const char *source, fsm_elem elem, char *result, int64_t *done)
+static dnnl_status_t multiply_piece(const pack *p, const direction *d, int copy, int64_t n, const char *source,
+                                    fsm_elem elem, char *result, int64_t *done)
 {
     const fsm_bf16_matmul *m = p->matmul;
     const size_t to_bytes = elem == FSM_ELEM_ROW ? row_bytes(m) : sizeof(float);
@@ -284,7 +284,8 @@ static dnnl_status_t multiply_piece(const pack *p, const direction *d, const voi
     bool full = n >= piece_rows[i];
     *done = full ? piece_rows[i] : n;
     if (!full) fill_up(n, row_bytes(m) * (size_t)d->in, source, last[0]);
-    DNNL_TRY(fsm_matmul_run(&d->pieces[elem][i], m->stream, full ? source : last[0], weights, full ? result : last[1]));
+    DNNL_TRY(fsm_matmul_run(&d->pieces[elem][i], m->stream, full ? source : last[0], p->packed[copy],
+                            full ? result : last[1]));
     if (full) return dnnl_success;
     DNNL_TRY(dnnl_stream_wait(m->stream));
     memcpy(result, last[1], (size_t)n * to_bytes * (size_t)d->out);
@@ -296,11 +297,8 @@ static dnnl_status_t multiply_rows(const pack *p, const direction *d, int copy, 
 {
     const size_t from = row_bytes(p->matmul) * (size_t)d->in;
     const size_t to = (elem == FSM_ELEM_ROW ? row_bytes(p->matmul) : sizeof(float)) * (size_t)d->out;
-    void *weights;
-    DNNL_TRY(dnnl_memory_get_data_handle(p->packed[copy], &weights));
     for (int64_t at = 0, done; at < n; at += done)
-        DNNL_TRY(
-            multiply_piece(p, d, weights, n - at, source + (size_t)at * from, elem, result + (size_t)at * to, &done));
+        DNNL_TRY(multiply_piece(p, d, copy, n - at, source + (size_t)at * from, elem, result + (size_t)at * to, &done));
     return dnnl_stream_wait(p->matmul->stream);
 }
 
@@ -342,20 +340,25 @@ static dnnl_status_t add_gradient(const fsm_bf16_matmul *m, const shape *s, int6
             from_y = s->last[0];
             from_x = s->last[1];
         }
-        DNNL_TRY(fsm_matmul_run(&s->gradient[i], m->stream, from_y, from_x, dw));
+        DNNL_TRY(dnnl_memory_set_data_handle(s->gradient[i].weights, (void *)from_x));
+        DNNL_TRY(fsm_matmul_run(&s->gradient[i], m->stream, from_y, s->gradient[i].weights, dw));
         DNNL_TRY(dnnl_stream_wait(m->stream));
     }
     return dnnl_success;
 }
 
-/* What has been added to cannot be taken back: an error spoils it, and ends the step as other values that are not finite do. */
-bool fsm_bf16_backward_weight(const fsm_ops *self, fsm_bf16_matmul *matmul, int64_t n, int64_t out, int64_t in,
-                              const void *dy, const void *x, float *dw)
+bool fsm_bf16_has_shape(const fsm_bf16_matmul *matmul, int64_t out, int64_t in)
 {
     const shape *s = find_shape(matmul, out, in);
-    if (!s || !all_there(s->gradient)) return false;
+    return s && all_there(s->gradient);
+}
+
+/* What has been added to cannot be taken back: an error spoils it, and ends the step as other values that are not finite
+ * do. */
+void fsm_bf16_backward_weight(const fsm_ops *self, fsm_bf16_matmul *matmul, int64_t n, int64_t out, int64_t in,
+                              const void *dy, const void *x, float *dw)
+{
     int before = fsm_cpu_library_begin(self);
-    if (add_gradient(matmul, s, n, dy, x, dw) != dnnl_success) dw[0] = NAN;
+    if (add_gradient(matmul, find_shape(matmul, out, in), n, dy, x, dw) != dnnl_success) dw[0] = NAN;
     fsm_cpu_library_end(self, before);
-    return true;
 }

@@ -1,6 +1,6 @@
-/* Products with rows of bf16. Where the processor multiplies them (bf16_matmul.h), those with a weight are made of the rows as they
- * are and the weight rounded; all others, and all elsewhere, of operands widened, the result rounded once, and weights the floats
- * they are. */
+/* Products with rows of bf16. Where the processor multiplies them (bf16_matmul.h), those with a weight are made of the rows
+ * as they are and the weight rounded, but for routers' weights; what comes back in fp32 is rounded first. All others, and
+ * all elsewhere, are made of operands widened, the result rounded once, and weights the floats they are. */
 #include "cpu/bf16.h"
 #include "cpu/bf16_matmul.h"
 #include "cpu/slots.h"
@@ -148,20 +148,56 @@ static bool forward_as_it_is(const fsm_ops *self, int64_t n, const fsm_weight *w
                 : fsm_bf16_forward(self, n, weight, x.at, y.elem, y.at);
 }
 
+/* Rows i … i + n - 1 of dy as dense rows: as they are, or rounded into work memory, as gradients of the residual stream are. */
+static const void *as_rows(const fsm_ops *self, int64_t i, int64_t n, int64_t width, fsm_matrix dy)
+{
+    fsm_matrix from = part_of(dy, i, 0);
+    fsm_row *rounded = (fsm_row *)fsm_cpu_of(self)->wide;
+    if (is_row(dy)) return from.at;
+    fsm_cpu_narrow_all(self, n, width, from.at, from.ld, rounded, width);
+    return rounded;
+}
+
+static bool can_be_rows(fsm_matrix dy, int64_t width)
+{
+    return !is_row(dy) || is_dense(dy, width);
+}
+
 static bool backward_input_as_it_is(const fsm_ops *self, int64_t n, const fsm_weight *weight, fsm_matrix dy, float beta,
                                     fsm_matrix dx)
 {
-    if (!fsm_cpu_of(self)->bf16 || beta != 0 || !is_row(dy)) return false;
-    return is_dense(dy, weight->out) && is_dense(dx, weight->in) &&
-           fsm_bf16_backward_input(self, n, weight, dy.at, dx.elem, dx.at);
+    const int64_t out = weight->out, step = is_row(dy) ? n : fsm_cpu_rows_that_fit(self, out);
+    if (!fsm_cpu_of(self)->bf16 || !weight->pack || beta != 0) return false;
+    if (!can_be_rows(dy, out) || !is_dense(dx, weight->in)) return false;
+    for (int64_t i = 0; i < n; i += step) {
+        int64_t rows = least(step, n - i);
+        const void *from = as_rows(self, i, rows, out, dy);
+        if (!fsm_bf16_backward_input(self, rows, weight, from, dx.elem, part_of(dx, i, 0).at)) return false;
+    }
+    return true;
 }
 
+/* There are such products where a weight of that shape has copies; a gradient of another weight of the same shape goes the same way. */
 static bool backward_weight_as_it_is(const fsm_ops *self, int64_t n, int64_t out, int64_t in, fsm_matrix dy,
                                      fsm_matrix x, fsm_real *dw)
 {
     fsm_bf16_matmul *bf16 = fsm_cpu_of(self)->bf16;
-    return bf16 && is_row(dy) && is_row(x) && is_dense(dy, out) && is_dense(x, in) &&
-           fsm_bf16_backward_weight(self, bf16, n, out, in, dy.at, x.at, dw);
+    const int64_t step = is_row(dy) ? n : fsm_cpu_rows_that_fit(self, out);
+    if (!bf16 || !is_row(x) || !is_dense(x, in) || !can_be_rows(dy, out)) return false;
+    if (!fsm_bf16_has_shape(bf16, out, in)) return false;
+    for (int64_t i = 0; i < n; i += step) {
+        int64_t rows = least(step, n - i);
+        fsm_bf16_backward_weight(self, bf16, rows, out, in, as_rows(self, i, rows, out, dy), part_of(x, i, 0).at, dw);
+    }
+    return true;
+}
+
+/* Its copies are none that products of floats know. */
+static fsm_weight without_copies(const fsm_ops *self, const fsm_weight *weight)
+{
+    fsm_weight plain = *weight;
+    if (fsm_cpu_of(self)->bf16) plain.pack = NULL;
+    return plain;
 }
 
 static void add_column_sums(const fsm_ops *self, int64_t n, int64_t out, fsm_matrix dy, fsm_real *dbias)
@@ -196,13 +232,14 @@ static void linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *wei
                            fsm_matrix y)
 {
     if (forward_as_it_is(self, n, weight, bias, x, y)) return;
+    const fsm_weight plain = without_copies(self, weight);
     int64_t in = weight->in, out = weight->out, step = rows_at_once(self, x, in, y, out);
     for (int64_t i = 0; i < n; i += step) {
         int64_t rows = least(step, n - i);
         float *next = fsm_cpu_of(self)->wide;
         fsm_matrix from = in_floats(self, part_of(x, i, 0), rows, in, true, &next);
         fsm_matrix to = in_floats(self, part_of(y, i, 0), rows, out, false, &next);
-        fsm_cpu_linear_forward(self, rows, weight, bias, from, to);
+        fsm_cpu_linear_forward(self, rows, &plain, bias, from, to);
         round_back(self, to, rows, out, part_of(y, i, 0));
     }
 }
@@ -211,13 +248,14 @@ static void linear_backward_input(const fsm_ops *self, int64_t n, const fsm_weig
                                   fsm_matrix dx)
 {
     if (backward_input_as_it_is(self, n, weight, dy, beta, dx)) return;
+    const fsm_weight plain = without_copies(self, weight);
     int64_t in = weight->in, out = weight->out, step = rows_at_once(self, dx, in, dy, out);
     for (int64_t i = 0; i < n; i += step) {
         int64_t rows = least(step, n - i);
         float *next = fsm_cpu_of(self)->wide;
         fsm_matrix from = in_floats(self, part_of(dy, i, 0), rows, out, true, &next);
         fsm_matrix to = in_floats(self, part_of(dx, i, 0), rows, in, beta != 0, &next);
-        fsm_cpu_linear_backward_input(self, rows, weight, from, beta, to);
+        fsm_cpu_linear_backward_input(self, rows, &plain, from, beta, to);
         round_back(self, to, rows, in, part_of(dx, i, 0));
     }
 }

@@ -17,8 +17,7 @@ enum {
     TILE_COLUMNS = 32,
     TILE = TILE_ROWS * TILE_COLUMNS,
     LEAF_FEATURES = 64,
-    DEPTH = 24,
-    MAX_PARTS = 3
+    DEPTH = 24
 };
 
 /* ---- trees of arrays ---- */
@@ -52,8 +51,8 @@ typedef struct product {
     bool trans_a, trans_b, accumulate;
     int64_t m, n;
     int parts;
-    int64_t k[MAX_PARTS], leaf[MAX_PARTS];
-    const float *a[MAX_PARTS], *b[MAX_PARTS];
+    int64_t k[FSM_MOST_JOINED], leaf[FSM_MOST_JOINED];
+    const float *a[FSM_MOST_JOINED], *b[FSM_MOST_JOINED];
     int64_t lda, ldb, ldc;
     float *c;
 } product;
@@ -100,18 +99,6 @@ static void run_product(const fsm_ops *self, const product *p)
 #pragma omp parallel for schedule(static) num_threads(fsm_cpu_of(self)->threads)
     for (int64_t tile = 0; tile < down * across; tile++)
         tile_product(self, p, tile / across * TILE_ROWS, tile % across * TILE_COLUMNS);
-}
-
-static bool weight_create(const fsm_ops *self, fsm_weight *weight)
-{
-    (void)self;
-    weight->pack = NULL;
-    return true;
-}
-
-static void weight_ignore(const fsm_ops *self, fsm_weight *weight)
-{
-    (void)self, (void)weight;
 }
 
 static void linear_forward(const fsm_ops *self, int64_t n, const fsm_weight *w, const fsm_real *bias, fsm_matrix x,
@@ -238,10 +225,10 @@ const fsm_ops fsm_cpu_canonical_table = {
     .name = "cpu-canonical",
     .row_bytes = sizeof(fsm_row),
     FSM_CPU_SHARED_SLOTS,
-    .weight_create = weight_create,
+    .weight_create = fsm_ref_weight_create,
     .weight_bytes = fsm_ref_weight_bytes,
-    .weight_update = weight_ignore,
-    .weight_destroy = weight_ignore,
+    .weight_update = fsm_ref_weight_update,
+    .weight_destroy = fsm_ref_weight_destroy,
     .linear_forward = linear_forward,
     .linear_backward_input = linear_backward_input,
     .linear_backward_joined = linear_backward_joined,

@@ -319,9 +319,8 @@ static dnnl_status_t run_pieces(int64_t n, const pack *p, const product *m, fsm_
                                 const float *source, float *result, int64_t *done)
 {
     const fsm_matmul *pieces = way == FSM_PRODUCT_PLAIN ? m->plain_pieces : m->pieces;
-    void *weights = (void *)w;
-    if (way == FSM_PRODUCT_PACKED) DNNL_TRY(dnnl_memory_get_data_handle(m->packed, &weights));
-    dnnl_status_t status = dnnl_success;
+    dnnl_memory_t weights = way == FSM_PRODUCT_PLAIN ? m->plain : m->packed;
+    dnnl_status_t status = way == FSM_PRODUCT_PLAIN ? dnnl_memory_set_data_handle(m->plain, (void *)w) : dnnl_success;
     for (int i = 0; i < PIECES; i++)
         for (; pieces[i].run && n - *done >= piece_rows[i]; *done += piece_rows[i])
             if (status == dnnl_success)

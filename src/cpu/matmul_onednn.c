@@ -74,14 +74,13 @@ void fsm_matmul_destroy(fsm_matmul *matmul)
     *matmul = (fsm_matmul){0};
 }
 
-dnnl_status_t fsm_matmul_run(const fsm_matmul *matmul, dnnl_stream_t stream, const void *source, const void *weights,
+dnnl_status_t fsm_matmul_run(const fsm_matmul *matmul, dnnl_stream_t stream, const void *source, dnnl_memory_t weights,
                              void *result)
 {
     DNNL_TRY(dnnl_memory_set_data_handle(matmul->source, (void *)source));
-    DNNL_TRY(dnnl_memory_set_data_handle(matmul->weights, (void *)weights));
     DNNL_TRY(dnnl_memory_set_data_handle(matmul->result, result));
     const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, matmul->source},
-                                         {DNNL_ARG_WEIGHTS, matmul->weights},
+                                         {DNNL_ARG_WEIGHTS, weights},
                                          {DNNL_ARG_DST, matmul->result},
                                          {DNNL_ARG_SCRATCHPAD, matmul->scratch}};
     return dnnl_primitive_execute(matmul->run, stream, 4, arguments);

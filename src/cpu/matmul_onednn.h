@@ -22,8 +22,8 @@ typedef struct fsm_matmul_layout {
 } fsm_matmul_layout;
 
 typedef struct fsm_matmul {
-    dnnl_primitive_t run; /* NULL: there is none */
-    dnnl_memory_t source, weights, result, scratch;
+    dnnl_primitive_t run;                           /* NULL: there is none */
+    dnnl_memory_t source, weights, result, scratch; /* weights: for callers who have none of their own */
 } fsm_matmul;
 
 /* A matrix [rows, columns], dense: dnnl_ab by rows, dnnl_ba by columns, or as the library likes best. */
@@ -37,8 +37,9 @@ dnnl_status_t fsm_matmul_prefer(dnnl_engine_t engine, const fsm_matmul_layout *l
 dnnl_status_t fsm_matmul_create(dnnl_engine_t engine, const fsm_matmul_layout *layout, fsm_matmul *matmul);
 void fsm_matmul_destroy(fsm_matmul *matmul);
 
-/* To wait for: dnnl_stream_wait. */
-dnnl_status_t fsm_matmul_run(const fsm_matmul *matmul, dnnl_stream_t stream, const void *source, const void *weights,
+/* weights: a memory object, since telling one where blocked weights are may clear their padding anew. To wait for:
+ * dnnl_stream_wait. */
+dnnl_status_t fsm_matmul_run(const fsm_matmul *matmul, dnnl_stream_t stream, const void *source, dnnl_memory_t weights,
                              void *result);
 
 #endif

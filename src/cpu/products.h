@@ -56,7 +56,7 @@ fsmoe_status fsm_products_measure(const fsm_ops *ops, int count, const int64_t (
                                   fsm_products *table);
 
 /* Measures table->experts, whose sizes are given, both ways in turns, of no more experts and rows than are needed (some 0.3 s); with fewer experts
- * than threads there is nothing to choose. No rows: there are none. The instance computes by no table afterwards. ERROR_MEMORY. */
+ * than threads there is nothing to choose, and none so large that it would be a burden is tried. No rows: there are none. The instance computes by no table afterwards. ERROR_MEMORY. */
 fsmoe_status fsm_products_measure_experts(fsm_ops *ops, fsm_products *table);
 
 /* The instance computes by a copy of the table from now on; NULL: by none. Before weights are packed. Canonical tables have

@@ -84,20 +84,20 @@ static void measure(const fsm_ops *ops, const subject *s, fsm_expert_products *p
     p->side_by_side = p->gflops[1] > FSM_PRODUCTS_CLEARLY * p->gflops[0];
 }
 
-static int64_t least(int64_t a, int64_t b)
+static bool is_enough(const fsm_expert_products *p)
 {
-    return a < b ? a : b;
+    double weights = (double)p->count * (double)p->out * (double)p->in;
+    double rows = (double)p->count * (double)p->rows * (double)(p->out > p->in ? p->out : p->in);
+    return flops_of(p) <= ENOUGH_FLOPS && weights <= MOST_ELEMS && rows <= MOST_ELEMS;
 }
 
-/* As many of them as are no burden; fewer than threads are never side by side. */
+/* As many as are no burden: fewer experts, but two a thread; then fewer rows; then fewer experts, but one a thread. */
 static fsm_expert_products few_of(const fsm_expert_products *all, int threads)
 {
     fsm_expert_products few = *all;
-    int64_t wider = few.out > few.in ? few.out : few.in;
-    few.rows = least(few.rows, MOST_ELEMS / wider / 2);
-    few.count = least(few.count, least(MOST_ELEMS / (few.out * few.in), MOST_ELEMS / (few.rows * wider)));
-    while (few.count > 2 * threads && flops_of(&few) > ENOUGH_FLOPS) few.count--;
-    while (few.rows > ENOUGH_ROWS && flops_of(&few) > ENOUGH_FLOPS) few.rows /= 2;
+    while (few.count > 2 * threads && !is_enough(&few)) few.count--;
+    while (few.rows > ENOUGH_ROWS && !is_enough(&few)) few.rows /= 2;
+    while (few.count > threads && !is_enough(&few)) few.count--;
     return few;
 }
 
@@ -111,7 +111,8 @@ fsmoe_status fsm_products_measure_experts(fsm_ops *ops, fsm_products *table)
     }
     const int threads = fsm_cpu_of(ops)->threads;
     *p = few_of(p, threads);
-    if (p->count < threads || threads < 2) return FSMOE_OK;
+    bool fits = (double)p->count * (double)p->out * (double)p->in <= MOST_ELEMS;
+    if (p->count < threads || threads < 2 || !fits) return FSMOE_OK;
     FSM_TRY(fsm_cpu_use_products(ops, table));
     bool ready = prepare(p, &s);
     if (ready) measure(ops, &s, p);

@@ -7,6 +7,12 @@
 
 /* ---- packed weights ---- */
 
+/* Copies of a table whose rows are bf16 may be so, too, and routing is fp32. */
+bool fsm_model_packs_gates(const fsm_model *m)
+{
+    return m->ops->row_bytes == FSM_REAL_BYTES;
+}
+
 /* Calls fn on every weight matrix; false when one call failed. */
 static bool each_weight(fsm_model *m, bool (*fn)(const fsm_ops *, fsm_weight *))
 {
@@ -17,7 +23,7 @@ static bool each_weight(fsm_model *m, bool (*fn)(const fsm_ops *, fsm_weight *))
         ok &= fn(m->ops, &l->qkv) && fn(m->ops, &l->o);
         for (int64_t e = 0; l->is_moe && e < l->moe.local_experts; e++)
             ok &= fn(m->ops, &experts->in[e].weight) && fn(m->ops, &experts->out[e].weight);
-        for (int s = 0; l->is_moe && s < FSM_MAX_PARAMS_A_MODULE; s++)
+        for (int s = 0; l->is_moe && fsm_model_packs_gates(m) && s < FSM_MAX_PARAMS_A_MODULE; s++)
             if (l->moe.gate.weights[s].w) ok &= fn(m->ops, &l->moe.gate.weights[s]);
         for (int s = 0; l->is_moe && s < l->moe.shared.count; s++)
             ok &= fn(m->ops, &shared->in[s].weight) && fn(m->ops, &shared->out[s].weight);

@@ -72,6 +72,9 @@ void fsm_model_bind(fsm_model *model);
 /* All of `memory` but param_elems; what the model points to is nothing afterwards. */
 void fsm_model_measure_buffers(fsm_model *model, fsm_model_memory *memory);
 size_t fsm_model_packed_bytes(const fsm_model *model);
+
+/* Whether gates' weights have copies. */
+bool fsm_model_packs_gates(const fsm_model *model);
 void fsm_model_measure_lanes(fsm_model *model, int lanes, int parts, int spare, fsm_model_kinds *kinds);
 
 #endif

@@ -30,7 +30,7 @@ static size_t moe_bytes(const fsm_model *m, const fsm_moe *moe, int layer)
     fsm_param_spec specs[FSM_MAX_PARAMS_A_MODULE];
     int n = fsm_expert_find(c->moe.expert)->list_params(&c->moe, c->model.hidden, c->model.ffn_hidden, specs);
     size_t bytes = (size_t)moe->local_experts * block_bytes(m, FSM_ROLE_EXPERT, 0, layer);
-    for (int i = 0; i < FSM_MAX_PARAMS_A_MODULE; i++) {
+    for (int i = 0; fsm_model_packs_gates(m) && i < FSM_MAX_PARAMS_A_MODULE; i++) {
         fsm_param_view gate = shape_of(m, FSM_ROLE_GATE, i, layer);
         bytes += bytes_of(m, gate.rows, gate.cols);
     }

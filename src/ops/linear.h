@@ -32,8 +32,9 @@ typedef struct fsm_runs {
 /* A weight's rows as matrices side by side (Q K V; W1 W3), each of which a layout may split in whole runs of leaf_rows[p];
  * matrix p has part_rows[p] rows and every one the same number of leaves. Only a table whose sums must not depend on the layout
  * cares. */
+enum { FSM_MOST_JOINED = 3 };
 typedef struct fsm_joined {
-    int parts;
+    int parts; /* at most FSM_MOST_JOINED */
     const int64_t *part_rows, *leaf_rows;
 } fsm_joined;
 

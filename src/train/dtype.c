@@ -65,10 +65,14 @@ fsmoe_status fsm_dtype_choose(fsmoe_config *config, bool open, fsm_comm *world, 
     choice c = {0};
     fsmoe_status status = FSMOE_OK;
     FSM_TRY(fsm_count_threads(config, world, &threads));
-    if (world->rank == 0 && open) status = checkpoint ? keep(checkpoint, &c) : measure(config, threads, &c);
+    if (open && !checkpoint) status = measure(config, threads, &c); /* on all at once, as a step loads the machine */
+    if (open && checkpoint && world->rank == 0) status = keep(checkpoint, &c);
     FSM_TRY(fsm_comm_agree(world, status));
     FSM_TRY(world->control->broadcast_bytes(world, &c, sizeof c, 0));
-    if (open && c.bf16) FSM_TRY(fsmoe_config_set(config, "train.compute_dtype=bf16"));
     memcpy(told, c.told, sizeof c.told);
-    return FSMOE_OK;
+    if (!open || !c.bf16) return FSMOE_OK;
+    status = fsmoe_config_set(config, "train.compute_dtype=bf16");
+    if (status == FSMOE_OK)
+        status = fsm_config_check(config); /* what a run goes on with may no longer go with the rest */
+    return status;
 }

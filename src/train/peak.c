@@ -52,7 +52,7 @@ static void take(fsm_memory *memory, int64_t n, bool has_z, arrays *a)
 /* Touched, so that no page is missing when it counts. */
 static fsmoe_status create(const fsm_ops *ops, int64_t n, bool has_z, arrays *a)
 {
-    fsm_memory measured = fsm_memory_measure(ops->row_bytes);
+    fsm_memory measured = fsm_memory_measure_for(ops);
     take(&measured, n, has_z, a);
     FSM_TRY(fsm_memory_create(&measured, &a->memory));
     take(&a->memory, n, has_z, a);

@@ -31,8 +31,8 @@ fsm_cpu_kind fsm_ops_kind_of(const fsmoe_config *config)
 
 fsmoe_status fsm_count_threads(const fsmoe_config *config, fsm_comm *world, int *threads)
 {
-    int local_ranks = 1, index;
-    if (config->parallel.threads == 0) FSM_TRY(world->control->local_ranks(world, &local_ranks, &index));
+    int local_ranks, index;
+    FSM_TRY(world->control->local_ranks(world, &local_ranks, &index)); /* also where this rank's number is given */
     *threads = fsm_threads_of(config, local_ranks);
     return FSMOE_OK;
 }

@@ -56,7 +56,8 @@ static fsmoe_status complete_config(fsm_trainer *t, const char *model_folder)
 static fsmoe_status choose_dtype(fsm_trainer *t, const char *from)
 {
     char told[FSM_DTYPE_TOLD_BYTES];
-    FSM_TRY(fsm_dtype_choose(t->config, t->open_dtype, t->world, t->options->resume ? from : NULL, told));
+    const char *checkpoint = t->options->resume ? from : NULL;
+    FSM_TRY(fsm_comm_agree(t->world, fsm_dtype_choose(t->config, t->open_dtype, t->world, checkpoint, told)));
     if (told[0]) fsm_trainer_say(t, "%s", told);
     return FSMOE_OK;
 }

@@ -43,7 +43,7 @@ typedef struct fsm_expert_kind {
     int pre_width;          /* columns of `pre` per unit of H: 2 when gated */
     /* specs of one expert of global width ffn_hidden, in memory order; how many */
     int (*list_params)(const fsmoe_moe_config *config, int64_t hidden, int64_t ffn_hidden, fsm_param_spec *specs);
-    /* the views of list_params (grads may be NULL) as an expert's two maps; `shard` is this rank's index among those
+    /* the views of list_params (values and grads may be NULL, where shapes alone count) as an expert's two maps; `shard` is this rank's index among those
      * sharing the expert */
     void (*bind)(const fsmoe_moe_config *config, const fsm_param_view *views, int shard, fsm_linear *in,
                  fsm_linear *out);
