@@ -5,7 +5,7 @@ if(TARGET fsmoe_command)
 endif()
 install(DIRECTORY include/fsmoe DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 # The contracts that kinds of a program's own are written to (docs/extending.md).
-foreach(header base/status base/arena base/rng ops/tensor ops/memory ops/place ops/route ops/ops comm/comm comm/control comm/data comm/op topo/topo
+foreach(header base/status base/arena base/rng ops/tensor ops/memory ops/place ops/route ops/ops ops/linear comm/comm comm/control comm/data comm/op topo/topo
     moe/extend moe/param moe/phase moe/gate/gate moe/gate/router moe/order/order moe/dispatch/alltoall moe/dispatch/stages
     moe/expert/expert moe/expert/activation moe/hook/hook)
   get_filename_component(folder ${header} DIRECTORY)

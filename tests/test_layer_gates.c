@@ -253,6 +253,27 @@ static void test_layer_a_kind_of_another_version_is_refused(void **state)
     assert_null(fsm_gate_find("elsewhere"));
 }
 
+/* An expert that looks at rows of fp32 finds none where they are bf16. */
+static void test_layer_an_expert_on_the_host_is_refused_with_bf16(void **state)
+{
+    (void)state;
+    fsmoe_config *config;
+    assert_int_equal(fsmoe_config_create(&config), FSMOE_OK);
+    if (!fsm_expert_find(my_expert.name)) assert_int_equal(fsm_add_expert(&my_expert), FSMOE_OK);
+    assert_int_equal(fsmoe_config_set(config, "moe.expert=bilinear"), FSMOE_OK);
+    assert_int_equal(fsm_config_check(config), FSMOE_OK);
+    assert_int_equal(fsmoe_config_set(config, "train.compute_dtype=bf16"), FSMOE_OK);
+    assert_int_equal(fsm_config_check(config), FSMOE_ERROR_CONFIG);
+    assert_non_null(strstr(fsmoe_last_error(), "'moe.expert' is bilinear, which looks at rows of fp32"));
+    fsmoe_config_destroy(config);
+    fsm_ops ops = fsm_ops_reference;
+    assert_int_equal(fsm_expert_check_host(&my_expert, &ops), FSMOE_OK);
+    assert_int_equal(fsm_expert_check_host(&my_expert, NULL), FSMOE_OK);
+    ops.on_host = false;
+    assert_int_equal(fsm_expert_check_host(&my_expert, &ops), FSMOE_ERROR_CONFIG);
+    assert_int_equal(fsm_expert_check_host(&fsm_expert_mixtral, &ops), FSMOE_OK);
+}
+
 /* Says what copies its tensors to the host, and only under the configuration that does. */
 static void test_layer_gates_say_what_runs_on_the_host(void **state)
 {
@@ -317,6 +338,7 @@ int main(void)
         cmocka_unit_test(test_layer_configuration_knows_what_gates_have),
         cmocka_unit_test(test_layer_a_kind_is_added_once),
         cmocka_unit_test(test_layer_a_kind_of_another_version_is_refused),
+        cmocka_unit_test(test_layer_an_expert_on_the_host_is_refused_with_bf16),
         cmocka_unit_test(test_layer_gates_say_what_runs_on_the_host),
         cmocka_unit_test(test_layer_says_what_runs_on_the_host),
     };

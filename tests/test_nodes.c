@@ -52,8 +52,11 @@ typedef struct machine_comm {
     const int *machines;
 } machine_comm;
 
+static int asked; /* how often a rank asked for the ranks of its machine, which all ranks do together */
+
 static fsmoe_status ranks_of_machine(fsm_comm *comm, int *count, int *index)
 {
+    asked++;
     const machine_comm *c = (const machine_comm *)comm;
     *count = *index = 0;
     for (int r = 0; r < comm->size; r++) {
@@ -147,11 +150,31 @@ static void test_nodes_of_different_sizes_are_refused(void **state)
     assert_works(run_on_nodes(c, "r % 3", ARGS(TRAIN("a-rank-a-node"), "--set", "parallel.ranks_per_node=1")));
 }
 
+/* A rank that is told its threads asks all the same, or the others would wait for it. */
+static void test_nodes_count_threads_together(void **state)
+{
+    static const int one[] = {0, 0};
+    static const fsm_control_table table = {.name = "machines", .local_ranks = ranks_of_machine};
+    fsmoe_config *config;
+    (void)state;
+    assert_int_equal(fsmoe_config_create(&config), FSMOE_OK);
+    for (int r = 0; r < 2; r++) {
+        machine_comm c = {{.control = &table, .rank = r, .size = 2}, one};
+        int threads = 0, before = asked;
+        config->parallel.threads = r == 0 ? 3 : 0;
+        assert_int_equal(fsm_count_threads(config, &c.base, &threads), FSMOE_OK);
+        assert_int_equal(asked, before + 1);
+        assert_true(r == 0 ? threads == 3 : threads >= 1);
+    }
+    fsmoe_config_destroy(config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nodes_hold_ranks_that_follow_one_another),
         cmocka_unit_test(test_nodes_may_divide_a_machine_but_not_join_two),
+        cmocka_unit_test(test_nodes_count_threads_together),
         cmocka_unit_test_setup_teardown(test_nodes_dealt_out_in_turn_train_as_those_in_order, make_case, remove_case),
         cmocka_unit_test_setup_teardown(test_nodes_of_different_sizes_are_refused, make_case, remove_case),
     };

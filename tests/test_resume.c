@@ -428,6 +428,10 @@ static void test_resume_computes_in_the_type_that_was_chosen_first(void **state)
     assert_same_file(c, "whole/model/model.safetensors", "run/model/model.safetensors");
     assert_told(run(c, ARGS("train", "config.yaml", STEPS(1), TYPE("auto"), DIR("now"))),
                 "train.compute_dtype auto is ");
+    const char *const parts[] = {"moe.hooks", "which looks at rows of fp32", NULL};
+    assert_fails(run(c, ARGS("train", "config.yaml", STEPS(5), TYPE("auto"), "--set", "moe.hooks=[wire_bf16]",
+                             "--resume")),
+                 FSMOE_ERROR_CONFIG, parts);
 }
 
 static void test_resume_names_the_command_that_was_used(void **state)
@@ -448,9 +452,8 @@ static void test_resume_names_the_command_that_was_used(void **state)
 }
 
 /* Longer batches than others': of fewer rows all ways give the same bits. */
-#define MEASURED                                                                                                       \
-    STEPS(4), EVERY(2), "--set", "train.products=measured", "--set", "parallel.threads=1", "--set", "data.seq_len=64", \
-        "--set", "train.global_batch=8"
+#define LONGER "--set", "data.seq_len=64", "--set", "train.global_batch=8"
+#define MEASURED STEPS(4), EVERY(2), "--set", "train.products=measured", "--set", "parallel.threads=1", LONGER
 
 /* What is measured differs from run to run, so the whole run and the one that goes on are one: its steps after the checkpoint
  * are done again, by the table that was kept. */
@@ -558,11 +561,12 @@ static void test_resume_with_fixed_products_has_no_table_left(void **state)
     const command_case *c = *state;
     assert_works(run(c, ARGS("train", "config.yaml", MEASURED)));
     assert_true(has(c, "run/products.json"));
-    assert_works(run(c, ARGS("train", "config.yaml", "--resume", STEPS(6))));
+    assert_works(run(c, ARGS("train", "config.yaml", "--resume", STEPS(6), LONGER)));
     assert_true(!has(c, "run/products.json") && !has(c, "run/checkpoint-6/products.json"));
 }
 
 #undef MEASURED
+#undef LONGER
 
 static void test_resume_has_no_breakdown_left_of_earlier_steps(void **state)
 {

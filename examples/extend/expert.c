@@ -69,6 +69,7 @@ const fsm_expert_kind my_expert = {
     .source = "Shazeer, GLU variants improve transformer, 2020",
     .activation = "swiglu", /* what moe.activation auto stands for: it is not looked at */
     .pre_width = 2,
+    .runs_on_host = true,
     .list_params = list_params,
     .bind = bind,
     .forward = forward,

@@ -137,6 +137,10 @@ static fsmoe_status check_dtype(const fsmoe_config *config, const fsmoe_config *
                 config, "moe.hooks", "train.compute_dtype",
                 "'moe.hooks' has %s, which looks at rows of fp32, but 'train.compute_dtype' is bf16",
                 config->moe.hooks.items[i]);
+    if (fsm_config_expert_is_on_host(config))
+        return fsm_config_fail_at(config, "moe.expert", "train.compute_dtype",
+                                  "'moe.expert' is %s, which looks at rows of fp32, but 'train.compute_dtype' is bf16",
+                                  config->moe.expert);
     if (heads > widest)
         return fsm_config_fail_at(config, "model.head_dim", "train.compute_dtype",
                                   "'model.head_dim' makes heads of %" PRId64

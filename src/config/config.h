@@ -180,6 +180,9 @@ int64_t fsm_config_row_bytes(const fsmoe_config *config);
 bool fsm_config_is_open(const fsmoe_config *config, const fsm_config_field *field);
 
 /* What "auto" stands for with an expert from outside; the texts must stay. ERROR_CONFIG: too many. Not thread safe. */
-fsmoe_status fsm_config_add_expert(const char *name, const char *activation, bool has_bias);
+fsmoe_status fsm_config_add_expert(const char *name, const char *activation, bool has_bias, bool on_host);
+
+/* Whether moe.expert is one of those and looks at rows of fp32. */
+bool fsm_config_expert_is_on_host(const fsmoe_config *config);
 
 #endif

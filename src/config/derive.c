@@ -6,17 +6,18 @@
 /* What auto stands for in moe.activation and moe.bias, by moe.expert. */
 typedef struct expert_defaults {
     const char *expert, *activation, *bias;
+    bool on_host;
 } expert_defaults;
 
 enum { MOST_EXPERTS = 18 };
-static expert_defaults experts[MOST_EXPERTS] = {{"gpt", "gelu", "true"}, {"mixtral", "swiglu", "false"}};
+static expert_defaults experts[MOST_EXPERTS] = {{"gpt", "gelu", "true", false}, {"mixtral", "swiglu", "false", false}};
 static int expert_count = 2;
 
-fsmoe_status fsm_config_add_expert(const char *name, const char *activation, bool has_bias)
+fsmoe_status fsm_config_add_expert(const char *name, const char *activation, bool has_bias, bool on_host)
 {
     if (expert_count == MOST_EXPERTS)
         return fsm_fail(FSMOE_ERROR_CONFIG, "moe.expert: more than %d are added", MOST_EXPERTS - 2);
-    experts[expert_count++] = (expert_defaults){name, activation, has_bias ? "true" : "false"};
+    experts[expert_count++] = (expert_defaults){name, activation, has_bias ? "true" : "false", on_host};
     return FSMOE_OK;
 }
 
@@ -25,6 +26,12 @@ static const expert_defaults *defaults_of(const fsmoe_config *config)
     for (int i = 0; i < expert_count; i++)
         if (strcmp(experts[i].expert, config->moe.expert) == 0) return &experts[i];
     return NULL;
+}
+
+bool fsm_config_expert_is_on_host(const fsmoe_config *config)
+{
+    const expert_defaults *expert = defaults_of(config);
+    return expert && expert->on_host;
 }
 
 static const char *expert_of_family(const fsmoe_config *config)

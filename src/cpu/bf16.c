@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-enum { WIDE_ELEMS = 6 * FSM_CPU_WIDEST_ROW, CACHE_ELEMS = 1 << 17, LINE_ELEMS = 32 };
+enum { WIDE_ELEMS = FSM_CPU_BF16_WORK_BYTES / (int)sizeof(float), CACHE_ELEMS = 1 << 17, LINE_ELEMS = 32 };
 
 FSM_CPU_BODY void widen_body(int64_t n, int64_t width, const uint16_t *from, int64_t ld_from, float *to, int64_t ld_to)
 {

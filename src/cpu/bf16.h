@@ -8,6 +8,7 @@
 #ifndef FSM_CPU_BF16_H
 #define FSM_CPU_BF16_H
 
+#include "cpu/cpu.h"
 #include "cpu/instance.h"
 #include "cpu/simd.h"
 
@@ -49,7 +50,7 @@ int64_t fsm_cpu_rows_that_fit(const fsm_ops *self, int64_t elems);
 int64_t fsm_cpu_rows_in_cache(const fsm_ops *self, int64_t elems);
 
 /* Widest row that an operation may have: some need six of them in work memory. */
-enum { FSM_CPU_WIDEST_ROW = 1 << 20 };
+enum { FSM_CPU_WIDEST_ROW = FSM_CPU_BF16_WORK_BYTES / 6 / (int)sizeof(float) };
 
 /* Makes the table of a fast instance, with its work memory, one of bf16. ERROR_MEMORY. Who destroys the instance frees `wide`. */
 fsmoe_status fsm_cpu_use_bf16(fsm_cpu *cpu);

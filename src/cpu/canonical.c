@@ -12,13 +12,7 @@
 
 #include <string.h>
 
-enum {
-    TILE_ROWS = 128,
-    TILE_COLUMNS = 32,
-    TILE = TILE_ROWS * TILE_COLUMNS,
-    LEAF_FEATURES = 64,
-    DEPTH = 24
-};
+enum { TILE_ROWS = 128, TILE_COLUMNS = 32, TILE = TILE_ROWS * TILE_COLUMNS, LEAF_FEATURES = 64, DEPTH = 24 };
 
 /* ---- trees of arrays ---- */
 

@@ -15,6 +15,9 @@ enum { FSM_CANONICAL_TOKENS = 256 };
  * see canonical.c for what that asks of shapes. Some 10 to 30 % slower. BF16: rows are bf16 (bf16.h). */
 typedef enum fsm_cpu_kind { FSM_CPU_FP32, FSM_CPU_CANONICAL, FSM_CPU_BF16 } fsm_cpu_kind;
 
+/* Of an instance of BF16, in which rows are widened; pages that no operation needs are never touched. */
+enum { FSM_CPU_BF16_WORK_BYTES = 24 << 20 };
+
 /* threads >= 1, of which an operation uses as many as pay. ERROR_MEMORY. fsm_ops_destroy it. */
 fsmoe_status fsm_cpu_ops_create(int threads, fsm_cpu_kind kind, fsm_ops **ops);
 

@@ -96,7 +96,7 @@ static fsmoe_status select_layer(fsm_model *m, int index, fsm_layer *l)
     FSM_TRY(fsm_moe_select(&c->moe, &l->moe));
     fsm_moe_place(m->ops, m->link_ops, &m->topo, m->groups, &m->alltoall, &m->hooks, c->model.hidden,
                   c->model.ffn_hidden, &l->moe);
-    return FSMOE_OK;
+    return fsm_expert_check_host(l->moe.expert, m->ops);
 }
 
 static fsmoe_status select_layers(fsm_model *m)

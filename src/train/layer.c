@@ -85,6 +85,7 @@ static fsmoe_status build(fsm_layer_run *r, bool has_noise)
     for (int g = 0; g < FSM_GROUP_COUNT; g++)
         if (r->groups[g]) fsm_backend_serve(&r->backend, r->groups[g]);
     FSM_TRY(fsm_moe_select(&r->config->moe, moe));
+    FSM_TRY(fsm_expert_check_host(moe->expert, r->ops));
     FSM_TRY(fsm_hooks_create(r->config, r->topo.rank, &r->hooks));
     FSM_TRY(fsm_alltoall_select(r->config->moe.alltoall, &r->topo, r->groups[FSM_GROUP_EP], &r->alltoall));
     FSM_TRY(fsm_layer_params_list(r->config, &r->topo, &r->params));

@@ -59,6 +59,16 @@ static int64_t peak_bytes(const fsmoe_config *config, const fsm_memory_options *
     return how->breakdown || config->train.steps > 2 ? fsm_peak_bytes(how->threads, how->breakdown) : 0;
 }
 
+/* What rows of bf16 are widened into, as far as products of a pass fill it (cpu/bf16.h). */
+static int64_t widening_bytes(const fsmoe_config *config, int64_t samples)
+{
+    const fsmoe_model_config *m = &config->model;
+    if (fsm_ops_kind_of(config) != FSM_CPU_BF16) return 0;
+    int64_t widest = larger((m->num_heads + 2 * m->num_kv_heads) * m->head_dim, 2 * m->ffn_hidden);
+    double bytes = (double)(samples * config->data.seq_len) * (double)(m->hidden + widest) * sizeof(float);
+    return bytes < FSM_CPU_BF16_WORK_BYTES ? (int64_t)bytes : FSM_CPU_BF16_WORK_BYTES;
+}
+
 static fsmoe_status add_passing(const fsmoe_config *config, const fsm_topo *topo, int64_t samples,
                                 const fsm_memory_options *how, fsmoe_memory *m)
 {
@@ -76,6 +86,7 @@ static fsmoe_status add_passing(const fsmoe_config *config, const fsm_topo *topo
     int64_t passing = larger(saving_bytes(topo, largest), measuring_bytes(config, topo, &wire));
     passing = larger(passing, peak_bytes(config, how));
     m->workspace += larger(passing, sampling_bytes(config, topo, total)) + summing_bytes(topo);
+    m->workspace += widening_bytes(config, samples);
     return FSMOE_OK;
 }
 

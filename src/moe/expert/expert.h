@@ -40,6 +40,7 @@ typedef struct fsm_expert_kind {
     const char *name, *description, *source;
     const char *activation; /* what moe.activation auto stands for; it can be any that is gated as this one */
     bool has_bias;          /* unless moe.bias is false; a kind without never has */
+    bool runs_on_host;      /* looks into rows as arrays of floats: refused where they are bf16, or elsewhere */
     int pre_width;          /* columns of `pre` per unit of H: 2 when gated */
     /* specs of one expert of global width ffn_hidden, in memory order; how many */
     int (*list_params)(const fsmoe_moe_config *config, int64_t hidden, int64_t ffn_hidden, fsm_param_spec *specs);
@@ -55,6 +56,9 @@ typedef struct fsm_expert_kind {
 /* The expert of a configuration. ERROR_CONFIG: no such kind, or one without this activation or bias. Whoever lists or
  * binds parameters has asked before. */
 fsmoe_status fsm_expert_select(const fsmoe_moe_config *config, const fsm_expert_kind **kind);
+
+/* ERROR_CONFIG: the kind runs on the host, and tensors of these operations do not. ops NULL: not known yet. */
+fsmoe_status fsm_expert_check_host(const fsm_expert_kind *kind, const fsm_ops *ops);
 
 /* Whether the expert has biases, and its activation, NULL if there is none of that name. */
 FSMOE_API bool fsm_expert_has_bias(const fsm_expert_kind *kind, const fsmoe_moe_config *config);

@@ -29,7 +29,7 @@ const fsm_expert_kind *fsm_expert_at(int index)
 fsmoe_status fsm_add_expert_v(const fsm_expert_kind *kind, int version)
 {
     FSM_TRY(fsm_registry_add(&registry, kind, version));
-    return fsm_config_add_expert(kind->name, kind->activation, kind->has_bias);
+    return fsm_config_add_expert(kind->name, kind->activation, kind->has_bias, kind->runs_on_host);
 }
 
 bool fsm_expert_has_bias(const fsm_expert_kind *kind, const fsmoe_moe_config *config)
@@ -40,6 +40,14 @@ bool fsm_expert_has_bias(const fsm_expert_kind *kind, const fsmoe_moe_config *co
 const fsm_activation *fsm_expert_activation(const fsm_expert_kind *kind, const fsmoe_moe_config *config)
 {
     return fsm_activation_find(strcmp(config->activation, "auto") == 0 ? kind->activation : config->activation);
+}
+
+fsmoe_status fsm_expert_check_host(const fsm_expert_kind *kind, const fsm_ops *ops)
+{
+    bool host = !ops || (ops->on_host && ops->row_bytes == FSM_REAL_BYTES);
+    if (host || !kind->runs_on_host) return FSMOE_OK;
+    return fsm_fail(FSMOE_ERROR_CONFIG, "moe.expert: '%s' looks at rows of fp32 on the host, which these are not",
+                    kind->name);
 }
 
 fsm_experts fsm_experts_take(fsm_memory *memory, const fsm_activation *activation, int64_t count)
