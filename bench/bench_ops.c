@@ -229,7 +229,8 @@ static void run_sum_squares(const fsm_ops *ops, const data *d)
 
 static void run_adamw(const fsm_ops *ops, const data *d)
 {
-    const fsm_adamw step = {1e-9f, 0.9f, 0.99f, 1e-8f, 0, 0.5f, 0.5f, 0, NULL, NULL};
+    static const float rates[FSM_ADAMW_RATES] = {1e-9f, 0.5f, 0.5f};
+    const fsm_adamw step = {rates, 0.9f, 0.99f, 1e-8f, 0, 0, NULL, NULL};
     ops->adamw(ops, d->s->n * d->s->hidden, &step, d->a[0], d->a[1], d->a[2], d->a[3]);
 }
 

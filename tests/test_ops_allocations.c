@@ -50,7 +50,8 @@ static void run_layers(const fsm_ops *ops, buffers *b)
 
 static void run_rest(const fsm_ops *ops, buffers *b)
 {
-    const fsm_adamw step = {1e-3f, 0.9f, 0.99f, 1e-8f, 0.1f, 0.5f, 0.5f, 0, NULL, NULL};
+    static const float rates[FSM_ADAMW_RATES] = {1e-3f, 0.5f, 0.5f};
+    const fsm_adamw step = {rates, 0.9f, 0.99f, 1e-8f, 0.1f, 0, NULL, NULL};
     float **a = b->a;
     double loss = 0;
     ops->embedding_forward(ops, N, WIDTH, b->row, a[0], b->row, a[1], a[2]);

@@ -442,9 +442,8 @@ static void check_adamw(fsm_arena *arena, int64_t n, int64_t width)
     for (int run = 0; run < RUNS; run++) {
         for (int64_t i = 0; i < n * width; i++) v.of[run][i] = fabsf(v.of[run][i]);
         for (int t = 1; t <= 3; t++) {
-            fsm_adamw step = {
-                1e-2f, 0.9f,          0.95f, 1e-8f, 0.1f, (float)(1 - pow(0.9, t)), (float)(1 - pow(0.95, t)),
-                0.3,   &norm_squared, NULL};
+            const float rates[FSM_ADAMW_RATES] = {1e-2f, (float)(1 - pow(0.9, t)), (float)(1 - pow(0.95, t))};
+            fsm_adamw step = {rates, 0.9f, 0.95f, 1e-8f, 0.1f, 0.3, &norm_squared, NULL};
             table_of(run)->adamw(table_of(run), n * width, &step, g, m.of[run], v.of[run], p.of[run]);
         }
     }

@@ -99,7 +99,8 @@ static void test_ops_meter_counts_bytes_of_the_rest(void **state)
     (void)state;
     float x[12] = {0}, y[12] = {0}, gain[4] = {0}, rstd[3], m[12] = {0}, v[12] = {0};
     int32_t row[3] = {2, 0, -1}, choice[3] = {0, 0, 0}, filling[1], dropped[1];
-    const fsm_adamw step = {.correction1 = 1, .correction2 = 1, .eps = 1};
+    static const float rates[FSM_ADAMW_RATES] = {0, 1, 1};
+    const fsm_adamw step = {.rates = rates, .eps = 1};
     const fsm_places places = {.n = 3, .choices = 1, .num_experts = 1, .group = 3, .capacity = 2};
     fsm_meter_reset(metered);
     fsm_meter_turn(metered, true);

@@ -176,8 +176,8 @@ static void test_ops_values_rows(void **state)
 /* First step of AdamW: with bias corrections it moves by lr times the sign, whatever the gradient, and decays. */
 static void test_ops_values_first_adamw_step_has_length_lr(void **state)
 {
-    const fsm_adamw step = {
-        .lr = 0.5f, .beta1 = 0.75f, .beta2 = 0.75f, .decay = 0.25f, .correction1 = 0.25f, .correction2 = 0.25f};
+    static const float rates[FSM_ADAMW_RATES] = {0.5f, 0.25f, 0.25f};
+    const fsm_adamw step = {.rates = rates, .beta1 = 0.75f, .beta2 = 0.75f, .decay = 0.25f};
     const float g[2] = {6, -2e-4f};
     (void)state;
     FOR_EACH_TABLE(ops)

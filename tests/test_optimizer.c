@@ -186,6 +186,7 @@ static void check_ten_steps(double clip_grad)
         assert_int_equal(optimizer.step, t - 1);
         find_norm(&optimizer, self, grads);
         clipped |= clip_grad > 0 && optimizer.grad_norm > clip_grad;
+        fsm_optimizer_begin(&optimizer);
         fsm_optimizer_update(&optimizer, 48, ELEMS, grads, NULL, values);
         fsm_optimizer_update(&optimizer, 0, 48, grads, NULL, values);
         fsm_optimizer_finish(&optimizer);
@@ -223,6 +224,7 @@ static void test_optimizer_decays_matrices_and_not_vectors(void **state)
     float values[ELEMS], grads[ELEMS] = {0};
     assert_int_equal(fsm_optimizer_create(&params, &fsm_ops_reference, &config, &optimizer), FSMOE_OK);
     for (int i = 0; i < ELEMS; i++) values[i] = 2;
+    fsm_optimizer_begin(&optimizer);
     fsm_optimizer_update(&optimizer, 0, ELEMS, grads, NULL, values);
     for (int i = 0; i < ELEMS; i++) {
         const fsm_param *p = param_at(i);
@@ -241,6 +243,7 @@ static void test_optimizer_slice_leaves_the_rest_alone(void **state)
     draw_values(0, 1, values);
     draw_values(500, 1, grads);
     memcpy(start, values, sizeof start);
+    fsm_optimizer_begin(&optimizer);
     fsm_optimizer_update(&optimizer, 32, 48, grads, NULL, values);
     for (int i = 0; i < ELEMS; i++) assert_int_equal(values[i] != start[i], i >= 32 && i < 48);
     fsm_optimizer_destroy(&optimizer);

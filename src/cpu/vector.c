@@ -109,8 +109,8 @@ FSM_CPU_BODY void adamw_body(int64_t n, const fsm_adamw *step, float grad_scale,
 {
     const float b1 = step->beta1, b2 = step->beta2, eps = step->eps;
     const float one_b1 = (float)(1 - (double)b1), one_b2 = (float)(1 - (double)b2);
-    const float rate = (float)((double)step->lr / step->correction1), scale2 = (float)(1 / (double)step->correction2);
-    const float shrink = step->lr * step->decay;
+    const float lr = step->rates[FSM_ADAMW_LR], rate = (float)((double)lr / step->rates[FSM_ADAMW_C1]);
+    const float scale2 = (float)(1 / (double)step->rates[FSM_ADAMW_C2]), shrink = lr * step->decay;
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
         float gradient = grad_scale * g[i];

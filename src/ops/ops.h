@@ -35,12 +35,13 @@ typedef struct fsm_attention_shape {
 
 /* AdamW (Loshchilov & Hutter 2019): m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
  * p -= lr * (m / c1 / (sqrt(v / c2) + eps) + decay * p), c1 = 1 - b1^t, c2 = 1 - b2^t. */
+enum { FSM_ADAMW_LR, FSM_ADAMW_C1, FSM_ADAMW_C2, FSM_ADAMW_RATES };
 typedef struct fsm_adamw {
-    float lr, beta1, beta2, eps, decay;
-    float correction1, correction2; /* c1, c2 of step t = 1, 2, … */
-    double clip;                    /* g is first multiplied by clip / (norm + 1e-6) if norm is above clip; 0: never */
-    const fsm_sum *squares;         /* norm^2; NULL where nothing is clipped */
-    const fsm_sum *loss;            /* NULL or the step's: where it, or the norm, is not finite, nothing changes */
+    const fsm_real *rates; /* [FSM_ADAMW_RATES] lr, and c1, c2 of step t = 1, 2, …: what is another every step */
+    float beta1, beta2, eps, decay;
+    double clip;            /* g is first multiplied by clip / (norm + 1e-6) if norm is above clip; 0: never */
+    const fsm_sum *squares; /* norm^2; NULL where nothing is clipped */
+    const fsm_sum *loss;    /* NULL or the step's: where it, or the norm, is not finite, nothing changes */
 } fsm_adamw;
 
 /* Some rows of a loop over rows: [first, first + count). */

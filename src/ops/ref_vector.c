@@ -135,14 +135,15 @@ void fsm_ref_adamw(const fsm_ops *self, int64_t n, const fsm_adamw *step, const 
 {
     (void)self;
     double b1 = step->beta1, b2 = step->beta2;
+    const float lr = step->rates[FSM_ADAMW_LR], c1 = step->rates[FSM_ADAMW_C1], c2 = step->rates[FSM_ADAMW_C2];
     float scale;
     if (!fsm_adamw_scale(step, &scale)) return;
     for (int64_t i = 0; i < n; i++) {
         double gradient = (double)scale * g[i];
         double first = b1 * m[i] + (1 - b1) * gradient, second = b2 * v[i] + (1 - b2) * gradient * gradient;
-        double update = first / step->correction1 / (sqrt(second / step->correction2) + step->eps);
+        double update = first / c1 / (sqrt(second / c2) + step->eps);
         m[i] = (float)first;
         v[i] = (float)second;
-        p[i] = (float)(p[i] - step->lr * (update + (double)step->decay * p[i]));
+        p[i] = (float)(p[i] - lr * (update + (double)step->decay * p[i]));
     }
 }

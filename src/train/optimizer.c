@@ -6,6 +6,7 @@ static void take(fsm_memory *memory, fsm_optimizer *optimizer)
 {
     optimizer->m = fsm_take_reals(memory, optimizer->params->elems);
     optimizer->v = fsm_take_reals(memory, optimizer->params->elems);
+    optimizer->rates = fsm_take_reals(memory, FSM_ADAMW_RATES);
     optimizer->squares = fsm_take_sums(memory, 1);
 }
 
@@ -70,18 +71,28 @@ void fsm_optimizer_take_norm(fsm_optimizer *optimizer)
     optimizer->grad_norm = sqrt(squares);
 }
 
+void fsm_optimizer_begin(fsm_optimizer *optimizer)
+{
+    const fsmoe_train_config *c = optimizer->config;
+    const fsm_ops *ops = optimizer->ops;
+    double t = (double)(optimizer->step + 1);
+    const float rates[FSM_ADAMW_RATES] = {
+        [FSM_ADAMW_LR] = (float)optimizer->lr,
+        [FSM_ADAMW_C1] = (float)(1 - pow(c->beta1, t)),
+        [FSM_ADAMW_C2] = (float)(1 - pow(c->beta2, t)),
+    };
+    ops->write(ops, sizeof rates, rates, optimizer->rates);
+}
+
 void fsm_optimizer_update(fsm_optimizer *optimizer, int64_t first, int64_t last, const fsm_real *grads,
                           const fsm_sum *loss, fsm_real *values)
 {
     const fsmoe_train_config *c = optimizer->config;
-    double t = (double)(optimizer->step + 1);
     fsm_adamw step = {
-        .lr = (float)optimizer->lr,
+        .rates = optimizer->rates,
         .beta1 = (float)c->beta1,
         .beta2 = (float)c->beta2,
         .eps = (float)c->adam_eps,
-        .correction1 = (float)(1 - pow(c->beta1, t)),
-        .correction2 = (float)(1 - pow(c->beta2, t)),
         .clip = c->clip_grad,
         .squares = c->clip_grad > 0 ? optimizer->squares : NULL,
         .loss = loss,

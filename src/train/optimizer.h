@@ -14,6 +14,7 @@ typedef struct fsm_optimizer {
     const fsm_ops *ops;
     const fsmoe_train_config *config;
     fsm_real *m, *v;  /* [params.elems] first and second moment */
+    fsm_real *rates;  /* [FSM_ADAMW_RATES] of the present step */
     fsm_sum *squares; /* [1] of the present step's gradients, of this rank's parameters, then of all */
     fsm_memory memory;
     int64_t step;     /* updates done */
@@ -37,6 +38,9 @@ double fsm_learning_rate(const fsmoe_train_config *config, int64_t step);
 void fsm_optimizer_add_squares(fsm_optimizer *optimizer, const fsm_real *grads);
 fsmoe_status fsm_optimizer_start_norm(fsm_optimizer *optimizer, fsm_comm *world, fsm_comm_op *op);
 void fsm_optimizer_take_norm(fsm_optimizer *optimizer);
+
+/* Before the first update of a step: what is another every step goes to the device, in one block. */
+void fsm_optimizer_begin(fsm_optimizer *optimizer);
 
 /* Updates the parameters of elements [first, last), clipped to config->clip_grad. Call once a slice; then finish.
  * Nothing is changed where the norm that clips, or `loss` (the step's, or NULL), is not finite: all ranks have the

@@ -207,6 +207,7 @@ bool fsm_stepper_is_finite(const fsm_stepper *s)
 
 static fsmoe_status run_training_step(fsm_stepper *s)
 {
+    fsm_optimizer_begin(&s->optimizer);
     FSM_TRY(run_train_graph(s));
     fsm_model_read_sums(s->model);
     fsm_optimizer_take_norm(&s->optimizer);
