@@ -1,6 +1,6 @@
-/* All-to-alls of equal blocks between all ranks, in turns: direct, 1dh, 2dh; and direct with rows as bfloat16, packed and
- * unpacked by wire_bf16, as a dispatch is. Milliseconds of the slowest rank, medians of ROUNDS. Over nodes, or a virtual
- * cluster whose ranks know how many of them make a node:
+/* All-to-alls of equal blocks between all ranks, in turns: direct, 1dh, 2dh; and direct with rows as bfloat16, packed
+ * and unpacked by wire_bf16, as a dispatch is. Milliseconds of the slowest rank, medians of ROUNDS. Over nodes, or a
+ * virtual cluster whose ranks know how many of them make a node:
  *   scripts/vcluster run build/bench/bench_alltoall
  */
 #include "base/clock.h"

@@ -1,6 +1,6 @@
-/* Gate, order and inverse order of one MoE layer, forward and backward, without its experts: what a step spends beside GEMM.
- * 8192 tokens, M 1024, E 64, k 2; orders of the gshard gate, then the other gates, all in turns, medians of ROUNDS.
- * `products`: what the gshard order's alone take, as bare GEMM in the same rounds: its extra arithmetic.
+/* Gate, order and inverse order of one MoE layer, forward and backward, without its experts: what a step spends beside
+ * GEMM. 8192 tokens, M 1024, E 64, k 2; orders of the gshard gate, then the other gates, all in turns, medians of
+ * ROUNDS. `products`: what the gshard order's alone take, as bare GEMM in the same rounds: its extra arithmetic.
  * With a case's name (gshard/sorted ...) that one alone: bench/peers/gate runs it in turns with PyTorch.
  */
 #include "base/clock.h"

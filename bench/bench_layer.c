@@ -1,9 +1,10 @@
 /* One MoE layer on one process, forward and backward, beside bare products of its shapes.
- * A softmax top-k gate, SwiGLU experts, dropless, two threads (OMP_NUM_THREADS says otherwise); the shapes of the table.
- * In:  nothing: all shapes in turns, medians of ROUNDS; or a shape's number, a step for every line on standard input, as
- *      bench/peers/layer has it take turns with PyTorch. An idle process should not spin: OMP_WAIT_POLICY=passive.
- * Out: ms of a step and of its stages, GF/s, and the share of the products' rate: bare GEMM of the same products, measured
- *      just before each step, over the step. With a number: "ms cpu_ms bare_ms bare_cpu_ms gflop" a line.
+ * A softmax top-k gate, SwiGLU experts, dropless, two threads (OMP_NUM_THREADS says otherwise); the shapes of the
+ * table.
+ * In:  nothing: all shapes in turns, medians of ROUNDS; or a shape's number, a step for every line on standard input,
+ *      as bench/peers/layer has it take turns with PyTorch. An idle process should not spin: OMP_WAIT_POLICY=passive.
+ * Out: ms of a step and of its stages, GF/s, and the share of the products' rate: bare GEMM of the same products,
+ *      measured just before each step, over the step. With a number: "ms cpu_ms bare_ms bare_cpu_ms gflop" a line.
  */
 #include "base/clock.h"
 #include "base/rng.h"

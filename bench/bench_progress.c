@@ -1,7 +1,7 @@
 /* What the thread that moves communication takes from the one that computes.
- * A graph computes for some tenths of a second while a message is waited for that arrives only when the computing is done.
- * Processor time of the other threads over that of the computing one: what computing loses where both share a core, as in
- * a rank that is given one, and does not lose where there is a core to spare. Medians. Two ranks or more:
+ * A graph computes for some tenths of a second while a message is waited for that arrives only when the computing is
+ * done. Processor time of the other threads over that of the computing one: what computing loses where both share a
+ * core, as in a rank that is given one, and does not lose where there is a core to spare. Medians. Two ranks or more:
  *   scripts/mpirun 2 taskset -c 0 build/bench/bench_progress      (or over scripts/vcluster)
  */
 #include "base/clock.h"

@@ -1,4 +1,5 @@
-/* Random numbers at once and one by one: nanoseconds a number on one thread, the least of rounds in turns, and the ratio. */
+/* Random numbers at once and one by one: nanoseconds a number on one thread, the least of rounds in turns, and the
+ * ratio. */
 #include "base/clock.h"
 #include "base/rng.h"
 

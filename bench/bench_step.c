@@ -1,10 +1,10 @@
 /* One training step on one process against the GEMM rate of the same machine in the same minute.
- * SwiGLU experts, 8 of them, top-2, 2 threads (OMP_NUM_THREADS says otherwise). A step and a run of bare GEMM of the experts'
- * shape alternate; medians. Prints where a step's time goes, by operation, and
+ * SwiGLU experts, 8 of them, top-2, 2 threads (OMP_NUM_THREADS says otherwise). A step and a run of bare GEMM of the
+ * experts' shape alternate; medians. Prints where a step's time goes, by operation, and
  *   GEMM rate    multiply-adds of the step / its time / the rate bare GEMM reaches
- * In:  nothing: M 512, H 1024, 2 layers, vocabulary 8192, 4096 tokens. A number: that shape of the table, a step for every line
- *      of standard input, as bench/peers/step has it take turns with PyTorch; "ms cpu_ms bare_ms bare_cpu_ms gflop" a line, at the end of input
- *      where the time went.
+ * In:  nothing: M 512, H 1024, 2 layers, vocabulary 8192, 4096 tokens. A number: that shape of the table, a step for
+ *      every line of standard input, as bench/peers/step has it take turns with PyTorch; "ms cpu_ms bare_ms bare_cpu_ms
+ *      gflop" a line, at the end of input where the time went.
  */
 #include "base/clock.h"
 #include "model_case.h"

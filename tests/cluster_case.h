@@ -1,5 +1,6 @@
 /* Cluster files made in a folder of their own, from logs that tests edit.
- * In:  the synthetic logs of tests/golden/clusters. Out: `out`, the file that was made; `edited`, the log it was made from.
+ * In:  the synthetic logs of tests/golden/clusters. Out: `out`, the file that was made; `edited`, the log it was made
+ *      from.
  */
 #ifndef FSM_TESTS_CLUSTER_CASE_H
 #define FSM_TESTS_CLUSTER_CASE_H

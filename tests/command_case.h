@@ -1,6 +1,7 @@
 /* Runs the command as a user does: in a folder of its own, alone or under mpirun, and never longer than a limit.
  * In:  arguments of `fsmoe`; what its streams are. Out: exit code, stdout and stderr.
- * The folder holds config.yaml, train.txt and valid.txt of a model so small that a run takes a few hundredths of a second.
+ * The folder holds config.yaml, train.txt and valid.txt of a model so small that a run takes a few hundredths of a
+ * second.
  */
 #ifndef FSM_TESTS_COMMAND_CASE_H
 #define FSM_TESTS_COMMAND_CASE_H

@@ -1,6 +1,6 @@
-/* Counts the heap allocations that the program's own objects (the library, linked statically) make: malloc and its kin are
- * replaced by counters of calls from this executable; what oneDNN, OpenMP, MPI and the C library allocate inside is theirs.
- * Under a sanitizer, which replaces malloc itself, COUNTS_ALLOCATIONS is 0 and nothing is counted.
+/* Counts the heap allocations that the program's own objects (the library, linked statically) make: malloc and its kin
+ * are replaced by counters of calls from this executable; what oneDNN, OpenMP, MPI and the C library allocate inside is
+ * theirs. Under a sanitizer, which replaces malloc itself, COUNTS_ALLOCATIONS is 0 and nothing is counted.
  * Include in one source of a test only.
  */
 #ifndef FSM_TESTS_COUNT_ALLOCATIONS_H

@@ -1,5 +1,5 @@
-/* A processor with arithmetic of bf16, for tests on those that have none: all of cpu/bf16_matmul.h, linked before the library's. Weights
- * are rounded and kept as floats, rows widened, sums fp32's, results rounded once. */
+/* A processor with arithmetic of bf16, for tests on those that have none: all of cpu/bf16_matmul.h, linked before the
+ * library's. Weights are rounded and kept as floats, rows widened, sums fp32's, results rounded once. */
 #include "base/bf16.h"
 #include "cpu/bf16_matmul.h"
 #include "cpu/gemm.h"

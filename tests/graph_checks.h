@@ -1,5 +1,5 @@
-/* What must hold of every schedule's graph of a step: the work of the step without overlap, every gradient once and never
- * early, and every task after what it needs. Tasks and reachability are looked at one by one, as no planner does.
+/* What must hold of every schedule's graph of a step: the work of the step without overlap, every gradient once and
+ * never early, and every task after what it needs. Tasks and reachability are looked at one by one, as no planner does.
  * In:  a step's shape, a graph of it, the graph without overlap. Out: a failed test where something is wrong.
  */
 #ifndef FSM_TESTS_GRAPH_CHECKS_H

@@ -1,6 +1,6 @@
 /* MoE layers with random contents, of every kind there is and of the examples' own, alone on one process.
- * In:  settings "key=value" of section moe, a number of tokens, a seed. Out: a layer that is ready to run (subject); its
- *      objective sum dy y + aux + z; what it decided. add_kinds and end_world go around a program's tests.
+ * In:  settings "key=value" of section moe, a number of tokens, a seed. Out: a layer that is ready to run (subject);
+ *      its objective sum dy y + aux + z; what it decided. add_kinds and end_world go around a program's tests.
  */
 #ifndef FSM_TESTS_LAYER_CASE_H
 #define FSM_TESTS_LAYER_CASE_H

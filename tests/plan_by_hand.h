@@ -101,7 +101,8 @@ static inline plan make_plan(int layers, int micros)
     return p;
 }
 
-/* Two lanes of one micro-batch: each layer of one begins in the other's gaps; the second lags. Both wait for the losses. */
+/* Two lanes of one micro-batch: each layer of one begins in the other's gaps; the second lags. Both wait for the
+ * losses. */
 static inline plan make_plan_of_lanes(int layers, int lanes)
 {
     plan p = {.capacity = 0};
@@ -135,7 +136,8 @@ static inline void move(plan *p, int task)
     p->timeline.end_s[task] = p->timeline.makespan_s += seconds;
 }
 
-/* Weight gradients after all else but the optimizer: layers, phases and micro-batches end long after the next has begun. */
+/* Weight gradients after all else but the optimizer: layers, phases and micro-batches end long after the next has
+ * begun. */
 static inline void delay_weight_grads(plan *p)
 {
     for (int i = 0; i < p->graph.count; i++)

@@ -119,8 +119,8 @@ static inline void allow_all_memory(fsm_step_shape *shape)
     shape->memory.asked = true;
 }
 
-/* A plan in two lanes, the halves of each micro-batch, with weight gradients that are late by as much as memory allows: of
- * three layers the last that backward enters waits for those of the first. */
+/* A plan in two lanes, the halves of each micro-batch, with weight gradients that are late by as much as memory allows:
+ * of three layers the last that backward enters waits for those of the first. */
 static inline fsm_plan lanes_plan(const fsm_cluster *cluster)
 {
     static const step three_layers = {"mixtral", 3, 1, 2, {2, 2, 2, 2, 2}};

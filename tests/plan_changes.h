@@ -1,4 +1,5 @@
-/* What tests of the checker share that change something about a plan: plans to change, and that the checker says what is wrong.
+/* What tests of the checker share that change something about a plan: plans to change, and that the checker says what
+ * is wrong.
  */
 #ifndef FSM_TESTS_PLAN_CHANGES_H
 #define FSM_TESTS_PLAN_CHANGES_H

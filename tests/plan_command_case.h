@@ -1,5 +1,5 @@
-/* What tests of `fsmoe plan` and `fsmoe simulate` share: a folder with a model, a cluster that it is planned for, and a layer
- * whose plan is short to work out. Out: JSON that was printed.
+/* What tests of `fsmoe plan` and `fsmoe simulate` share: a folder with a model, a cluster that it is planned for, and a
+ * layer whose plan is short to work out. Out: JSON that was printed.
  */
 #ifndef FSM_TESTS_PLAN_COMMAND_CASE_H
 #define FSM_TESTS_PLAN_COMMAND_CASE_H

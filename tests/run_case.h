@@ -1,7 +1,7 @@
 /* Whole runs of small models through the public functions, each in a folder below one that is the program's own.
  * In:  settings "key=value", NULL at the end; make_runs and remove_runs go around a program's tests.
- * Out: what a run gave, to the bit: losses of its steps and the file of its weights; what evaluation and generation gave.
- * A job may run on any thread: it asserts nothing, but keeps its status and the sentence.
+ * Out: what a run gave, to the bit: losses of its steps and the file of its weights; what evaluation and generation
+ * gave. A job may run on any thread: it asserts nothing, but keeps its status and the sentence.
  */
 #ifndef FSM_TESTS_RUN_CASE_H
 #define FSM_TESTS_RUN_CASE_H

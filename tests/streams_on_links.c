@@ -28,7 +28,8 @@ static const char *const settings[] = {"model.hidden=512",
 
 enum { STEPS = 7 };
 
-/* Costs like those of such links (100 and 400 Mbit/s) and 20 GFLOP/s, so that the plan does not depend on the machine. */
+/* Costs like those of such links (100 and 400 Mbit/s) and 20 GFLOP/s, so that the plan does not depend on the
+ * machine. */
 static const char costs[] =
     "{\"name\": \"links\", \"unit\": \"us\", \"gemm\": {\"alpha\": 20, \"beta\": 1e-4},"
     "\"alltoall\": {\"alpha\": 300, \"beta\": 0.16}, \"allgather\": {\"alpha\": 200, \"beta\": 0.04},"
@@ -82,7 +83,8 @@ static double total_s(const fsm_stepper *s, fsm_phase phase, fsm_task_kind kind)
     return sum_s;
 }
 
-/* Two kinds of task in one direction, and what they spent over some steps; doubles alone, so that ranks' can be added. */
+/* Two kinds of task in one direction, and what they spent over some steps; doubles alone, so that ranks' can be
+ * added. */
 typedef struct times {
     double x_s, y_s, together_s;
 } times;
@@ -107,8 +109,9 @@ static void add_step(const fsm_stepper *s, times sum[2][PAIRS])
     }
 }
 
-/* A twentieth of the shorter of the two, of all ranks together: planned is an eighth and more, in order it would be nothing. A rank
- * alone says little where another has its core: its last chunk's combine may be all that it waits for. */
+/* A twentieth of the shorter of the two, of all ranks together: planned is an eighth and more, in order it would be
+ * nothing. A rank alone says little where another has its core: its last chunk's combine may be all that it waits
+ * for. */
 static bool check(fsm_phase phase, const pair *p, const times *sum)
 {
     bool good = sum->together_s > (sum->x_s < sum->y_s ? sum->x_s : sum->y_s) / 20;

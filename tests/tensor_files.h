@@ -1,6 +1,6 @@
 /* Files of tensors against one another.
- * In:  two safetensors files, float32 and whole numbers. Out: whether they hold the same tensors, to a band times the larger
- *      of 1 and a tensor's largest element; whole numbers exactly. Says on stderr what differs.
+ * In:  two safetensors files, float32 and whole numbers. Out: whether they hold the same tensors, to a band times the
+ *      larger of 1 and a tensor's largest element; whole numbers exactly. Says on stderr what differs.
  */
 #ifndef FSM_TESTS_TENSOR_FILES_H
 #define FSM_TESTS_TENSOR_FILES_H

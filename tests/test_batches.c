@@ -98,8 +98,8 @@ static void test_batches_micro_batches_add_up_to_the_step(void **state)
     destroy(&parts);
 }
 
-/* aux and z losses of a step are the means over its micro-batches, in value and in gradient: with the same samples in two
- * micro-batches, one after the other or side by side, the step is the same as with them once. */
+/* aux and z losses of a step are the means over its micro-batches, in value and in gradient: with the same samples in
+ * two micro-batches, one after the other or side by side, the step is the same as with them once. */
 static void test_batches_aux_losses_are_means_over_micro_batches(void **state)
 {
     (void)state;
@@ -144,8 +144,9 @@ static bool is_near(double a, double b)
     return fabs(a - b) <= 1e-6 * b;
 }
 
-/* Also in training configurations evaluation has no noise and drops nothing; eleven windows are not whole batches. With half the
- * places it takes fewer samples at once, as with smaller batches: products then have other numbers of rows, and round otherwise. */
+/* Also in training configurations evaluation has no noise and drops nothing; eleven windows are not whole batches. With
+ * half the places it takes fewer samples at once, as with smaller batches: products then have other numbers of rows,
+ * and round otherwise. */
 static void test_batches_evaluation_ignores_noise_and_capacity(void **state)
 {
     (void)state;

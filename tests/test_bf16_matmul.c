@@ -1,6 +1,6 @@
-/* Products of rows as they are (cpu/bf16_matmul.h): how rows are cut into pieces and filled up, weights copied, gradients added to.
- * With rows that are floats, which every processor multiplies, against the reference; with bf16 only where the processor has
- * arithmetic of it. */
+/* Products of rows as they are (cpu/bf16_matmul.h): how rows are cut into pieces and filled up, weights copied,
+ * gradients added to. With rows that are floats, which every processor multiplies, against the reference; with bf16
+ * only where the processor has arithmetic of it. */
 #include "base/bf16.h"
 #include "cpu/bf16_matmul.h"
 #include "cpu/cpu.h"

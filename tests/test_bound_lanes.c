@@ -1,5 +1,5 @@
-/* The bound of a step in lanes. Oracle: the best of many random orders of every layout and degree, on steps so small that
- * random orders are good; and steps whose bound is known by hand. */
+/* The bound of a step in lanes. Oracle: the best of many random orders of every layout and degree, on steps so small
+ * that random orders are good; and steps whose bound is known by hand. */
 #define DRAW_SEED 43
 #include "plan/bound_lanes.h"
 #include "plan/check.h"
@@ -228,8 +228,8 @@ static void test_bound_lanes_of_experts_alone_is_below_their_plans(void **state)
 
 /* ---- by hand ---- */
 
-/* Only multiply-adds cost, and a task that is cut costs no more: then lanes and chunks change nothing, and nothing makes a step
- * shorter than the sum of its tasks. Of two micro-batches, one is a half. */
+/* Only multiply-adds cost, and a task that is cut costs no more: then lanes and chunks change nothing, and nothing
+ * makes a step shorter than the sum of its tasks. Of two micro-batches, one is a half. */
 static void test_bound_lanes_of_one_busy_resource_is_its_load(void **state)
 {
     (void)state;

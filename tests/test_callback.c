@@ -1,6 +1,6 @@
-/* What a program does in on_step is nothing to the training around it: other models, larger ones with longer samples and on
- * other numbers of threads, evaluated and continued between two steps. The oracle is the same run without them. And what
- * the program has told OpenMP is its own. */
+/* What a program does in on_step is nothing to the training around it: other models, larger ones with longer samples
+ * and on other numbers of threads, evaluated and continued between two steps. The oracle is the same run without them.
+ * And what the program has told OpenMP is its own. */
 #define _GNU_SOURCE
 #include "run_case.h"
 

@@ -24,7 +24,8 @@ static int by_path(const FTSENT **a, const FTSENT **b)
     return strcmp((*a)->fts_name, (*b)->fts_name);
 }
 
-/* A number that changes with any name, size or time of change below the folder, but for run.lock: a process that looks signs it. */
+/* A number that changes with any name, size or time of change below the folder, but for run.lock: a process that looks
+ * signs it. */
 static uint64_t fingerprint(const command_case *c, const char *name)
 {
     char path[FSM_PATH_BYTES];

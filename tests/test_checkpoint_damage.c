@@ -1,6 +1,6 @@
-/* Any damage of a checkpoint is found before anything of it is used, with the name of the damaged file: every single bit and
- * every length of a whole small one, and random bits of a larger one. `make test` takes every 61st of the small one's;
- * FSMOE_TEST_LONG all. */
+/* Any damage of a checkpoint is found before anything of it is used, with the name of the damaged file: every single
+ * bit and every length of a whole small one, and random bits of a larger one. `make test` takes every 61st of the small
+ * one's; FSMOE_TEST_LONG all. */
 #define _GNU_SOURCE
 #include "command_case.h"
 

@@ -1,4 +1,5 @@
-/* Logs as clusters leave them: under launchers' labels, beside other benchmarks, cut off, of one rank, fitting no line. */
+/* Logs as clusters leave them: under launchers' labels, beside other benchmarks, cut off, of one rank, fitting no
+ * line. */
 #include "cluster_case.h"
 
 static const fsmoe_cluster_links small_base = {.nodes = 1, .ranks_per_node = 1, .flops = 1e12};

@@ -1,5 +1,5 @@
-/* Data of every type: what is moved arrives bit for bit and costs its own bytes; sums are as precise as comm/op.h says, and the
- * same bits on every rank. A transport laid over a group counts what it is given.
+/* Data of every type: what is moved arrives bit for bit and costs its own bytes; sums are as precise as comm/op.h says,
+ * and the same bits on every rank. A transport laid over a group counts what it is given.
  * Runs alone (a group of one) and under mpirun.
  */
 #include "base/bf16.h"

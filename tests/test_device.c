@@ -1,5 +1,5 @@
-/* Devices: memory, copies, fills, streams and events are what device.h promises of every kind; a touch of memory that lies apart
- * faults; the shuffled device keeps the order that streams and events ask for, and no other. */
+/* Devices: memory, copies, fills, streams and events are what device.h promises of every kind; a touch of memory that
+ * lies apart faults; the shuffled device keeps the order that streams and events ask for, and no other. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -435,7 +435,8 @@ static void test_exec_links_and_compute_overlap(void **state)
 
 /* ---- naps ---- */
 
-/* A collective of 0.2 s that says so: without that, a look at 17/16 of the one before finds its end up to 12 ms late. */
+/* A collective of 0.2 s that says so: without that, a look at 17/16 of the one before finds its end up to 12 ms
+ * late. */
 static double run_one_that_wakes(fsm_exec *exec, fsm_progress progress)
 {
     open_case(&the_case);

@@ -1,6 +1,7 @@
-/* The issue driver: on streams that work at once, and on streams that an adversary shuffles, no task begins before what it waits
- * for and what is before it on its resource, on random graphs and on those of every schedule; and the adversary is one: where
- * any wait for an event is left out, and no other implies it, some seed has the order that it forbids. */
+/* The issue driver: on streams that work at once, and on streams that an adversary shuffles, no task begins before what
+ * it waits for and what is before it on its resource, on random graphs and on those of every schedule; and the
+ * adversary is one: where any wait for an event is left out, and no other implies it, some seed has the order that it
+ * forbids. */
 #define DRAW_SEED 61
 #include "count_allocations.h"
 #include "exec/exec.h"

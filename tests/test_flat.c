@@ -1,5 +1,5 @@
-/* Flat YAML files: values, defaults, and messages that name file, line and key. Works in a folder of its own, so that messages say
- * plain "a.yaml". */
+/* Flat YAML files: values, defaults, and messages that name file, line and key. Works in a folder of its own, so that
+ * messages say plain "a.yaml". */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

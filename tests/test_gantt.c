@@ -1,4 +1,5 @@
-/* The Gantt picture of a planned step. Oracles: the graph itself, a reader of balanced tags, the sum of all tasks' times. */
+/* The Gantt picture of a planned step. Oracles: the graph itself, a reader of balanced tags, the sum of all tasks'
+ * times. */
 #include "plan_by_hand.h"
 
 #include "reading.h"

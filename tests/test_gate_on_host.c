@@ -1,5 +1,5 @@
-/* A gate that runs on the host, where tensors are not the host's: all of them lie in memory that nobody may touch but the
- * table's reads and writes. Its results have the bits that it gives on arrays; rows of bfloat16 are widened. */
+/* A gate that runs on the host, where tensors are not the host's: all of them lie in memory that nobody may touch but
+ * the table's reads and writes. Its results have the bits that it gives on arrays; rows of bfloat16 are widened. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

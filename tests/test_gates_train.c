@@ -1,5 +1,5 @@
-/* `fsmoe train` with every gate, as a user runs it: 50 steps on four ranks, and the loss falls; what is saved goes on as if
- * nothing had happened; the command for one layer. */
+/* `fsmoe train` with every gate, as a user runs it: 50 steps on four ranks, and the loss falls; what is saved goes on
+ * as if nothing had happened; the command for one layer. */
 #include "command_case.h"
 
 #include <float.h>
@@ -64,7 +64,8 @@ static void test_gates_train_and_the_loss_falls(void **state)
     }
 }
 
-/* The bias of deepseek and the temperature of xmoe are saved with the rest: half a run and half a run are a whole one. */
+/* The bias of deepseek and the temperature of xmoe are saved with the rest: half a run and half a run are a whole
+ * one. */
 static void test_gates_train_resume(void **state)
 {
     command_case *c = *state;

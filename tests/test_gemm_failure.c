@@ -1,5 +1,5 @@
-/* What a product is when the library has no memory for it. This program has the library's own entry points: they fail when
- * they are told to, and else are the library's. */
+/* What a product is when the library has no memory for it. This program has the library's own entry points: they fail
+ * when they are told to, and else are the library's. */
 #define _GNU_SOURCE
 #include "cpu/cpu.h"
 #include "cpu/gemm.h"

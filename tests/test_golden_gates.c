@@ -1,6 +1,7 @@
 /* Every gate, order, expert and loss against values that PyTorch gave (tests/golden/make_gates.py), by `fsmoe layer`'s
- * function: alone, and on four ranks in every layout that fits, with chunks and schedules; what is not allowed is refused
- * with its reason. 1e-5 of the larger of 1 and the tensor's largest element; with rows of bf16 what their rounding makes. */
+ * function: alone, and on four ranks in every layout that fits, with chunks and schedules; what is not allowed is
+ * refused with its reason. 1e-5 of the larger of 1 and the tensor's largest element; with rows of bf16 what their
+ * rounding makes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -102,8 +103,9 @@ static void test_gates_give_what_pytorch_gave(void **state)
     }
 }
 
-/* Ten roundings to the nearest of 8 bits lie on a way through a layer, each off by 2^-8 of the next power of two at most. Left out: a
- * ReLU whose input is so near 0 that rounding changes its sign, and logits that are divided by a hundredth. */
+/* Ten roundings to the nearest of 8 bits lie on a way through a layer, each off by 2^-8 of the next power of two at
+ * most. Left out: a ReLU whose input is so near 0 that rounding changes its sign, and logits that are divided by a
+ * hundredth. */
 #define BF16_BAND 4.7e-2
 static const char *const beyond_bf16[] = {"gshard_k1_noisy", "xmoe_below_floor"};
 

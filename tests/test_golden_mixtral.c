@@ -126,8 +126,9 @@ static void check_gradient(const golden *g, const fsm_param *p, int64_t expert)
     if (!(worst <= 1e-5 * largest)) fail_msg("%s is off by %g of %g", key, worst, largest);
 }
 
-/* After updates z-loss and gradient norm have a band of their own: AdamW turns rounding of near-zero gradients into whole
- * steps, and PyTorch in float32 is up to 6e-6 and 2e-5 off the recorded float64 there too (values.json, float32). */
+/* After updates z-loss and gradient norm have a band of their own: AdamW turns rounding of near-zero gradients into
+ * whole steps, and PyTorch in float32 is up to 6e-6 and 2e-5 off the recorded float64 there too (values.json,
+ * float32). */
 static void check_step(const golden *g, const json_t *want, double band, double later_band)
 {
     const fsm_model *m = g->stepper.model;

@@ -334,8 +334,8 @@ static void test_graph_executor_names_a_task_without_function(void **state)
 
 static const double PRINTED_US = 0.01; /* times are printed to nanoseconds */
 
-/* One complete slice a task and step, with the task's name, on its resource and after what was there before; returns how
- * many. */
+/* One complete slice a task and step, with the task's name, on its resource and after what was there before; returns
+ * how many. */
 static int check_trace(const json_t *events, const fsm_graph *graph)
 {
     size_t i;

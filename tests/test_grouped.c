@@ -1,5 +1,5 @@
-/* Products of experts as one call, both ways, against the reference expert by expert: uneven and empty experts, rows that
- * nobody has between them, more and fewer experts than threads. */
+/* Products of experts as one call, both ways, against the reference expert by expert: uneven and empty experts, rows
+ * that nobody has between them, more and fewer experts than threads. */
 #include "cpu/cpu.h"
 #include "cpu/products.h"
 #include "test_ops_data.h"

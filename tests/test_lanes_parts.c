@@ -1,5 +1,5 @@
-/* Parts of a micro-batch: which samples a part has, which configurations allow parts, what memory lanes take; parts of a batch
- * that is given, of the layers alone, and what hooks are told. Oracles: the whole; what is reserved. */
+/* Parts of a micro-batch: which samples a part has, which configurations allow parts, what memory lanes take; parts of
+ * a batch that is given, of the layers alone, and what hooks are told. Oracles: the whole; what is reserved. */
 #include "lanes_case.h"
 
 #include "moe/extend.h"
@@ -109,8 +109,8 @@ static void test_lanes_parts_of_a_given_batch_are_the_batch(void **state)
 
 /* ---- the layers alone ---- */
 
-/* A step of the layers alone, as `fsmoe bench schedules --layer` runs it, leaves gradients of the layers' parameters, and of
- * their input in each pass. */
+/* A step of the layers alone, as `fsmoe bench schedules --layer` runs it, leaves gradients of the layers' parameters,
+ * and of their input in each pass. */
 typedef struct layers_alone {
     float *grads; /* [grad_elems]; owned, as the next */
     float *dx;    /* [dx_elems] part after part */

@@ -1,5 +1,5 @@
-/* Finite differences of one MoE layer's objective: every gate with every expert, every loss, every order, shared experts.
- * Oracle: (f(p + h) - f(p - h)) / 2h of sum dy y + aux + z, wherever no choice changes on the way. */
+/* Finite differences of one MoE layer's objective: every gate with every expert, every loss, every order, shared
+ * experts. Oracle: (f(p + h) - f(p - h)) / 2h of sum dy y + aux + z, wherever no choice changes on the way. */
 #include "layer_case.h"
 
 enum { LOOKS = 6 };

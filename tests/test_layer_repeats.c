@@ -1,5 +1,5 @@
-/* The same layer run otherwise gives the same: on another number of threads, to rounding; and with another layer's forward
- * between its forward and its backward, to the bit. */
+/* The same layer run otherwise gives the same: on another number of threads, to rounding; and with another layer's
+ * forward between its forward and its backward, to the bit. */
 #include "layer_case.h"
 
 /* ---- threads ---- */
@@ -113,8 +113,8 @@ static void borrow(fsm_moe_pass *pass, const fsm_layer_run *other)
     pass->mixing.grads = &other->staging.mixing;
 }
 
-/* Two layers that share their staging and scratch, as those of a model do: what the second forward writes, the first backward does not
- * need. */
+/* Two layers that share their staging and scratch, as those of a model do: what the second forward writes, the first
+ * backward does not need. */
 static void check_two_forwards(const char *const *settings, const char *what)
 {
     enum { MOST = 8192 };

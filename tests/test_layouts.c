@@ -375,8 +375,8 @@ static void test_layouts_unequal_tokens_and_micro_batches_agree(void **state)
     check_case(settings, false);
 }
 
-/* By rank, the balancing loss is the mean of what each rank's tokens give. Four ranks with a sample each are then like one
- * process with a sample a micro-batch, and not like one with all four at once. */
+/* By rank, the balancing loss is the mean of what each rank's tokens give. Four ranks with a sample each are then like
+ * one process with a sample a micro-batch, and not like one with all four at once. */
 static void test_layouts_loss_by_rank_is_that_of_micro_batches(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* List scheduling on random graphs. Oracles: the definition, looked at instant by instant; the simulator in order; the longest
- * way, searched without memory. */
+/* List scheduling on random graphs. Oracles: the definition, looked at instant by instant; the simulator in order; the
+ * longest way, searched without memory. */
 #define DRAW_SEED 41
 #include "draws.h"
 #include "plan/list.h"
@@ -58,8 +58,8 @@ static bool is_ready(const fsm_list *list, int task, double at_s)
     return true;
 }
 
-/* When a task starts, it was ready, its resource was free, and nothing with a greater key was ready and waiting for it; and
- * no resource is idle while a task that could run on it is ready. */
+/* When a task starts, it was ready, its resource was free, and nothing with a greater key was ready and waiting for it;
+ * and no resource is idle while a task that could run on it is ready. */
 static void check_start(const fsm_list *list, const double *keys, int task)
 {
     double start_s = list->start_s[task];

@@ -374,7 +374,8 @@ static void test_measure_operations_give_their_lines_back(void **state)
     fsm_cluster_destroy(&cluster);
 }
 
-/* Lines are of elements of 4 bytes: rows of bf16 are sent as they are, two for one; gradients are fp32 whatever rows are. */
+/* Lines are of elements of 4 bytes: rows of bf16 are sent as they are, two for one; gradients are fp32 whatever rows
+ * are. */
 static void test_measure_operations_of_narrow_rows_send_twice_as_many(void **state)
 {
     (void)state;

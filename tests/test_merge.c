@@ -1,5 +1,5 @@
-/* Schedules that merge lanes in a fixed order: whose turn it is, what gives way to what, what is left where there are no
- * lanes, and that the planner of lanes never loses to them.
+/* Schedules that merge lanes in a fixed order: whose turn it is, what gives way to what, what is left where there are
+ * no lanes, and that the planner of lanes never loses to them.
  * Oracles: the checker of plans; orders written down by hand; intervals. */
 #define DRAW_SEED 45
 #include "draws.h"
@@ -272,8 +272,8 @@ static double ready_s(const fsm_graph *graph, const fsm_timeline *timeline, int 
     return free_s;
 }
 
-/* Between the moment a task is ready and its start no sum begins, so that it waits for one at most; returns how many sums
- * begin before the last all-to-all. */
+/* Between the moment a task is ready and its start no sum begins, so that it waits for one at most; returns how many
+ * sums begin before the last all-to-all. */
 static int check_gives_way(const fsm_graph *graph, const fsm_timeline *timeline)
 {
     double free_s[FSM_RESOURCE_COUNT] = {0};

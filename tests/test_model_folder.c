@@ -1,5 +1,5 @@
-/* Model folders that are not what they say, and models whose numbers are none: named before memory is reserved, at loading,
- * or when the first logit is not finite, by whatever reads them. Oracle: what was done to the folder.
+/* Model folders that are not what they say, and models whose numbers are none: named before memory is reserved, at
+ * loading, or when the first logit is not finite, by whatever reads them. Oracle: what was done to the folder.
  */
 #include "command_case.h"
 

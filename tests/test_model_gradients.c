@@ -1,7 +1,8 @@
 /* Finite differences of whole two-layer models, both families: for every parameter tensor, the loss along a random
- * direction u changes by (L(p + e u) - L(p - e u)) / 2e = g.u. Forward is float32, so with steps that change the loss by
- * about 1e-2 the difference quotient is good to about 1e-3 of |g| |u|; the band is 3e-3 plus what rounding (5e-7 of the
- * loss) makes of a smaller step. The loss jumps where a token changes experts, so a step over which one does is halved. */
+ * direction u changes by (L(p + e u) - L(p - e u)) / 2e = g.u. Forward is float32, so with steps that change the loss
+ * by about 1e-2 the difference quotient is good to about 1e-3 of |g| |u|; the band is 3e-3 plus what rounding (5e-7 of
+ * the loss) makes of a smaller step. The loss jumps where a token changes experts, so a step over which one does is
+ * halved. */
 #include "model_case.h"
 
 #include <math.h>
@@ -46,7 +47,8 @@ static void destroy(fixture *f)
     fsmoe_config_destroy(f->config);
 }
 
-/* The whole objective at the present parameters; leaves its gradient in the model. A learning rate of 0 changes nothing. */
+/* The whole objective at the present parameters; leaves its gradient in the model. A learning rate of 0 changes
+ * nothing. */
 static double objective(fixture *f)
 {
     fsm_stepper *s = &f->stepper;

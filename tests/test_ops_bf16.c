@@ -1,6 +1,6 @@
-/* Every operation of the CPU's table with rows of bf16 against the reference, whose floats are those that the rows hold: what
- * is made of floats agrees as the fast table's does, what is made of rows to half a unit in bf16's last place more. The same
- * bits twice, and with so little work memory that everything is done in parts. */
+/* Every operation of the CPU's table with rows of bf16 against the reference, whose floats are those that the rows
+ * hold: what is made of floats agrees as the fast table's does, what is made of rows to half a unit in bf16's last
+ * place more. The same bits twice, and with so little work memory that everything is done in parts. */
 #include "base/bf16.h"
 #include "cpu/instance.h"
 #include "test_ops_cpu.h"

@@ -1,5 +1,5 @@
-/* The fast tables against the reference: products, norms, attention, activations, vectors; and against itself, since a fixed
- * number of threads must give the same bits every run. Rows and softmax: test_ops_cpu_rows.c. */
+/* The fast tables against the reference: products, norms, attention, activations, vectors; and against itself, since a
+ * fixed number of threads must give the same bits every run. Rows and softmax: test_ops_cpu_rows.c. */
 #include "test_ops_cpu.h"
 #include "cpu/gemm.h"
 #include "cpu/slots.h"

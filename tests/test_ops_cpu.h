@@ -1,5 +1,5 @@
-/* What the tests of the fast tables share: the table under test, run twice beside the reference, over shapes that are empty,
- * single, odd, strided and large enough for several threads.
+/* What the tests of the fast tables share: the table under test, run twice beside the reference, over shapes that are
+ * empty, single, odd, strided and large enough for several threads.
  * In:  a check of one shape. Out: it has been run on 1 to 3 threads.
  */
 #ifndef FSM_TESTS_TEST_OPS_CPU_H

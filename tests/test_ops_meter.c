@@ -1,5 +1,5 @@
-/* The table that counts another's work. That it forwards every slot is test_ops_values' and test_ops_gradients' to see, where it is
- * one of the tables; what it counts is worked out here by hand. */
+/* The table that counts another's work. That it forwards every slot is test_ops_values' and test_ops_gradients' to see,
+ * where it is one of the tables; what it counts is worked out here by hand. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* Operations on places: the fast table against the reference on two threads, where both have work, and what they say by hand. */
+/* Operations on places: the fast table against the reference on two threads, where both have work, and what they say by
+ * hand. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

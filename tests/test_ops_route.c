@@ -1,5 +1,5 @@
-/* Routing as operations: the fast tables give the reference's bits on any number of threads, over shapes that are empty,
- * single and large; the reference gives values worked out by hand. Gradients: test_ops_route_gradients.c. */
+/* Routing as operations: the fast tables give the reference's bits on any number of threads, over shapes that are
+ * empty, single and large; the reference gives values worked out by hand. Gradients: test_ops_route_gradients.c. */
 #include "ops/ref.h"
 #include "test_ops_cpu.h"
 

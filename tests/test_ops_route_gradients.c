@@ -1,5 +1,5 @@
-/* Routing's differentiable operations against finite differences (test_ops_differences.h). Choices are given: between two of
- * them there is nothing to differentiate. */
+/* Routing's differentiable operations against finite differences (test_ops_differences.h). Choices are given: between
+ * two of them there is nothing to differentiate. */
 #include "test_ops_differences.h"
 
 enum { TOKENS = 4, EXPERTS = 6, K = 2, GROUPS = 2, SCORES = TOKENS * EXPERTS, PAIRS = TOKENS * K, SIZE = 5 };

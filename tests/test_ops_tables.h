@@ -1,5 +1,5 @@
-/* Every table there is, each slot by slot alike: the reference, both of the CPU on two threads, and one that counts another's
- * work.
+/* Every table there is, each slot by slot alike: the reference, both of the CPU on two threads, and one that counts
+ * another's work.
  * In:  nothing; make_tables and destroy_tables go around a program's tests.
  * Out: the tables, with work memory for attention on up to 256 keys and heads of 64.
  */

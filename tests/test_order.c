@@ -253,8 +253,8 @@ static void test_order_first_choices_come_before_second(void **state)
     fsm_memory_destroy(&memory);
 }
 
-/* The same case by weights: expert 0 keeps its two heaviest, which are a first and a second choice; expert 1 has three of
- * one weight and keeps those that come first by position. */
+/* The same case by weights: expert 0 keeps its two heaviest, which are a first and a second choice; expert 1 has three
+ * of one weight and keeps those that come first by position. */
 static void test_order_the_heaviest_keep_their_places(void **state)
 {
     (void)state;

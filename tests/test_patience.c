@@ -1,4 +1,5 @@
-/* When a rank says that it waits, when it gives up, and when a run saves itself by the clock: as functions of made-up time. */
+/* When a rank says that it waits, when it gives up, and when a run saves itself by the clock: as functions of made-up
+ * time. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* The checker of plans refuses what is changed about what a plan says of its graph: lanes, memory, times, bounds, names.
- * Oracle: the changes, each of which makes something untrue. */
+/* The checker of plans refuses what is changed about what a plan says of its graph: lanes, memory, times, bounds,
+ * names. Oracle: the changes, each of which makes something untrue. */
 #include "plan_changes.h"
 
 /* ---- lanes, changed ---- */

@@ -49,7 +49,8 @@ static void check_times(const json_t *plan)
     }
 }
 
-/* Schedules of layers cut each of them, dsmoe and lanes in a fixed order none; fsmoe-lanes may have lanes instead of chunks. */
+/* Schedules of layers cut each of them, dsmoe and lanes in a fixed order none; fsmoe-lanes may have lanes instead of
+ * chunks. */
 static void check_degrees(const json_t *plan, int schedule)
 {
     const json_t *layers = json_object_get(plan, "layers"), *entry;
@@ -201,7 +202,8 @@ static void test_plan_command_explains_degrees(void **state)
     json_decref(json_of(o));
 }
 
-/* Updates that follow their pieces, and cost something: how many there are, and when each begins, is the plan's to choose. */
+/* Updates that follow their pieces, and cost something: how many there are, and when each begins, is the plan's to
+ * choose. */
 static void test_plan_command_bound_holds_where_updates_cost(void **state)
 {
     const command_case *c = *state;
@@ -281,9 +283,10 @@ static void test_plan_command_of_plain_steps_is_plain(void **state)
 
 /* ---- one layer, by hand ---- */
 
-/* Two GEMMs take 2 (2 + 1) = 6 ms, alltoall 3, allgather 2.5, reducescatter 1.25. Forward at degree 1: 3 + 2.5 + 6 + 1.25 + 3 = 15.75; at
- * degree 2, the other there is, stages take 2, 1.5, 5, 0.75, 2 a chunk, so at least 2 * 5 + 6.25 = 16.25. Backward the experts take twice as
- * long. An all-reduce of 10 elements takes 6 ms, of 100 51 ms; it fits beside the experts, or makes the link the longest: 3 + 51 + 3. */
+/* Two GEMMs take 2 (2 + 1) = 6 ms, alltoall 3, allgather 2.5, reducescatter 1.25. Forward at degree 1: 3 + 2.5 + 6 +
+ * 1.25 + 3 = 15.75; at degree 2, the other there is, stages take 2, 1.5, 5, 0.75, 2 a chunk, so at least 2 * 5 + 6.25 =
+ * 16.25. Backward the experts take twice as long. An all-reduce of 10 elements takes 6 ms, of 100 51 ms; it fits beside
+ * the experts, or makes the link the longest: 3 + 51 + 3. */
 static void test_plan_command_of_a_layer_is_as_computed_by_hand(void **state)
 {
     const command_case *c = *state;

@@ -1,5 +1,5 @@
-/* Plan files that are damaged or lie: each is refused with the file, the key or the task in the message, and none ends the process.
- * Oracles: a sound file, and edits of its JSON. */
+/* Plan files that are damaged or lie: each is refused with the file, the key or the task in the message, and none ends
+ * the process. Oracles: a sound file, and edits of its JSON. */
 #include "plan_case.h"
 
 #include "base/file.h"

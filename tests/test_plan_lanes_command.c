@@ -1,11 +1,12 @@
-/* `fsmoe plan` where the configuration says how many lanes there are to be, and what memory they may take: parallel.lanes,
- * parallel.memory. Oracles: what is asked for; a plan with all memory; the same plan as a table and as JSON; the least memory that
- * is not refused. */
+/* `fsmoe plan` where the configuration says how many lanes there are to be, and what memory they may take:
+ * parallel.lanes, parallel.memory. Oracles: what is asked for; a plan with all memory; the same plan as a table and as
+ * JSON; the least memory that is not refused. */
 #include "plan_command_case.h"
 
 #define LANES PLAN, "--schedule", "fsmoe-lanes"
 
-/* Four micro-batches, in which tokens compete: none may be parted, and side by side they take as many times the memory. */
+/* Four micro-batches, in which tokens compete: none may be parted, and side by side they take as many times the
+ * memory. */
 #define FOUR "train.global_batch=64", "train.micro_batch=16", "moe.capacity_factor=1"
 
 typedef struct summary {

@@ -1,5 +1,5 @@
-/* What plans keep to: memory, the lanes that are wanted, a number of pieces. Oracles: bytes of lanes, told apart from plans; the
- * checker; another schedule's time; tasks, counted. */
+/* What plans keep to: memory, the lanes that are wanted, a number of pieces. Oracles: bytes of lanes, told apart from
+ * plans; the checker; another schedule's time; tasks, counted. */
 #include "plan_case.h"
 
 static fsmoe_status set(fsmoe_config *config, const char *const *settings)
@@ -28,7 +28,8 @@ static fsm_step_shape shape_with(const char *const *settings)
 
 /* ---- memory ---- */
 
-/* Four samples a group are four capacity groups: in four parts one of two ranks has all of each, in two both have half. */
+/* Four samples a group are four capacity groups: in four parts one of two ranks has all of each, in two both have
+ * half. */
 static void test_plan_limits_count_the_fullest_rank_of_a_part(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* What `fsmoe plan` and `fsmoe simulate` refuse: wrong use, bad input, outputs that cannot be; and sizes that no machine holds.
- * Oracle: what a message must name. */
+/* What `fsmoe plan` and `fsmoe simulate` refuse: wrong use, bad input, outputs that cannot be; and sizes that no
+ * machine holds. Oracle: what a message must name. */
 #include "plan_command_case.h"
 
 static void test_plan_refusals_of_wrong_use(void **state)

@@ -1,5 +1,5 @@
-/* What the resources of a plan have to do, and wait for. Oracles: idle and busy time add up to the step; the plan of dsmoe, in
- * which one task follows another. */
+/* What the resources of a plan have to do, and wait for. Oracles: idle and busy time add up to the step; the plan of
+ * dsmoe, in which one task follows another. */
 #include "plan_case.h"
 
 #include "plan/load.h"

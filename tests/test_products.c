@@ -140,7 +140,8 @@ static void test_products_of_experts_are_measured_both_ways(void **state)
     }
 }
 
-/* What a way does of n rows: none where it is sgemm's, or not in this build; else all but fewer than 16, its smallest piece. */
+/* What a way does of n rows: none where it is sgemm's, or not in this build; else all but fewer than 16, its smallest
+ * piece. */
 static int64_t rows_by(fsm_product_way way, int64_t n)
 {
     return way == FSM_PRODUCT_SGEMM || !FSMOE_PRODUCTS_HAVE_WAYS ? 0 : n - n % 16;

@@ -1,4 +1,5 @@
-/* Profiles: medians of tasks, and a whole profile of a tiny model whose file reads back. Runs alone and on four ranks. */
+/* Profiles: medians of tasks, and a whole profile of a tiny model whose file reads back. Runs alone and on four
+ * ranks. */
 #include "comm/world.h"
 #include "exec/recorder.h"
 #include "measure_case.h"

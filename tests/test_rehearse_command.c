@@ -1,5 +1,5 @@
-/* `fsmoe bench schedules --rehearse` as a user runs it: what it prints and writes, and what it refuses. Alone, and on four
- * ranks where MPI is there. */
+/* `fsmoe bench schedules --rehearse` as a user runs it: what it prints and writes, and what it refuses. Alone, and on
+ * four ranks where MPI is there. */
 #include "command_case.h"
 
 /* What 8 nodes of 4 ranks take, a hundredth of it or so. */
@@ -23,8 +23,8 @@ static int make_rehearsal(void **state)
 static double field(const char *line, int n)
 {
     const char *end = line + strcspn(line, "\n");
-    for (; n >= 0; n--)
-        do end--;
+    for (; n >= 0; n--) do
+            end--;
         while (*end != ',');
     return atof(end + 1);
 }
@@ -57,8 +57,8 @@ static void check_words(outcome o)
 static void test_rehearse_one_rank(void **state)
 {
     const command_case *c = *state;
-    check_words(run(c, ARGS(REHEARSE, "--stretch", "4", "--steps", "2", "--schedules", "dsmoe,fsmoe", "--csv", "rows.csv",
-                            "--picture", "bars.svg")));
+    check_words(run(c, ARGS(REHEARSE, "--stretch", "4", "--steps", "2", "--schedules", "dsmoe,fsmoe", "--csv",
+                            "rows.csv", "--picture", "bars.svg")));
     check_csv(c, 2);
     char *svg = read_text(c, "bars.svg", NULL);
     assert_has(svg, "bars: rehearsed");
@@ -72,8 +72,8 @@ static void test_rehearse_four_ranks(void **state)
     const command_case *c = *state;
     if (!has_mpi(c)) skip();
     check_words(run_ranks(c, "4",
-                          ARGS(REHEARSE, "--stretch", "4", "--steps", "2", "--schedules", "dsmoe,fsmoe,fsmoe-x", "--csv",
-                               "rows.csv", "--set", "parallel.nodes=2", "--set", "parallel.ep_size=2", "--set",
+                          ARGS(REHEARSE, "--stretch", "4", "--steps", "2", "--schedules", "dsmoe,fsmoe,fsmoe-x",
+                               "--csv", "rows.csv", "--set", "parallel.nodes=2", "--set", "parallel.ep_size=2", "--set",
                                "parallel.esp_size=2", "--set", "parallel.mp_size=2")));
     check_csv(c, 3);
 }

@@ -455,8 +455,8 @@ static void test_resume_names_the_command_that_was_used(void **state)
 #define LONGER "--set", "data.seq_len=64", "--set", "train.global_batch=8"
 #define MEASURED STEPS(4), EVERY(2), "--set", "train.products=measured", "--set", "parallel.threads=1", LONGER
 
-/* What is measured differs from run to run, so the whole run and the one that goes on are one: its steps after the checkpoint
- * are done again, by the table that was kept. */
+/* What is measured differs from run to run, so the whole run and the one that goes on are one: its steps after the
+ * checkpoint are done again, by the table that was kept. */
 static void test_resume_computes_by_the_table_of_products_that_was_measured_first(void **state)
 {
     const command_case *c = *state;

@@ -1,5 +1,5 @@
-/* Whose a run folder is: one live process has it, an ended run's steps aside whole, and nothing that a run has not made is
- * moved, replaced or removed, whatever it is called. */
+/* Whose a run folder is: one live process has it, an ended run's steps aside whole, and nothing that a run has not made
+ * is moved, replaced or removed, whatever it is called. */
 #include "run_folder_case.h"
 
 #include "run/folder.h"

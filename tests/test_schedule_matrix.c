@@ -1,5 +1,5 @@
-/* Every schedule, every pair of degrees up to four, every layout, gate and expert of the tables: ten training steps have
- * the losses of dsmoe's, and the same bits when they are run again. Ranks are threads of this process. */
+/* Every schedule, every pair of degrees up to four, every layout, gate and expert of the tables: ten training steps
+ * have the losses of dsmoe's, and the same bits when they are run again. Ranks are threads of this process. */
 #include "model_case.h"
 #include "moe/expert/expert.h"
 #include "moe/gate/gate.h"

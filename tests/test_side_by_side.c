@@ -1,6 +1,6 @@
-/* Different models trained, evaluated and continued at once by threads of one process, each thread with a world of its own:
- * every result is to the bit what the same job gives alone. Also what the sanitizer for threads is run on: then on one
- * OpenMP thread each (tests/CMakeLists.txt says why). */
+/* Different models trained, evaluated and continued at once by threads of one process, each thread with a world of its
+ * own: every result is to the bit what the same job gives alone. Also what the sanitizer for threads is run on: then on
+ * one OpenMP thread each (tests/CMakeLists.txt says why). */
 #define _GNU_SOURCE
 #include "run_case.h"
 

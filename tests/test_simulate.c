@@ -225,8 +225,8 @@ static int plain_next(const fsm_graph *graph, int resource, const bool *started,
     return -1;
 }
 
-/* Every second: what has run out ends; as long as a free resource's next task takes no time, it is done; then each free resource
- * takes its next one. */
+/* Every second: what has run out ends; as long as a free resource's next task takes no time, it is done; then each free
+ * resource takes its next one. */
 static void plain_by_priority(const fsm_graph *graph, const double *seconds, double *start_s)
 {
     bool started[MOST_TASKS] = {0}, ended[MOST_TASKS] = {0};

@@ -1,5 +1,5 @@
-/* A configuration as it is trained with, tried: `fsmoe bench` and `fsmoe profile` take the keys that say how it is to be planned.
- * Oracle: what the keys say, in the rows of the bench and in its refusals. */
+/* A configuration as it is trained with, tried: `fsmoe bench` and `fsmoe profile` take the keys that say how it is to
+ * be planned. Oracle: what the keys say, in the rows of the bench and in its refusals. */
 #include "command_case.h"
 
 #define BENCH "bench", "schedules", "planned.yaml", "--steps", "1", "--budget", "0.01"

@@ -1,4 +1,5 @@
-/* fsmoe generate MODEL_DIR --prompt TEXT: text from a model, printed as it comes; of several prompts when all are done. */
+/* fsmoe generate MODEL_DIR --prompt TEXT: text from a model, printed as it comes; of several prompts when all are
+ * done. */
 #include "command.h"
 #include "prompts.h"
 

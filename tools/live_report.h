@@ -1,6 +1,6 @@
 /* The report of a run, renewed while it goes on.
- * In:  the run's folder, steps as they are done. Out: run.dir/report.html, never much older than a minute, for at most a
- * hundredth of the time and a second at once; where that is too little, made at the end.
+ * In:  the run's folder, steps as they are done. Out: run.dir/report.html, never much older than a minute, for at most
+ * a hundredth of the time and a second at once; where that is too little, made at the end.
  */
 #ifndef FSMOE_TOOLS_LIVE_REPORT_H
 #define FSMOE_TOOLS_LIVE_REPORT_H

@@ -4,8 +4,8 @@
 #include "outputs.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,8 +146,8 @@ static void hold_streams(void)
         if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) return;
 }
 
-/* Output that did not arrive is a failure, unless the reader went away having seen enough. Runs at exit, since argp itself
- * prints help and ends the process. */
+/* Output that did not arrive is a failure, unless the reader went away having seen enough. Runs at exit, since argp
+ * itself prints help and ends the process. */
 static void end_output(void)
 {
     bool failed = ferror(stdout) != 0;

@@ -3,8 +3,9 @@
  * Out: what to do now, and when to look again. A value: no thread, no signal, no clock of its own.
  * A stage in which a run was asked to stop is given up when it lasts longer than
  *   3 × the longest step so far, 5 s at least, in a step (how long the first one takes nobody knows: it is waited for);
- *   3 × the longest pause so far, or 3 × what this one should take, 30 s at least, while the run evaluates, saves or plans.
- * Without having been asked, a rank that waits so long, and 30 s at least, says so, each time it has waited twice as long.
+ *   3 × the longest pause so far, or 3 × what this one should take, 30 s at least, while the run evaluates, saves or
+ * plans. Without having been asked, a rank that waits so long, and 30 s at least, says so, each time it has waited
+ * twice as long.
  */
 #ifndef FSMOE_TOOLS_PATIENCE_H
 #define FSMOE_TOOLS_PATIENCE_H

@@ -1,5 +1,6 @@
 /* The prompts of a command line: given one by one, or in files, one a line.
- * In:  texts, paths. Out: an array of texts in the order they were given; a sentence when a file holds none or an empty one.
+ * In:  texts, paths. Out: an array of texts in the order they were given; a sentence when a file holds none or an empty
+ *      one.
  */
 #ifndef FSMOE_TOOLS_PROMPTS_H
 #define FSMOE_TOOLS_PROMPTS_H

@@ -1,4 +1,5 @@
-/* fsmoe simulate PLAN|MODEL.yaml: a step on a virtual clock, as numbers and pictures; and the paper's grid of layers. */
+/* fsmoe simulate PLAN|MODEL.yaml: a step on a virtual clock, as numbers and pictures; and the paper's grid of
+ * layers. */
 #include "command.h"
 #include "plan_source.h"
 
@@ -63,8 +64,8 @@ static void add_class(arguments *a, struct argp_state *state, const char *text)
     a->class_count++;
 }
 
-/* A plan file is a JSON object. false: the file cannot be looked into, as reading it will say; a pipe gives what it has but
- * once. */
+/* A plan file is a JSON object. false: the file cannot be looked into, as reading it will say; a pipe gives what it has
+ * but once. */
 static bool look(const char *path, bool *is_plan)
 {
     char c = ' ';

@@ -1,5 +1,5 @@
-/* A program with kinds of its own: extended LAYER.yaml IN OUT runs one layer, as `fsmoe layer` does, with one more gate,
- * order, all-to-all, expert and hook to choose from. */
+/* A program with kinds of its own: extended LAYER.yaml IN OUT runs one layer, as `fsmoe layer` does, with one more
+ * gate, order, all-to-all, expert and hook to choose from. */
 #include "extend.h"
 
 #include <fsmoe/fsmoe.h>

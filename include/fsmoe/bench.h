@@ -1,5 +1,5 @@
-/* Schedules held against one another on the present ranks: what each was planned to take, and what it took; or, rehearsed,
- * what it would take on another cluster.
+/* Schedules held against one another on the present ranks: what each was planned to take, and what it took; or,
+ * rehearsed, what it would take on another cluster.
  * In:  a configuration; all ranks of the job.
  * Out: a row a schedule. Steps of the schedules take turns, so that a slow minute of the machine is everybody's.
  */
@@ -16,8 +16,9 @@ typedef struct fsmoe_bench_options {
     const char *cluster; /* cluster file to plan from; NULL: costs are measured first */
     int micro_batches;   /* of a step, each of train.micro_batch samples; of `layer` it is 1; 0: 1 */
     int layers;          /* the model is cut to so many, its vocabulary in proportion; 0: it is not */
-    /* cluster file to plan from and to rehearse: messages run, compute tasks sleep for what it says, nothing is trained, and
-     * all times are those of that cluster; NULL: steps are measured. cluster and budget_s have no effect then. */
+    /* cluster file to plan from and to rehearse: messages run, compute tasks sleep for what it says, nothing is
+     * trained, and all times are those of that cluster; NULL: steps are measured. cluster and budget_s have no effect
+     * then. */
     const char *rehearse;
     double stretch; /* of a rehearsal: times as long as on the cluster; 0: as few as leave half of the machine free */
     void (*on_message)(void *user, const char *sentence); /* on rank 0, or NULL */
@@ -33,7 +34,7 @@ typedef struct fsmoe_bench_row {
     double bound_s;                      /* no plan of this schedule is faster with these costs */
     double overlap; /* communication while rank 0 computes, over its communication; NaN: there is none */
     double intra_s, inter_s, compute_s; /* busy, of rank 0, in the median step */
-    double stretch; /* it was rehearsed, so many times as slowly; 0: measured */
+    double stretch;                     /* it was rehearsed, so many times as slowly; 0: measured */
 } fsmoe_bench_row;
 
 enum { FSMOE_BENCH_MOST_ROWS = 16 };
@@ -68,12 +69,12 @@ FSMOE_API fsmoe_status fsmoe_bench_summarize(const fsmoe_bench_case *cases, int 
 
 /* One SVG: a row a case, a bar a schedule, which begins at 1 and ends at how many times faster than dsmoe it was (where
  * dsmoe did not run: than the case's first schedule); a tick where the plan expected that end; above them the geometric
- * means. Replaces the file in one step; no cases make a picture that says so. ERROR_IO; ERROR_MEMORY; ERROR_CONFIG: more
- * than FSMOE_BENCH_MOST_ROWS different schedules. */
+ * means. Replaces the file in one step; no cases make a picture that says so. ERROR_IO; ERROR_MEMORY; ERROR_CONFIG:
+ * more than FSMOE_BENCH_MOST_ROWS different schedules. */
 FSMOE_API fsmoe_status fsmoe_bench_draw(const fsmoe_bench_case *cases, int count, const char *title, const char *path);
 
-/* A table of commas: a line a row, times in ms, columns as docs/bench-schedules.md has them. Replaces the file in one step.
- * ERROR_IO; ERROR_MEMORY. */
+/* A table of commas: a line a row, times in ms, columns as docs/bench-schedules.md has them. Replaces the file in one
+ * step. ERROR_IO; ERROR_MEMORY. */
 FSMOE_API fsmoe_status fsmoe_bench_write_csv(const fsmoe_bench_case *cases, int count, const char *path);
 
 #endif

@@ -1,7 +1,7 @@
 /* How much memory training takes of a rank, by what it is for, before anything is allocated.
  * In:  a configuration that fsmoe_plan_create has completed, nodes and ranks on each.
- * Out: bytes of rank 0, which has as many tokens as any and gathers what is saved; INT64_MAX where no machine could hold
- *      a step.
+ * Out: bytes of rank 0, which has as many tokens as any and gathers what is saved; INT64_MAX where no machine could
+ *      hold a step.
  */
 #ifndef FSMOE_MEMORY_H
 #define FSMOE_MEMORY_H
@@ -19,8 +19,9 @@ typedef struct fsmoe_memory {
     int64_t workspace; /* of tasks, attention, sums over ranks; of measuring, saving and the sample */
     int64_t host_tables; /* counts and maps of the host's, batches */
     int64_t process;     /* what a process has anyway; 0: it was not asked */
-    /* Where choices decide how many rows a rank computes, the above has what is expected of a young router. Should all tokens
-     * choose experts of one rank, that rank takes so much more; until then these are pages that nobody has touched. */
+    /* Where choices decide how many rows a rank computes, the above has what is expected of a young router. Should all
+     * tokens choose experts of one rank, that rank takes so much more; until then these are pages that nobody has
+     * touched. */
     int64_t worst_more;
 } fsmoe_memory;
 

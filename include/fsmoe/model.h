@@ -12,8 +12,8 @@
 
 typedef struct fsmoe_eval_options {
     const char *data; /* a text, .jsonl or .tokens file */
-    /* bytes, gpt2, a tokenizer.json or its folder; NULL: the model folder's own, or without one bytes for a model of 256
-     * ids, gpt2 for one of 50257 */
+    /* bytes, gpt2, a tokenizer.json or its folder; NULL: the model folder's own, or without one bytes for a model of
+     * 256 ids, gpt2 for one of 50257 */
     const char *tokenizer;
     int64_t seq_len; /* 0: the model's longest, at most 1024 */
     /* Told which tokenizer was chosen, where that is not plain; NULL: nobody. */
@@ -31,9 +31,9 @@ typedef struct fsmoe_eval_result {
 /* Mean cross-entropy of the text in windows: window j holds tokens j L … j L + L, the last only as a target; a rest
  * shorter than that is left out. No token is dropped, no noise is added.
  * ERROR_CONFIG: seq_len beyond the model's positions, the text shorter than one window, a tokenizer with more ids than
- * the model, or none to be found; ERROR_FORMAT: a tensor has another shape than config.json says, found before any memory is
- * reserved; ERROR_NUMERIC: NaN or infinity in a tensor, which the message names, in a logit or in the loss; ERROR_IO,
- * ERROR_UNSUPPORTED, ERROR_MEMORY. */
+ * the model, or none to be found; ERROR_FORMAT: a tensor has another shape than config.json says, found before any
+ * memory is reserved; ERROR_NUMERIC: NaN or infinity in a tensor, which the message names, in a logit or in the loss;
+ * ERROR_IO, ERROR_UNSUPPORTED, ERROR_MEMORY. */
 FSMOE_API fsmoe_status fsmoe_eval(const char *model_dir, const fsmoe_eval_options *options, fsmoe_eval_result *result);
 
 /* How fast tokens were added, and how fast reading the weights alone would have been. */
@@ -63,9 +63,9 @@ typedef struct fsmoe_generate_options {
     fsmoe_generate_speed *speed; /* NULL: nobody wants it, and nothing is read between steps */
 } fsmoe_generate_options;
 
-/* Continues the prompt with a key/value cache. *text: prompt and continuation, malloc'd, *size bytes and a 0 after them.
- * Stops early at the end of text or when the model's positions are used up. Errors as above; ERROR_NUMERIC ends it at the
- * token whose logits are not finite. */
+/* Continues the prompt with a key/value cache. *text: prompt and continuation, malloc'd, *size bytes and a 0 after
+ * them. Stops early at the end of text or when the model's positions are used up. Errors as above; ERROR_NUMERIC ends
+ * it at the token whose logits are not finite. */
 FSMOE_API fsmoe_status fsmoe_generate(const char *model_dir, const fsmoe_generate_options *options, char **text,
                                       size_t *size);
 
@@ -75,11 +75,11 @@ typedef struct fsmoe_generated {
     int64_t prompt_tokens, tokens; /* tokens added */
 } fsmoe_generated;
 
-/* Continues n prompts side by side: each goes through the model by itself, then all that have not ended take a step together,
- * a token each. Prompt i draws with options->seed + i, and is given the text it would be given alone with that seed, bit for
- * bit. options->prompt is ignored. generated: [n]; on failure there is nothing to free. Errors as above, which name the
- * prompt by its number from 1 on where there are several; ERROR_CONFIG: no prompt; ERROR_MEMORY: a cache of keys and values for
- * so many is larger than this machine's memory. */
+/* Continues n prompts side by side: each goes through the model by itself, then all that have not ended take a step
+ * together, a token each. Prompt i draws with options->seed + i, and is given the text it would be given alone with
+ * that seed, bit for bit. options->prompt is ignored. generated: [n]; on failure there is nothing to free. Errors as
+ * above, which name the prompt by its number from 1 on where there are several; ERROR_CONFIG: no prompt; ERROR_MEMORY:
+ * a cache of keys and values for so many is larger than this machine's memory. */
 FSMOE_API fsmoe_status fsmoe_generate_batch(const char *model_dir, const fsmoe_generate_options *options, size_t n,
                                             const char *const *prompts, fsmoe_generated *generated);
 

@@ -1,6 +1,6 @@
-/* Where outputs may go. Every function that takes the path of an output follows one rule: a symbolic link stays and what it
- * leads to is written; a regular file is replaced at once by a whole one; a device, a FIFO or /dev/stdout is written to and
- * stays what it is; a folder is an error.
+/* Where outputs may go. Every function that takes the path of an output follows one rule: a symbolic link stays and
+ * what it leads to is written; a regular file is replaced at once by a whole one; a device, a FIFO or /dev/stdout is
+ * written to and stays what it is; a folder is an error.
  * In:  the path of an output. Out: whether it could be written.
  */
 #ifndef FSMOE_OUTPUT_H

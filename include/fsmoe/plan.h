@@ -66,9 +66,9 @@ FSMOE_API void fsmoe_plan_degrees(const fsmoe_plan *plan, int layer, int *forwar
 /* Summary and degrees as a JSON object. *text is malloc'd. ERROR_MEMORY. */
 FSMOE_API fsmoe_status fsmoe_plan_to_json(const fsmoe_plan *plan, char **text);
 
-/* Why this plan. Of one lane: for both directions the chosen degree and its neighbours, what each takes and what binds it.
- * Of every plan: what each resource has to do and what it waits for. Where there may be lanes: what one lane or one chunk
- * more or less would cost. *text is malloc'd. ERROR_MEMORY, ERROR_NUMERIC. */
+/* Why this plan. Of one lane: for both directions the chosen degree and its neighbours, what each takes and what binds
+ * it. Of every plan: what each resource has to do and what it waits for. Where there may be lanes: what one lane or one
+ * chunk more or less would cost. *text is malloc'd. ERROR_MEMORY, ERROR_NUMERIC. */
 FSMOE_API fsmoe_status fsmoe_plan_explain(const fsmoe_plan *plan, char **text);
 
 /* Ranks that are alike; factors say how much longer than planned their tasks take. A class is made of whole nodes. */
@@ -105,9 +105,9 @@ typedef struct fsmoe_layer_plan {
 } fsmoe_layer_plan;
 
 /* The MoE layer alone (docs/planner.md) that a YAML file of flat keys describes: batch, seq_len, hidden, ffn_hidden,
- * heads (which no cost depends on), top_k, capacity_factor (0: sized as if 2.0), expert (gpt, mixtral), esp_size, num_experts, allreduce_elems
- * (gradient that backward may send). explanation: NULL, or *explanation becomes a malloc'd text as of
- * fsmoe_plan_explain. Errors as above. */
+ * heads (which no cost depends on), top_k, capacity_factor (0: sized as if 2.0), expert (gpt, mixtral), esp_size,
+ * num_experts, allreduce_elems (gradient that backward may send). explanation: NULL, or *explanation becomes a malloc'd
+ * text as of fsmoe_plan_explain. Errors as above. */
 FSMOE_API fsmoe_status fsmoe_plan_layer(const char *layer_path, const char *cluster_path, const char *schedule,
                                         fsmoe_layer_plan *plan, char **explanation);
 

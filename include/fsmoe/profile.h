@@ -58,8 +58,8 @@ typedef struct fsmoe_profile_result {
 FSMOE_API fsmoe_status fsmoe_profile(fsmoe_world *world, fsmoe_config *config, const fsmoe_profile_options *options,
                                      const char *path, fsmoe_profile_result *result);
 
-/* Products with weights: GF/s of each implementation that this build has for so many rows of a weight [out, in], 0 where there
- * is none, and which of them would be chosen. */
+/* Products with weights: GF/s of each implementation that this build has for so many rows of a weight [out, in], 0
+ * where there is none, and which of them would be chosen. */
 enum { FSMOE_PRODUCT_WAYS = 3, FSMOE_PRODUCTS_MOST = 128 };
 
 typedef struct fsmoe_product {
@@ -69,7 +69,8 @@ typedef struct fsmoe_product {
     int chosen; /* an index of gflops */
 } fsmoe_product;
 
-/* Products of a layer's experts, which are one call: one after the other on all threads, or side by side on a thread each. */
+/* Products of a layer's experts, which are one call: one after the other on all threads, or side by side on a thread
+ * each. */
 typedef struct fsmoe_expert_products {
     int64_t count, rows, out, in; /* experts, rows of each, of a weight [out, in] */
     double gflops[2];             /* in turn, side by side: forward and both gradients; 0: there is no choice */
@@ -87,8 +88,9 @@ typedef struct fsmoe_products {
 FSMOE_API const char *fsmoe_product_way(int index);
 
 /* Measures the products of the configuration's weights (experts, attention, head) in about budget_s seconds (0: half a
- * second), on all ranks at once, each with the threads that it would train with; all get rank 0's figures. Collective; the
- * configuration is completed in place. Nothing is chosen for anybody yet. ERROR_CONFIG, ERROR_MEMORY, ERROR_COMM. */
+ * second), on all ranks at once, each with the threads that it would train with; all get rank 0's figures. Collective;
+ * the configuration is completed in place. Nothing is chosen for anybody yet. ERROR_CONFIG, ERROR_MEMORY,
+ * ERROR_COMM. */
 FSMOE_API fsmoe_status fsmoe_profile_products(fsmoe_world *world, fsmoe_config *config, double budget_s,
                                               fsmoe_products *products);
 

@@ -13,8 +13,8 @@
 typedef struct fsmoe_tokens fsmoe_tokens;
 
 /* Tokenizes paths[n_paths] in order into one .tokens file at `path`, in pieces, so the corpus may exceed memory.
- * Replaces a token file in one step: a crash leaves the old one. ERROR_IO: cannot read or write, or something else than a
- * token file is there; ERROR_FORMAT: an input that is empty or malformed, naming file and line or byte;
+ * Replaces a token file in one step: a crash leaves the old one. ERROR_IO: cannot read or write, or something else than
+ * a token file is there; ERROR_FORMAT: an input that is empty or malformed, naming file and line or byte;
  * ERROR_UNSUPPORTED: an input that is of another format, naming it; ERROR_MEMORY. */
 FSMOE_API fsmoe_status fsmoe_tokens_write(const char *path, fsmoe_tokenizer *tokenizer, const char *const *paths,
                                           size_t n_paths);

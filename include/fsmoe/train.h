@@ -19,9 +19,10 @@ typedef struct fsmoe_train_progress {
     double load_min, load_mean,
         load_max;    /* share of kept pairs that an expert got, over all experts and layers; mean 1/E */
     double val_loss; /* NaN when not measured at this step */
-    /* What the model has to compute in a step (forward and backward, attention causal; no padding, nothing worked out twice) a
-     * second, on all ranks together; and its share of what large products reach on them. NaN before that is measured: once,
-     * in 0.1 to 0.4 s, after two steps of a run of which more than 20 s are left, or at the beginning of one with `breakdown`. */
+    /* What the model has to compute in a step (forward and backward, attention causal; no padding, nothing worked out
+     * twice) a second, on all ranks together; and its share of what large products reach on them. NaN before that is
+     * measured: once, in 0.1 to 0.4 s, after two steps of a run of which more than 20 s are left, or at the beginning
+     * of one with `breakdown`. */
     double flops_per_s, peak_share;
 } fsmoe_train_progress;
 
@@ -48,28 +49,28 @@ typedef struct fsmoe_train_options {
     void (*on_step)(void *user, const fsmoe_train_progress *progress);
     void (*on_breakdown)(void *user, const char *table);  /* at the end, with `breakdown`: lines of text */
     void (*on_message)(void *user, const char *sentence); /* what a person should know */
-    /* Asked on every rank before the first step and after each, with the steps done so far: not 0 stops all ranks. NULL:
-     * none. The library handles no signals; a handler of the caller's may set what this reads. */
+    /* Asked on every rank before the first step and after each, with the steps done so far: not 0 stops all ranks.
+     * NULL: none. The library handles no signals; a handler of the caller's may set what this reads. */
     int (*should_stop)(void *user, int64_t step);
     /* Told on every rank that all stop after `step`: a checkpoint is saved next, if there is none of that step, and
-     * fsmoe_train returns FSMOE_OK without the rest of the steps and without model/. reason: what should_stop said on the
-     * lowest rank that wants to. */
+     * fsmoe_train returns FSMOE_OK without the rest of the steps and without model/. reason: what should_stop said on
+     * the lowest rank that wants to. */
     void (*on_stop)(void *user, int reason, int64_t step);
-    /* Told on every rank whenever another stage begins, with the steps done so far. usual_s: about how long it should take
-     * at most, s, from sizes and from what steps took; 0: unknown. For whoever watches that a run goes on. */
+    /* Told on every rank whenever another stage begins, with the steps done so far. usual_s: about how long it should
+     * take at most, s, from sizes and from what steps took; 0: unknown. For whoever watches that a run goes on. */
     void (*on_stage)(void *user, fsmoe_train_stage stage, int64_t step, double usual_s);
     void *user;
 } fsmoe_train_options;
 
 /* Collective over world; every rank returns the same status unless it is ERROR_COMM. The configuration is completed in
  * place (vocab_size from the tokenizer, derived sizes). run.dir is this process' alone until it returns (ERROR_IO where
- * another live run has it). A run folder that already holds an ended run is moved aside to run.dir.1, .2, … unless resumed;
- * what a run has not made itself is never moved, replaced or removed. A checkpoint is complete or not there; earlier ones
- * stay until it is whole and has been read back.
+ * another live run has it). A run folder that already holds an ended run is moved aside to run.dir.1, .2, … unless
+ * resumed; what a run has not made itself is never moved, replaced or removed. A checkpoint is complete or not there;
+ * earlier ones stay until it is whole and has been read back.
  * ERROR_CONFIG, ERROR_LAYOUT, ERROR_IO, ERROR_FORMAT (a damaged or foreign checkpoint or model folder), ERROR_NUMERIC
  * (loss, gradient, weights or moments not finite: the state before that step is saved where it is untouched, and the
- * sentence says so; or NaN or infinity in a tensor of the folder, which the sentence names), ERROR_MEMORY; ERROR_COMM on the
- * ranks that know of a failure inside a step, while others may still wait: the caller says what failed and calls
+ * sentence says so; or NaN or infinity in a tensor of the folder, which the sentence names), ERROR_MEMORY; ERROR_COMM
+ * on the ranks that know of a failure inside a step, while others may still wait: the caller says what failed and calls
  * fsmoe_world_abort. */
 FSMOE_API fsmoe_status fsmoe_train(fsmoe_world *world, fsmoe_config *config, const fsmoe_train_options *options);
 

@@ -43,8 +43,8 @@ static inline void fsm_clock_sleep(double seconds)
     clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
 }
 
-/* Between two looks at what has been waited for since start_s: at first others only run, since what is small arrives soon; then
- * this thread sleeps, so that who computes can. */
+/* Between two looks at what has been waited for since start_s: at first others only run, since what is small arrives
+ * soon; then this thread sleeps, so that who computes can. */
 static inline void fsm_clock_nap(double start_s)
 {
     double waited_s = fsm_clock_s() - start_s;

@@ -102,7 +102,8 @@ void fsm_json_append(json_t *array, json_t *value, bool *failed)
     if (json_array_append_new(array, value) != 0) *failed = true;
 }
 
-/* Whether a real survives `flags` is theirs to say (JSON_REAL_PRECISION), so the texts are compared and not the values. */
+/* Whether a real survives `flags` is theirs to say (JSON_REAL_PRECISION), so the texts are compared and not the
+ * values. */
 static bool reads_back(const char *text, size_t flags)
 {
     json_error_t why;

@@ -72,8 +72,8 @@ static double number_of(const char *path)
     return end == line ? -1 : number;
 }
 
-/* What is left of a control group's limit, pages of files counted as free; without one, `bytes`. A process in a container
- * sees its group at the root. */
+/* What is left of a control group's limit, pages of files counted as free; without one, `bytes`. A process in a
+ * container sees its group at the root. */
 static double left_of_group(const char *limit, const char *usage, double cached, double bytes)
 {
     double most = number_of(limit), used = number_of(usage);

@@ -16,15 +16,16 @@ double fsm_machine_busy_s(void);
 /* Main memory, whoever uses it. */
 double fsm_machine_memory_bytes(void);
 
-/* What a process may still take: what the system calls available, or what is left of a group's limit if that is less. */
+/* What a process may still take: what the system calls available, or what is left of a group's limit if that is
+ * less. */
 double fsm_machine_available_bytes(void);
 
 /* Memory of this process that is in no file, now and at its peak. */
 double fsm_machine_held_bytes(void);
 double fsm_machine_peak_bytes(void);
 
-/* Who gets the same number is on the same machine, whatever it is called and in whatever namespaces: a hash of when it began
- * and of its installation. */
+/* Who gets the same number is on the same machine, whatever it is called and in whatever namespaces: a hash of when it
+ * began and of its installation. */
 uint64_t fsm_machine_id(void);
 
 #endif

@@ -118,7 +118,8 @@ static bool has_name(int fd, const char *path)
            open_file.st_ino == named.st_ino;
 }
 
-/* Whoever writes a temporary file holds a lock on it, so one that can be locked was left by a process that was killed. */
+/* Whoever writes a temporary file holds a lock on it, so one that can be locked was left by a process that was
+ * killed. */
 static bool remove_left_over(const char *path)
 {
     struct stat info;

@@ -1,8 +1,9 @@
-/* An output under way: bytes go into a new file beside the one they are for, and it takes that one's name once all of them
- * are on disk, so that a crash or a full disk leaves the old or the new, never half and never a file of another name.
+/* An output under way: bytes go into a new file beside the one they are for, and it takes that one's name once all of
+ * them are on disk, so that a crash or a full disk leaves the old or the new, never half and never a file of another
+ * name.
  * In:  a path that somebody gave, and bytes. Out: a file, or ERROR_IO with the path and the system's reason.
- * One rule for every path: a symbolic link stays, and what it leads to is written; a regular file, or nothing, is replaced;
- * a device, a FIFO or a descriptor (/dev/stdout) is written to and stays what it is; a folder is an error.
+ * One rule for every path: a symbolic link stays, and what it leads to is written; a regular file, or nothing, is
+ * replaced; a device, a FIFO or a descriptor (/dev/stdout) is written to and stays what it is; a folder is an error.
  */
 #ifndef FSM_BASE_OUTPUT_H
 #define FSM_BASE_OUTPUT_H
@@ -35,8 +36,8 @@ fsmoe_status fsm_output_rewind(fsm_output *output);
 /* XXH3 of `size` bytes from `offset` on, as they now are on disk. ERROR_IO: they are not there. */
 fsmoe_status fsm_output_read_back(fsm_output *output, size_t offset, size_t size, uint64_t *xxh3);
 
-/* Puts the output where it belongs, or, when `status` is a failure, leaves everything as it was. Returns `status`, or what
- * failed here. */
+/* Puts the output where it belongs, or, when `status` is a failure, leaves everything as it was. Returns `status`, or
+ * what failed here. */
 fsmoe_status fsm_output_end(fsm_output *output, fsmoe_status status);
 
 #endif

@@ -1,7 +1,7 @@
 /* Text that is put together by printing.
  * In:  what is printed into a stream. Out: all of it as text or in a file, or ERROR_MEMORY.
- * No print needs a look: a failed one is remembered. (glibc's open_memstream() forgets that its buffer could not grow, and
- * fclose() then gives the beginning of the text.)
+ * No print needs a look: a failed one is remembered. (glibc's open_memstream() forgets that its buffer could not grow,
+ * and fclose() then gives the beginning of the text.)
  */
 #ifndef FSM_BASE_PRINT_H
 #define FSM_BASE_PRINT_H

@@ -28,7 +28,8 @@ FSMOE_API void fsm_rng_uniform_four(uint64_t seed, uint32_t stream, uint64_t ind
 FSMOE_API double fsm_rng_normal(uint64_t seed, uint32_t stream, uint64_t index);
 
 /* Those of `n` consecutive indices at once, several times as fast, to the same bits (rng_batch.c):
- * out[i] = (float)fsm_rng_normal(first + i), (float)fsm_rng_uniform(first + i); out[4 i ... 4 i + 3] = the four of first + i. */
+ * out[i] = (float)fsm_rng_normal(first + i), (float)fsm_rng_uniform(first + i); out[4 i ... 4 i + 3] = the four of
+ * first + i. */
 FSMOE_API void fsm_rng_normals(uint64_t seed, uint32_t stream, uint64_t first, int64_t n, float *out);
 FSMOE_API void fsm_rng_uniforms(uint64_t seed, uint32_t stream, uint64_t first, int64_t n, float *out);
 FSMOE_API void fsm_rng_uniform_fours(uint64_t seed, uint32_t stream, uint64_t first, int64_t n, float *out);

@@ -1,7 +1,7 @@
 /* Many numbers from consecutive counters: the same as one by one, to the last bit, a vector of them at a time.
  * Philox is integers and exact. Box-Muller's logarithm and cosine are our own here (of Sun's fdlibm: e_log.c, k_sin.c,
- * k_cos.c), so a double may differ from libm's in its last bits; what is asked for is its float, which is the same unless
- * the double lies where two floats meet. Those few, one in millions, are drawn again by the scalar function. */
+ * k_cos.c), so a double may differ from libm's in its last bits; what is asked for is its float, which is the same
+ * unless the double lies where two floats meet. Those few, one in millions, are drawn again by the scalar function. */
 #include "base/kernel.h"
 #include "base/rng.h"
 
@@ -134,8 +134,8 @@ FSM_CPU_BODY void box_muller(const words *w, double *normal)
     }
 }
 
-/* Far more than both this and the scalar function err by: some 3 units in the last place, 2^-53 each; where r is small, 2.7e-26 / r
- * more, which LEAST keeps below 2^-54. */
+/* Far more than both this and the scalar function err by: some 3 units in the last place, 2^-53 each; where r is small,
+ * 2.7e-26 / r more, which LEAST keeps below 2^-54. */
 static const double ERROR = 0x1p-48, LEAST = 1e-8;
 
 /* The floats of `normal`; returns whether some are not sure. */

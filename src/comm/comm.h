@@ -1,8 +1,8 @@
-/* One group of ranks that act together, and what a transport fills: the control contract (comm/control.h) and the data contract
- * (comm/data.h), by default of the same transport (self.c, mpi.c). Another may be laid over a group for its data: it replaces
- * `data`, keeps its own in `data_state`, and takes leave in `detach`; a group made by a split has its control's data.
- * Threads: at most one thread at a time is in any call of any group of a job, which one may change (`any_thread`), or it
- * is always the thread that created the world.
+/* One group of ranks that act together, and what a transport fills: the control contract (comm/control.h) and the data
+ * contract (comm/data.h), by default of the same transport (self.c, mpi.c). Another may be laid over a group for its
+ * data: it replaces `data`, keeps its own in `data_state`, and takes leave in `detach`; a group made by a split has its
+ * control's data. Threads: at most one thread at a time is in any call of any group of a job, which one may change
+ * (`any_thread`), or it is always the thread that created the world.
  */
 #ifndef FSM_COMM_COMM_H
 #define FSM_COMM_COMM_H
@@ -31,8 +31,9 @@ void fsm_comm_enter(fsm_comm *comm);
 fsmoe_status fsm_comm_leave(fsm_comm *comm, fsmoe_status status);
 
 /* The group of all ranks of this job: MPI's when the process was started by mpirun, else a group of one. Its ranks are
- * numbered node by node, whatever order the launcher placed them in; rank 0 is the launcher's. MPI is initialised here, once a
- * process, and finalised when the process exits with all such groups destroyed, unless the program has initialised it itself. */
+ * numbered node by node, whatever order the launcher placed them in; rank 0 is the launcher's. MPI is initialised here,
+ * once a process, and finalised when the process exits with all such groups destroyed, unless the program has
+ * initialised it itself. */
 fsmoe_status fsm_comm_create_world(fsm_comm **world);
 /* A group of one, whatever the job. */
 fsmoe_status fsm_comm_create_self(fsm_comm **self);

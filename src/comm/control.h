@@ -1,10 +1,10 @@
 /* The control contract of communication: what ranks say to each other between steps.
  * In:  a group; bytes, few whole numbers and few doubles in host memory.
- * Out: the same on every rank, or on rank 0 what all have said. All of it blocks, until every member has made the call: not
- * while something of the group's data is under way (comm/data.h), and in the same order on every rank. Nothing here moves
- * tensors in a step.
- * Errors: ERROR_COMM with the transport's reason; of numbers also more of them than the transport counts (MPI: 2^31 - 1),
- * before anything is touched.
+ * Out: the same on every rank, or on rank 0 what all have said. All of it blocks, until every member has made the call:
+ * not while something of the group's data is under way (comm/data.h), and in the same order on every rank. Nothing here
+ * moves tensors in a step.
+ * Errors: ERROR_COMM with the transport's reason; of numbers also more of them than the transport counts (MPI: 2^31 -
+ * 1), before anything is touched.
  */
 #ifndef FSM_COMM_CONTROL_H
 #define FSM_COMM_CONTROL_H
@@ -44,8 +44,8 @@ fsmoe_status fsm_comm_all_reduce_double(fsm_comm *comm, double *buffer, int64_t 
  * fsmoe_last_error() is that rank's sentence. */
 fsmoe_status fsm_comm_agree(fsm_comm *comm, fsmoe_status mine);
 
-/* The number of a rank where those of a node follow one another: nodes in the order of their lowest ranks, a node's ranks
- * in theirs. lowest [size]: of the ranks of each rank's node. */
+/* The number of a rank where those of a node follow one another: nodes in the order of their lowest ranks, a node's
+ * ranks in theirs. lowest [size]: of the ranks of each rank's node. */
 int fsm_comm_number_by_node(int size, const int *lowest, int rank);
 
 /* The counts of every node, equal or ERROR_LAYOUT: how many nodes there are and how many ranks on each. */

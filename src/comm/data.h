@@ -1,13 +1,13 @@
 /* The data contract of communication: what moves tensors in a step.
- * In:  contiguous arrays in the memory that the transport moves, the type of their elements; blocks of different ranks follow one
- *      another in rank order; counts in elements, in host memory.
+ * In:  contiguous arrays in the memory that the transport moves, the type of their elements; blocks of different ranks
+ *      follow one another in rank order; counts in elements, in host memory.
  * Out: the result in caller-owned memory. Every member of a group must make the same calls in the same order.
- * What begins with start_ or post_ returns at once; `test` says when it is there (comm/op.h makes operations of it). Until
- * then all its arrays, counts too, stay as they are. A group of one rank (self.c) does nothing, or copies when two arrays
- * differ. None of it allocates. Any type is moved as it is, bit for bit, as many bytes an element as the type has.
- * A transport of memory that is not the host's fills `copy` and the sums with its own.
- * Errors: ERROR_COMM with the transport's reason; also more elements than the transport counts (MPI: 2^31 - 1), before anything
- * is touched.
+ * What begins with start_ or post_ returns at once; `test` says when it is there (comm/op.h makes operations of it).
+ * Until then all its arrays, counts too, stay as they are. A group of one rank (self.c) does nothing, or copies when
+ * two arrays differ. None of it allocates. Any type is moved as it is, bit for bit, as many bytes an element as the
+ * type has. A transport of memory that is not the host's fills `copy` and the sums with its own.
+ * Errors: ERROR_COMM with the transport's reason; also more elements than the transport counts (MPI: 2^31 - 1), before
+ * anything is touched.
  */
 #ifndef FSM_COMM_DATA_H
 #define FSM_COMM_DATA_H
@@ -48,7 +48,8 @@ typedef struct fsm_data_table {
                                      const int64_t *counts);
     /* buffer = sum over ranks in double, the same bits on every rank: for few numbers */
     fsmoe_status (*start_all_reduce_double)(fsm_comm *comm, void *buffer, int64_t count);
-    /* Sums of many FP32 or BF16 elements, as comm/op.h promises of them. NULL: made of the messages below, in host memory. */
+    /* Sums of many FP32 or BF16 elements, as comm/op.h promises of them. NULL: made of the messages below, in host
+     * memory. */
     fsmoe_status (*start_reduce_scatter)(fsm_comm *comm, fsm_comm_type type, const void *send, void *recv,
                                          const int64_t *counts);
     fsmoe_status (*start_all_reduce)(fsm_comm *comm, fsm_comm_type type, void *buffer, int64_t count);
@@ -57,7 +58,8 @@ typedef struct fsm_data_table {
     fsmoe_status (*post_recv)(fsm_comm *comm, int slot, int from, fsm_comm_type type, void *elems, int64_t count);
     /* *done: everything in the slot has been sent and received; moves whatever is under way */
     fsmoe_status (*test)(fsm_comm *comm, int slot, bool *done);
-    /* Within this rank's memory, between arrays that do not overlap: before what is posted afterwards is sent. NULL: memcpy. */
+    /* Within this rank's memory, between arrays that do not overlap: before what is posted afterwards is sent. NULL:
+     * memcpy. */
     void (*copy)(fsm_comm *comm, void *to, const void *from, size_t bytes);
     /* Ends a transport that was laid over the control's own (fsm_comm.data_state). NULL: it is the control's. */
     void (*detach)(fsm_comm *comm);

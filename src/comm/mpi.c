@@ -1,5 +1,6 @@
 /* Collectives over MPI (MPI-3.1; Open MPI and MPICH). The only file that includes mpi.h.
- * MPI-3.1 counts in ints. Bytes that are gathered or broadcast go in pieces; all else is refused above INT_MAX elements.
+ * MPI-3.1 counts in ints. Bytes that are gathered or broadcast go in pieces; all else is refused above INT_MAX
+ * elements.
  */
 #include "comm/op.h"
 
@@ -343,8 +344,8 @@ int fsm_comm_launched_by_mpi(void)
     return 0;
 }
 
-/* With more ranks on a machine than cores, a rank that spins in MPI takes the core another needs to compute. Open MPI is told
- * by the environment, which is then again the program's own. */
+/* With more ranks on a machine than cores, a rank that spins in MPI takes the core another needs to compute. Open MPI
+ * is told by the environment, which is then again the program's own. */
 static fsmoe_status init_mpi(int *given)
 {
     static const char yield[] = "OMPI_MCA_mpi_yield_when_idle";
@@ -356,8 +357,8 @@ static fsmoe_status init_mpi(int *given)
     return status;
 }
 
-/* When the process exits, since it cannot begin again: a world may be created after the last was destroyed. Not while one is
- * open: a rank that gives up must not wait in MPI_Finalize for those that wait for it. Not in a forked child. */
+/* When the process exits, since it cannot begin again: a world may be created after the last was destroyed. Not while
+ * one is open: a rank that gives up must not wait in MPI_Finalize for those that wait for it. Not in a forked child. */
 static void end_mpi(void)
 {
     int ended = 0;
@@ -384,8 +385,8 @@ static fsmoe_status begin_mpi(void)
 
 /* ---- nodes ---- */
 
-/* The ranks of this one's node: on one machine, unless whoever started them says by FSMOE_NODE, a whole number, which node
- * each is on: those of a virtual cluster (scripts/vcluster) each have a host of their own. */
+/* The ranks of this one's node: on one machine, unless whoever started them says by FSMOE_NODE, a whole number, which
+ * node each is on: those of a virtual cluster (scripts/vcluster) each have a host of their own. */
 static fsmoe_status split_by_node(MPI_Comm *node)
 {
     const char *told = getenv("FSMOE_NODE");
@@ -410,8 +411,8 @@ static fsmoe_status find_lowest(int *lowest)
     return translate(MPI_Allgather(&mine, 1, MPI_INT, lowest, 1, MPI_INT, MPI_COMM_WORLD), "exchange of nodes");
 }
 
-/* The world of its own that a group of all ranks has. Launchers may deal ranks out to nodes in turn (`mpirun --map-by node`,
- * Slurm's cyclic distribution). */
+/* The world of its own that a group of all ranks has. Launchers may deal ranks out to nodes in turn (`mpirun --map-by
+ * node`, Slurm's cyclic distribution). */
 static fsmoe_status order_by_node(int size, int rank, const int *lowest, MPI_Comm *world)
 {
     bool in_order = true;

@@ -1,4 +1,5 @@
-/* As what rows of a table of operations travel. In: bytes of an element of a row (fsm_ops, fsm_memory). Out: the type. */
+/* As what rows of a table of operations travel. In: bytes of an element of a row (fsm_ops, fsm_memory). Out: the
+ * type. */
 #ifndef FSM_COMM_ROWS_H
 #define FSM_COMM_ROWS_H
 

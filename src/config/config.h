@@ -123,7 +123,8 @@ fsmoe_status fsm_config_reset(fsmoe_config *config, const fsm_config_field *fiel
 /* Whether the present value of one field lies in its range or list of choices. ERROR_CONFIG, without a place. */
 fsmoe_status fsm_config_check_field(const fsmoe_config *config, const fsm_config_field *field);
 
-/* One more name that a CHOICE key takes, which must stay; of another key, nothing. ERROR_CONFIG: too many. Not thread safe. */
+/* One more name that a CHOICE key takes, which must stay; of another key, nothing. ERROR_CONFIG: too many. Not thread
+ * safe. */
 fsmoe_status fsm_config_add_choice(const char *key, const char *name);
 
 /* Whether the name is one of those. */
@@ -162,8 +163,8 @@ fsmoe_status fsm_config_place(const fsmoe_config *config, fsmoe_status status);
 /* Every key that somebody gave, even with its default, must have an effect. ERROR_CONFIG, as above. */
 fsmoe_status fsm_config_check_given(const fsmoe_config *config);
 
-/* Reads a file of flat keys, "key: value" a line; keys [count] are the full names ("moe.top_k") of those it may have, each
- * written there without its section. Errors as of fsmoe_config_load. */
+/* Reads a file of flat keys, "key: value" a line; keys [count] are the full names ("moe.top_k") of those it may have,
+ * each written there without its section. Errors as of fsmoe_config_load. */
 fsmoe_status fsm_config_load_flat(fsmoe_config *config, const char *path, const char *const *keys, size_t count);
 
 /* Fills the zeros and "auto"s that depend on other keys only (the table in derive.c), and capacity_group of soft.

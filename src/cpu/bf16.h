@@ -1,8 +1,8 @@
 /* Rows of bf16 on the CPU: kept and sent as bf16, computed in float by the same operations as rows of float.
  * In:  an instance of the fast table.
- * Out: its table with rows of bf16. A block of rows at a time is widened into the instance's work memory, the operation on floats
- *      runs there, and what it made is rounded once, to the nearest, ties to even. Weights, statistics, sums and gradients are floats
- *      as ever.
+ * Out: its table with rows of bf16. A block of rows at a time is widened into the instance's work memory, the operation
+ *      on floats runs there, and what it made is rounded once, to the nearest, ties to even. Weights, statistics, sums
+ *      and gradients are floats as ever.
  * Nothing here depends on how many threads there are but for what the operations on floats do.
  */
 #ifndef FSM_CPU_BF16_H
@@ -52,7 +52,8 @@ int64_t fsm_cpu_rows_in_cache(const fsm_ops *self, int64_t elems);
 /* Widest row that an operation may have: some need six of them in work memory. */
 enum { FSM_CPU_WIDEST_ROW = FSM_CPU_BF16_WORK_BYTES / 6 / (int)sizeof(float) };
 
-/* Makes the table of a fast instance, with its work memory, one of bf16. ERROR_MEMORY. Who destroys the instance frees `wide`. */
+/* Makes the table of a fast instance, with its work memory, one of bf16. ERROR_MEMORY. Who destroys the instance frees
+ * `wide`. */
 fsmoe_status fsm_cpu_use_bf16(fsm_cpu *cpu);
 
 /* What fsm_cpu_use_bf16 puts into the table. */

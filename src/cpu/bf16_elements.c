@@ -1,4 +1,5 @@
-/* Operations on elements and on whole rows, with rows of bf16: blocks that stay in the cache between their three steps. */
+/* Operations on elements and on whole rows, with rows of bf16: blocks that stay in the cache between their three
+ * steps. */
 #include "cpu/bf16.h"
 #include "cpu/slots.h"
 

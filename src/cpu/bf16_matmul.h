@@ -13,8 +13,8 @@ typedef struct fsm_bf16_matmul fsm_bf16_matmul;
 /* Whether this processor has arithmetic of bf16 (AVX512_BF16, AMX). Emulated it would be slower than fp32. */
 bool fsm_cpu_multiplies_bf16(void);
 
-/* rows_are_float: rows are floats as they are, which every processor multiplies: for tests. NULL: out of memory, or there is no
- * such library. */
+/* rows_are_float: rows are floats as they are, which every processor multiplies: for tests. NULL: out of memory, or
+ * there is no such library. */
 fsm_bf16_matmul *fsm_bf16_matmul_create(bool rows_are_float);
 void fsm_bf16_matmul_destroy(fsm_bf16_matmul *matmul);
 

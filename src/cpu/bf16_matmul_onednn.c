@@ -353,8 +353,8 @@ bool fsm_bf16_has_shape(const fsm_bf16_matmul *matmul, int64_t out, int64_t in)
     return s && all_there(s->gradient);
 }
 
-/* What has been added to cannot be taken back: an error spoils it, and ends the step as other values that are not finite
- * do. */
+/* What has been added to cannot be taken back: an error spoils it, and ends the step as other values that are not
+ * finite do. */
 void fsm_bf16_backward_weight(const fsm_ops *self, fsm_bf16_matmul *matmul, int64_t n, int64_t out, int64_t in,
                               const void *dy, const void *x, float *dw)
 {

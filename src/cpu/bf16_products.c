@@ -1,6 +1,6 @@
-/* Products with rows of bf16. Where the processor multiplies them (bf16_matmul.h), those with a weight are made of the rows
- * as they are and the weight rounded, but for routers' weights; what comes back in fp32 is rounded first. All others, and
- * all elsewhere, are made of operands widened, the result rounded once, and weights the floats they are. */
+/* Products with rows of bf16. Where the processor multiplies them (bf16_matmul.h), those with a weight are made of the
+ * rows as they are and the weight rounded, but for routers' weights; what comes back in fp32 is rounded first. All
+ * others, and all elsewhere, are made of operands widened, the result rounded once, and weights the floats they are. */
 #include "cpu/bf16.h"
 #include "cpu/bf16_matmul.h"
 #include "cpu/slots.h"
@@ -58,8 +58,8 @@ static void multiply(const fsm_ops *self, const product *p)
     round_back(self, c, m, n, p->c);
 }
 
-/* Half of a product too large for work memory, and what is left of it. Sums are cut only where they are floats, and only
- * those over rows; otherwise whichever of m and n has more in work memory. */
+/* Half of a product too large for work memory, and what is left of it. Sums are cut only where they are floats, and
+ * only those over rows; otherwise whichever of m and n has more in work memory. */
 static product cut(product *rest)
 {
     product first = *rest, *p = rest;
@@ -148,7 +148,8 @@ static bool forward_as_it_is(const fsm_ops *self, int64_t n, const fsm_weight *w
                 : fsm_bf16_forward(self, n, weight, x.at, y.elem, y.at);
 }
 
-/* Rows i … i + n - 1 of dy as dense rows: as they are, or rounded into work memory, as gradients of the residual stream are. */
+/* Rows i … i + n - 1 of dy as dense rows: as they are, or rounded into work memory, as gradients of the residual stream
+ * are. */
 static const void *as_rows(const fsm_ops *self, int64_t i, int64_t n, int64_t width, fsm_matrix dy)
 {
     fsm_matrix from = part_of(dy, i, 0);
@@ -177,7 +178,8 @@ static bool backward_input_as_it_is(const fsm_ops *self, int64_t n, const fsm_we
     return true;
 }
 
-/* There are such products where a weight of that shape has copies; a gradient of another weight of the same shape goes the same way. */
+/* There are such products where a weight of that shape has copies; a gradient of another weight of the same shape goes
+ * the same way. */
 static bool backward_weight_as_it_is(const fsm_ops *self, int64_t n, int64_t out, int64_t in, fsm_matrix dy,
                                      fsm_matrix x, fsm_real *dw)
 {

@@ -1,8 +1,8 @@
-/* Sums that do not depend on the layout. Every sum that a layout of ranks may split (over tokens, over heads, over H) is
- * a balanced binary tree over fixed leaves: FSM_CANONICAL_TOKENS tokens, or LEAF_FEATURES features (a key/value head for
- * the joined Q K V). A rank that holds an aligned half, quarter … of the leaves computes a subtree; adding the ranks' results
- * in the same tree (fsm_comm_start_all_reduce_tree) gives the bits that one rank gives alone. So layouts with a power of two of
- * parts, each of whole leaves, train the same model bit for bit.
+/* Sums that do not depend on the layout. Every sum that a layout of ranks may split (over tokens, over heads, over H)
+ * is a balanced binary tree over fixed leaves: FSM_CANONICAL_TOKENS tokens, or LEAF_FEATURES features (a key/value head
+ * for the joined Q K V). A rank that holds an aligned half, quarter … of the leaves computes a subtree; adding the
+ * ranks' results in the same tree (fsm_comm_start_all_reduce_tree) gives the bits that one rank gives alone. So layouts
+ * with a power of two of parts, each of whole leaves, train the same model bit for bit.
  * Products are cut into fixed tiles, each computed by one thread: the same calls whatever the shape around them.
  */
 #include "cpu/cpu.h"
@@ -40,7 +40,8 @@ static const float *tree_root(int64_t n, uint64_t count, float *levels)
 
 /* ---- products ---- */
 
-/* C = op(A) op(B) [+ C], a sum over leaves; leaf i of every part p adds op(A_p) op(B_p) over leaf[p] of the k dimension. */
+/* C = op(A) op(B) [+ C], a sum over leaves; leaf i of every part p adds op(A_p) op(B_p) over leaf[p] of the k
+ * dimension. */
 typedef struct product {
     bool trans_a, trans_b, accumulate;
     int64_t m, n;

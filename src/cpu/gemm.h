@@ -28,8 +28,8 @@ int64_t fsm_cpu_packed_forward(const fsm_ops *self, int64_t n, const fsm_weight 
 int64_t fsm_cpu_packed_backward_input(const fsm_ops *self, int64_t n, const fsm_weight *weight, const float *dy,
                                       float *dx);
 
-/* source times the weight, transposed unless backward, for the first rows that this way has kernels for; returns how many
- * those are (0: the way is not there). Dense rows. */
+/* source times the weight, transposed unless backward, for the first rows that this way has kernels for; returns how
+ * many those are (0: the way is not there). Dense rows. */
 int64_t fsm_cpu_multiply(const fsm_ops *self, fsm_product_way way, bool backward, int64_t n, const fsm_weight *weight,
                          const float *source, float *result);
 

@@ -1,8 +1,8 @@
 /* oneDNN: dnnl_sgemm for products in general, and for few rows matmul primitives whose weights were reordered once an
  * optimizer step into the layout that oneDNN prefers (memory format "any"). On AVX-512 processors that layout is
  * blocked and worth up to 2 times for 16 rows; where oneDNN prefers plain rows, weight_create packs nothing.
- * With a table of products (products.h) it is the table that says which way a product goes, and a packed copy may also be
- * the plain rows turned, so that backward sums along rows as forward does: of few rows that is faster on AVX2. */
+ * With a table of products (products.h) it is the table that says which way a product goes, and a packed copy may also
+ * be the plain rows turned, so that backward sums along rows as forward does: of few rows that is faster on AVX2. */
 #include "cpu/gemm.h"
 #include "cpu/matmul_onednn.h"
 #include "cpu/slots.h"
@@ -34,8 +34,8 @@ typedef struct pack {
     unsigned ways;             /* bits of fsm_product_way that there are */
 } pack;
 
-/* An operation returns nothing, so what the library could not compute becomes no number: it ends the step it belongs to, as
- * other values that are not finite do. */
+/* An operation returns nothing, so what the library could not compute becomes no number: it ends the step it belongs
+ * to, as other values that are not finite do. */
 static void spoil(int64_t rows, int64_t columns, float *c, int64_t ldc)
 {
     for (int64_t i = 0; i < rows; i++)
@@ -43,10 +43,10 @@ static void spoil(int64_t rows, int64_t columns, float *c, int64_t ldc)
 }
 
 /* ---- operands whose rows lie a power of two apart ----
- * For small m or n oneDNN's kernels of AVX2 read A and B where they lie. Rows a multiple of 512 bytes apart fall into few sets
- * of the cache, and a product that goes down columns (of B, unless transposed, and of a transposed A) runs at half its speed
- * or less. Copied into rows a line longer it does not; which kernel runs, and so every bit, does not depend on how far
- * rows are apart (2.6's nocopy_checker_avx2 does not look at it, as that of AVX-512 does). */
+ * For small m or n oneDNN's kernels of AVX2 read A and B where they lie. Rows a multiple of 512 bytes apart fall into
+ * few sets of the cache, and a product that goes down columns (of B, unless transposed, and of a transposed A) runs at
+ * half its speed or less. Copied into rows a line longer it does not; which kernel runs, and so every bit, does not
+ * depend on how far rows are apart (2.6's nocopy_checker_avx2 does not look at it, as that of AVX-512 does). */
 
 enum { BAD_ELEMS = 128, LINE_ELEMS = 16, LEAST_REUSE = 128, LEAST_COLUMNS = 384 };
 static const double SMALL = 0.0038, LEAST_WORK = 1 << 24; /* 1/m + 1/n from which kernels do not copy; m n k worth it */
@@ -254,7 +254,8 @@ bool fsm_cpu_weight_create(const fsm_ops *self, fsm_weight *weight)
     return fsm_cpu_weight_create_ways(self, weight, fsm_products_ways(products, weight->out, weight->in));
 }
 
-/* As create_pack makes them: copies for both directions. unless_plain: where the library has a layout of its own for one. */
+/* As create_pack makes them: copies for both directions. unless_plain: where the library has a layout of its own for
+ * one. */
 static dnnl_status_t find_packed_bytes(int64_t out, int64_t in, bool unless_plain, size_t *bytes)
 {
     const product directions[2] = {{.in = in, .out = out}, {.in = out, .out = in}};

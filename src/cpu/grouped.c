@@ -1,7 +1,8 @@
-/* Products of experts as one call. In turn: expert after expert, each product on all threads, the bits of the single calls. Side by
- * side, where the instance's table of products says so: one parallel region in which every thread has an equal share of the rows,
- * whole experts and parts of at most two; each product is one thread's, and neither packed copies nor spread operands are used.
- * Either is deterministic for a number of threads; they may differ in the last bits. */
+/* Products of experts as one call. In turn: expert after expert, each product on all threads, the bits of the single
+ * calls. Side by side, where the instance's table of products says so: one parallel region in which every thread has an
+ * equal share of the rows, whole experts and parts of at most two; each product is one thread's, and neither packed
+ * copies nor spread operands are used. Either is deterministic for a number of threads; they may differ in the last
+ * bits. */
 #include "cpu/gemm.h"
 #include "cpu/slots.h"
 #include "cpu/threads.h"
@@ -14,8 +15,8 @@ typedef struct share {
     int64_t begin, end;
 } share;
 
-/* Where the cut before thread `thread` falls among `length` items of an expert whose rows begin at `first` and are `rows` of
- * `total`: 0 or length if it is not in this expert. Both threads at a cut work out the same. */
+/* Where the cut before thread `thread` falls among `length` items of an expert whose rows begin at `first` and are
+ * `rows` of `total`: 0 or length if it is not in this expert. Both threads at a cut work out the same. */
 static int64_t cut(int64_t length, int64_t first, int64_t rows, int64_t total, int thread, int threads)
 {
     double at = (double)total * thread / threads - (double)first;

@@ -1,7 +1,7 @@
 /* One product by oneDNN's matmul: of fixed shapes and layouts; where its operands are is said at each run.
  * In:  layouts of source [m, k], weights [k, n] and result [m, n]; whether the result is added to.
- * Out: a product that runs on the calling thread's OpenMP threads, with scratch of its own; or none, where the library has none
- *      for these.
+ * Out: a product that runs on the calling thread's OpenMP threads, with scratch of its own; or none, where the library
+ *      has none for these.
  */
 #ifndef FSM_CPU_MATMUL_ONEDNN_H
 #define FSM_CPU_MATMUL_ONEDNN_H
@@ -30,7 +30,8 @@ typedef struct fsm_matmul {
 dnnl_status_t fsm_matmul_describe(int64_t rows, int64_t columns, dnnl_data_type_t type, dnnl_format_tag_t tag,
                                   dnnl_memory_desc_t *matrix);
 
-/* The layout of weights that the library picks, where layout->weights leaves it open. dnnl_unimplemented: there is no such product. */
+/* The layout of weights that the library picks, where layout->weights leaves it open. dnnl_unimplemented: there is no
+ * such product. */
 dnnl_status_t fsm_matmul_prefer(dnnl_engine_t engine, const fsm_matmul_layout *layout, dnnl_memory_desc_t *weights);
 
 /* dnnl_success also where there is no such product. Destroy it in any case. */

@@ -1,4 +1,5 @@
-/* Places on threads. Counting by expert is one thread's, in the order of tokens; what follows from it is everybody's. */
+/* Places on threads. Counting by expert is one thread's, in the order of tokens; what follows from it is
+ * everybody's. */
 #include "cpu/slots.h"
 #include "cpu/threads.h"
 

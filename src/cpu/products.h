@@ -1,8 +1,8 @@
 /* Which implementation of a product is fastest here: a table of measurements, and what was chosen by them.
  * In:  an instance of the CPU's operations, the shapes of its weights; a budget of time.
- * Out: a table, which is a value: printed as JSON and read back it is the same, so that a run may keep it. An instance that
- *      is given one computes by it, one that is not as it always did: results depend on the table, never on the clock.
- * Of products with a weight alone (linear_forward, linear_backward_input); gradients of weights are sgemm's.
+ * Out: a table, which is a value: printed as JSON and read back it is the same, so that a run may keep it. An instance
+ *      that is given one computes by it, one that is not as it always did: results depend on the table, never on the
+ * clock. Of products with a weight alone (linear_forward, linear_backward_input); gradients of weights are sgemm's.
  */
 #ifndef FSM_CPU_PRODUCTS_H
 #define FSM_CPU_PRODUCTS_H
@@ -29,7 +29,8 @@ typedef struct fsm_product {
     fsm_product_way chosen;
 } fsm_product;
 
-/* Products of a layer's experts, which are one call: one after the other on all threads, or side by side on a thread each. */
+/* Products of a layer's experts, which are one call: one after the other on all threads, or side by side on a thread
+ * each. */
 typedef struct fsm_expert_products {
     int64_t count, rows, out, in; /* experts, rows of each, of a weight [out, in]; count 0: not measured */
     double gflops[2];             /* in turn, side by side: forward and both gradients; 0: there was no choice */
@@ -49,18 +50,19 @@ const char *fsm_product_way_name(fsm_product_way way);
 /* A way that takes memory or is new must be so many times as fast. */
 #define FSM_PRODUCTS_CLEARLY 1.08
 
-/* Measures every shape [out, in], forward and backward, all ways in turns. Another way than sgemm is chosen only if it is
- * faster by more than measurements scatter. A shape that comes twice, or has no room, is left out; so are the larger sizes of
- * a shape when its share of the budget is spent. ERROR_MEMORY. */
+/* Measures every shape [out, in], forward and backward, all ways in turns. Another way than sgemm is chosen only if it
+ * is faster by more than measurements scatter. A shape that comes twice, or has no room, is left out; so are the larger
+ * sizes of a shape when its share of the budget is spent. ERROR_MEMORY. */
 fsmoe_status fsm_products_measure(const fsm_ops *ops, int count, const int64_t (*shapes)[2], double budget_s,
                                   fsm_products *table);
 
-/* Measures table->experts, whose sizes are given, both ways in turns, of no more experts and rows than are needed (some 0.3 s); with fewer experts
- * than threads there is nothing to choose, and none so large that it would be a burden is tried. No rows: there are none. The instance computes by no table afterwards. ERROR_MEMORY. */
+/* Measures table->experts, whose sizes are given, both ways in turns, of no more experts and rows than are needed (some
+ * 0.3 s); with fewer experts than threads there is nothing to choose, and none so large that it would be a burden is
+ * tried. No rows: there are none. The instance computes by no table afterwards. ERROR_MEMORY. */
 fsmoe_status fsm_products_measure_experts(fsm_ops *ops, fsm_products *table);
 
-/* The instance computes by a copy of the table from now on; NULL: by none. Before weights are packed. Canonical tables have
- * one way alone and take no notice. ERROR_MEMORY. */
+/* The instance computes by a copy of the table from now on; NULL: by none. Before weights are packed. Canonical tables
+ * have one way alone and take no notice. ERROR_MEMORY. */
 fsmoe_status fsm_cpu_use_products(fsm_ops *ops, const fsm_products *table);
 
 /* The table that the instance computes by; NULL: none. Its own. */

@@ -1,4 +1,5 @@
-/* Which way products of a layer's experts go, measured: one after the other on all threads, or side by side on a thread each. */
+/* Which way products of a layer's experts go, measured: one after the other on all threads, or side by side on a thread
+ * each. */
 #include "base/clock.h"
 #include "cpu/instance.h"
 

@@ -1,5 +1,5 @@
-/* A table of products as text: {"threads": 2, "experts": {"count": 8, "rows": 1024, "out": 2048, "in": 512, "gflops": [120, 130],
- * "side_by_side": true}, "products": [{"rows": 16, "out": 512, "in": 1024, "backward": false,
+/* A table of products as text: {"threads": 2, "experts": {"count": 8, "rows": 1024, "out": 2048, "in": 512, "gflops":
+ * [120, 130], "side_by_side": true}, "products": [{"rows": 16, "out": 512, "in": 1024, "backward": false,
  * "gflops": [60.1, 58, 90.5], "way": "packed"}, ...]}. */
 #include "base/json.h"
 #include "cpu/products.h"

@@ -1,4 +1,5 @@
-/* Routing on threads that share tokens, columns or elements. What is computed, and in which order, is the reference's. */
+/* Routing on threads that share tokens, columns or elements. What is computed, and in which order, is the
+ * reference's. */
 #include "cpu/route.h"
 
 #include "base/rng.h"

@@ -1,6 +1,7 @@
 /* The fast table's slots of routing, by name.
- * In, out: as ops/route.h says for each; self is an fsm_cpu (instance.h). Sums in the order of tokens stay the reference's,
- * or their columns are shared; the rest runs the reference on a thread's tokens: its bits, whatever the threads.
+ * In, out: as ops/route.h says for each; self is an fsm_cpu (instance.h). Sums in the order of tokens stay the
+ * reference's, or their columns are shared; the rest runs the reference on a thread's tokens: its bits, whatever the
+ * threads.
  */
 #ifndef FSM_CPU_ROUTE_H
 #define FSM_CPU_ROUTE_H

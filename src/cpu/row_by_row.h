@@ -1,5 +1,5 @@
-/* Products of few rows with a weight, as decoding makes them: what takes time is to read the weight, and a row of the result
- * depends on its own row alone.
+/* Products of few rows with a weight, as decoding makes them: what takes time is to read the weight, and a row of the
+ * result depends on its own row alone.
  * In:  an instance, rows x and w as linear_forward has them.
  * Out: y. The bits of a row are the same whatever rows are beside it, and whatever the number of threads.
  */

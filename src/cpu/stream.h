@@ -14,7 +14,8 @@
 #include <emmintrin.h>
 #endif
 
-/* More than stays in a last-level cache beside what is read with it: below, whoever reads the rows next finds them there. */
+/* More than stays in a last-level cache beside what is read with it: below, whoever reads the rows next finds them
+ * there. */
 #define FSM_CPU_STREAM_BYTES ((int64_t)24 << 20)
 
 /* Whether n rows of `width` floats at y are better written past the caches. */

@@ -1,5 +1,6 @@
-/* Memory that lies apart: mapped without any right but between enter and leave, so that whoever forgets that it is not the
- * host's faults at that line. Where the system refuses a change of rights the touch that was allowed faults, too. */
+/* Memory that lies apart: mapped without any right but between enter and leave, so that whoever forgets that it is not
+ * the host's faults at that line. Where the system refuses a change of rights the touch that was allowed faults,
+ * too. */
 #include "device/at_once.h"
 
 #include <pthread.h>

@@ -1,9 +1,10 @@
-/* The adversary. Each stream has a priority that the seed has drawn, and the first on the most urgent stream that may go on
- * does, however long the others have waited: a scheduler of Burckhardt, Kothari, Musuvathi and Nagarakatte, "A randomized
- * scheduler with probabilistic guarantees of finding bugs" (ASPLOS 2010). Where one wait is missing among n streams, the order
- * that it should have forbidden comes up in every schedule that has the stream waited for last, begins nothing before all is
- * enqueued and keeps its priorities, also while work is called in vain for a moment: one seed of 4 n does so. The others draw new
- * priorities now and then, or at every step, and begin some while more is enqueued. */
+/* The adversary. Each stream has a priority that the seed has drawn, and the first on the most urgent stream that may
+ * go on does, however long the others have waited: a scheduler of Burckhardt, Kothari, Musuvathi and Nagarakatte, "A
+ * randomized scheduler with probabilistic guarantees of finding bugs" (ASPLOS 2010). Where one wait is missing among n
+ * streams, the order that it should have forbidden comes up in every schedule that has the stream waited for last,
+ * begins nothing before all is enqueued and keeps its priorities, also while work is called in vain for a moment: one
+ * seed of 4 n does so. The others draw new priorities now and then, or at every step, and begin some while more is
+ * enqueued. */
 #include "device/device.h"
 
 #include "base/clock.h"

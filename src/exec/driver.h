@@ -21,8 +21,8 @@ typedef struct fsm_exec_driver {
     void (*destroy)(fsm_exec *exec);
     fsmoe_status (*reserve)(fsm_exec *exec, int tasks);
     void (*set_longest_nap)(fsm_exec *exec, double seconds); /* NULL: it takes none */
-    /* The graph has tasks, room is reserved for them, and the table has functions for all. Returns the first failure, after
-     * fsm_exec_fail. */
+    /* The graph has tasks, room is reserved for them, and the table has functions for all. Returns the first failure,
+     * after fsm_exec_fail. */
     fsmoe_status (*run)(fsm_exec *exec, const fsm_job *job);
 } fsm_exec_driver;
 

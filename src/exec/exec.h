@@ -1,10 +1,11 @@
-/* The executor: runs any task graph on three streams at once: compute, the links inside a node, the links between nodes.
+/* The executor: runs any task graph on three streams at once: compute, the links inside a node, the links between
+ * nodes.
  * In:  a checked graph, a table from (kind, phase) to function, the object the functions work on.
  * Out: the tasks done: each after the tasks it waits for, and after everything before it on its stream has ended; when
  *      and how long each ran, for whoever observes.
- * Two drivers (driver.h) do it. *Threads*, for the host: the caller's thread computes, one thread of the executor begins and moves
- * communication (threads.c). *Issue*, for devices: one thread walks the graph once and gives streams work and events (issue.c).
- * The executor names no schedule and no model; a schedule names no function.
+ * Two drivers (driver.h) do it. *Threads*, for the host: the caller's thread computes, one thread of the executor
+ * begins and moves communication (threads.c). *Issue*, for devices: one thread walks the graph once and gives streams
+ * work and events (issue.c). The executor names no schedule and no model; a schedule names no function.
  */
 #ifndef FSM_EXEC_EXEC_H
 #define FSM_EXEC_EXEC_H
@@ -25,13 +26,13 @@ typedef struct fsm_task_table {
     fsm_task_function run[FSM_TASK_KIND_COUNT][FSM_PHASE_COUNT];
     fsm_task_start start[FSM_TASK_KIND_COUNT][FSM_PHASE_COUNT];
     fsm_task_function finish[FSM_TASK_KIND_COUNT][FSM_PHASE_COUNT];
-    /* Of the issue driver, before each of the above: what they enqueue until the next call belongs on `stream`, where the tasks of
-     * this resource are. NULL: they work on the host alone. */
+    /* Of the issue driver, before each of the above: what they enqueue until the next call belongs on `stream`, where
+     * the tasks of this resource are. NULL: they work on the host alone. */
     void (*use_stream)(void *object, fsm_resource resource, fsm_stream *stream);
 } fsm_task_table;
 
-/* Is told when a task ran (fsm_clock_s): by the thread that ran it, of different streams at the same time; by the issue driver
- * after the run, of one task after another. */
+/* Is told when a task ran (fsm_clock_s): by the thread that ran it, of different streams at the same time; by the issue
+ * driver after the run, of one task after another. */
 typedef struct fsm_observer {
     void (*task_ran)(void *user, int index, double start_s, double end_s);
     void *user;
@@ -55,7 +56,8 @@ fsmoe_status fsm_exec_reserve(fsm_exec *exec, int tasks);
 void fsm_exec_set_longest_nap(fsm_exec *exec, double seconds);
 
 /* Runs all tasks. observers[n] may be none. Stops at the first that fails: its status, and its sentence in
- * fsmoe_last_error(); what is under way then is left as it is. ERROR_INTERNAL for a task the table has no function for. */
+ * fsmoe_last_error(); what is under way then is left as it is. ERROR_INTERNAL for a task the table has no function
+ * for. */
 fsmoe_status fsm_exec_run(fsm_exec *exec, const fsm_graph *graph, const fsm_task_table *table, void *object,
                           const fsm_observer *observers, int n);
 

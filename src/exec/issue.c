@@ -1,11 +1,12 @@
-/* The issue driver: one thread walks the graph once, in its order, and gives each resource's stream the events its next task waits
- * for, the task, and an event. What a task is to a stream is the device's to say (fsm_device_table's submit): its functions may
- * compute in the stream's turn, or enqueue what computes.
+/* The issue driver: one thread walks the graph once, in its order, and gives each resource's stream the events its next
+ * task waits for, the task, and an event. What a task is to a stream is the device's to say (fsm_device_table's
+ * submit): its functions may compute in the stream's turn, or enqueue what computes.
  *
- * A collective is begun in its stream's turn and keeps the stream until it is done: it is called again and again meanwhile. Where
- * streams work at once that is one collective after another, in the order of the graph. It is the same on all ranks, so none waits
- * for a collective that another has put behind one it waits for itself: of all that are not done, the first in the graph has
- * all its members. Streams that work later go on with others while one waits for a collective. */
+ * A collective is begun in its stream's turn and keeps the stream until it is done: it is called again and again
+ * meanwhile. Where streams work at once that is one collective after another, in the order of the graph. It is the same
+ * on all ranks, so none waits for a collective that another has put behind one it waits for itself: of all that are not
+ * done, the first in the graph has all its members. Streams that work later go on with others while one waits for a
+ * collective. */
 #include "exec/driver.h"
 
 #include "base/clock.h"

@@ -104,8 +104,8 @@ static bool has_several_micros(const fsm_graph *graph)
     return false;
 }
 
-/* With one lane or one micro-batch no task names it. What is of several lanes together, as the exchange of the losses is,
- * belongs to the step alone; the update is a phase of it. */
+/* With one lane or one micro-batch no task names it. What is of several lanes together, as the exchange of the losses
+ * is, belongs to the step alone; the update is a phase of it. */
 static item item_of(const fsm_task *t, bool lanes, bool micros)
 {
     item of = {.lane = -1, .micro = micros && t->micro >= 0 ? t->micro : -1, .phase = (int)t->phase, .layer = t->layer};

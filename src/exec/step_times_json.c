@@ -1,6 +1,6 @@
 /* step_times.json: {"format", "version", "schedule", "step", "graph", "planned": {"start_s": [a number a task],
- * "end_s"}, "load_s": {"compute": a number, "intra", "inter"}, "ranks": [{"rank": 0, "start_s", "end_s"}, …]}; "planned"
- * and "load_s" may be absent. Ranks stand in order. */
+ * "end_s"}, "load_s": {"compute": a number, "intra", "inter"}, "ranks": [{"rank": 0, "start_s", "end_s"}, …]};
+ * "planned" and "load_s" may be absent. Ranks stand in order. */
 #include "base/file.h"
 #include "base/json.h"
 #include "exec/step_times.h"

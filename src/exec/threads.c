@@ -1,6 +1,7 @@
-/* The threads driver: the caller's thread computes; communication is begun and moved along by one thread of the executor, which
- * sleeps while there is none and naps between two looks at what is under way. Where the transport does not allow that thread, or
- * there is one rank, the caller's thread moves it between its own tasks (FSM_PROGRESS_TASKS). */
+/* The threads driver: the caller's thread computes; communication is begun and moved along by one thread of the
+ * executor, which sleeps while there is none and naps between two looks at what is under way. Where the transport does
+ * not allow that thread, or there is one rank, the caller's thread moves it between its own tasks
+ * (FSM_PROGRESS_TASKS). */
 #define _GNU_SOURCE
 #include "exec/driver.h"
 

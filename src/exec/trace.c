@@ -94,7 +94,8 @@ static void print_thread(FILE *out, int pid, int tid, const char *name)
             tid, name);
 }
 
-/* A slice up to its arguments. Both ends are rounded to whole nanoseconds, so that slices which meet or nest still do. */
+/* A slice up to its arguments. Both ends are rounded to whole nanoseconds, so that slices which meet or nest still
+ * do. */
 static void print_slice(FILE *out, int pid, int tid, const char *name, const char *category, double start_s,
                         double end_s)
 {

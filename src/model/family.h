@@ -6,7 +6,8 @@
 
 #include <stdbool.h>
 
-/* What a parameter is for. Gate, expert and dense feed-forward have one role each and a slot for each of their specs. */
+/* What a parameter is for. Gate, expert and dense feed-forward have one role each and a slot for each of their
+ * specs. */
 typedef enum fsm_role {
     FSM_ROLE_EMBEDDING,
     FSM_ROLE_POSITIONS,

@@ -37,15 +37,15 @@ void fsm_file_tensors_destroy(fsm_file_tensors *list);
 /* shape[param->spec.rank] of one expert's tensor, or of the only one. */
 void fsm_param_shape(const fsm_param *param, int64_t shape[2]);
 
-/* Every tensor of the file is in the list, but for a head that some tools write where it is the embedding. Sorts the list
- * by name. ERROR_FORMAT names the file and the tensor. */
+/* Every tensor of the file is in the list, but for a head that some tools write where it is the embedding. Sorts the
+ * list by name. ERROR_FORMAT names the file and the tensor. */
 fsmoe_status fsm_file_tensors_check_no_other(const fsm_safetensors *file, const fsmoe_config *config,
                                              fsm_file_tensors *list, const char *path);
 
 /* Whether the file or folder at `path` has the tensors of the configuration (derived and checked) and no others, all
- * experts' and whatever the layout, each of its shape and of a type that can be read. Reads headers only, and needs memory
- * for no more tensors than the file has. ERROR_FORMAT names a tensor, its shape, the shape wanted and the numbers of
- * config.json that it comes from; ERROR_UNSUPPORTED; ERROR_IO; ERROR_MEMORY. Not collective. */
+ * experts' and whatever the layout, each of its shape and of a type that can be read. Reads headers only, and needs
+ * memory for no more tensors than the file has. ERROR_FORMAT names a tensor, its shape, the shape wanted and the
+ * numbers of config.json that it comes from; ERROR_UNSUPPORTED; ERROR_IO; ERROR_MEMORY. Not collective. */
 fsmoe_status fsm_file_tensors_check(const fsmoe_config *config, const fsm_named_array *arrays, int n_arrays,
                                     const char *path);
 

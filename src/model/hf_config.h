@@ -20,7 +20,8 @@
 fsmoe_status fsm_hf_config_read(const char *folder, fsmoe_model_config *model, fsmoe_moe_config *moe);
 
 /* Whether transformers has this model, so that it is written as "mixtral"; if not, *why says which setting it lacks
- * (static text; why may be NULL). Loss coefficients and capacity do not count: they are the training's, not the model's. */
+ * (static text; why may be NULL). Loss coefficients and capacity do not count: they are the training's, not the
+ * model's. */
 bool fsm_hf_config_is_mixtral(const fsmoe_model_config *model, const fsmoe_moe_config *moe, const char **why);
 
 /* Replaces FOLDER/config.json; vocab_size and max_seq_len must be known (not 0).

@@ -42,7 +42,8 @@ void fsm_lanes_wire(const fsmoe_config *config, const fsm_topo *topo, int64_t sa
 
 /* ---- evaluation ---- */
 
-/* Where a token's result depends on those beside it in the batch, or the sum's order is a promise, batches stay whole. */
+/* Where a token's result depends on those beside it in the batch, or the sum's order is a promise, batches stay
+ * whole. */
 static bool evaluates_whole(const fsmoe_config *config)
 {
     const fsm_gate_kind *gate = fsm_gate_find(config->moe.gate);

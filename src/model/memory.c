@@ -1,5 +1,6 @@
-/* A model's memory: the layout functions run twice, over a measuring memory and over the real one. What passes hold is in a
- * memory of its own, where training's passes and a whole one lie over each other: nothing in a pass outlives its step. */
+/* A model's memory: the layout functions run twice, over a measuring memory and over the real one. What passes hold is
+ * in a memory of its own, where training's passes and a whole one lie over each other: nothing in a pass outlives its
+ * step. */
 #include "config/config.h"
 #include "model/model_parts.h"
 

@@ -97,8 +97,8 @@ typedef struct fsm_model_memory {
     size_t spare_bytes[FSM_MAX_LANES]; /* [parts - 1] for them one more `spare` */
 } fsm_model_memory;
 
-/* More than 2^50 elements: no machine holds them, and sums of such sizes would overflow. samples: of a micro-batch, of one
- * data-parallel group. */
+/* More than 2^50 elements: no machine holds them, and sums of such sizes would overflow. samples: of a micro-batch, of
+ * one data-parallel group. */
 bool fsm_model_is_absurd(const fsmoe_config *config, int64_t samples);
 
 /* Of what is not absurd. ops NULL: without the work of attention. */
@@ -114,7 +114,8 @@ typedef struct fsm_model_kinds {
 } fsm_model_kinds;
 
 /* expected: of the rows that are expected where choices decide how many there are, else of the most, which is what is
- * reserved. Training's passes or a whole one, whichever are larger. Of what is not absurd; ops as of fsm_model_measure. */
+ * reserved. Training's passes or a whole one, whichever are larger. Of what is not absurd; ops as of
+ * fsm_model_measure. */
 fsmoe_status fsm_model_measure_kinds(const fsmoe_config *config, fsm_ops *ops, const fsm_topo *topo,
                                      const fsm_model_options *options, int lanes, int parts, int spare, bool expected,
                                      fsm_model_kinds *kinds);
@@ -122,8 +123,9 @@ fsmoe_status fsm_model_measure_kinds(const fsmoe_config *config, fsm_ops *ops, c
 /* After `values` changed: packed copies of the weights follow. */
 void fsm_model_update_weights(fsm_model *model);
 
-/* Training takes `lanes` passes at once from now on, a micro-batch in `parts` of them, and keeps gradients of experts' outputs
- * of `spare` more layers (lanes.h). What passes held is lost. ERROR_MEMORY: nothing has changed. Not within a step. */
+/* Training takes `lanes` passes at once from now on, a micro-batch in `parts` of them, and keeps gradients of experts'
+ * outputs of `spare` more layers (lanes.h). What passes held is lost. ERROR_MEMORY: nothing has changed. Not within a
+ * step. */
 fsmoe_status fsm_model_use_lanes(fsm_model *model, int lanes, int parts, int spare);
 
 /* Before a training step, or before passes of whole batches: the two have the same memory, and what one left in it is
@@ -134,8 +136,8 @@ void fsm_model_use_whole(fsm_model *model);
 /* Starts a step: zeroes gradients and sums; micro_batches of tokens_in_step tokens in all. */
 void fsm_model_begin_step(fsm_model *model, int64_t micro_batches, int64_t tokens_in_step);
 
-/* Once all its passes have added to them: a micro-batch's sums over all ranks; what the losses send back, and the step's
- * sums. */
+/* Once all its passes have added to them: a micro-batch's sums over all ranks; what the losses send back, and the
+ * step's sums. */
 fsmoe_status fsm_model_start_sums(fsm_model *model, int micro, fsm_comm_op *op); /* WORLD */
 void fsm_model_take_sums(fsm_model *model, int micro);
 

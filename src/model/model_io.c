@@ -89,8 +89,8 @@ static fsmoe_status gather_piece(const fsm_file_tensor *t, const fsm_topo *topo,
     return FSMOE_OK;
 }
 
-/* Gathered and written piece after piece. What goes wrong in writing is kept aside, since all ranks must go through every
- * gather; what is returned is communication's. */
+/* Gathered and written piece after piece. What goes wrong in writing is kept aside, since all ranks must go through
+ * every gather; what is returned is communication's. */
 static fsmoe_status write_tensor(const fsm_file_tensor *t, const fsm_topo *topo, fsm_comm *world,
                                  const gather_buffers *buffers, fsm_safetensors_writer *writer, fsmoe_status *written)
 {

@@ -46,13 +46,15 @@ static inline fsm_real *fsm_between_ranks(const fsm_pass *pass, fsm_real *full, 
 void fsm_add_attention_residual(fsm_pass *pass, int layer);
 void fsm_add_ffn_residual(fsm_pass *pass, int layer);
 
-/* MP collectives on [n_group, M] tensors: of this rank's tokens to those of all, rows or fp32; and the sum of all ranks' back. */
+/* MP collectives on [n_group, M] tensors: of this rank's tokens to those of all, rows or fp32; and the sum of all
+ * ranks' back. */
 fsmoe_status fsm_mp_start_gather_rows(const fsm_pass *pass, fsm_comm_op *op, const fsm_row *local, fsm_row *full);
 fsmoe_status fsm_mp_start_allgather(const fsm_pass *pass, fsm_comm_op *op, const fsm_real *local, fsm_real *full);
 fsmoe_status fsm_mp_start_reducescatter(const fsm_pass *pass, fsm_comm_op *op, const fsm_real *full, fsm_real *local);
 
 /* Memory (measured or real). A pass over at most so many samples of the group: forward, or also back, with `spare` as
- * fsm_model_use_lanes has it; over eval_samples in evaluation, 0: it has none. The scratch that passes over at most so many share. */
+ * fsm_model_use_lanes has it; over eval_samples in evaluation, 0: it has none. The scratch that passes over at most so
+ * many share. */
 void fsm_pass_take(fsm_memory *memory, int64_t samples, int64_t eval_samples, bool back, int spare, fsm_pass *pass);
 void fsm_pass_scratch_take(fsm_memory *memory, int64_t samples, fsm_model *model);
 

@@ -61,7 +61,8 @@ fsm_param_view fsm_params_view(const fsm_param *param, int64_t expert, fsm_real 
 void fsm_param_name(const fsm_param *param, int64_t expert, char name[160]);
 
 /* Initial values of this rank's shards: element i of a tensor depends on the seed and i alone, not on the layout.
- * Weights N(0, init_std^2), those that write into the residual stream divided by sqrt(2 num_layers) (GPT-2). ERROR_MEMORY. */
+ * Weights N(0, init_std^2), those that write into the residual stream divided by sqrt(2 num_layers) (GPT-2).
+ * ERROR_MEMORY. */
 fsmoe_status fsm_params_init(const fsm_params *params, const fsmoe_config *config, const fsm_ops *ops,
                              fsm_real *values);
 

@@ -57,9 +57,10 @@ static fsm_moe_pass *entered(const fsm_pass *pass, int k)
     return &pass->layers[fsm_layer_of_moe(m->config->model.moe_every, m->moe_layers - 1 - k)].moe;
 }
 
-/* Where the gradients of the experts' outputs are put, which stay until the weights' gradients are made of them. The first
- * spare + 1 layers that backward enters have buffers of their own. A layer that is all done leaves two, that one and the
- * rows that its experts read: the layer entered k-th takes the place of the one entered (k - spare - 1) / 2-th. */
+/* Where the gradients of the experts' outputs are put, which stay until the weights' gradients are made of them. The
+ * first spare + 1 layers that backward enters have buffers of their own. A layer that is all done leaves two, that one
+ * and the rows that its experts read: the layer entered k-th takes the place of the one entered (k - spare - 1) /
+ * 2-th. */
 static void take_expert_dy(fsm_memory *memory, const pass_sizes *sizes, int spare, const fsm_pass *pass)
 {
     for (int k = 0; k < pass->model->moe_layers; k++) {

@@ -1,11 +1,12 @@
-/* One pass of tokens through the model, forward and back: what it holds on one rank, and the tasks of a step that work on it.
+/* One pass of tokens through the model, forward and back: what it holds on one rank, and the tasks of a step that work
+ * on it.
  * In:  a batch, this rank's data-parallel group's; the model's parameters.
  * Out: sums of losses in the model, gradients of parameters += ; logits when generating.
  *
  * The residual stream is split by tokens over MP (sequence split); attention and the dense feed-forward see all tokens
  * of the data-parallel group and this rank's heads or columns. Letters: n_group tokens of the group, n_local of this
- * rank. A pass is in one layer at a time, but weights' gradients may be made later. Its memory is laid out beforehand, and nothing
- * in a step allocates.
+ * rank. A pass is in one layer at a time, but weights' gradients may be made later. Its memory is laid out beforehand,
+ * and nothing in a step allocates.
  */
 #ifndef FSM_MODEL_PASS_H
 #define FSM_MODEL_PASS_H
@@ -22,8 +23,8 @@ typedef struct fsm_batch {
     uint64_t first_token;   /* number in the whole run of the group's first token */
     const int32_t *ids;     /* [samples, L] */
     const int32_t *targets; /* [samples, L]; NULL when only logits are wanted */
-    /* Of the micro-batch, samples of all data-parallel groups, of which each has its share (fsm_lanes_part), and of its share this
-     * is one part. 0: what others have is not known. Alike on all ranks. */
+    /* Of the micro-batch, samples of all data-parallel groups, of which each has its share (fsm_lanes_part), and of its
+     * share this is one part. 0: what others have is not known. Alike on all ranks. */
     int64_t micro_samples;
     int parts, part;
     /* of a model with a cache, [samples]: the region of each sample, no two alike, and how many tokens are in it
@@ -98,8 +99,8 @@ fsmoe_status fsm_pass_start_mp_reducescatter_backward(fsm_pass *pass, int layer,
 void fsm_pass_norm_backward(fsm_pass *pass, int layer);
 void fsm_pass_embedding_backward(fsm_pass *pass);
 
-/* Logits of tokens at … at + n - 1, [n, V], n up to FSM_HEAD_BLOCK, after a forward pass without targets (generation: one
- * process). They are there until the next call. */
+/* Logits of tokens at … at + n - 1, [n, V], n up to FSM_HEAD_BLOCK, after a forward pass without targets (generation:
+ * one process). They are there until the next call. */
 const fsm_real *fsm_pass_logits(const fsm_pass *pass, int64_t at, int64_t n);
 
 #endif

@@ -1,5 +1,5 @@
-/* Sums over tokens: losses, expert load, and what the aux losses send back. One array of doubles a micro-batch, which all of
- * its passes add to, and which is added over all ranks at once, so that losses do not depend on the layout:
+/* Sums over tokens: losses, expert load, and what the aux losses send back. One array of doubles a micro-batch, which
+ * all of its passes add to, and which is added over all ranks at once, so that losses do not depend on the layout:
  *   per MoE layer: load [E], share [E], chosen [E], kept [E], sum of logsumexp^2, dropped, tokens, own losses;
  *   then loss, tokens.
  */

@@ -1,6 +1,6 @@
-/* How many rows every rank of the expert group sends to every expert: computed where sizes are known beforehand, else exchanged.
- * With capacity a padded order sends as many rows as the number of tokens says, whatever is chosen; so do products with matrices.
- * All members must know or not know alike, or some would wait for others. */
+/* How many rows every rank of the expert group sends to every expert: computed where sizes are known beforehand, else
+ * exchanged. With capacity a padded order sends as many rows as the number of tokens says, whatever is chosen; so do
+ * products with matrices. All members must know or not know alike, or some would wait for others. */
 #include "moe/layer_parts.h"
 
 #include <assert.h>

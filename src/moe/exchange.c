@@ -151,7 +151,8 @@ fsmoe_status fsm_moe_start_reducescatter(fsm_moe_pass *pass, fsm_phase phase, in
                                          pass->gather_elems);
 }
 
-/* Forward: into `returned`, which backward reads. Backward: over the rows that were sent, which nobody needs any more. */
+/* Forward: into `returned`, which backward reads. Backward: over the rows that were sent, which nobody needs any
+ * more. */
 fsmoe_status fsm_moe_start_combine(fsm_moe_pass *pass, fsm_phase phase, int64_t first, fsm_comm_op *op)
 {
     const fsm_wire *wire = &pass->wire[phase];

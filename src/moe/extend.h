@@ -1,8 +1,8 @@
-/* What a program outside needs to add a gate, an order, an all-to-all, an expert or a hook of its own: the contracts that
- * the library's own kinds are written to, and functions that make the kind known by its name in the configuration.
+/* What a program outside needs to add a gate, an order, an all-to-all, an expert or a hook of its own: the contracts
+ * that the library's own kinds are written to, and functions that make the kind known by its name in the configuration.
  * docs/extending.md has an example of each. A kind's struct must stay; adding comes first in a program, before
- * configurations are read, from one thread. ERROR_CONFIG: there is a kind of that name, more than 16 are added, or it was
- * compiled against contracts of another version than the library's.
+ * configurations are read, from one thread. ERROR_CONFIG: there is a kind of that name, more than 16 are added, or it
+ * was compiled against contracts of another version than the library's.
  * These contracts may change between minor versions, and then have another version; <fsmoe/...> does not.
  */
 #ifndef FSM_MOE_EXTEND_H

@@ -1,12 +1,12 @@
 /* One MoE layer on one rank: gate, order, dispatch, experts, combine, inverse order, forward and backward.
  * In:  x [n, M], the tokens this rank holds (any n, also 0); the layer's parameters.
  * Out: y += the layer's output; backward: dx += , parameter gradients +=.
- * The layer is what it has, parameters, groups and kinds; a pass is what one pass of tokens through it holds, from the gate's
- * forward to its backward and the weights' gradients. Several passes may be under way in one layer.
- * Each function below is one task of the step's graph (plan/graph.h). Those that take `first` work on one chunk: the rows
- * from nominal row `first` to the next cut of that phase's wire. Calls of one phase of a pass go from top to bottom; calls
- * of different chunks may interleave, or run at the same time: they touch different rows. Collective ones only begin
- * (comm/op.h) and are marked with their group.
+ * The layer is what it has, parameters, groups and kinds; a pass is what one pass of tokens through it holds, from the
+ * gate's forward to its backward and the weights' gradients. Several passes may be under way in one layer.
+ * Each function below is one task of the step's graph (plan/graph.h). Those that take `first` work on one chunk: the
+ * rows from nominal row `first` to the next cut of that phase's wire. Calls of one phase of a pass go from top to
+ * bottom; calls of different chunks may interleave, or run at the same time: they touch different rows. Collective ones
+ * only begin (comm/op.h) and are marked with their group.
  */
 #ifndef FSM_MOE_LAYER_H
 #define FSM_MOE_LAYER_H
@@ -81,7 +81,8 @@ typedef struct fsm_moe_pass {
     fsm_real *dweight; /* [N, choices] */
 } fsm_moe_pass;
 
-/* Static sizes of a layer for ranks that hold at most max_tokens, and in evaluation, where nothing is dropped, as many. */
+/* Static sizes of a layer for ranks that hold at most max_tokens, and in evaluation, where nothing is dropped, as
+ * many. */
 void fsm_moe_shape(const fsmoe_moe_config *config, int ep, int ep_index, int esp, int esp_index, int64_t max_tokens,
                    fsm_wire_shape *shape);
 
@@ -89,8 +90,8 @@ void fsm_moe_shape(const fsmoe_moe_config *config, int ep, int ep_index, int esp
 void fsm_moe_shape_within(const fsmoe_moe_config *config, int ep, int ep_index, int esp, int esp_index,
                           int64_t max_tokens, int64_t eval_tokens, fsm_wire_shape *shape);
 
-/* Rows that this rank is expected to compute, of max_expert_rows that it has room for: where choices decide, as many as the
- * busiest rank of a young router, FSM_MOE_UNEVEN of the mean. */
+/* Rows that this rank is expected to compute, of max_expert_rows that it has room for: where choices decide, as many as
+ * the busiest rank of a young router, FSM_MOE_UNEVEN of the mean. */
 #define FSM_MOE_UNEVEN 1.3
 int64_t fsm_moe_expected_rows(const fsmoe_moe_config *config, int64_t eval_tokens, const fsm_wire_shape *shape);
 
@@ -107,8 +108,8 @@ void fsm_moe_place(const fsm_ops *ops, const fsm_ops *link_ops, const fsm_topo *
                    fsm_comm *const groups[FSM_GROUP_COUNT], fsm_alltoall *alltoall, const fsm_hooks *hooks,
                    int64_t hidden, int64_t width, fsm_moe *moe);
 
-/* Memory (measured or real): of the weights' descriptions; of the scratch and of a staging, for all layers like this one; of a
- * pass, with one chunk each way and without expert_dy, which backward alone needs. */
+/* Memory (measured or real): of the weights' descriptions; of the scratch and of a staging, for all layers like this
+ * one; of a pass, with one chunk each way and without expert_dy, which backward alone needs. */
 void fsm_moe_weights_take(fsm_memory *memory, fsm_moe *moe);
 void fsm_moe_scratch_take(fsm_memory *memory, const fsm_moe *moe, const fsm_wire_shape *shape,
                           fsm_moe_scratch *scratch);
@@ -125,7 +126,8 @@ void fsm_moe_alltoall_take(fsm_memory *memory, const fsm_wire_shape *shape, int6
 /* Gate and row assignment. Places are given by capacity in training, and else if `drops`. input->group and capacity are
  * set here. */
 void fsm_moe_gate_forward(fsm_moe_pass *pass, const fsm_gate_input *input, bool drops, fsm_gate_sums *sums);
-/* What each member sends to each expert: exchanged, unless `tokens` and the order say it beforehand; then nothing is begun. */
+/* What each member sends to each expert: exchanged, unless `tokens` and the order say it beforehand; then nothing is
+ * begun. */
 fsmoe_status fsm_moe_start_counts(fsm_moe_pass *pass, fsm_comm_op *op); /* EP x ESP */
 void fsm_moe_order_forward(fsm_moe_pass *pass);
 /* both phases, one chunk */

@@ -18,8 +18,8 @@ static inline fsm_row *fsm_moe_at(const fsm_moe_pass *pass, const fsm_row *rows,
     return fsm_row_at(rows, pass->moe->ops->row_bytes, n);
 }
 
-/* Tells the hooks of rows [n, M], or of fp32 [n, M], at a point; returns what a row takes now. ops: the instance of whoever calls,
- * the layer's in a task, that of its links where communication begins. */
+/* Tells the hooks of rows [n, M], or of fp32 [n, M], at a point; returns what a row takes now. ops: the instance of
+ * whoever calls, the layer's in a task, that of its links where communication begins. */
 int64_t fsm_moe_tell(const fsm_ops *ops, const fsm_moe_pass *pass, fsm_hook_point point, fsm_phase phase, int chunk,
                      int64_t rows, fsm_matrix data, int64_t width);
 

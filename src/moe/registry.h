@@ -26,12 +26,12 @@ typedef struct fsm_registry {
 const void *fsm_registry_at(const fsm_registry *registry, int index); /* NULL after the last */
 const void *fsm_registry_find(const fsm_registry *registry, const char *name);
 
-/* ERROR_CONFIG: the kind is of another version of the contracts than FSM_EXTEND_VERSION (moe/extend.h). Nothing but its name
- * is looked at. */
+/* ERROR_CONFIG: the kind is of another version of the contracts than FSM_EXTEND_VERSION (moe/extend.h). Nothing but its
+ * name is looked at. */
 fsmoe_status fsm_registry_check(const fsm_registry *registry, const void *kind, int version);
 
-/* The kind, which must stay, can be named in configurations from now on. ERROR_CONFIG: the same; there is one of that name;
- * or too many. */
+/* The kind, which must stay, can be named in configurations from now on. ERROR_CONFIG: the same; there is one of that
+ * name; or too many. */
 fsmoe_status fsm_registry_add(fsm_registry *registry, const void *kind, int version);
 
 #endif

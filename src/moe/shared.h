@@ -1,6 +1,6 @@
-/* Shared experts: feed-forward blocks that every token goes through, beside the routed ones (DeepSeekMoE, Dai et al. 2024;
- * the gate of each as in Qwen2-MoE):  y += sum_s sigmoid(x . g_s) expert_s(x), without shared_gate sum_s expert_s(x).
- * Every rank holds them whole and runs them on its own tokens.
+/* Shared experts: feed-forward blocks that every token goes through, beside the routed ones (DeepSeekMoE, Dai et al.
+ * 2024; the gate of each as in Qwen2-MoE):  y += sum_s sigmoid(x . g_s) expert_s(x), without shared_gate sum_s
+ * expert_s(x). Every rank holds them whole and runs them on its own tokens.
  * In:  x [n, M]. Out: y +=; dx +=, gradients of parameters +=.
  */
 #ifndef FSM_MOE_SHARED_H

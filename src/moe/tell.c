@@ -1,5 +1,5 @@
-/* Hooks are told: of rows where they travel, of what comes into a layer and of what goes out. They look at the host's memory; where
- * tensors lie elsewhere they are copied there and back. */
+/* Hooks are told: of rows where they travel, of what comes into a layer and of what goes out. They look at the host's
+ * memory; where tensors lie elsewhere they are copied there and back. */
 #include "moe/layer_parts.h"
 
 #include <assert.h>

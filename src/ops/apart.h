@@ -1,6 +1,7 @@
-/* A table of operations on a device whose memory lies apart (device/device.h): the device is entered around every operation, so
- * that a touch of a tensor by anybody else faults.
- * In:  the table that does the work, on memory of this machine. Out: a table with the same contract and results, for tests.
+/* A table of operations on a device whose memory lies apart (device/device.h): the device is entered around every
+ * operation, so that a touch of a tensor by anybody else faults.
+ * In:  the table that does the work, on memory of this machine. Out: a table with the same contract and results, for
+ *      tests.
  */
 #ifndef FSM_OPS_APART_H
 #define FSM_OPS_APART_H

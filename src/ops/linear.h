@@ -1,7 +1,8 @@
 /* Linear maps: a weight as products take it, and products of several weights as one call.
- * In:  weights [out, in] with their biases and gradients; runs of rows, one a weight, as many as there are, without padding.
- * Out: as the slots say. Rows that no run has are untouched. What a backend makes of a whole call is its own affair: one product
- *      after the other, all side by side, one kernel.
+ * In:  weights [out, in] with their biases and gradients; runs of rows, one a weight, as many as there are, without
+ *      padding.
+ * Out: as the slots say. Rows that no run has are untouched. What a backend makes of a whole call is its own affair:
+ *      one product after the other, all side by side, one kernel.
  */
 #ifndef FSM_OPS_LINEAR_H
 #define FSM_OPS_LINEAR_H
@@ -29,9 +30,9 @@ typedef struct fsm_runs {
     const int64_t *first, *end;
 } fsm_runs;
 
-/* A weight's rows as matrices side by side (Q K V; W1 W3), each of which a layout may split in whole runs of leaf_rows[p];
- * matrix p has part_rows[p] rows and every one the same number of leaves. Only a table whose sums must not depend on the layout
- * cares. */
+/* A weight's rows as matrices side by side (Q K V; W1 W3), each of which a layout may split in whole runs of
+ * leaf_rows[p]; matrix p has part_rows[p] rows and every one the same number of leaves. Only a table whose sums must
+ * not depend on the layout cares. */
 enum { FSM_MOST_JOINED = 3 };
 typedef struct fsm_joined {
     int parts; /* at most FSM_MOST_JOINED */

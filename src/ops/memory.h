@@ -1,5 +1,5 @@
-/* The memory of everything that lives equally long, on both sides: what describes and counts is the host's, tensors are the
- * device's.
+/* The memory of everything that lives equally long, on both sides: what describes and counts is the host's, tensors are
+ * the device's.
  * In:  a layout function run twice, as of an arena (base/arena.h): over a measuring memory, then over a real one.
  * Out: pieces of either side. Of a measuring memory they are NULL.
  */

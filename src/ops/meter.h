@@ -1,7 +1,8 @@
-/* A table of operations that counts another's work: how often each kind of operation was called, what it took, what it had to do.
+/* A table of operations that counts another's work: how often each kind of operation was called, what it took, what it
+ * had to do.
  * In:  the table that does the work. Out: a table with the same contract and the same results, and counts by kind.
- * FLOPs are those of products and of attention (causal: only keys that a query sees), two for a multiply-add; bytes are those of
- * everything else, what an operation reads and writes counted once however often it is touched.
+ * FLOPs are those of products and of attention (causal: only keys that a query sees), two for a multiply-add; bytes are
+ * those of everything else, what an operation reads and writes counted once however often it is touched.
  * A slot that is missing here does not compile: slots.h has a line for each.
  */
 #ifndef FSM_OPS_METER_H
@@ -43,8 +44,8 @@ typedef struct fsm_op_count {
 
 const char *fsm_op_kind_name(fsm_op_kind kind);
 
-/* Takes `inner` over: it is destroyed with *metered. Nothing is counted until fsm_meter_turn. ERROR_MEMORY: `inner` stays the
- * caller's. */
+/* Takes `inner` over: it is destroyed with *metered. Nothing is counted until fsm_meter_turn. ERROR_MEMORY: `inner`
+ * stays the caller's. */
 fsmoe_status fsm_meter_create(fsm_ops *inner, fsm_ops **metered);
 
 /* Of a table that fsm_meter_create made; not while one of its operations runs. */

@@ -1,13 +1,14 @@
-/* The contract of every tensor operation: an instance that begins with a table of functions, the same for every backend.
- * In:  the instance (`self`), which knows its threads and its work memory; row-major tensors (tensor.h); shapes are arguments,
- *      in elements; `ld` is the distance of two rows in elements.
+/* The contract of every tensor operation: an instance that begins with a table of functions, the same for every
+ * backend.
+ * In:  the instance (`self`), which knows its threads and its work memory; row-major tensors (tensor.h); shapes are
+ *      arguments, in elements; `ld` is the distance of two rows in elements.
  * Out: results in caller-owned memory. No operation allocates, blocks or fails: shapes are checked before a step.
  * One call at a time on an instance, from any thread; instances are strangers to each other and to what their callers
- * have told OpenMP. `fsm_ops_reference` (ref_*.c) is naive, obviously right and without state; a backend's struct begins
- * with the table, overrides slots and inherits the rest.
- * Letters: n rows (tokens), M width, H expert width, E experts, k choices a token, V vocabulary, B samples, L positions.
- * "+=" marks outputs that are accumulated into; all others are overwritten. Pointers of one call must not alias
- * unless the slot says so. Any n may be 0. Sums over rows are deterministic for given arguments and thread count.
+ * have told OpenMP. `fsm_ops_reference` (ref_*.c) is naive, obviously right and without state; a backend's struct
+ * begins with the table, overrides slots and inherits the rest.
+ * Letters: n rows (tokens), M width, H expert width, E experts, k choices a token, V vocabulary, B samples, L
+ * positions. "+=" marks outputs that are accumulated into; all others are overwritten. Pointers of one call must not
+ * alias unless the slot says so. Any n may be 0. Sums over rows are deterministic for given arguments and thread count.
  */
 #ifndef FSM_OPS_OPS_H
 #define FSM_OPS_OPS_H
@@ -56,8 +57,8 @@ struct fsm_ops {
 
     void (*destroy)(fsm_ops *self);
 
-    /* C[m,n] = alpha op(A) op(B) + beta C; op(A) is [m,k], op(B) is [k,n]; alpha NULL means 1; beta 0 ignores what C held.
-     * m, n or k may be 0 (k = 0: C = beta C). */
+    /* C[m,n] = alpha op(A) op(B) + beta C; op(A) is [m,k], op(B) is [k,n]; alpha NULL means 1; beta 0 ignores what C
+     * held. m, n or k may be 0 (k = 0: C = beta C). */
     void (*gemm)(const fsm_ops *self, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
                  const fsm_real *alpha, fsm_matrix a, fsm_matrix b, float beta, fsm_matrix c);
 
@@ -106,16 +107,18 @@ struct fsm_ops {
                                fsm_real *dgain, fsm_real *dbias);
 
     /* Rotary embedding (Su et al. 2021) in place, halves paired as Hugging Face does: (x_i, x_{i+D/2}) is turned by the
-     * angle of row position[n] and pair i. cosine, sine [positions, head_dim/2]. direction +1 turns, -1 turns back (backward).
-     * x [n, heads, head_dim], rows `ld` apart. */
+     * angle of row position[n] and pair i. cosine, sine [positions, head_dim/2]. direction +1 turns, -1 turns back
+     * (backward). x [n, heads, head_dim], rows `ld` apart. */
     void (*rope)(const fsm_ops *self, int64_t n, int64_t heads, int64_t head_dim, const fsm_index *position,
                  const fsm_real *cosine, const fsm_real *sine, int direction, fsm_row *x, int64_t ld);
 
-    /* Work memory of attention: reserve makes the instance's large enough for this shape and for any with no larger k_len
-     * and head_dim, and comes before the first of them (false: out of memory); work_bytes is how much that takes. */
+    /* Work memory of attention: reserve makes the instance's large enough for this shape and for any with no larger
+     * k_len and head_dim, and comes before the first of them (false: out of memory); work_bytes is how much that
+     * takes. */
     bool (*attention_reserve)(fsm_ops *self, const fsm_attention_shape *shape);
     size_t (*attention_work_bytes)(const fsm_ops *self, const fsm_attention_shape *shape);
-    /* o = softmax(scale q k^T, causal) v;  lse [B, heads, Lq] = log of the sum of exp of the scaled scores, saved for backward. */
+    /* o = softmax(scale q k^T, causal) v;  lse [B, heads, Lq] = log of the sum of exp of the scaled scores, saved for
+     * backward. */
     void (*attention_forward)(const fsm_ops *self, const fsm_attention_shape *shape, const fsm_row *q, const fsm_row *k,
                               const fsm_row *v, fsm_row *o, fsm_real *lse);
     /* dq, dk, dv are overwritten, laid out as q, k, v (same ld); do_ is laid out as o. */
@@ -154,8 +157,8 @@ struct fsm_ops {
     void (*embedding_backward)(const fsm_ops *self, int64_t n, int64_t width, const fsm_index *id, const fsm_real *dy,
                                fsm_real *dtable);
 
-    /* Cross-entropy of logits [n, V] against target [n]: *loss += sum over rows of (logsumexp - logit[target]), in double.
-     * If gradient: logits become scale * (softmax - onehot). */
+    /* Cross-entropy of logits [n, V] against target [n]: *loss += sum over rows of (logsumexp - logit[target]), in
+     * double. If gradient: logits become scale * (softmax - onehot). */
     void (*cross_entropy)(const fsm_ops *self, int64_t n, int64_t vocab, fsm_real *logits, const fsm_index *target,
                           float scale, bool gradient, fsm_sum *loss);
 
@@ -179,7 +182,8 @@ struct fsm_ops {
     /* *sum becomes NaN if an element is not finite */
     void (*check_finite)(const fsm_ops *self, int64_t n, const fsm_real *x, fsm_sum *sum);
 
-    /* Sums: y [n] = 0;  y [n] += x;  y = beta y + a x / d of one, x and d being 1 where they are NULL or d is not above 0 */
+    /* Sums: y [n] = 0;  y [n] += x;  y = beta y + a x / d of one, x and d being 1 where they are NULL or d is not above
+     * 0 */
     void (*zero_sums)(const fsm_ops *self, int64_t n, fsm_sum *y);
     void (*add_sums)(const fsm_ops *self, int64_t n, const fsm_sum *x, fsm_sum *y);
     void (*ratio)(const fsm_ops *self, double a, const fsm_sum *x, const fsm_sum *d, double beta, fsm_sum *y);
@@ -195,7 +199,8 @@ struct fsm_ops {
     void (*softmax_columns)(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *x, fsm_real *y);
     void (*softmax_columns_backward)(const fsm_ops *self, int64_t n, int64_t width, const fsm_real *y,
                                      const fsm_real *dy, float beta, fsm_real *dx);
-    /* The k largest of each row of x [n, width], falling, ties to the lower index: index [n,k], value [n,k]. 1 <= k <= width. */
+    /* The k largest of each row of x [n, width], falling, ties to the lower index: index [n,k], value [n,k]. 1 <= k <=
+     * width. */
     void (*top_k)(const fsm_ops *self, int64_t n, int64_t width, int64_t k, const fsm_real *x, fsm_index *index,
                   fsm_real *value);
 
@@ -206,9 +211,9 @@ struct fsm_ops {
      * row, weight [n,k]. */
     void (*combine_rows)(const fsm_ops *self, int64_t n, int64_t k, int64_t width, const fsm_index *row,
                          const fsm_real *weight, const fsm_row *x, fsm_real *y);
-    /* Its backward in the rows: dx[to[i,j]] = weight[i,j] * dy[i] (to < 0 left out; rows of dx nobody names are untouched)
-     * and in the weights: dweight[i,j] = dy[i] . x[from[i,j]] (0 where from < 0). from and to differ when forward and
-     * backward lay rows out differently; every row is named at most once. */
+    /* Its backward in the rows: dx[to[i,j]] = weight[i,j] * dy[i] (to < 0 left out; rows of dx nobody names are
+     * untouched) and in the weights: dweight[i,j] = dy[i] . x[from[i,j]] (0 where from < 0). from and to differ when
+     * forward and backward lay rows out differently; every row is named at most once. */
     void (*combine_rows_backward)(const fsm_ops *self, int64_t n, int64_t k, int64_t width, const fsm_index *from,
                                   const fsm_index *to, const fsm_real *weight, const fsm_row *x, const fsm_real *dy,
                                   fsm_row *dx, fsm_real *dweight);

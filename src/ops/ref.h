@@ -1,8 +1,8 @@
 /* The slots of fsm_ops_reference by name, so that a backend's table can inherit the ones it does not override.
  * In:  as ops.h says for each slot; nothing is checked.
  * Out: as ops.h says. One thread, scalar loops, sums in double: slow, and obviously right.
- * Files: ref_linear.c, ref_grouped.c, ref_norm.c, ref_attention.c, ref_activation.c, ref_rows.c, ref_softmax.c, ref_vector.c, ref_place.c,
- * ref_route*.c; reference.c is the table.
+ * Files: ref_linear.c, ref_grouped.c, ref_norm.c, ref_attention.c, ref_activation.c, ref_rows.c, ref_softmax.c,
+ * ref_vector.c, ref_place.c, ref_route*.c; reference.c is the table.
  */
 #ifndef FSM_OPS_REF_H
 #define FSM_OPS_REF_H

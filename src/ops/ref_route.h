@@ -1,7 +1,7 @@
-/* The slots of fsm_ops_reference.route by name, so that a backend's table can inherit the ones it does not override, and run
- * the others on a thread's share of tokens.
- * In, out: as route.h says for each slot. One thread, scalar loops. Files: ref_route.c (sums, choices, weights, losses),
- * ref_route_scores.c (noise, directions, groups).
+/* The slots of fsm_ops_reference.route by name, so that a backend's table can inherit the ones it does not override,
+ * and run the others on a thread's share of tokens.
+ * In, out: as route.h says for each slot. One thread, scalar loops. Files: ref_route.c (sums, choices, weights,
+ * losses), ref_route_scores.c (noise, directions, groups).
  */
 #ifndef FSM_OPS_REF_ROUTE_H
 #define FSM_OPS_REF_ROUTE_H
@@ -67,7 +67,8 @@ void fsm_ref_group_backward(const fsm_ops *self, const fsm_group_shape *shape, c
                             const fsm_sum *share, fsm_real *dlogits);
 void fsm_ref_move_bias(const fsm_ops *self, int64_t num_experts, double rate, const fsm_sum *chosen, fsm_real *bias);
 
-/* The end of choose_by_columns: choice[i,e] is e where e takes token i, else -1; choice and weight become the slot's. */
+/* The end of choose_by_columns: choice[i,e] is e where e takes token i, else -1; choice and weight become the
+ * slot's. */
 void fsm_ref_sort_marked(int64_t n, int64_t num_experts, const fsm_real *x, fsm_index *choice, fsm_real *weight);
 
 /* {the slots} */

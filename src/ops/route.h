@@ -1,9 +1,10 @@
-/* Routing as operations: what lies between a gate's products and the rows that travel. Part of a table (ops.h, `route`).
+/* Routing as operations: what lies between a gate's products and the rows that travel. Part of a table (ops.h,
+ * `route`).
  * In:  the instance (`self`); scores, choices and weights of n tokens; counters of random numbers; sums.
- * Out: as each slot says. The rules of ops.h hold: nothing is allocated, "+=" accumulates, others overwrite, no aliasing
- *      unless said, any n may be 0, ids of choices below 0 are none.
- * Sums over tokens are made in the order of tokens, so that every table and number of threads gives the same bits; what a
- * slot computes in float or double is part of what it promises, too.
+ * Out: as each slot says. The rules of ops.h hold: nothing is allocated, "+=" accumulates, others overwrite, no
+ *      aliasing unless said, any n may be 0, ids of choices below 0 are none.
+ * Sums over tokens are made in the order of tokens, so that every table and number of threads gives the same bits; what
+ * a slot computes in float or double is part of what it promises, too.
  * Letters: n tokens, E experts, k choices a token, M width, G groups of experts.
  */
 #ifndef FSM_OPS_ROUTE_H
@@ -62,12 +63,13 @@ typedef struct fsm_route_ops {
     /* y[i,j] = x[i, choice[i,j]], 0 where there is no choice;  x [n, E], y [n, k] */
     void (*pick)(const fsm_ops *self, int64_t n, int64_t num_experts, int64_t k, const fsm_real *x,
                  const fsm_index *choice, fsm_real *y);
-    /* Expert choice (Zhou et al. 2022): of every `group` tokens each expert takes the `capacity` with its largest x [n, E],
-     * ties to the earlier token (all, where they are no more). choice, weight [n, E]: a token's experts by falling x, ties to
-     * the lower expert; then -1 and 0. */
+    /* Expert choice (Zhou et al. 2022): of every `group` tokens each expert takes the `capacity` with its largest x [n,
+     * E], ties to the earlier token (all, where they are no more). choice, weight [n, E]: a token's experts by falling
+     * x, ties to the lower expert; then -1 and 0. */
     void (*choose_by_columns)(const fsm_ops *self, int64_t n, int64_t num_experts, int64_t group, int64_t capacity,
                               const fsm_real *x, fsm_index *choice, fsm_real *weight);
-    /* choice[i,j] = (step m_i + j) mod E, m_i = id ? id[i] : first + i (Roller et al. 2021, hash layers; round robin) */
+    /* choice[i,j] = (step m_i + j) mod E, m_i = id ? id[i] : first + i (Roller et al. 2021, hash layers; round
+     * robin) */
     void (*choose_modulo)(const fsm_ops *self, int64_t n, int64_t num_experts, int64_t k, const fsm_index *id,
                           uint64_t first, uint64_t step, fsm_index *choice);
     /* The same by a random table: m_i becomes the upper 63 bits of that number of draw's stream; step is 1. */
@@ -79,7 +81,8 @@ typedef struct fsm_route_ops {
     void (*softmax_weights_backward)(const fsm_ops *self, int64_t n, int64_t num_experts, int64_t k,
                                      const fsm_index *choice, const fsm_real *weight, const fsm_real *dweight,
                                      fsm_real *dlogits);
-    /* k = 1, weight = softmax over all experts, prob [n, E], of the one chosen: dlogits_e += dw w ([e chosen] - prob_e) */
+    /* k = 1, weight = softmax over all experts, prob [n, E], of the one chosen: dlogits_e += dw w ([e chosen] -
+     * prob_e) */
     void (*prob_weights_backward)(const fsm_ops *self, int64_t n, int64_t num_experts, const fsm_real *prob,
                                   const fsm_index *choice, const fsm_real *weight, const fsm_real *dweight,
                                   fsm_real *dlogits);
@@ -87,16 +90,16 @@ typedef struct fsm_route_ops {
     void (*sigmoid_weights_backward)(const fsm_ops *self, int64_t n, int64_t num_experts, int64_t k,
                                      const fsm_index *choice, const fsm_real *weight, const fsm_real *dweight,
                                      fsm_real *dlogits);
-    /* weight = prob of each chosen, k <= E choices that end at the first -1: dlogits_e += [e chosen] w dw - prob_e sum of
-     * w dw */
+    /* weight = prob of each chosen, k <= E choices that end at the first -1: dlogits_e += [e chosen] w dw - prob_e sum
+     * of w dw */
     void (*chosen_prob_backward)(const fsm_ops *self, int64_t n, int64_t num_experts, int64_t k, const fsm_real *prob,
                                  const fsm_index *choice, const fsm_real *weight, const fsm_real *dweight,
                                  fsm_real *dlogits);
 
     /* ---- losses ---- */
 
-    /* dlogits = p_e (share_e - sum of p share + z lse_i): softmax backward of `share` [E], the same for every token, and
-     * the z-loss (Zoph et al. 2022). share, z [1] may be NULL: 0. */
+    /* dlogits = p_e (share_e - sum of p share + z lse_i): softmax backward of `share` [E], the same for every token,
+     * and the z-loss (Zoph et al. 2022). share, z [1] may be NULL: 0. */
     void (*losses_backward)(const fsm_ops *self, int64_t n, int64_t num_experts, const fsm_real *prob,
                             const fsm_real *lse, const fsm_sum *share, const fsm_sum *z, fsm_real *dlogits);
     /* dlogits = z lse_i exp(logit_e - lse_i): the z-loss alone, where prob is no softmax of the logits */
@@ -120,8 +123,8 @@ typedef struct fsm_route_ops {
     /* dspread += dlogits drawn sigmoid(spread) */
     void (*noise_backward)(const fsm_ops *self, int64_t n, const fsm_real *drawn, const fsm_real *spread,
                            const fsm_real *dlogits, fsm_real *dspread);
-    /* y[i,m] = x[i,m] (1 + most (2 u - 1)), u uniform (Fedus et al. 2021): four neighbours of a token share a counter, so
-     * token i's are ceil(M/4) ones from ceil(M/4) (first + i) on */
+    /* y[i,m] = x[i,m] (1 + most (2 u - 1)), u uniform (Fedus et al. 2021): four neighbours of a token share a counter,
+     * so token i's are ceil(M/4) ones from ceil(M/4) (first + i) on */
     void (*jitter_forward)(const fsm_ops *self, int64_t n, int64_t width, float most, const fsm_draw *draw,
                            const fsm_row *x, fsm_row *y);
     /* dx[i,m] += dy[i,m] (1 + most (2 u - 1)) */
@@ -132,13 +135,14 @@ typedef struct fsm_route_ops {
 
     /* u = v / |v|, length [n] = max(|v|, 1e-12) that is divided by. u lies as v does (v.ld), and may be v. */
     void (*unit_forward)(const fsm_ops *self, const fsm_vectors *vectors, fsm_matrix v, fsm_real *u, fsm_real *length);
-    /* dv = beta dv + (du - u (u . du)) / |v|, beta 0 or 1; a guarded length is a constant. All are `ld` apart; dv may be du
-     * where beta is 0. */
+    /* dv = beta dv + (du - u (u . du)) / |v|, beta 0 or 1; a guarded length is a constant. All are `ld` apart; dv may
+     * be du where beta is 0. */
     void (*unit_backward)(const fsm_ops *self, const fsm_vectors *vectors, int64_t ld, const fsm_real *u,
                           const fsm_real *length, const fsm_real *du, float beta, fsm_real *dv);
     /* y[i] = 1 / max(x[i], least) */
     void (*inverse)(const fsm_ops *self, int64_t n, float least, const fsm_real *x, fsm_real *y);
-    /* Of logits = cos / max(tau, least), n elements: *dtau -= sum of dlogits logits / tau, and nothing where tau <= least */
+    /* Of logits = cos / max(tau, least), n elements: *dtau -= sum of dlogits logits / tau, and nothing where tau <=
+     * least */
     void (*temperature_backward)(const fsm_ops *self, int64_t n, float least, const fsm_real *tau,
                                  const fsm_real *logits, const fsm_real *dlogits, fsm_real *dtau);
 

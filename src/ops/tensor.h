@@ -1,13 +1,15 @@
 /* Tensors as everything above a table of operations sees them: pointers to memory of the device, which only operations,
  * communication and copies reach.
  * In:  a table of operations, which knows how large an element of a row is; memory (ops/memory.h).
- * Out: pointers by kind, and the few things that may be done with them outside: move on by elements, and be part of a product.
+ * Out: pointers by kind, and the few things that may be done with them outside: move on by elements, and be part of a
+ *      product.
  *   fsm_row    activations: what the table computes in, fp32 or bf16
  *   fsm_real   fp32: residual stream, statistics, logits, weights, gradients, moments
  *   fsm_index  int32: ids, choices, row numbers
  *   fsm_sum    double: sums over tokens
- * Outside the tables these types are incomplete: to look into one, to take its size or to add to a pointer does not compile.
- * Files of a table, and kinds that say they run on the host, are compiled with FSM_TENSORS_OPEN and have plain arrays.
+ * Outside the tables these types are incomplete: to look into one, to take its size or to add to a pointer does not
+ * compile. Files of a table, and kinds that say they run on the host, are compiled with FSM_TENSORS_OPEN and have plain
+ * arrays.
  */
 #ifndef FSM_OPS_TENSOR_H
 #define FSM_OPS_TENSOR_H

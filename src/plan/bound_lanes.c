@@ -39,8 +39,8 @@ static void string_direction(fsm_step_builder *b, fsm_phase phase, const fsm_lay
     else fsm_step_end(b);
 }
 
-/* Directions of the micro-batches that are side by side, with no more dependencies than there are: weight gradients have
- * room for all layers. Backward is that of the last, with its sums of gradients and the update. */
+/* Directions of the micro-batches that are side by side, with no more dependencies than there are: weight gradients
+ * have room for all layers. Backward is that of the last, with its sums of gradients and the update. */
 static fsmoe_status build(const fsm_step_shape *shape, fsm_lanes lanes, fsm_phase first, fsm_phase last,
                           fsm_graph *graph)
 {
@@ -69,10 +69,11 @@ static bool is_chunk(const fsm_task *t)
     return t->rows_last > t->rows_first;
 }
 
-/* What a task costs at least in whatever pieces, and what must pass from its beginning to the end of what it is for. A chunk
- * costs alpha, and beta for what is in it; another may be done before. A sum of gradients may be part of a larger piece, which
- * begins but once: it costs beta alone, but all of it is on one link and comes after what finished the gradients. An update
- * that follows its piece of a sum may begin before the others have come, and how many there are nobody says. */
+/* What a task costs at least in whatever pieces, and what must pass from its beginning to the end of what it is for. A
+ * chunk costs alpha, and beta for what is in it; another may be done before. A sum of gradients may be part of a larger
+ * piece, which begins but once: it costs beta alone, but all of it is on one link and comes after what finished the
+ * gradients. An update that follows its piece of a sum may begin before the others have come, and how many there are
+ * nobody says. */
 static fsmoe_status least_costs(const fsm_step_shape *shape, const fsm_graph *graph, const fsm_cluster *cluster,
                                 double *seconds, double *least_s)
 {
@@ -145,10 +146,10 @@ static fsmoe_status bound_together(const fsm_step_shape *shape, const fsm_cluste
     return FSMOE_OK;
 }
 
-/* One layout of lanes, and those that have it several times, for micro-batches beside one another. A lane begins a micro-batch
- * when it is through with the one before: where there is one at a time, between the exchanges of the losses of two that follow
- * one another lie all chains of the first one's backward and of the second one's forward. In any case a forward comes
- * before the first exchange, and a backward after the last. */
+/* One layout of lanes, and those that have it several times, for micro-batches beside one another. A lane begins a
+ * micro-batch when it is through with the one before: where there is one at a time, between the exchanges of the losses
+ * of two that follow one another lie all chains of the first one's backward and of the second one's forward. In any
+ * case a forward comes before the first exchange, and a backward after the last. */
 static fsmoe_status bound_apart(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes,
                                 fsm_bound *bound)
 {

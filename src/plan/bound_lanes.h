@@ -1,6 +1,6 @@
 /* The lower bound of a step in lanes.
- * In:  the step's shape, the cluster's costs. Out: a time that no plan beats, whatever its lanes, degrees, orders and pieces
- * of gradients, and wherever its weight gradients run. Equations and proof: docs/planner.md.
+ * In:  the step's shape, the cluster's costs. Out: a time that no plan beats, whatever its lanes, degrees, orders and
+ * pieces of gradients, and wherever its weight gradients run. Equations and proof: docs/planner.md.
  */
 #ifndef FSM_PLAN_BOUND_LANES_H
 #define FSM_PLAN_BOUND_LANES_H

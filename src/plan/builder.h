@@ -1,8 +1,8 @@
 /* The builder: strings the tasks of a step together.
  * In:  the step's shape; how each layer is cut, which gradients go where.
  * Out: a graph. Data dependencies are written here once; a schedule only decides degrees, order and where gradients go.
- * Each lane (model/lanes.h) is a chain of tasks of its own: fsm_step_enter turns to one, and what is called next continues
- * it. What is built lane after lane is ordered afterwards (list.h, merge.h).
+ * Each lane (model/lanes.h) is a chain of tasks of its own: fsm_step_enter turns to one, and what is called next
+ * continues it. What is built lane after lane is ordered afterwards (list.h, merge.h).
  */
 #ifndef FSM_PLAN_BUILDER_H
 #define FSM_PLAN_BUILDER_H
@@ -40,8 +40,8 @@ typedef struct fsm_step_builder {
     int left[FSM_MAX_LANES]; /* `last` of the other lanes */
     bool one_stream;         /* every collective on the all-to-alls' stream */
     bool after_backward;     /* gradients are sent when backward has ended, though they may be finished before */
-    /* Experts' weight gradients: a layer does not wait for its own, only what overwrites what they read does. Of a lane they
-     * follow one another. */
+    /* Experts' weight gradients: a layer does not wait for its own, only what overwrites what they read does. Of a lane
+     * they follow one another. */
     bool late_weight_grads;
     int *late;     /* [lanes][MoE layers] the last one of the layer that backward entered k-th; owned, as all below */
     int *finished; /* [gradient_count][lanes] the task that finished a gradient, -1: not yet */

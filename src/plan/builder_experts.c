@@ -30,9 +30,9 @@ static int chunk_task(fsm_step_builder *b, const chunk_chain *c, fsm_task_kind k
 }
 
 /* ---- weight gradients that are late ----
- * They read what their layer saved (x, act, pre) and the gradients of its rows, dy. A lane has dy for spare + 1 layers; once
- * all of a layer is done, its dy and its x are free for two more: the layer that backward enters k-th, k > spare, takes over
- * from the one that was entered (k - spare - 1) / 2-th. */
+ * They read what their layer saved (x, act, pre) and the gradients of its rows, dy. A lane has dy for spare + 1 layers;
+ * once all of a layer is done, its dy and its x are free for two more: the layer that backward enters k-th, k > spare,
+ * takes over from the one that was entered (k - spare - 1) / 2-th. */
 
 static int moe_layers(const fsm_step_shape *s)
 {
@@ -66,8 +66,8 @@ static int frees_dy(const fsm_step_builder *b, int layer)
     return b->late_weight_grads && k > spare ? *late(b, b->lane, (k - spare - 1) / 2) : -1;
 }
 
-/* And before the first x of a micro-batch is: all weight gradients of the lane's one before, of which this layer's own are
- * the last. */
+/* And before the first x of a micro-batch is: all weight gradients of the lane's one before, of which this layer's own
+ * are the last. */
 static int frees_x(const fsm_step_builder *b, int layer)
 {
     bool first = fsm_layer_moe_index(b->shape->moe_every, layer) == 0;

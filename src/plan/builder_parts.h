@@ -10,8 +10,8 @@
 fsm_task fsm_builder_task(const fsm_step_builder *b, fsm_task_kind kind, fsm_phase phase, int layer, double size);
 fsm_resource fsm_builder_stream(const fsm_step_builder *b, fsm_group group);
 
-/* These append to the chain: work; a collective, which a group of one rank has none of; a small exchange of numbers among
- * all of a group, which even a group of one has. */
+/* These append to the chain: work; a collective, which a group of one rank has none of; a small exchange of numbers
+ * among all of a group, which even a group of one has. */
 void fsm_builder_compute(fsm_step_builder *b, fsm_task_kind kind, fsm_phase phase, int layer, int launches,
                          double size);
 void fsm_builder_collective(fsm_step_builder *b, fsm_task_kind kind, fsm_phase phase, int layer, fsm_group group,

@@ -180,7 +180,8 @@ static int first_micro(const comparison *c, const fsm_task *t)
     return fsm_task_lane(t) / fsm_graph_parts(c->graph);
 }
 
-/* A lane cuts a layer once for all stages and micro-batches of a direction: where its rows lie is set before the step. */
+/* A lane cuts a layer once for all stages and micro-batches of a direction: where its rows lie is set before the
+ * step. */
 static fsmoe_status check_cuts(const comparison *c, const index_entry *index, int i)
 {
     const fsm_task *plain = &c->plain->tasks[i];

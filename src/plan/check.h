@@ -4,7 +4,8 @@
  * It shares with the planner the definition of a step (step.h), the tasks and data dependencies of the plainest one
  * (builder.h), and the bounds (bound.h):
  *  - every dependency of the plain step holds between all tasks with rows in common, directly or through others;
- *  - nothing that a pass saved is written over while it is needed (check_lanes.h, by the layout of memory, not the builder's);
+ *  - nothing that a pass saved is written over while it is needed (check_lanes.h, by the layout of memory, not the
+ * builder's);
  *  - every piece of work is there once: rows of each stage, gradient elements, optimizer slices;
  *  - no gradient is sent before it is finished, none is used before it is sent;
  *  - no two tasks overlap on a resource, tasks start after what they wait for and take what they cost;

@@ -47,7 +47,8 @@ static int entered_before(const fsm_step_shape *s, int layer)
     return s->num_layers / s->moe_every - 1 - fsm_layer_moe_index(s->moe_every, layer);
 }
 
-/* What a writer must wait for: weight gradients of its lane, of one micro-batch, of the layer entered k-th; -1: of all. */
+/* What a writer must wait for: weight gradients of its lane, of one micro-batch, of the layer entered k-th; -1: of
+ * all. */
 typedef struct readers {
     int lane, micro, k;
 } readers;

@@ -89,7 +89,8 @@ fsmoe_status fsm_graph_check(const fsm_graph *graph);
 /* Of all that a task is, and of the order: graphs that differ have, but for luck of 2^-64, different ones. */
 uint64_t fsm_graph_hash(const fsm_graph *graph);
 
-/* How many lanes there are, and over how many of them a micro-batch is parted; the lane of a task, 0 where none is named. */
+/* How many lanes there are, and over how many of them a micro-batch is parted; the lane of a task, 0 where none is
+ * named. */
 static inline int fsm_graph_lanes(const fsm_graph *graph)
 {
     return graph->lanes > 1 ? graph->lanes : 1;

@@ -1,6 +1,6 @@
 /* List scheduling: an order for tasks of which only the dependencies are given.
- * In:  a graph, the seconds of its tasks, a key for each. A resource that is free takes, of the tasks that are ready, the one
- *      with the greatest key; of equal ones the one issued first.
+ * In:  a graph, the seconds of its tasks, a key for each. A resource that is free takes, of the tasks that are ready,
+ *      the one with the greatest key; of equal ones the one issued first.
  * Out: when each starts, in which order; the graph in that order.
  */
 #ifndef FSM_PLAN_LIST_H

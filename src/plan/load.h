@@ -1,5 +1,5 @@
-/* The load of each resource: what it has to do in the plain step, in which every layer goes through in one piece and one
- * lane, and nothing slows anything. Cutting adds to it, so no step takes less than the largest, but for costs that
+/* The load of each resource: what it has to do in the plain step, in which every layer goes through in one piece and
+ * one lane, and nothing slows anything. Cutting adds to it, so no step takes less than the largest, but for costs that
  * are cheaper in pieces.
  */
 #ifndef FSM_PLAN_LOAD_H

@@ -12,12 +12,12 @@
 
 enum { FSM_PAPER_LAYERS = 1458 };
 
-/* Its all-reduce is of the layer before, whose gradient is as large as its own: 4 M^2 / N_MP elements of the dense part,
- * 2.5 M^2 / N_MP with grouped queries (Mixtral). */
+/* Its all-reduce is of the layer before, whose gradient is as large as its own: 4 M^2 / N_MP elements of the dense
+ * part, 2.5 M^2 / N_MP with grouped queries (Mixtral). */
 fsm_layer_sizes fsm_paper_layer(int number, const fsm_cluster *cluster);
 
-/* A table over all of them: rows into a CSV file, which is replaced in one step, and a summary, malloc'd, of what `grid` has
- * seen then. Errors as of reading a cluster, writing a file, and of plan_all. */
+/* A table over all of them: rows into a CSV file, which is replaced in one step, and a summary, malloc'd, of what
+ * `grid` has seen then. Errors as of reading a cluster, writing a file, and of plan_all. */
 typedef struct fsm_paper_table {
     fsmoe_status (*plan_all)(void *grid, const fsm_cluster *cluster, FILE *csv);
     void (*print_summary)(const void *grid, const fsm_cluster *cluster, FILE *out);

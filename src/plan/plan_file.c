@@ -63,7 +63,8 @@ static json_t *gradients_json(const fsm_step_shape *s, bool *failed)
     return gradients;
 }
 
-/* [[[n_group, n_local, rows, nominal_rows, order_gemms] a part] for two parts, for three, …]; left out where there is one. */
+/* [[[n_group, n_local, rows, nominal_rows, order_gemms] a part] for two parts, for three, …]; left out where there is
+ * one. */
 static json_t *parts_json(const fsm_step_shape *s, bool *failed)
 {
     json_t *all = json_array();

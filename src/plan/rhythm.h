@@ -1,5 +1,5 @@
-/* A rhythm: in which order the tasks of one layer, of all lanes, are taken; found on a few layers, and then kept through all
- * of them.
+/* A rhythm: in which order the tasks of one layer, of all lanes, are taken; found on a few layers, and then kept
+ * through all of them.
  * In:  a step's shape, the cluster's costs, over how many lanes and in how many chunks a layer goes.
  * Out: how much earlier than its way to the end says each of a layer's tasks is taken; the time that it makes.
  * Lanes that are alike would do the same at the same time, and leave two resources waiting for the third. What a rhythm
@@ -28,8 +28,8 @@ fsmoe_status fsm_rhythm_begin(const fsm_step_shape *shape, const fsm_cluster *cl
 fsmoe_status fsm_rhythm_improve(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_lanes lanes,
                                 fsm_phase phase, int attempts, fsm_rhythm *rhythm);
 
-/* Runs a whole step in these rhythms: of tasks that they say nothing of, weight gradients come after all others, and gradients
- * are sent last. With so many attempts at better ones for this very step. ERROR_MEMORY. */
+/* Runs a whole step in these rhythms: of tasks that they say nothing of, weight gradients come after all others, and
+ * gradients are sent last. With so many attempts at better ones for this very step. ERROR_MEMORY. */
 fsmoe_status fsm_rhythm_run(const fsm_step_shape *shape, fsm_rhythm *forward, fsm_rhythm *backward, int attempts,
                             fsm_list *list);
 

@@ -17,8 +17,8 @@ typedef struct grid {
     int worse_than_x, layers;
 } grid;
 
-/* A model of two such layers, whose vocabulary is so small that its ends hardly count. Dropless rows are what they are here:
- * f is 1. */
+/* A model of two such layers, whose vocabulary is so small that its ends hardly count. Dropless rows are what they are
+ * here: f is 1. */
 static fsmoe_status configure(const fsm_layer_sizes *s, const fsm_cluster *cluster, fsmoe_config *config)
 {
     int64_t groups = cluster->nodes; /* MP is a node */

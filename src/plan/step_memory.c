@@ -9,8 +9,8 @@
 /* Parameters, their gradients, and two moments of each. */
 enum { ARRAYS_OF_PARAMETERS = 4 };
 
-/* What a step may take beyond one lane where nothing is asked for: as much as experts make before their activation in one
- * layer. That is a spare or two, by which weight gradients may be late; not another lane. */
+/* What a step may take beyond one lane where nothing is asked for: as much as experts make before their activation in
+ * one layer. That is a spare or two, by which weight gradients may be late; not another lane. */
 static int64_t room_for_spares(const fsmoe_config *config, const fsm_topo *topo, int64_t max_samples)
 {
     fsm_wire_shape wire;
@@ -70,8 +70,8 @@ bool fsm_step_allows(const fsm_step_shape *shape, fsm_lanes lanes)
     return !shape->memory.asked || fsm_step_bytes(shape, lanes) <= shape->memory.most;
 }
 
-/* All of a micro-batch's parts at once hold what it holds, but for rounding; unless they cannot be shared out over MP as
- * evenly. */
+/* All of a micro-batch's parts at once hold what it holds, but for rounding; unless they cannot be shared out over MP
+ * as evenly. */
 static bool hold_no_more(const fsm_step_shape *shape, fsm_lanes lanes)
 {
     int64_t tokens = 0;

@@ -23,8 +23,8 @@ fsmoe_status fsm_step_check_lanes(const fsm_step_shape *shape, int lanes);
 /* Whether a graph's lanes fit into memory.most. */
 bool fsm_step_fits(const fsm_step_shape *shape, const fsm_graph *graph);
 
-/* The most `spare` with which so many lanes and parts fit into memory.most, at most FSM_MOST_SPARE; -1: they do not. One
- * micro-batch at a time, with no spare, always does where nothing was asked for. */
+/* The most `spare` with which so many lanes and parts fit into memory.most, at most FSM_MOST_SPARE; -1: they do not.
+ * One micro-batch at a time, with no spare, always does where nothing was asked for. */
 enum { FSM_MOST_SPARE = 4 };
 int fsm_step_most_spare(const fsm_step_shape *shape, int lanes, int parts);
 

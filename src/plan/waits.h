@@ -1,9 +1,9 @@
 /* What the resources of a step do, and what they wait for.
  * In:  a graph, when each of its tasks starts and ends: planned, simulated or measured.
  * Out: of each resource how long it works, and what its idle time went by with.
- * From a task that its resource was idle before, the way leads back to what it waited for last (its dependencies, and the
- * one before it on its resource), from there to what that waited for, and so on until the resource was busy. Each task
- * on that way is waited for as long as it took: a task that takes no time hands on what it waited for itself.
+ * From a task that its resource was idle before, the way leads back to what it waited for last (its dependencies, and
+ * the one before it on its resource), from there to what that waited for, and so on until the resource was busy. Each
+ * task on that way is waited for as long as it took: a task that takes no time hands on what it waited for itself.
  */
 #ifndef FSM_PLAN_WAITS_H
 #define FSM_PLAN_WAITS_H

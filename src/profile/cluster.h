@@ -5,7 +5,8 @@
  *      "points": [[size, time], …];
  *      "tasks": {"attention.forward": {"alpha", "beta", "overlap"}, …} gives tasks of a step a cost of their own, and
  *      how many times as long they take while other streams work, or one of both. What was measured also says of what:
- *      "ep_size", "esp_size", "mp_size", the "machine", and "work", a hash of the model and the batch. "date" is for people.
+ *      "ep_size", "esp_size", "mp_size", the "machine", and "work", a hash of the model and the batch. "date" is for
+ *      people.
  * Out: the time of n elements moved (float32, as the FSMoE paper counts) or n multiply-adds: t = alpha + n beta.
  */
 #ifndef FSM_PROFILE_CLUSTER_H
@@ -32,7 +33,8 @@ typedef enum fsm_cost_op {
 
 const char *fsm_cost_op_name(fsm_cost_op op);
 
-/* The most that alpha, beta, and the size and seconds of a point may be, so that sums and products of them stay finite. */
+/* The most that alpha, beta, and the size and seconds of a point may be, so that sums and products of them stay
+ * finite. */
 #define FSM_COST_MOST 1e30
 
 enum { FSM_COST_LINES = 3 };

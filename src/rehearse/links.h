@@ -17,8 +17,8 @@ typedef struct fsm_links {
     double share[FSM_RESOURCE_COUNT]; /* of the machine, that a link takes which is busy all the time, at its most */
 } fsm_links;
 
-/* Measures the lines. Collective over world; all ranks get the same. ERROR_MEMORY, ERROR_COMM. Destroy it after an error,
- * too. */
+/* Measures the lines. Collective over world; all ranks get the same. ERROR_MEMORY, ERROR_COMM. Destroy it after an
+ * error, too. */
 fsmoe_status fsm_links_create(fsm_comm *world, fsm_comm *const *groups, const fsm_plan *plans, int count,
                               fsm_links *links);
 void fsm_links_destroy(fsm_links *links); /* {0} is fine */

@@ -1,5 +1,5 @@
-/* How fast a rehearsal goes: so slow that ranks and packets leave half of every machine free, since what waits for a core
- * is late for a reason that the cluster does not have.
+/* How fast a rehearsal goes: so slow that ranks and packets leave half of every machine free, since what waits for a
+ * core is late for a reason that the cluster does not have.
  * In:  what links take of the machine; a plan, run in trials.
  * Out: the pace, the same on all ranks.
  */

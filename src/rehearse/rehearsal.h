@@ -2,11 +2,11 @@
  * executor, messages and links are real; what a task costs is what the plan says, stretched.
  * In:  plans, which know what their tasks cost; groups; an executor.
  * Out: when each task ran, in seconds of the cluster.
- * A compute task sleeps. A collective is what its cost says: for alpha, the cost of moving nothing, no message is sent, as
- * none is while a real one starts; then messages of its own operation and group go out, as many elements as take the rest
- * of its time on the links that are there. It is done when they have arrived, and not before its time: packets that a
- * link which has rested lets through at once make no collective faster than the cluster's. Whatever stands in its way,
- * ranks that come late or a link that others use, makes it later. No value of a model exists.
+ * A compute task sleeps. A collective is what its cost says: for alpha, the cost of moving nothing, no message is sent,
+ * as none is while a real one starts; then messages of its own operation and group go out, as many elements as take the
+ * rest of its time on the links that are there. It is done when they have arrived, and not before its time: packets
+ * that a link which has rested lets through at once make no collective faster than the cluster's. Whatever stands in
+ * its way, ranks that come late or a link that others use, makes it later. No value of a model exists.
  */
 #ifndef FSM_REHEARSE_REHEARSAL_H
 #define FSM_REHEARSE_REHEARSAL_H

@@ -20,8 +20,8 @@ static double stretched(const fsm_rehearsed_step *step, const double *seconds, c
 
 /* ---- time ---- */
 
-/* When everything that the task waits for had ended. That this is seen a little later, since ranks share cores and timers
- * are not exact, is no time of the cluster's: the task loses it from its own. */
+/* When everything that the task waits for had ended. That this is seen a little later, since ranks share cores and
+ * timers are not exact, is no time of the cluster's: the task loses it from its own. */
 static double start_of(const fsm_rehearsed_step *step, const fsm_task *task)
 {
     const fsm_graph *graph = &step->score->graph;
@@ -134,7 +134,10 @@ static fsmoe_status start_collective(void *object, const fsm_task *task, fsm_com
 
 /* ---- the table ---- */
 
-#define ALWAYS(function) {[FSM_FORWARD] = function, [FSM_BACKWARD] = function, [FSM_UPDATE] = function}
+#define ALWAYS(function)                                                             \
+    {                                                                                \
+        [FSM_FORWARD] = function, [FSM_BACKWARD] = function, [FSM_UPDATE] = function \
+    }
 #define SLEEPS(kind) [FSM_TASK_##kind] = ALWAYS(sleep_through)
 #define SENDS(kind) [FSM_TASK_##kind] = ALWAYS(start_collective)
 
@@ -176,8 +179,8 @@ typedef struct urgency {
     struct sched_param parameters;
 } urgency;
 
-/* What other programs do here is not to delay a rehearsal: its tasks sleep, so going first takes nothing from them. Where
- * the system does not allow it, all stays as it is. */
+/* What other programs do here is not to delay a rehearsal: its tasks sleep, so going first takes nothing from them.
+ * Where the system does not allow it, all stays as it is. */
 static urgency hurry(void)
 {
     urgency usual;

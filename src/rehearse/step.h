@@ -38,7 +38,7 @@ struct fsm_rehearsed_step {
     fsm_exec *exec;   /* borrowed */
     fsm_links *links; /* borrowed */
     fsm_pace pace;
-    double *ends_s;   /* [most tasks] of a task that is done: when it ended by its cost, seen at once; owned */
+    double *ends_s; /* [most tasks] of a task that is done: when it ended by its cost, seen at once; owned */
     /* the present step */
     const fsm_score *score;
     double free_s[FSM_RESOURCE_COUNT]; /* that of the latest task of a stream */
@@ -54,7 +54,8 @@ fsmoe_status fsm_rehearsed_step_create(fsm_exec *exec, fsm_links *links, int mos
                                        fsm_rehearsed_step *step);
 void fsm_rehearsed_step_destroy(fsm_rehearsed_step *step); /* {0} is fine */
 
-/* Runs it once: all ranks begin together. *step_s: what it took here, stretched. Collective; errors as of fsm_exec_run. */
+/* Runs it once: all ranks begin together. *step_s: what it took here, stretched. Collective; errors as of
+ * fsm_exec_run. */
 fsmoe_status fsm_rehearsed_step_run(fsm_rehearsed_step *step, const fsm_score *score, const fsm_observer *observer,
                                     double *step_s);
 

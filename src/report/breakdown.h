@@ -1,6 +1,7 @@
 /* The section of a run's page on where the time of a step went, by kind of operation.
  * In:  the run folder's breakdown.json (run/breakdown.h), which may be absent.
- * Out: a table: calls, time, share of the step, floor, ratio; what was outside operations. Nothing when there is no file.
+ * Out: a table: calls, time, share of the step, floor, ratio; what was outside operations. Nothing when there is no
+ *      file.
  */
 #ifndef FSM_REPORT_BREAKDOWN_H
 #define FSM_REPORT_BREAKDOWN_H

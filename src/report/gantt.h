@@ -1,8 +1,8 @@
 /* A Gantt picture of a planned step: what each resource does when.
  * In:  a graph and when each of its tasks starts and ends.
- * Out: one SVG that needs nothing else: a track a resource that has tasks, a rectangle a task, idle time the background;
- *      its phases and layers above, time in ms below, how busy each resource is at the track's end, what it waits for
- *      under it, a legend. Lanes are told apart by hatches.
+ * Out: one SVG that needs nothing else: a track a resource that has tasks, a rectangle a task, idle time the
+ *      background; its phases and layers above, time in ms below, how busy each resource is at the track's end, what it
+ *      waits for under it, a legend. Lanes are told apart by hatches.
  * Of thousands of tasks those too narrow to see share columns in which a hue's height is its time: busy time is
  * conserved.
  */

@@ -1,4 +1,5 @@
-/* Where the time of steps went, by kind of operation: the file breakdown.json of a run folder, and the same as a table of text.
+/* Where the time of steps went, by kind of operation: the file breakdown.json of a run folder, and the same as a table
+ * of text.
  * In:  what the ranks' operations counted (ops/meter.h) and what their part of the machine reaches (train/peak.h).
  * Out: one value, which is written as JSON and read back the same.
  * All is a step's, of a rank: means over steps and ranks. The floor of a kind is the least time that its work takes,

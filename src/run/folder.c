@@ -18,7 +18,8 @@ static const char lock_file[] = "run.lock", run_word[] = "run ";
 
 /* ---- what is a run's ---- */
 
-/* Every file that a run, or the report of one, leaves in its folder; of a longer name only what kills leave ("run.json.tmp…"). */
+/* Every file that a run, or the report of one, leaves in its folder; of a longer name only what kills leave
+ * ("run.json.tmp…"). */
 static const char *const run_files[] = {"run.lock",      "config.yaml",     "run.json",     "log.jsonl",
                                         "log.cut.jsonl", "step_times.json", "cluster.json", "report.html",
                                         "trace.json",    "breakdown.json",  "products.json"};
@@ -61,7 +62,8 @@ static belonging whose(const fsm_run_folder *folder, const char *name)
     return fsm_owned_is_left(name, &folder->id) || fsm_seal_owns(path, &folder->id) ? RUNS_OWN : RUNS_NAME;
 }
 
-/* The first entry for which `wanted` holds, in no order; "": none, or the folder is not there. ERROR_IO: nobody knows. */
+/* The first entry for which `wanted` holds, in no order; "": none, or the folder is not there. ERROR_IO: nobody
+ * knows. */
 static fsmoe_status find_entry(const fsm_run_folder *folder, bool (*wanted)(belonging, const char *), char found[256])
 {
     DIR *dir = opendir(folder->dir);
@@ -122,7 +124,8 @@ static fsmoe_status fail_live(const fsm_run_folder *folder, int fd)
                     folder->dir, holder && holder[1] ? holder + 1 : "who has it is not written there yet");
 }
 
-/* Opens with `flags` and locks the folder's run.lock. folder->lock stays -1 where there is none and none is to be made. */
+/* Opens with `flags` and locks the folder's run.lock. folder->lock stays -1 where there is none and none is to be
+ * made. */
 static fsmoe_status lock(fsm_run_folder *folder, int flags)
 {
     char path[FSM_PATH_BYTES];
@@ -240,8 +243,8 @@ static fsmoe_status check_writable(const fsm_run_folder *folder, const char *whe
                     strerror(errno));
 }
 
-/* What would otherwise be found out only when everything is ready: an earlier run that cannot be renamed, or no right to
- * make the folder. */
+/* What would otherwise be found out only when everything is ready: an earlier run that cannot be renamed, or no right
+ * to make the folder. */
 static fsmoe_status check_can_begin(const fsm_run_folder *folder)
 {
     char name[256], dir[FSM_PATH_BYTES], above[FSM_PATH_BYTES];

@@ -1,6 +1,7 @@
 /* log.jsonl: a JSON object a step, appended.
  * In:  the folder; where training stands; one record a step.
- * Out: lines that are whole; what a resumed run does again is kept in log.cut.jsonl and said, nothing is cut in silence.
+ * Out: lines that are whole; what a resumed run does again is kept in log.cut.jsonl and said, nothing is cut in
+ *      silence.
  */
 #ifndef FSM_RUN_LOG_H
 #define FSM_RUN_LOG_H

@@ -45,7 +45,8 @@ typedef struct fsm_state_changes {
 fsmoe_status fsm_state_read(const char *folder, const fsm_stepper *stepper, const fsm_run_state *now,
                             fsm_run_state *state, fsm_state_changes *changes);
 
-/* train.compute_dtype of the run that was saved: "fp32", "bf16"; of older ones, which did not say, fp32. ERROR_FORMAT. */
+/* train.compute_dtype of the run that was saved: "fp32", "bf16"; of older ones, which did not say, fp32.
+ * ERROR_FORMAT. */
 fsmoe_status fsm_state_read_dtype(const char *folder, char *dtype, size_t bytes);
 
 #endif

@@ -1,9 +1,10 @@
-/* calls K HOW FOLDER REPORT COMMAND...: runs a command in FOLDER; its K-th system call on what lies there (0: none) fails.
- * HOW: EIO, ENOSPC or EINTR, with which the call fails; "short", with which it reads or writes half of what it is asked to.
- * Out: the command's exit code (128 + the signal that ended it; 124: it ran longer than LIMIT_S); REPORT says "count N" (calls
- *      seen), "fired 0|1" and "by CALL".
- * The kernel hands such calls to this process (seccomp's user notifications), so that those of the C library's streams are
- * seen, too, and nothing in the command differs. Exit code 77: the kernel has no such thing.
+/* calls K HOW FOLDER REPORT COMMAND...: runs a command in FOLDER; its K-th system call on what lies there (0: none)
+ * fails. HOW: EIO, ENOSPC or EINTR, with which the call fails; "short", with which it reads or writes half of what it
+ * is asked to.
+ * Out: the command's exit code (128 + the signal that ended it; 124: it ran longer than LIMIT_S); REPORT says "count N"
+ *      (calls seen), "fired 0|1" and "by CALL".
+ * The kernel hands such calls to this process (seccomp's user notifications), so that those of the C library's streams
+ * are seen, too, and nothing in the command differs. Exit code 77: the kernel has no such thing.
  */
 #define _GNU_SOURCE
 #include <errno.h>

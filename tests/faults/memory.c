@@ -1,9 +1,10 @@
 /* Preloaded: the k-th allocation of fsmoe, or of a library that works for it, fails.
  * In:  FAULT_AT=k (0 or unset: none), FAULT_REPORT=file.
- * Out: that allocation is NULL with ENOMEM; at exit the report says "count N" (allocations seen), "fired 0|1", "by PLACE" (whose
- *      allocation failed), and "live PLACE" for each place with memory that nobody freed.
- * Counted are calls from the modules below, and those from the C library on their behalf (strdup, fopen, …), which are told
- * by walking the stack. MPI, OpenMP and oneDNN allocate undisturbed: what they do without memory is not fsmoe's to mend.
+ * Out: that allocation is NULL with ENOMEM; at exit the report says "count N" (allocations seen), "fired 0|1", "by
+ *      PLACE" (whose allocation failed), and "live PLACE" for each place with memory that nobody freed.
+ * Counted are calls from the modules below, and those from the C library on their behalf (strdup, fopen, …), which are
+ * told by walking the stack. MPI, OpenMP and oneDNN allocate undisturbed: what they do without memory is not fsmoe's to
+ * mend.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -1,7 +1,7 @@
 /* What the fuzzers of parsers share.
  * In:  the bytes that libFuzzer, or replay.c, hands to LLVMFuzzerTestOneInput.
- * Out: the bytes as a file that lives in memory, as a file of a folder in memory, as text; and FUZZ_CLAIM, which ends the
- *      program when an oracle is contradicted, so that libFuzzer keeps the input.
+ * Out: the bytes as a file that lives in memory, as a file of a folder in memory, as text; and FUZZ_CLAIM, which ends
+ *      the program when an oracle is contradicted, so that libFuzzer keeps the input.
  */
 #ifndef FSM_FUZZ_H
 #define FSM_FUZZ_H
@@ -57,7 +57,8 @@ static inline void fuzz_remove_folder(void)
     fsm_file_remove_tree(fuzz_folder_path);
 }
 
-/* A folder of the process, below $FUZZ_FOLDER, else in memory where there is /dev/shm; gone at its end, if it ends well. */
+/* A folder of the process, below $FUZZ_FOLDER, else in memory where there is /dev/shm; gone at its end, if it ends
+ * well. */
 static inline const char *fuzz_folder(void)
 {
     const char *above = getenv("FUZZ_FOLDER");

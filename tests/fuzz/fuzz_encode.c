@@ -1,5 +1,6 @@
-/* Text to ids and back. Bytes survive, with added tokens and without; ids are those of merging as the paper has it, one best
- * pair after the other; what the cache of words says is what was worked out; ids of any value are decoded or refused. */
+/* Text to ids and back. Bytes survive, with added tokens and without; ids are those of merging as the paper has it, one
+ * best pair after the other; what the cache of words says is what was worked out; ids of any value are decoded or
+ * refused. */
 #include "small_tokenizer.h"
 
 static int rank_of(int32_t left, int32_t right)

@@ -1,5 +1,5 @@
-/* config.json of a model folder: what was read, written out again, reads back to the same. What is written as "mixtral" loses
- * what that type has no key for, once: a second time it is the same as well. */
+/* config.json of a model folder: what was read, written out again, reads back to the same. What is written as "mixtral"
+ * loses what that type has no key for, once: a second time it is the same as well. */
 #include "config/config.h"
 #include "json_mutator.h"
 #include "model/hf_config.h"

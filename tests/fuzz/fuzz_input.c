@@ -1,5 +1,6 @@
-/* Text and JSONL. The first byte says which the name is, and the tokenizer; bytes that begin as JSONL are that under any name.
- * Ids of a text decode to the text; those of JSONL to its documents, one after another, each with the end of text. */
+/* Text and JSONL. The first byte says which the name is, and the tokenizer; bytes that begin as JSONL are that under
+ * any name. Ids of a text decode to the text; those of JSONL to its documents, one after another, each with the end of
+ * text. */
 #include "small_tokenizer.h"
 #include "tokens/input.h"
 #include "tokens/json_look.h"

@@ -1,5 +1,5 @@
-/* Plan files, and the checker behind them. Whatever is read is written out and reads back to what gets the same verdict; what
- * the checker lets pass can be simulated, takes as long as it says and no less than its bounds. */
+/* Plan files, and the checker behind them. Whatever is read is written out and reads back to what gets the same
+ * verdict; what the checker lets pass can be simulated, takes as long as it says and no less than its bounds. */
 #include "json_mutator.h"
 #include "plan/check.h"
 

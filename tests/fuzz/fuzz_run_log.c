@@ -1,4 +1,5 @@
-/* log.jsonl of a run that is resumed after step 3: every byte is in the log or in log.cut.jsonl afterwards, in order. */
+/* log.jsonl of a run that is resumed after step 3: every byte is in the log or in log.cut.jsonl afterwards, in
+ * order. */
 #include "json_mutator.h"
 #include "run/log.h"
 

@@ -2,8 +2,8 @@
 #include "json_mutator.h"
 #include "model/safetensors.h"
 
-/* The mutator wants the JSON, so an input is the header without its length, then, behind the first 0xFF, the data; with a
- * first byte '!' it is the file as it stands. */
+/* The mutator wants the JSON, so an input is the header without its length, then, behind the first 0xFF, the data; with
+ * a first byte '!' it is the file as it stands. */
 static const char *as_file(const uint8_t *data, size_t size)
 {
     const uint8_t *second;

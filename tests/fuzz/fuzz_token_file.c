@@ -1,5 +1,5 @@
-/* .tokens files. The first byte says which checksums are put right, so that what lies behind them is reached. Ids are those
- * of the file, inside the vocabulary, and the same by either way of reading. */
+/* .tokens files. The first byte says which checksums are put right, so that what lies behind them is reached. Ids are
+ * those of the file, inside the vocabulary, and the same by either way of reading. */
 #define XXH_INLINE_ALL
 #include "fuzz.h"
 #include "tokens/input.h"

@@ -1,5 +1,5 @@
-/* tokenizer.json. An input is the file itself; or, after '+', parts of one that has all bytes, with 0xFF between: further
- * tokens of the vocabulary, merges, added tokens, further keys. */
+/* tokenizer.json. An input is the file itself; or, after '+', parts of one that has all bytes, with 0xFF between:
+ * further tokens of the vocabulary, merges, added tokens, further keys. */
 #include "json_mutator.h"
 #include "tokenizer_oracle.h"
 

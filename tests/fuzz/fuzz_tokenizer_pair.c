@@ -1,4 +1,5 @@
-/* vocab.json and merges.txt. An input is both, with 0xFF between; the vocabulary has all bytes where it begins with ','. */
+/* vocab.json and merges.txt. An input is both, with 0xFF between; the vocabulary has all bytes where it begins with
+ * ','. */
 #include "json_mutator.h"
 #include "tokenizer_oracle.h"
 

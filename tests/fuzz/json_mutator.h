@@ -1,6 +1,6 @@
 /* A mutator that knows JSON: what changes bytes alone seldom gets past a checker of numbers.
- * In:  a file. Out: half of the time what libFuzzer makes of it, else the file with a value replaced by a telling one or by
- *      another value of the file, an entry left out, or one doubled.
+ * In:  a file. Out: half of the time what libFuzzer makes of it, else the file with a value replaced by a telling one
+ *      or by another value of the file, an entry left out, or one doubled.
  * Included by a fuzzer's one file; replay.c has no use for it.
  */
 #ifndef FSM_FUZZ_JSON_MUTATOR_H

@@ -51,8 +51,8 @@ static inline const char *fuzz_byte_vocabulary(void)
 
 enum { FUZZ_WORDS = 1 << 16 }; /* as src/tokens/words.c has them */
 
-/* Loads as fsmoe_tokenizer_create does and checks what was loaded; but the splitter and the cache of words, whose making takes
- * longer than most files, are made once and lent. */
+/* Loads as fsmoe_tokenizer_create does and checks what was loaded; but the splitter and the cache of words, whose
+ * making takes longer than most files, are made once and lent. */
 static inline void fuzz_load_and_check(fsmoe_status (*load)(fsmoe_tokenizer *, const char *, const char *),
                                        const char *path, const char *merges, const uint8_t *data, size_t size)
 {

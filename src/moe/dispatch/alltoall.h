@@ -1,8 +1,8 @@
 /* The all-to-all between the ranks of an expert-parallel group, by algorithm.
  * In:  blocks by destination in rank order, in a group whose ranks are numbered node by node; counts in elements.
  * Out: blocks by source, once the operation says so. Elements only move, so every algorithm gives the same bits. A kind
- * is one file and one row of the table: it says what a rank does as a list of stages (stages.h), which is written when an operation
- * begins and run by what all kinds share.
+ * is one file and one row of the table: it says what a rank does as a list of stages (stages.h), which is written when
+ * an operation begins and run by what all kinds share.
  * A rank that passes on others' blocks must know how long they are before they come. It need not be told: all ranks
  * know what each sends to every expert before a layer's first all-to-all, so they can say it of any two ranks
  * (`between`), and nothing is sent but blocks.
@@ -60,8 +60,8 @@ extern const fsm_alltoall_kind fsm_alltoall_direct, fsm_alltoall_1dh, fsm_alltoa
  * kind of that name; ERROR_LAYOUT: it passes blocks on, and the nodes hold different numbers of the group's ranks. */
 fsmoe_status fsm_alltoall_select(const char *name, const fsm_topo *topo, fsm_comm *ep, fsm_alltoall *alltoall);
 
-/* The memory, for elements of this type or narrower: no rank sends more than rank_elems in all (or none receives more, on the way
- * back), nor more than pair_elems to another one. */
+/* The memory, for elements of this type or narrower: no rank sends more than rank_elems in all (or none receives more,
+ * on the way back), nor more than pair_elems to another one. */
 void fsm_alltoall_take(fsm_memory *memory, fsm_comm_type type, int64_t rank_elems, int64_t pair_elems,
                        fsm_alltoall *alltoall);
 
@@ -69,8 +69,8 @@ void fsm_alltoall_take(fsm_memory *memory, fsm_comm_type type, int64_t rank_elem
 FSMOE_API int64_t fsm_alltoall_most(const fsm_alltoall *alltoall, int sources, int destinations);
 
 /* recv block s = what rank s sent to me; send block d goes to rank d; they do not overlap unless the group has one
- * rank. All arrays stay as they are until the end, but what `between` reads. ERROR_COMM; ERROR_INTERNAL: a kind wrote more stages
- * than it said. */
+ * rank. All arrays stay as they are until the end, but what `between` reads. ERROR_COMM; ERROR_INTERNAL: a kind wrote
+ * more stages than it said. */
 fsmoe_status fsm_alltoall_start(fsm_alltoall *alltoall, fsm_comm_op *op, fsm_comm_type type, const void *send,
                                 void *recv, const fsm_alltoall_counts *counts);
 

@@ -1,8 +1,8 @@
 /* What one rank does in an all-to-all, as data: copies inside its memory, messages, and waits between them.
  * In:  counts; who writes the list sees neither pointers nor elements nor a transport.
  * Out: an operation under way: one interpreter runs the list over the messages and copies of any transport.
- * Places are elements of regions: what is sent, what is received, and the buffers of the all-to-all. Blocks of no elements are
- * no message and no copy, at both ends. Nothing is written into FSM_REGION_SEND.
+ * Places are elements of regions: what is sent, what is received, and the buffers of the all-to-all. Blocks of no
+ * elements are no message and no copy, at both ends. Nothing is written into FSM_REGION_SEND.
  */
 #ifndef FSM_MOE_STAGES_H
 #define FSM_MOE_STAGES_H
@@ -53,8 +53,8 @@ typedef struct fsm_stages {
 /* Memory for `most` stages. */
 void fsm_stages_take(fsm_arena *arena, int64_t most, fsm_stages *stages);
 
-/* Each appends a stage, to be done in this order. A copy moves both ends on, and one that goes on where the last one ended is one
- * with it. */
+/* Each appends a stage, to be done in this order. A copy moves both ends on, and one that goes on where the last one
+ * ended is one with it. */
 FSMOE_API void fsm_stages_copy(fsm_stages *stages, fsm_spot *from, fsm_spot *to, int64_t elems);
 FSMOE_API void fsm_stages_send(fsm_stages *stages, int slot, int peer, fsm_spot from, int64_t elems);
 FSMOE_API void fsm_stages_recv(fsm_stages *stages, int slot, int peer, fsm_spot to, int64_t elems);
@@ -70,7 +70,8 @@ typedef struct fsm_stages_arrays {
     const int64_t *send_counts, *recv_counts;
 } fsm_stages_arrays;
 
-/* Does what comes before the first wait. ERROR_COMM; ERROR_INTERNAL: there were more stages than memory was taken for. */
+/* Does what comes before the first wait. ERROR_COMM; ERROR_INTERNAL: there were more stages than memory was taken
+ * for. */
 fsmoe_status fsm_stages_start(fsm_stages *stages, fsm_comm_op *op, fsm_comm *comm, const fsm_stages_arrays *arrays);
 
 #endif

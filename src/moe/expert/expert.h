@@ -1,6 +1,6 @@
 /* The expert: the feed-forward block that the rows of one expert go through, or this rank's shard of it.
- * In:  rows x [n, M], in runs of one expert's each; weights split over H: `H` below is the local width; moe.activation and
- *      moe.bias.
+ * In:  rows x [n, M], in runs of one expert's each; weights split over H: `H` below is the local width; moe.activation
+ *      and moe.bias.
  * Out: y [n, M], this shard's part of the sum over shards; dx likewise. All experts of a rank are one call.
  * A kind is one file and one row of the table in experts.c. The input gradient and the weight gradient are separate
  * calls, so that a schedule may put the second one anywhere later: it needs x, act, dy and what has become of pre.
@@ -44,8 +44,8 @@ typedef struct fsm_expert_kind {
     int pre_width;          /* columns of `pre` per unit of H: 2 when gated */
     /* specs of one expert of global width ffn_hidden, in memory order; how many */
     int (*list_params)(const fsmoe_moe_config *config, int64_t hidden, int64_t ffn_hidden, fsm_param_spec *specs);
-    /* the views of list_params (values and grads may be NULL, where shapes alone count) as an expert's two maps; `shard` is this rank's index among those
-     * sharing the expert */
+    /* the views of list_params (values and grads may be NULL, where shapes alone count) as an expert's two maps;
+     * `shard` is this rank's index among those sharing the expert */
     void (*bind)(const fsmoe_moe_config *config, const fsm_param_view *views, int shard, fsm_linear *in,
                  fsm_linear *out);
     void (*forward)(const fsm_ops *ops, const fsm_experts *experts, const fsm_expert_rows *rows);

@@ -155,8 +155,9 @@ static void find_seat(const assignment *g, int64_t token)
     }
 }
 
-/* For a token that has asked everybody in vain: whoever has room has it already. Another moves there, and there is one: an
- * expert that the token has not is full, with at least as many as sit, besides the token, at the one that has room. */
+/* For a token that has asked everybody in vain: whoever has room has it already. Another moves there, and there is one:
+ * an expert that the token has not is full, with at least as many as sit, besides the token, at the one that has
+ * room. */
 static void trade(const assignment *g, int64_t token)
 {
     int64_t free = 0, e = 0;

@@ -1,6 +1,6 @@
-/* DeepSeek-V3's gate (DeepSeek-AI 2024): s = sigmoid(x Wg^T). Experts are in n_group groups; a group's score is the sum of
- * its two best s + bias; the k experts are the best by s + bias within the topk_group best groups; their weights are s
- * without bias, divided by their sum, times routed_scaling_factor. The bias has no gradient: after a step it moves by
+/* DeepSeek-V3's gate (DeepSeek-AI 2024): s = sigmoid(x Wg^T). Experts are in n_group groups; a group's score is the sum
+ * of its two best s + bias; the k experts are the best by s + bias within the topk_group best groups; their weights are
+ * s without bias, divided by their sum, times routed_scaling_factor. The bias has no gradient: after a step it moves by
  * bias_update_rate towards balance (after_step). P of the losses is s divided by its sum over experts.
  */
 #include "moe/gate/router.h"

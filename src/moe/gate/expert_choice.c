@@ -1,6 +1,6 @@
-/* Expert Choice (Zhou et al. 2022): S = softmax over experts of each token; of every group of tokens each expert takes the
- * T with its largest S, ties to the earlier token; weight = S. A token has any number of experts, also none. It looks at
- * later tokens of the group, so it is not causal.
+/* Expert Choice (Zhou et al. 2022): S = softmax over experts of each token; of every group of tokens each expert takes
+ * the T with its largest S, ties to the earlier token; weight = S. A token has any number of experts, also none. It
+ * looks at later tokens of the group, so it is not causal.
  */
 #include "moe/gate/router.h"
 

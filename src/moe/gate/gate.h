@@ -2,8 +2,8 @@
  * In:  x [n, M], the tokens this rank holds; parameters; the tokens' global number for noise.
  * Out: choices a token by falling score, their combine weights, and the sums that the losses need; or, of a gate that
  *      mixes, how much of each token every slot of an expert takes and gives back.
- * A gate is what a layer has: its parameters. A pass is what some tokens leave on their way through it, from forward until
- * backward. Several may be under way in one gate, with calls that take turns.
+ * A gate is what a layer has: its parameters. A pass is what some tokens leave on their way through it, from forward
+ * until backward. Several may be under way in one gate, with calls that take turns.
  * A kind is one file and one row of the table in gates.c; what kinds share is in router.h, the losses are in balance.h.
  */
 #ifndef FSM_MOE_GATE_H
@@ -105,8 +105,8 @@ typedef struct fsm_gate_kind {
     bool (*add_load)(const fsm_gate_pass *pass, fsm_sum *load);
     /* after a step whose batch chose each expert chosen [E] times; NULL: nothing changes */
     void (*after_step)(fsm_gate *gate, const fsm_sum *chosen);
-    /* of one group of tokens x [group, M], columns slot by slot of expert by expert: dispatch [group, E S], of which a slot's
-     * column sums to 1, and combine [group, E S], of which a token's row does */
+    /* of one group of tokens x [group, M], columns slot by slot of expert by expert: dispatch [group, E S], of which a
+     * slot's column sums to 1, and combine [group, E S], of which a token's row does */
     void (*mix)(fsm_gate_pass *pass, int64_t group, const fsm_row *x, fsm_real *dispatch, fsm_real *combine);
     /* dispatch, combine as mix left them; d_dispatch, d_combine may be overwritten; dx [group, M] += */
     void (*mix_backward)(fsm_gate_pass *pass, int64_t group, const fsm_row *x, const fsm_real *dispatch,
@@ -126,7 +126,8 @@ fsmoe_status fsm_gate_select(const fsmoe_moe_config *config, fsm_gate *gate);
 /* Choices that a token has under the configuration. */
 int64_t fsm_gate_choices(const fsmoe_moe_config *config);
 
-/* What of the configured gate runs on the host, for a run to say: the kind's name, where all of it does; NULL: nothing. */
+/* What of the configured gate runs on the host, for a run to say: the kind's name, where all of it does; NULL:
+ * nothing. */
 const char *fsm_gate_on_host(const fsmoe_moe_config *config);
 
 /* Takes a pass's memory for up to max_tokens (measured or real). dlogits [max_tokens, E], borrowed, serves all

@@ -1,7 +1,8 @@
 /* Gates that run on the host: what such a kind reads and writes, as arrays of the host.
  * In:  a gate whose kind runs on the host; its passes where tensors are.
- * Out: the kind's forward and backward, on copies made before and written back after. Its operations are the reference's.
- * Where tensors are arrays of the host already, and rows fp32, there are no copies and the pass itself is handed on.
+ * Out: the kind's forward and backward, on copies made before and written back after. Its operations are the
+ * reference's. Where tensors are arrays of the host already, and rows fp32, there are no copies and the pass itself is
+ * handed on.
  */
 #ifndef FSM_MOE_GATE_ON_HOST_H
 #define FSM_MOE_GATE_ON_HOST_H

@@ -1,7 +1,7 @@
-/* SoftMoE (Puigcerver et al. 2023): every slot of an expert is a mixture of all tokens of a sample, every token's output a
- * mixture of all slots' outputs.
- *   logits = x Phi [G, E S];  dispatch = softmax of each column (over tokens);  combine = softmax of each row (over slots)
- * normalize_slots: tokens and columns of Phi have length 1 first. It looks at later tokens, so it is not causal.
+/* SoftMoE (Puigcerver et al. 2023): every slot of an expert is a mixture of all tokens of a sample, every token's
+ * output a mixture of all slots' outputs.
+ *   logits = x Phi [G, E S];  dispatch = softmax of each column (over tokens);  combine = softmax of each row (over
+ * slots) normalize_slots: tokens and columns of Phi have length 1 first. It looks at later tokens, so it is not causal.
  */
 #include "moe/gate/gate.h"
 

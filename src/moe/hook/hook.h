@@ -10,9 +10,9 @@
  *
  * In a model the output is that of the residual stream, what came into the layer and what the experts add.
  * In:  the tensor, its phase, layer and chunk. Out: the tensor, changed in place; what rows take on the wire.
- * Several hooks are called in the order of moe.hooks; after_dispatch and after_combine in the opposite one, so that what the
- * last one packed is unpacked first. Calls for different chunks or lanes may come from two threads at once. A kind is one
- * file and one row of the table in hooks.c.
+ * Several hooks are called in the order of moe.hooks; after_dispatch and after_combine in the opposite one, so that
+ * what the last one packed is unpacked first. Calls for different chunks or lanes may come from two threads at once. A
+ * kind is one file and one row of the table in hooks.c.
  */
 #ifndef FSM_MOE_HOOK_H
 #define FSM_MOE_HOOK_H
@@ -41,9 +41,9 @@ typedef struct fsm_hook_call {
     int layer, chunk;     /* chunk: 0 where the whole layer is meant */
     int64_t rows, hidden; /* M */
     float *data;          /* [rows, M] */
-    /* Elements that a row takes on the wire. Before dispatch and combine a hook may put rows closer together, from `data` on,
-     * and say so: the same on every rank, also for no rows. The hook of the point after finds them so, and puts them back to
-     * M apart. Elsewhere it is M. */
+    /* Elements that a row takes on the wire. Before dispatch and combine a hook may put rows closer together, from
+     * `data` on, and say so: the same on every rank, also for no rows. The hook of the point after finds them so, and
+     * puts them back to M apart. Elsewhere it is M. */
     int64_t width;
     int64_t num_experts;
     /* [E] (token, choice) pairs of this rank that an expert gets in this pass; NULL before the gate has run */

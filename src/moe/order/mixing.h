@@ -34,7 +34,8 @@ typedef struct fsm_mixing {
     fsm_index *choice, *row;      /* [groups E S] a slot's expert, and row as fsm_route has it */
 } fsm_mixing;
 
-/* What makes rows of tokens by products, for up to max_tokens in groups of `group` with `slots` slots an expert each. */
+/* What makes rows of tokens by products, for up to max_tokens in groups of `group` with `slots` slots an expert
+ * each. */
 typedef struct fsm_mixing_sizes {
     int64_t max_tokens, group, slots;
 } fsm_mixing_sizes;

@@ -1,7 +1,7 @@
 /* The order: which row of an expert's input each (token, choice) takes, and how many rows each expert is sent.
  * In:  choices [n, choices] of the gate, -1 where there is none; their weights.
- * Out: a route: rows by expert, on the device; how many, on the host where that must be known. Copying tokens into rows and
- *      back is the same for all kinds (gather_rows, combine_rows).
+ * Out: a route: rows by expert, on the device; how many, on the host where that must be known. Copying tokens into rows
+ *      and back is the same for all kinds (gather_rows, combine_rows).
  * Capacity is counted in groups of `group` tokens (GShard's groups): T = ceil(k f G / E), at most G, rows a group.
  */
 #ifndef FSM_MOE_ORDER_H
@@ -45,8 +45,8 @@ typedef struct fsm_order_kind {
     /* all of the route; what fsm_order_fill counts it has read, fsm_order_place leaves it on the device */
     void (*assign)(const fsm_ops *ops, const fsm_order_problem *problem, const fsm_index *choice,
                    const fsm_real *weight, fsm_route *route);
-    /* rows that a rank sends to every expert, where n and the capacity alone say it; NULL, or -1 for every n: choices say
-     * it too */
+    /* rows that a rank sends to every expert, where n and the capacity alone say it; NULL, or -1 for every n: choices
+     * say it too */
     int64_t (*fixed_rows)(const fsm_order_problem *problem);
     bool dense; /* tokens become rows, and rows tokens, by products with one-hot matrices */
 } fsm_order_kind;

@@ -1,5 +1,5 @@
-/* Padded orders. Tutel's sparse one (Hwang et al. 2022): every expert gets T rows a capacity group from every rank, unfilled ones
- * zero, so that sizes are known before the gate runs. Dropless: T is this rank's largest count.
+/* Padded orders. Tutel's sparse one (Hwang et al. 2022): every expert gets T rows a capacity group from every rank,
+ * unfilled ones zero, so that sizes are known before the gate runs. Dropless: T is this rank's largest count.
  * GShard's order (Lepikhin et al. 2020) has the same rows; tokens come into them by a product with a one-hot matrix. */
 #include "moe/order/order.h"
 

@@ -1,5 +1,5 @@
-/* FlowMoE (Gao et al., NeurIPS 2025, arXiv 2510.00207; github.com/ZJU-CNLAB/FlowMoE): R parts of a batch flow through all
- * layers, attention and gate of each, then experts of each, with dispatches and combines one after another on one
+/* FlowMoE (Gao et al., NeurIPS 2025, arXiv 2510.00207; github.com/ZJU-CNLAB/FlowMoE): R parts of a batch flow through
+ * all layers, attention and gate of each, then experts of each, with dispatches and combines one after another on one
  * communication stream. Gradients are cut into pieces of one size, which wait in a queue in the order in which backward
  * finishes them, and are all-reduced one by one while no all-to-all is to be done. There the size is found while
  * training, by Bayesian optimisation between 128 KiB and 16 MiB, and R is given; here both are the best of a few. */

@@ -1,7 +1,7 @@
 /* Lanes: the whole step is one problem. Parts of a micro-batch, or micro-batches beside one another, go their own ways
- * through the layers; weight gradients run when nothing else can, gradients are sent when a link has nothing else. Which
- * lanes, which degrees, which pieces: the order of each candidate is found by list scheduling in a rhythm (plan/rhythm.h),
- * the best is kept, and no other schedule that takes no more memory is better. */
+ * through the layers; weight gradients run when nothing else can, gradients are sent when a link has nothing else.
+ * Which lanes, which degrees, which pieces: the order of each candidate is found by list scheduling in a rhythm
+ * (plan/rhythm.h), the best is kept, and no other schedule that takes no more memory is better. */
 #include "plan/rhythm.h"
 #include "plan/schedule/schedule.h"
 #include "plan/simulate.h"
@@ -175,8 +175,8 @@ static fsmoe_status try_candidate(planner *p, const candidate *c, int attempts)
     return FSMOE_OK;
 }
 
-/* Rhythms are of layers that follow one another; the best candidate's are tried once more on the step itself, whose ends and
- * turns count most where it is short. */
+/* Rhythms are of layers that follow one another; the best candidate's are tried once more on the step itself, whose
+ * ends and turns count most where it is short. */
 static fsmoe_status polish(planner *p)
 {
     int attempts = p->best.count > 0 ? POLISHED_TASKS / p->best.count : 0;
@@ -194,8 +194,8 @@ static planner begin_planner(const fsm_step_shape *shape, const fsm_cluster *clu
     return p;
 }
 
-/* Pieces that take so many times the alpha of an all-reduce; one that takes few costs much, one that takes many stands in
- * the way of others. */
+/* Pieces that take so many times the alpha of an all-reduce; one that takes few costs much, one that takes many stands
+ * in the way of others. */
 static fsmoe_status try_pieces(planner *p, candidate c)
 {
     static const double alphas[] = {8, 32, 128, 512};

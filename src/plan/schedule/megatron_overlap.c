@@ -1,17 +1,17 @@
-/* Megatron-Core's overlap of all-to-alls in 1F1B (--overlap-moe-expert-parallel-comm with --delay-wgrad-compute; without
- * pipeline stages): the forward of micro-batch i + 1 beside the backward of i, its first layer beside the other's last,
- * and so on. Per pair of layers, as TransformerLayerSchedulePlan.run issues it (megatron/core/models/common/
- * model_chunk_schedule_plan.py; docs/user-guide/features/moe_a2a_overlap.md):
+/* Megatron-Core's overlap of all-to-alls in 1F1B (--overlap-moe-expert-parallel-comm with --delay-wgrad-compute;
+ * without pipeline stages): the forward of micro-batch i + 1 beside the backward of i, its first layer beside the
+ * other's last, and so on. Per pair of layers, as TransformerLayerSchedulePlan.run issues it
+ * (megatron/core/models/common/ model_chunk_schedule_plan.py; docs/user-guide/features/moe_a2a_overlap.md):
  *
  *     communication  combine's backward | dispatch forward, dispatch's backward                | combine forward
  *     compute        attention forward  | experts' backward, weight gradients, experts forward | attention's backward
  *
- * The first forward and the last backward have nothing beside them (combined_1f1b.py). Tensor parallelism's collectives belong
- * to attention there. Gradients are summed after backward, or with --overlap-grad-reduce in buckets of 40 million elements
- * (1 million a data-parallel rank, if more) as they are finished: the faster of the two.
- * One micro-batch leaves nothing to pair there, nor do several where parallel.memory has no room for two. Here halves are
- * paired, but as no backward can begin before all of its losses are known, they go the same way, the second ahead by half
- * a layer: the other pairing that Megatron's guide names, and does not implement. */
+ * The first forward and the last backward have nothing beside them (combined_1f1b.py). Tensor parallelism's collectives
+ * belong to attention there. Gradients are summed after backward, or with --overlap-grad-reduce in buckets of 40
+ * million elements (1 million a data-parallel rank, if more) as they are finished: the faster of the two.
+ * One micro-batch leaves nothing to pair there, nor do several where parallel.memory has no room for two. Here halves
+ * are paired, but as no backward can begin before all of its losses are known, they go the same way, the second ahead
+ * by half a layer: the other pairing that Megatron's guide names, and does not implement. */
 #include "plan/merge.h"
 #include "plan/schedule/schedule.h"
 #include "plan/step_memory.h"

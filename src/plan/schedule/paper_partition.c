@@ -1,9 +1,9 @@
-/* Gradient partitioning as the paper does it (its section 5). Step 1 walks backward and fills every window with finished
- * gradients: beside the experts what the closed form leaves of the link at the degree that is best without gradients,
- * beside dense work all of its time. Step 2 lets each layer's experts take a share of what is still waiting there even
- * if that makes the layer longer; an evolutionary solver chooses the shares so that the layers' closed forms and the
- * all-reduces after backward are least together. Shares of what waits keep every gradient behind its readiness, so the
- * solver needs no constraints but [0, 1].
+/* Gradient partitioning as the paper does it (its section 5). Step 1 walks backward and fills every window with
+ * finished gradients: beside the experts what the closed form leaves of the link at the degree that is best without
+ * gradients, beside dense work all of its time. Step 2 lets each layer's experts take a share of what is still waiting
+ * there even if that makes the layer longer; an evolutionary solver chooses the shares so that the layers' closed forms
+ * and the all-reduces after backward are least together. Shares of what waits keep every gradient behind its readiness,
+ * so the solver needs no constraints but [0, 1].
  * The paper knows gradients on the all-to-alls' link alone; those on another link are sent after backward. */
 #include "plan/schedule/paper.h"
 

@@ -15,7 +15,8 @@ typedef struct fsm_schedule {
     bool needs_costs;    /* build wants a cluster */
     fsmoe_status (*build)(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_graph *graph);
     /* One generalised layer of a long model, [0] forward and [1] backward: its dense work, then its MoE part; the
-     * all-reduce is of the layer before. bound_s: no plan of this schedule is faster. NULL: it plans whole steps alone. */
+     * all-reduce is of the layer before. bound_s: no plan of this schedule is faster. NULL: it plans whole steps
+     * alone. */
     fsmoe_status (*plan_layer)(const fsm_window layer[2], fsm_window_plan plan[2]);
 } fsm_schedule;
 
@@ -44,8 +45,8 @@ fsmoe_status fsm_schedule_fill(const fsm_step_shape *shape, const fsm_cluster *c
  * ERROR_NUMERIC. */
 fsmoe_status fsm_schedule_keep_faster(const fsm_cluster *cluster, fsm_graph tried, fsm_graph *best, double *best_s);
 
-/* The same with the graphs of `others` (NULL after the last) that fit into memory and have as many lanes as are wanted, every
- * collective on its own link unless there is one stream. */
+/* The same with the graphs of `others` (NULL after the last) that fit into memory and have as many lanes as are wanted,
+ * every collective on its own link unless there is one stream. */
 fsmoe_status fsm_schedule_try_others(const fsm_step_shape *shape, const fsm_cluster *cluster, fsm_freedom freedom,
                                      const fsm_schedule *const *others, fsm_graph *best, double *best_s);
 
@@ -54,13 +55,14 @@ typedef struct fsm_lanes_wanted {
     int lanes, degree[2];
 } fsm_lanes_wanted;
 
-/* The best step in lanes of those that are wanted; fsmoe-lanes is free in all three, and takes another schedule's step where
- * that is better. ERROR_CONFIG: the step cannot be taken so; ERROR_MEMORY, ERROR_NUMERIC. *graph needs no destroying then. */
+/* The best step in lanes of those that are wanted; fsmoe-lanes is free in all three, and takes another schedule's step
+ * where that is better. ERROR_CONFIG: the step cannot be taken so; ERROR_MEMORY, ERROR_NUMERIC. *graph needs no
+ * destroying then. */
 fsmoe_status fsm_schedule_in_lanes(const fsm_step_shape *shape, const fsm_cluster *cluster,
                                    const fsm_lanes_wanted *wanted, fsm_graph *graph);
 
-/* What a plan must promise more than a plainer one, as a share of its time: what costs of overlap are off by, where they have
- * been measured; else 0. */
+/* What a plan must promise more than a plainer one, as a share of its time: what costs of overlap are off by, where
+ * they have been measured; else 0. */
 double fsm_schedule_risk(const fsm_cluster *cluster);
 
 /* What is in *graph, or the step in order where that is faster: streams that overlap slow one another. Where that has

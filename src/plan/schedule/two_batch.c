@@ -1,9 +1,9 @@
-/* Two halves of a batch take turns through all layers: while one computes, the all-to-alls of the other run. So do inference
- * engines. SGLang's two-batch overlap yields after each dispatch and each combine, both halves at the same stage
- * (python/sglang/srt/operations_strategy.py, operations.py): this is its order for prefill, DeepSeek-V3's (arXiv 2412.19437,
- * section 3.4.1). vLLM's dual batch overlap (docs/design/dbo.md) runs its halves half a layer apart, and DualPipe pairs the
- * same four components of a forward and a backward chunk (DeepSeek-V3, section 3.2.1). The engines have no backward: here
- * it goes as forward does.
+/* Two halves of a batch take turns through all layers: while one computes, the all-to-alls of the other run. So do
+ * inference engines. SGLang's two-batch overlap yields after each dispatch and each combine, both halves at the same
+ * stage (python/sglang/srt/operations_strategy.py, operations.py): this is its order for prefill, DeepSeek-V3's (arXiv
+ * 2412.19437, section 3.4.1). vLLM's dual batch overlap (docs/design/dbo.md) runs its halves half a layer apart, and
+ * DualPipe pairs the same four components of a forward and a backward chunk (DeepSeek-V3, section 3.2.1). The engines
+ * have no backward: here it goes as forward does.
  * One communication stream; experts' gradients of rows and weights in one go; gradients summed after backward. */
 #include "plan/merge.h"
 #include "plan/schedule/schedule.h"
