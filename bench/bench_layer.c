@@ -3,6 +3,7 @@
  * table.
  * In:  nothing: all shapes in turns, medians of ROUNDS; or a shape's number, a step for every line on standard input,
  *      as bench/peers/layer has it take turns with PyTorch. An idle process should not spin: OMP_WAIT_POLICY=passive.
+ *      `growing`: what a token costs, with more tokens and with more experts.
  * Out: ms of a step and of its stages, GF/s, and the share of the products' rate: bare GEMM of the same products,
  *      measured just before each step, over the step. With a number: "ms cpu_ms bare_ms bare_cpu_ms gflop" a line.
  */
@@ -29,7 +30,10 @@ typedef struct shape {
 } shape;
 
 static const shape shapes[] = {{4096, 512, 1024, 8, 2}, {2048, 1024, 2048, 8, 2}, {4096, 512, 512, 32, 4}};
-enum { SHAPES = sizeof shapes / sizeof *shapes };
+/* More tokens; more experts of which a token uses as many: what a token costs should stay. */
+static const shape growing[] = {{8192, 256, 512, 8, 2},   {16384, 256, 512, 8, 2},  {32768, 256, 512, 8, 2},
+                                {16384, 256, 512, 16, 2}, {16384, 256, 512, 32, 2}, {16384, 256, 512, 64, 2}};
+enum { SHAPES = sizeof shapes / sizeof *shapes, GROWING = sizeof growing / sizeof *growing, MOST_SHAPES = GROWING };
 
 typedef struct bench {
     const shape *s;
@@ -175,11 +179,21 @@ static void print(bench *b)
     fflush(stdout);
 }
 
-static fsmoe_status compare(bench *benches)
+static void print_a_token(bench *b)
+{
+    const double tokens = 1e-6 * (double)b->s->tokens;
+    print_name(b->s);
+    printf(": %.2f us a token, %.2f of CPU time\n", fsm_median(b->total, ROUNDS) / tokens,
+           fsm_median(b->cpu, ROUNDS) / tokens);
+    for (int i = 0; i < STAGES; i++) printf("  %s %.2f", stage_names[i], fsm_median(b->stage[i], ROUNDS) / tokens);
+    printf("; bare GEMM %.2f\n", fsm_median(b->bare, ROUNDS) / tokens);
+}
+
+static fsmoe_status compare(bench *benches, int count, void (*print_one)(bench *))
 {
     for (int round = -1; round < ROUNDS; round++)
-        for (int i = 0; i < SHAPES; i++) FSM_TRY(run_round(&benches[i], round));
-    for (int i = 0; i < SHAPES; i++) print(&benches[i]);
+        for (int i = 0; i < count; i++) FSM_TRY(run_round(&benches[i], round));
+    for (int i = 0; i < count; i++) print_one(&benches[i]);
     return FSMOE_OK;
 }
 
@@ -203,19 +217,21 @@ static fsmoe_status serve(bench *b)
 
 int main(int argc, char **argv)
 {
-    static bench benches[SHAPES];
+    static bench benches[MOST_SHAPES];
     fsmoe_world *world;
-    int only = argc > 1 ? atoi(argv[1]) : -1;
+    bool grows = argc > 1 && strcmp(argv[1], "growing") == 0;
+    int only = argc > 1 && !grows ? atoi(argv[1]) : -1, count = grows ? GROWING : SHAPES;
     if (only >= SHAPES) fprintf(stderr, "bench_layer: there is no shape %d\n", only);
     if (only >= SHAPES) return 2;
     fsmoe_status status = fsmoe_world_create(&world);
-    for (int i = 0; i < SHAPES && status == FSMOE_OK; i++) {
-        benches[i].s = &shapes[i];
+    for (int i = 0; i < count && status == FSMOE_OK; i++) {
+        benches[i].s = grows ? &growing[i] : &shapes[i];
         if (only < 0 || only == i) status = prepare(world, &benches[i]);
     }
-    if (status == FSMOE_OK) status = only < 0 ? compare(benches) : serve(&benches[only]);
+    if (status == FSMOE_OK)
+        status = only < 0 ? compare(benches, count, grows ? print_a_token : print) : serve(&benches[only]);
     if (status != FSMOE_OK) fprintf(stderr, "bench_layer: %s\n", fsmoe_last_error());
-    for (int i = 0; i < SHAPES; i++) {
+    for (int i = 0; i < count; i++) {
         fsm_layer_run_destroy(&benches[i].run);
         fsmoe_config_destroy(benches[i].config);
     }

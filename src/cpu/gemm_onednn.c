@@ -109,11 +109,11 @@ static void spread_both(const fsm_ops *self, bool trans_a, bool trans_b, int64_t
     use_spread(b, cpu->spread + of_a);
 }
 
-/* 6 M floats: experts' products of some thousand rows. Pages that no product needs are never touched. */
+/* 12 M floats: experts' products of some thousand rows. Pages that no product needs are never touched. */
 void fsm_cpu_gemm_reserve(fsm_cpu *cpu)
 {
 #if defined(__x86_64__)
-    enum { ELEMS = 6 << 20 };
+    enum { ELEMS = 12 << 20 };
     if (!__builtin_cpu_supports("avx2") || __builtin_cpu_supports("avx512f")) return;
     cpu->spread = malloc(ELEMS * sizeof *cpu->spread); /* NULL: products are as they were */
     cpu->spread_elems = ELEMS;
