@@ -7,6 +7,7 @@
  */
 #include "cpu/cpu.h"
 #include "cpu/gemm.h"
+#include "cpu/simd.h"
 #include "cpu/slots.h"
 #include "cpu/threads.h"
 
@@ -17,12 +18,16 @@ enum { TILE_ROWS = 128, TILE_COLUMNS = 32, TILE = TILE_ROWS * TILE_COLUMNS, LEAF
 /* ---- trees of arrays ---- */
 
 /* Adds the next leaf (overwritten) to a tree whose levels are `n` floats apart; `count` leaves are in it already. */
+FSM_CPU_BODY void add_array_body(int64_t n, const float *x, float *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] + y[i];
+}
+FSM_CPU_KERNEL(add_array, (int64_t n, const float *x, float *y), (n, x, y))
+
 static void tree_push(int64_t n, float *leaf, uint64_t count, float *levels)
 {
-    for (; count & 1; count >>= 1, levels += n) {
-#pragma omp simd
-        for (int64_t i = 0; i < n; i++) leaf[i] = levels[i] + leaf[i];
-    }
+    for (; count & 1; count >>= 1, levels += n) add_array(n, levels, leaf);
     memcpy(levels, leaf, sizeof *leaf * (size_t)n);
 }
 
@@ -57,33 +62,65 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* Part of a matrix of the result. */
+typedef struct area {
+    int64_t row, rows, column, columns;
+} area;
+
 /* One leaf of one tile into out [rows, columns]. */
-static void leaf_product(const fsm_ops *self, const product *p, int64_t row, int64_t rows, int64_t column,
-                         int64_t columns, int64_t leaf, float *out)
+static void leaf_product(const fsm_ops *self, const product *p, const area *t, int64_t leaf, float *out)
 {
     for (int i = 0; i < p->parts; i++) {
         int64_t first = leaf * p->leaf[i], k = least(p->leaf[i], p->k[i] - first);
-        const float *a = p->a[i] + (p->trans_a ? first * p->lda + row : row * p->lda + first);
-        const float *b = p->b[i] + (p->trans_b ? column * p->ldb + first : first * p->ldb + column);
-        fsm_cpu_sgemm(self, p->trans_a, p->trans_b, rows, columns, k, 1, a, p->lda, b, p->ldb, i > 0, out, columns);
+        const float *a = p->a[i] + (p->trans_a ? first * p->lda + t->row : t->row * p->lda + first);
+        const float *b = p->b[i] + (p->trans_b ? t->column * p->ldb + first : first * p->ldb + t->column);
+        fsm_cpu_sgemm(self, p->trans_a, p->trans_b, t->rows, t->columns, k, 1, a, p->lda, b, p->ldb, i > 0, out,
+                      t->columns);
     }
+}
+
+/* The tree of a tile's leaves: level l, where it is full, is the sum of 2^l of them. */
+typedef struct tile_tree {
+    float *level[DEPTH + 1]; /* one more than there can be: where the next leaf is made */
+} tile_tree;
+
+/* Nothing is copied: what is full changes places with what is free. */
+static void push_leaf(const fsm_ops *self, const product *p, const area *t, int64_t i, tile_tree *tree)
+{
+    float *sum = tree->level[DEPTH];
+    int level = 0;
+    leaf_product(self, p, t, i, sum);
+    for (; i >> level & 1; level++) add_array(t->rows * t->columns, tree->level[level], sum);
+    tree->level[DEPTH] = tree->level[level];
+    tree->level[level] = sum;
+}
+
+/* The sum of all levels that are full; NULL: there are none. */
+static const float *sum_levels(int64_t n, int64_t leaves, const tile_tree *tree)
+{
+    float *sum = NULL;
+    for (int level = 0; leaves >> level; level++) {
+        if (!(leaves >> level & 1)) continue;
+        if (sum) add_array(n, sum, tree->level[level]);
+        sum = tree->level[level];
+    }
+    return sum;
 }
 
 static void tile_product(const fsm_ops *self, const product *p, int64_t row, int64_t column)
 {
-    float leaf[TILE], levels[DEPTH * TILE];
-    int64_t rows = least(TILE_ROWS, p->m - row), columns = least(TILE_COLUMNS, p->n - column), n = rows * columns;
+    float memory[(DEPTH + 1) * TILE];
+    const area t = {row, least(TILE_ROWS, p->m - row), column, least(TILE_COLUMNS, p->n - column)};
+    tile_tree tree;
     int64_t leaves = (p->k[0] + p->leaf[0] - 1) / p->leaf[0];
-    for (int64_t i = 0; i < leaves; i++) {
-        leaf_product(self, p, row, rows, column, columns, i, leaf);
-        tree_push(n, leaf, (uint64_t)i, levels);
-    }
-    const float *root = tree_root(n, (uint64_t)leaves, levels);
-    for (int64_t r = 0; r < rows; r++) {
+    for (int level = 0; level <= DEPTH; level++) tree.level[level] = memory + level * TILE;
+    for (int64_t i = 0; i < leaves; i++) push_leaf(self, p, &t, i, &tree);
+    const float *sum = sum_levels(t.rows * t.columns, leaves, &tree);
+    for (int64_t r = 0; r < t.rows; r++) {
         float *c = p->c + (row + r) * p->ldc + column;
-        for (int64_t j = 0; j < columns; j++) {
-            float sum = root ? root[r * columns + j] : 0;
-            c[j] = p->accumulate ? c[j] + sum : sum;
+        for (int64_t j = 0; j < t.columns; j++) {
+            float value = sum ? sum[r * t.columns + j] : 0;
+            c[j] = p->accumulate ? c[j] + value : value;
         }
     }
 }
