@@ -395,7 +395,6 @@ static void test_measure_operations_of_narrow_rows_send_twice_as_many(void **sta
     ops.ops.linear_forward = fake_linear;
     ops.ops.row_bytes = 2;
     ops.ops.zero_rows = leave_rows;
-    options.max_elems = 1 << 13; /* a block of more would be two messages */
     assert_int_equal(fsm_measure_cluster(&site, &options, &cluster), FSMOE_OK);
     assert_near(cluster.op[FSM_COST_GEMM].cost.line[0].beta_s, 1e-5);
     assert_near(cluster.op[FSM_COST_ALLTOALL].cost.line[0].beta_s, 2e-5);

@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { FIRST_WIDTH = 512, LAST_WIDTH = 4096, FILL_ELEMS = 1 << 16 };
 enum { LEAST_CALLS = 2, SUM_ELEMS = 8 << 20, PIECE_ELEMS = 1 << 19 };
@@ -137,10 +138,20 @@ int64_t fsm_peak_bytes(int threads, bool bandwidth)
     return FSM_REAL_BYTES * (elems > sums ? elems : sums);
 }
 
+/* Ranks that share cores cannot all have them for long, as each may for the moment of its fastest call. */
+static double share_of_cores(int threads, int local_ranks)
+{
+    return fmin(1, (double)sysconf(_SC_NPROCESSORS_ONLN) / (double)(threads * local_ranks));
+}
+
 fsmoe_status fsm_peak_products(const fsm_ops *ops, int threads, fsm_comm *world, double *flops_per_s)
 {
+    int local_ranks, index;
+    FSM_TRY(world->control->local_ranks(world, &local_ranks, &index));
     FSM_TRY(world->control->barrier(world));
-    return fsm_comm_agree(world, measure_products(ops, threads, flops_per_s));
+    FSM_TRY(fsm_comm_agree(world, measure_products(ops, threads, flops_per_s)));
+    if (ops->on_host) *flops_per_s *= share_of_cores(threads, local_ranks);
+    return FSMOE_OK;
 }
 
 fsmoe_status fsm_peak_bandwidth(const fsm_ops *ops, fsm_comm *world, double *bytes_per_s)

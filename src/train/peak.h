@@ -14,7 +14,8 @@
 int64_t fsm_peak_bytes(int threads, bool bandwidth);
 
 /* Square products, larger until one takes 2 ms or they are as large as `threads` want them; the fastest, until none was
- * faster for 0.1 s, for 0.4 s at most. Collective: ranks begin together and agree. ERROR_MEMORY, ERROR_COMM. */
+ * faster for 0.1 s, for 0.4 s at most; of that a rank's share where a machine's ranks have more threads than it has
+ * cores. Collective: ranks begin together and agree. ERROR_MEMORY, ERROR_COMM. */
 fsmoe_status fsm_peak_products(const fsm_ops *ops, int threads, fsm_comm *world, double *flops_per_s);
 
 /* The fastest piece of the arrays, which are gone through twice at least, for 0.2 s at most. Likewise. */
