@@ -7,6 +7,7 @@
 
 #include "train/checkpoint.h"
 #include "train/dtype.h"
+#include "train/products.h"
 
 /* By how much a token's loss, or their mean, may differ: an absolute number, as a loss is a difference of logits. A
  * rounded row is off by 2^-9 of itself at most. Some ten roundings lie between a token and its logits, so logits of a
@@ -261,6 +262,36 @@ static void test_bf16_checkpoints_of_either_type_load_in_the_other(void **state)
 
 /* ---- memory ---- */
 
+/* Where rows are multiplied as they are there is one way, and nothing to measure. */
+static void test_bf16_products_are_measured_only_where_there_are_ways(void **state)
+{
+    (void)state;
+    static const char *const base[] = {MODEL, NULL}, *const none[] = {NULL};
+    fsmoe_config *wide = configure(base, none, "train.products=measured", NULL);
+    fsmoe_config *narrow = configure(base, none, "train.products=measured", BF16);
+    assert_true(fsm_measures_products(wide));
+    assert_int_equal(fsm_measures_products(narrow), !fsm_cpu_multiplies_bf16());
+    fsmoe_config_destroy(wide);
+    fsmoe_config_destroy(narrow);
+}
+
+/* Routing is fp32: where weights have copies that may be bf16, routers' have none. */
+static void test_bf16_routers_have_no_copies(void **state)
+{
+    (void)state;
+    fsm_comm *self;
+    fsm_stepper s;
+    assert_int_equal(fsm_comm_create_self(&self), FSMOE_OK);
+    fsmoe_config *config = begin(BF16, self, &s);
+    const fsm_moe *moe = &s.model->layers[0].moe;
+    assert_non_null(moe->gate.weights[0].w);
+    assert_null(moe->gate.weights[0].pack);
+    if (fsm_cpu_multiplies_bf16()) assert_non_null(moe->experts.in[0].weight.pack);
+    fsm_stepper_destroy(&s);
+    fsmoe_config_destroy(config);
+    fsm_comm_destroy(self);
+}
+
 static void test_bf16_passes_take_less_memory(void **state)
 {
     (void)state;
@@ -364,6 +395,8 @@ int main(void)
         cmocka_unit_test(test_bf16_losses_follow_fp32),
         cmocka_unit_test(test_bf16_on_four_ranks_is_what_it_is_on_one_and_travels_in_two_bytes),
         cmocka_unit_test(test_bf16_checkpoints_of_either_type_load_in_the_other),
+        cmocka_unit_test(test_bf16_routers_have_no_copies),
+        cmocka_unit_test(test_bf16_products_are_measured_only_where_there_are_ways),
         cmocka_unit_test(test_bf16_passes_take_less_memory),
         cmocka_unit_test(test_bf16_plans_have_rows_of_half_the_bytes),
         cmocka_unit_test(test_plans_count_what_hooks_leave_of_the_bytes),

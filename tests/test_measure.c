@@ -343,21 +343,35 @@ static void spend_unsteadily(const fsm_ops *self, int64_t n, const fsm_weight *w
     spend(&f->comm, 0);
 }
 
-/* An operation that costs alpha + n beta for what its n counts, which the fakes count by themselves, is given back. An
- * all-reduce is two of them. */
+/* The reference's rows are floats, for which there is no room where they are narrower. */
+static void leave_rows(const fsm_ops *self, int64_t n, fsm_row *y)
+{
+    (void)self, (void)n, (void)y;
+}
+
+/* A cluster whose operations cost alpha + n beta for what the fakes count by themselves, measured with such rows. */
+static void measure_lines(double alpha_s, double beta_s, int64_t row_bytes, notes *n, fsm_cluster *cluster)
+{
+    fake f = make_fake(2);
+    fake_ops ops = make_ops(&f);
+    fsm_measure_site site = make_site(&f, &ops.ops);
+    fsm_measure_options options = make_options(&f, n);
+    *cluster = (fsm_cluster){0};
+    f.alpha_s = alpha_s;
+    f.beta_s = beta_s;
+    ops.ops.linear_forward = fake_linear;
+    ops.ops.row_bytes = row_bytes;
+    if (row_bytes != FSM_REAL_BYTES) ops.ops.zero_rows = leave_rows;
+    if (fsm_measure_cluster(&site, &options, cluster) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
+}
+
+/* What operations cost is given back. An all-reduce is two of them. */
 static void test_measure_operations_give_their_lines_back(void **state)
 {
     (void)state;
-    fake f = make_fake(2);
-    fake_ops ops = make_ops(&f);
     notes n = {0};
-    fsm_measure_site site = make_site(&f, &ops.ops);
-    fsm_measure_options options = make_options(&f, &n);
-    fsm_cluster cluster = {0};
-    f.alpha_s = 3e-3;
-    f.beta_s = 1e-5;
-    ops.ops.linear_forward = fake_linear;
-    if (fsm_measure_cluster(&site, &options, &cluster) != FSMOE_OK) fail_msg("%s", fsmoe_last_error());
+    fsm_cluster cluster;
+    measure_lines(3e-3, 1e-5, FSM_REAL_BYTES, &n, &cluster);
     for (int op = 0; op < FSM_COST_OP_COUNT; op++) {
         const fsm_measured *m = &cluster.op[op];
         assert_near(m->cost.line[0].alpha_s, op == FSM_COST_ALLREDUCE ? 6e-3 : 3e-3);
@@ -374,28 +388,14 @@ static void test_measure_operations_give_their_lines_back(void **state)
     fsm_cluster_destroy(&cluster);
 }
 
-/* The reference's rows are floats, for which there is no room here. */
-static void leave_rows(const fsm_ops *self, int64_t n, fsm_row *y)
-{
-    (void)self, (void)n, (void)y;
-}
-
 /* Lines are of elements of 4 bytes: rows of bf16 are sent as they are, two for one; gradients are fp32 whatever rows
  * are. */
 static void test_measure_operations_of_narrow_rows_send_twice_as_many(void **state)
 {
     (void)state;
-    fake f = make_fake(2);
-    fake_ops ops = make_ops(&f);
     notes n = {0};
-    fsm_measure_site site = make_site(&f, &ops.ops);
-    fsm_measure_options options = make_options(&f, &n);
-    fsm_cluster cluster = {0};
-    f.beta_s = 1e-5;
-    ops.ops.linear_forward = fake_linear;
-    ops.ops.row_bytes = 2;
-    ops.ops.zero_rows = leave_rows;
-    assert_int_equal(fsm_measure_cluster(&site, &options, &cluster), FSMOE_OK);
+    fsm_cluster cluster;
+    measure_lines(0, 1e-5, 2, &n, &cluster);
     assert_near(cluster.op[FSM_COST_GEMM].cost.line[0].beta_s, 1e-5);
     assert_near(cluster.op[FSM_COST_ALLTOALL].cost.line[0].beta_s, 2e-5);
     assert_near(cluster.op[FSM_COST_ALLGATHER].cost.line[0].beta_s, 2e-5);

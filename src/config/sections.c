@@ -175,7 +175,7 @@ const fsm_config_field fsm_config_fields[] = {
     CHOICE(train, compute_dtype, "fp32", "fp32, bf16, auto",
            "type of activations, computed on and sent between ranks; weights, optimizer, routing, statistics and sums "
            "are fp32 with either; auto: bf16 where products of it are measured to be faster as training begins; "
-           "elsewhere (plan, profile, bench) fp32"),
+           "elsewhere (plan, profile, bench, layer) fp32"),
 
     STRING(run, dir, "runs/latest", "folder of the run: log.jsonl, report.html, model/, best/, checkpoint-N/"),
     INT(run, keep_checkpoints, 2, 1, COUNT, "the newest checkpoints that are kept"),

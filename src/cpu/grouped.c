@@ -43,60 +43,77 @@ static float *row_at(fsm_matrix m, int64_t row)
     return (float *)m.at + row * m.ld;
 }
 
+/* The rows of expert i that are mine, or of its weight's gradient. */
+typedef struct call {
+    const fsm_ops *self;
+    const fsm_runs *runs;
+    const fsm_linear *linear;
+    fsm_matrix from, to; /* of a gradient of weights: dy and x */
+} call;
+
+typedef void piece(const call *c, int64_t i, share mine);
+
+/* Every thread does its pieces, cut along rows or along rows of dw. */
+static void side_by_side(const call *c, bool of_weights, piece *body)
+{
+    const fsm_weight *w = &c->linear->weight;
+    const int64_t total = fsm_runs_rows(c->runs), wider = w->out > w->in ? w->out : w->in;
+#pragma omp parallel num_threads(fsm_cpu_threads(c->self, total *wider))
+    for (int64_t i = 0, before = 0, n; i < c->runs->count; i++, before += n) {
+        n = c->runs->end[i] - c->runs->first[i];
+        share mine = my_part(of_weights && n > 0 ? w->out : n, before, n, total);
+        if (mine.end > mine.begin) body(c, i, mine);
+    }
+}
+
+static void forward(const call *c, int64_t i, share mine)
+{
+    const fsm_linear *l = &c->linear[i];
+    const int64_t at = c->runs->first[i] + mine.begin, n = mine.end - mine.begin, out = l->weight.out,
+                  in = l->weight.in;
+    float *y = row_at(c->to, at);
+    fsm_cpu_sgemm(c->self, false, true, n, out, in, 1, row_at(c->from, at), c->from.ld, l->weight.w, in, 0, y,
+                  c->to.ld);
+    if (l->bias) fsm_cpu_add_bias_rows(n, out, l->bias, y, c->to.ld);
+}
+
+static void backward_input(const call *c, int64_t i, share mine)
+{
+    const fsm_weight *w = &c->linear[i].weight;
+    const int64_t at = c->runs->first[i] + mine.begin;
+    fsm_cpu_sgemm(c->self, false, false, mine.end - mine.begin, w->in, w->out, 1, row_at(c->from, at), c->from.ld, w->w,
+                  w->in, 0, row_at(c->to, at), c->to.ld);
+}
+
+/* An expert's sums over rows are one thread's: where experts are cut it is by rows of dw. */
+static void backward_weight(const call *c, int64_t i, share mine)
+{
+    const fsm_linear *l = &c->linear[i];
+    const int64_t first = c->runs->first[i], n = c->runs->end[i] - first, in = l->weight.in,
+                  out = mine.end - mine.begin;
+    const float *dy = row_at(c->from, first) + mine.begin;
+    fsm_cpu_sgemm(c->self, true, false, out, in, n, 1, dy, c->from.ld, row_at(c->to, first), c->to.ld, 1,
+                  l->dw + mine.begin * in, in);
+    if (l->dbias) fsm_cpu_add_column_sums(n, out, dy, c->from.ld, l->dbias + mine.begin);
+}
+
 void fsm_cpu_grouped_forward(const fsm_ops *self, const fsm_runs *runs, const fsm_linear *linear, fsm_matrix x,
                              fsm_matrix y)
 {
-    if (in_turn(self, runs)) {
-        fsm_ref_grouped_forward(self, runs, linear, x, y);
-        return;
-    }
-    const int64_t total = fsm_runs_rows(runs), out = linear->weight.out, in = linear->weight.in;
-#pragma omp parallel num_threads(fsm_cpu_threads(self, total *out))
-    for (int64_t i = 0, before = 0, n; i < runs->count; i++, before += n) {
-        n = runs->end[i] - runs->first[i];
-        share mine = my_part(n, before, n, total);
-        int64_t at = runs->first[i] + mine.begin;
-        fsm_cpu_sgemm(self, false, true, mine.end - mine.begin, out, in, 1, row_at(x, at), x.ld, linear[i].weight.w, in,
-                      0, row_at(y, at), y.ld);
-        if (linear[i].bias) fsm_cpu_add_bias_rows(mine.end - mine.begin, out, linear[i].bias, row_at(y, at), y.ld);
-    }
+    if (in_turn(self, runs)) fsm_ref_grouped_forward(self, runs, linear, x, y);
+    else side_by_side(&(call){self, runs, linear, x, y}, false, forward);
 }
 
 void fsm_cpu_grouped_backward_input(const fsm_ops *self, const fsm_runs *runs, const fsm_linear *linear,
                                     const fsm_joined *joined, fsm_matrix dy, fsm_matrix dx)
 {
-    if (in_turn(self, runs)) {
-        fsm_ref_grouped_backward_input(self, runs, linear, joined, dy, dx);
-        return;
-    }
-    const int64_t total = fsm_runs_rows(runs), out = linear->weight.out, in = linear->weight.in;
-#pragma omp parallel num_threads(fsm_cpu_threads(self, total *in))
-    for (int64_t i = 0, before = 0, n; i < runs->count; i++, before += n) {
-        n = runs->end[i] - runs->first[i];
-        share mine = my_part(n, before, n, total);
-        int64_t at = runs->first[i] + mine.begin;
-        fsm_cpu_sgemm(self, false, false, mine.end - mine.begin, in, out, 1, row_at(dy, at), dy.ld, linear[i].weight.w,
-                      in, 0, row_at(dx, at), dx.ld);
-    }
+    if (in_turn(self, runs)) fsm_ref_grouped_backward_input(self, runs, linear, joined, dy, dx);
+    else side_by_side(&(call){self, runs, linear, dy, dx}, false, backward_input);
 }
 
-/* An expert's sums over rows are one thread's: where experts are cut it is by rows of dw. */
 void fsm_cpu_grouped_backward_weight(const fsm_ops *self, const fsm_runs *runs, const fsm_linear *linear, fsm_matrix dy,
                                      fsm_matrix x)
 {
-    if (in_turn(self, runs)) {
-        fsm_ref_grouped_backward_weight(self, runs, linear, dy, x);
-        return;
-    }
-    const int64_t total = fsm_runs_rows(runs), out = linear->weight.out, in = linear->weight.in;
-#pragma omp parallel num_threads(fsm_cpu_threads(self, total *out))
-    for (int64_t i = 0, before = 0, n; i < runs->count; i++, before += n) {
-        n = runs->end[i] - runs->first[i];
-        share mine = my_part(n > 0 ? out : 0, before, n, total);
-        const float *from = row_at(dy, runs->first[i]) + mine.begin;
-        fsm_cpu_sgemm(self, true, false, mine.end - mine.begin, in, n, 1, from, dy.ld, row_at(x, runs->first[i]), x.ld,
-                      1, linear[i].dw + mine.begin * in, in);
-        if (linear[i].dbias)
-            fsm_cpu_add_column_sums(n, mine.end - mine.begin, from, dy.ld, linear[i].dbias + mine.begin);
-    }
+    if (in_turn(self, runs)) fsm_ref_grouped_backward_weight(self, runs, linear, dy, x);
+    else side_by_side(&(call){self, runs, linear, dy, x}, true, backward_weight);
 }

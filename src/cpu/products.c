@@ -99,7 +99,7 @@ static void measure(const subject *s, fsm_product *p)
     }
 }
 
-static float *numbers(int64_t n)
+float *fsm_products_numbers(int64_t n)
 {
     float *x = malloc(sizeof *x * (size_t)n);
     for (int64_t i = 0; x && i < n; i++) x[i] = (float)(i % 1021) * 0x1p-10f - 0.5f;
@@ -117,7 +117,11 @@ static void release(subject *s)
 static bool prepare(const fsm_ops *ops, int64_t out, int64_t in, subject *s)
 {
     const int64_t most = fsm_product_rows[FSM_PRODUCT_SIZES - 1] * (out > in ? out : in);
-    *s = (subject){ops, {NULL, out, in, NULL}, numbers(out * in), numbers(most), numbers(most)};
+    *s = (subject){ops,
+                   {NULL, out, in, NULL},
+                   fsm_products_numbers(out * in),
+                   fsm_products_numbers(most),
+                   fsm_products_numbers(most)};
     s->weight.w = s->w;
     return s->w && s->source && s->result &&
            fsm_cpu_weight_create_ways(ops, &s->weight, 1U << FSM_PRODUCT_PLAIN | 1U << FSM_PRODUCT_PACKED);

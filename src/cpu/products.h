@@ -56,6 +56,9 @@ const char *fsm_product_way_name(fsm_product_way way);
 fsmoe_status fsm_products_measure(const fsm_ops *ops, int count, const int64_t (*shapes)[2], double budget_s,
                                   fsm_products *table);
 
+/* Operands of what is measured, n numbers of no meaning. The caller frees them; NULL: out of memory. */
+float *fsm_products_numbers(int64_t n);
+
 /* Measures table->experts, whose sizes are given, both ways in turns, of no more experts and rows than are needed (some
  * 0.3 s); with fewer experts than threads there is nothing to choose, and none so large that it would be a burden is
  * tried. No rows: there are none. The instance computes by no table afterwards. ERROR_MEMORY. */

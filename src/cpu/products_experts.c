@@ -17,13 +17,6 @@ typedef struct subject {
     float *x, *y, *dx;
 } subject;
 
-static float *numbers(int64_t n)
-{
-    float *x = malloc(sizeof *x * (size_t)n);
-    for (int64_t i = 0; x && i < n; i++) x[i] = (float)(i % 1021) * 0x1p-10f - 0.5f;
-    return x;
-}
-
 static void release(subject *s)
 {
     free(s->linear);
@@ -38,13 +31,10 @@ static void release(subject *s)
 static bool prepare(const fsm_expert_products *p, subject *s)
 {
     const int64_t rows = p->count * p->rows, elems = p->out * p->in;
-    *s = (subject){calloc((size_t)p->count, sizeof *s->linear),
-                   malloc(sizeof(int64_t) * (size_t)(p->count + 1)),
-                   numbers(p->count * elems),
-                   numbers(p->count * elems),
-                   numbers(rows * p->in),
-                   numbers(rows * p->out),
-                   numbers(rows * p->in)};
+    *s = (subject){calloc((size_t)p->count, sizeof *s->linear), malloc(sizeof(int64_t) * (size_t)(p->count + 1)),
+                   fsm_products_numbers(p->count * elems),      fsm_products_numbers(p->count * elems),
+                   fsm_products_numbers(rows * p->in),          fsm_products_numbers(rows * p->out),
+                   fsm_products_numbers(rows * p->in)};
     if (!s->linear || !s->bounds || !s->w || !s->dw || !s->x || !s->y || !s->dx) return false;
     for (int64_t e = 0; e <= p->count; e++) s->bounds[e] = e * p->rows;
     for (int64_t e = 0; e < p->count; e++)

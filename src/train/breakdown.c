@@ -16,7 +16,7 @@ static fsmoe_status measure_machine(fsm_trainer *t)
     double before = t->peak_flops_per_s, bytes_per_s;
     FSM_TRY(fsm_trainer_measure_peak(t));
     t->peak_flops_per_s = fmax(t->peak_flops_per_s, before);
-    FSM_TRY(fsm_peak_bandwidth(t->stepper.ops, t->world, &bytes_per_s));
+    FSM_TRY(fsm_peak_bandwidth(t->stepper.ops, t->stepper.threads, t->world, &bytes_per_s));
     FSM_TRY(fsm_comm_all_reduce_double(t->world, &bytes_per_s, 1));
     t->metering.bytes_per_s = fmax(t->metering.bytes_per_s, bytes_per_s);
     return FSMOE_OK;

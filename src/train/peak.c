@@ -138,24 +138,30 @@ int64_t fsm_peak_bytes(int threads, bool bandwidth)
     return FSM_REAL_BYTES * (elems > sums ? elems : sums);
 }
 
-/* Ranks that share cores cannot all have them for long, as each may for the moment of its fastest call. */
-static double share_of_cores(int threads, int local_ranks)
+/* *share: ranks that share cores cannot all have them for long, as each may for the moment of its fastest call. */
+static fsmoe_status begin_together(const fsm_ops *ops, int threads, fsm_comm *world, double *share)
 {
-    return fmin(1, (double)sysconf(_SC_NPROCESSORS_ONLN) / (double)(threads * local_ranks));
+    int local_ranks, index;
+    FSM_TRY(world->control->local_ranks(world, &local_ranks, &index));
+    double cores = (double)sysconf(_SC_NPROCESSORS_ONLN);
+    *share = ops->on_host ? fmin(1, cores / (double)(threads * local_ranks)) : 1;
+    return world->control->barrier(world);
 }
 
 fsmoe_status fsm_peak_products(const fsm_ops *ops, int threads, fsm_comm *world, double *flops_per_s)
 {
-    int local_ranks, index;
-    FSM_TRY(world->control->local_ranks(world, &local_ranks, &index));
-    FSM_TRY(world->control->barrier(world));
+    double share;
+    FSM_TRY(begin_together(ops, threads, world, &share));
     FSM_TRY(fsm_comm_agree(world, measure_products(ops, threads, flops_per_s)));
-    if (ops->on_host) *flops_per_s *= share_of_cores(threads, local_ranks);
+    *flops_per_s *= share;
     return FSMOE_OK;
 }
 
-fsmoe_status fsm_peak_bandwidth(const fsm_ops *ops, fsm_comm *world, double *bytes_per_s)
+fsmoe_status fsm_peak_bandwidth(const fsm_ops *ops, int threads, fsm_comm *world, double *bytes_per_s)
 {
-    FSM_TRY(world->control->barrier(world));
-    return fsm_comm_agree(world, measure_bandwidth(ops, bytes_per_s));
+    double share;
+    FSM_TRY(begin_together(ops, threads, world, &share));
+    FSM_TRY(fsm_comm_agree(world, measure_bandwidth(ops, bytes_per_s)));
+    *bytes_per_s *= share;
+    return FSMOE_OK;
 }

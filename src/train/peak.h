@@ -19,6 +19,6 @@ int64_t fsm_peak_bytes(int threads, bool bandwidth);
 fsmoe_status fsm_peak_products(const fsm_ops *ops, int threads, fsm_comm *world, double *flops_per_s);
 
 /* The fastest piece of the arrays, which are gone through twice at least, for 0.2 s at most. Likewise. */
-fsmoe_status fsm_peak_bandwidth(const fsm_ops *ops, fsm_comm *world, double *bytes_per_s);
+fsmoe_status fsm_peak_bandwidth(const fsm_ops *ops, int threads, fsm_comm *world, double *bytes_per_s);
 
 #endif

@@ -1,6 +1,7 @@
 #include "train/products.h"
 
 #include "base/file.h"
+#include "config/config.h"
 #include "moe/expert/expert.h"
 #include "train/backend.h"
 #include "train/place.h"
@@ -29,21 +30,28 @@ fsmoe_status fsm_list_product_shapes(const fsmoe_config *c, int64_t shapes[FSM_M
     return FSMOE_OK;
 }
 
-/* As many rows as an expert gets on average. */
+/* As many rows as an expert gets on average; none where rows are bf16, whose experts go in turn. */
 static fsm_expert_products experts_of(const fsmoe_config *c, const int64_t shape[2], int ranks)
 {
     const int64_t ep = c->parallel.ep_size > 0 ? c->parallel.ep_size : 1;
     const int64_t esp = c->parallel.esp_size > 0 ? c->parallel.esp_size : 1;
+    const bool rows_are_float = fsm_config_row_bytes(c) == FSM_REAL_BYTES;
     const int64_t choices = c->train.micro_batch * c->data.seq_len * c->moe.top_k;
     return (fsm_expert_products){.count = c->moe.num_experts / ep,
-                                 .rows = choices * ep * esp / (c->moe.num_experts * ranks),
+                                 .rows = rows_are_float ? choices * ep * esp / (c->moe.num_experts * ranks) : 0,
                                  .out = shape[0],
                                  .in = shape[1]};
 }
 
+static bool wants_measured(const fsmoe_config *config)
+{
+    return strcmp(config->train.products, "measured") == 0;
+}
+
 bool fsm_measures_products(const fsmoe_config *config)
 {
-    return strcmp(config->train.products, "measured") == 0 && !config->parallel.canonical_sums;
+    bool others_multiply = fsm_ops_kind_of(config) == FSM_CPU_BF16 && fsm_backend_multiplies_bf16();
+    return wants_measured(config) && !config->parallel.canonical_sums && !others_multiply;
 }
 
 fsmoe_status fsm_products_of_most_memory(const fsmoe_config *config, fsm_products *table)
@@ -146,6 +154,9 @@ fsmoe_status fsm_run_products_begin(const fsmoe_config *config, fsm_comm *world,
     *table = NULL;
     told[0] = 0;
     FSM_TRY(fsm_same_config(world, config)); /* or some would measure, and others not */
+    if (wants_measured(config) && !fsm_measures_products(config))
+        snprintf(told, FSM_RUN_PRODUCTS_BYTES, "train.products measured: there is one way alone %s",
+                 config->parallel.canonical_sums ? "with parallel.canonical_sums" : "for rows of bf16");
     if (!fsm_measures_products(config)) return FSMOE_OK;
     fsm_products *made = calloc(1, sizeof *made);
     fsmoe_status status = made ? FSMOE_OK : fsm_fail(FSMOE_ERROR_MEMORY, "no memory for a table of products");

@@ -22,7 +22,8 @@ enum { FSM_MOST_SHAPES = 8, FSM_RUN_PRODUCTS_BYTES = 256 };
  * ERROR_CONFIG: there is no such expert. */
 fsmoe_status fsm_list_product_shapes(const fsmoe_config *config, int64_t shapes[FSM_MOST_SHAPES][2], int *count);
 
-/* Whether the run measures its products; sums in one fixed order go one way alone. */
+/* Whether the run measures its products; sums in one fixed order go one way alone, and so do rows of bf16 that are
+ * multiplied as they are. */
 bool fsm_measures_products(const fsmoe_config *config);
 
 /* The table that would take the most memory: every weight has copies. What is measured is not known before it is.
